@@ -1,0 +1,23 @@
+"""Who owns a key and what it is called."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An authenticated client: the authenticator's number and the name it vouches for.
+
+    The pair is the namespace of keys, so that authenticators can be active side by side.
+    """
+
+    authenticator: int
+    name: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyIdentity:
+    """The full name of a key: authenticator number, application name, key name."""
+
+    authenticator: int
+    application: str = field(repr=False)
+    key_name: str = field(repr=False)

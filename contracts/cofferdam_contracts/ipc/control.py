@@ -1,0 +1,103 @@
+"""Records between the broker and its children: fixed size, at most one descriptor each, no msgpack.
+
+The channel is a SOCK_SEQPACKET socketpair, so that one record is one datagram. A record of another size or of a kind
+that is not in the receiver's table ends the sender.
+"""
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+
+@enum.unique
+class Role(enum.IntEnum):
+    """What a process is; one row of the process table each."""
+
+    CONFIG = 1
+    KIM = 2
+    FRONTEND = 3
+    SOFTWARE_WORKER = 4
+
+
+@enum.unique
+class Level(enum.IntEnum):
+    """How far a process is confined; each level includes those below it."""
+
+    NONE = 0
+    SECCOMP = 1
+    """no_new_privs, resource limits, not dumpable, no capabilities, seccomp allow-list."""
+    LANDLOCK = 2
+    """And Landlock."""
+    UID = 3
+    """And a uid of its own."""
+
+
+@enum.unique
+class ToChild(enum.IntEnum):
+    """Records that the broker sends."""
+
+    CLIENT = 1
+    """To a frontend, with a connection that a client made."""
+    CHANNEL = 2
+    """With one end of a channel: a = peer role, b = peer uid (the principal of a frontend), c = peer number."""
+    ASSIGN = 3
+    """To a spare frontend: a = the principal's uid. Clients follow."""
+    PING = 4
+    """a = sequence number."""
+    STOP = 5
+    """Finish what was begun, then exit with status 0."""
+
+
+@enum.unique
+class FromChild(enum.IntEnum):
+    """Records that a child sends."""
+
+    READY = 1
+    """The sandbox is closed and tested: a = level, b = Landlock ABI."""
+    PONG = 2
+    """a = the ping's sequence number, b = requests served, c = requests in flight, d = role's own count."""
+    FAILED = 3
+    """Start-up failed for a reason that a restart does not cure; the log has it. a = reason (`Failure`)."""
+    PLAN = 4
+    """From the configuration reader: one settings document. a = role it is for, b = number within the role."""
+
+
+@enum.unique
+class Failure(enum.IntEnum):
+    """Why a child gives up for good."""
+
+    CONFIGURATION = 1
+    SANDBOX = 2
+    CREDENTIAL = 3
+    STORE = 4
+
+
+RECORD: Final = struct.Struct("<B7xQQQQ")
+"""Kind, then four numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One control record; what the numbers mean is said at the kind."""
+
+    kind: int
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    d: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the record's datagram."""
+        return RECORD.pack(self.kind, self.a, self.b, self.c, self.d)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Record":
+        """Read a datagram.
+
+        Raises:
+            ValueError: The size is wrong.
+        """
+        if len(data) != RECORD.size:
+            raise ValueError(f"a control record has {RECORD.size} bytes, not {len(data)}")
+        return cls(*RECORD.unpack(data))

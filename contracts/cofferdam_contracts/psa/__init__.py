@@ -1,0 +1,1 @@
+"""PSA algorithms, key attributes, policies and their binary encoding."""

@@ -1,0 +1,113 @@
+"""Rules that decide from a key's stored attributes alone whether an operation may go on.
+
+Source: facts on the wire and operations, section 3.3 (policy permits, key type compatible, deprecated primitives).
+"""
+
+from typing import Final
+
+from cofferdam_contracts.psa.algorithm import (
+    ANY_HASH,
+    HASH_LENGTH,
+    Aead,
+    AeadScheme,
+    Algorithm,
+    AsymmetricEncryption,
+    AsymmetricSignature,
+    Cipher,
+    CipherMode,
+    Hash,
+    HashAlgorithm,
+    KeyAgreement,
+    KeyDerivation,
+    Mac,
+    MacScheme,
+    NoAlgorithm,
+    RawAgreement,
+    SignatureScheme,
+)
+from cofferdam_contracts.psa.attributes import ECC_KINDS, EccFamily, KeyAttributes, KeyKind, KeyType
+
+DEPRECATED_HASHES: Final = frozenset({Hash.MD2, Hash.MD4, Hash.MD5, Hash.SHA_1})
+DEPRECATED_KINDS: Final = frozenset({KeyKind.DES, KeyKind.ARC4})
+_DEPRECATED_FAMILIES: Final = frozenset({EccFamily.SECP_R2, EccFamily.SECT_R2})
+_DEPRECATED_CURVES: Final = frozenset(
+    {(EccFamily.BRAINPOOL_P_R1, 160), (EccFamily.SECT_R1, 163), (EccFamily.SECT_K1, 163)}
+)
+_BLOCK_CIPHERS: Final = frozenset({KeyKind.AES, KeyKind.CAMELLIA, KeyKind.DES})
+_AEAD_BLOCK_CIPHERS: Final = frozenset({KeyKind.AES, KeyKind.CAMELLIA})
+_RSA_SIGNATURES: Final = frozenset(
+    {SignatureScheme.RSA_PKCS1V15, SignatureScheme.RSA_PKCS1V15_RAW, SignatureScheme.RSA_PSS}
+)
+_RSA: Final = frozenset({KeyKind.RSA_KEY_PAIR, KeyKind.RSA_PUBLIC_KEY})
+_DH: Final = frozenset({KeyKind.DH_KEY_PAIR, KeyKind.DH_PUBLIC_KEY})
+
+
+def is_permitted(policy: Algorithm, operation: Algorithm) -> bool:
+    """Tell whether a key's policy algorithm permits the algorithm of an operation."""
+    if isinstance(policy, NoAlgorithm):
+        return False
+    if isinstance(operation, AsymmetricSignature):
+        if operation.hash is ANY_HASH:
+            return False
+        if isinstance(policy, AsymmetricSignature) and policy.hash is ANY_HASH:
+            return policy.scheme is operation.scheme
+    return policy == operation
+
+
+def is_compatible(key_type: KeyType, algorithm: Algorithm) -> bool:  # noqa: PLR0911  one return per row of the table
+    """Tell whether a key of this type can be used with the algorithm at all."""
+    kind = key_type.kind
+    match algorithm:
+        case Mac(scheme):
+            return kind is KeyKind.HMAC if scheme is MacScheme.HMAC else kind in _BLOCK_CIPHERS
+        case Cipher(mode):
+            if mode is CipherMode.STREAM_CIPHER:
+                return kind in {KeyKind.ARC4, KeyKind.CHACHA20}
+            return kind in _BLOCK_CIPHERS
+        case Aead(aead_scheme):
+            if aead_scheme is AeadScheme.CHACHA20_POLY1305:
+                return kind is KeyKind.CHACHA20
+            return kind in _AEAD_BLOCK_CIPHERS
+        case AsymmetricSignature(signature):
+            return kind in (_RSA if signature in _RSA_SIGNATURES else ECC_KINDS)
+        case AsymmetricEncryption():
+            return kind in _RSA
+        case KeyAgreement(raw):
+            return kind in (ECC_KINDS if raw is RawAgreement.ECDH else _DH)
+        case KeyDerivation():
+            return kind is KeyKind.DERIVE
+        case HashAlgorithm() | NoAlgorithm():
+            return False
+
+
+def hashes_of(algorithm: Algorithm) -> frozenset[Hash]:
+    """Return every specific hash that an algorithm names anywhere."""
+    match algorithm:
+        case KeyAgreement(_, KeyDerivation(_, hash_alg)):
+            found: object = hash_alg
+        case NoAlgorithm() | Cipher() | Aead() | KeyAgreement():
+            found = None
+        case _:
+            found = algorithm.hash
+    return frozenset({found}) if isinstance(found, Hash) else frozenset()
+
+
+def is_deprecated(attributes: KeyAttributes) -> bool:
+    """Tell whether generating such a key needs `allow_deprecated`.
+
+    The reference names public-key types only, so that a key pair on a deprecated curve is not caught there; key pairs
+    are meant and are caught here.
+    """
+    if attributes.type.kind in DEPRECATED_KINDS or hashes_of(attributes.algorithm) & DEPRECATED_HASHES:
+        return True
+    family = attributes.type.family
+    return (
+        attributes.type.kind in ECC_KINDS
+        and isinstance(family, EccFamily)
+        and (family in _DEPRECATED_FAMILIES or (family, attributes.bits) in _DEPRECATED_CURVES)
+    )
+
+
+def digest_length_fits(algorithm: AsymmetricSignature, length: int) -> bool:
+    """Tell whether a digest of `length` bytes belongs to the operation's hash; schemes without one take any."""
+    return not isinstance(algorithm.hash, Hash) or HASH_LENGTH[algorithm.hash] == length

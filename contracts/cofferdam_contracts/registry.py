@@ -1,0 +1,162 @@
+"""Numbers that clients, frontends, workers and the key store share: operations, providers, authenticators.
+
+Source: facts on the wire and operations, sections 2.1, 2.3 and 2.4.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+
+@enum.unique
+class Opcode(enum.IntEnum):
+    """Operations of the Parsec protocol; absent numbers are answered with `OPCODE_DOES_NOT_EXIST`."""
+
+    PING = 0x01
+    PSA_GENERATE_KEY = 0x02
+    PSA_DESTROY_KEY = 0x03
+    PSA_SIGN_HASH = 0x04
+    PSA_VERIFY_HASH = 0x05
+    PSA_IMPORT_KEY = 0x06
+    PSA_EXPORT_PUBLIC_KEY = 0x07
+    LIST_PROVIDERS = 0x08
+    LIST_OPCODES = 0x09
+    PSA_ASYMMETRIC_ENCRYPT = 0x0A
+    PSA_ASYMMETRIC_DECRYPT = 0x0B
+    PSA_EXPORT_KEY = 0x0C
+    PSA_GENERATE_RANDOM = 0x0D
+    LIST_AUTHENTICATORS = 0x0E
+    PSA_HASH_COMPUTE = 0x0F
+    PSA_HASH_COMPARE = 0x10
+    PSA_AEAD_ENCRYPT = 0x11
+    PSA_AEAD_DECRYPT = 0x12
+    PSA_RAW_KEY_AGREEMENT = 0x13
+    PSA_CIPHER_ENCRYPT = 0x14
+    PSA_CIPHER_DECRYPT = 0x15
+    PSA_SIGN_MESSAGE = 0x18
+    PSA_VERIFY_MESSAGE = 0x19
+    LIST_KEYS = 0x1A
+    LIST_CLIENTS = 0x1B
+    DELETE_CLIENT = 0x1C
+    ATTEST_KEY = 0x1E
+    PREPARE_KEY_ATTESTATION = 0x1F
+    CAN_DO_CRYPTO = 0x20
+
+
+CORE_OPCODES: Final = frozenset(
+    {
+        Opcode.PING,
+        Opcode.LIST_PROVIDERS,
+        Opcode.LIST_OPCODES,
+        Opcode.LIST_AUTHENTICATORS,
+        Opcode.LIST_KEYS,
+        Opcode.LIST_CLIENTS,
+        Opcode.DELETE_CLIENT,
+    }
+)
+ADMIN_OPCODES: Final = frozenset({Opcode.LIST_CLIENTS, Opcode.DELETE_CLIENT})
+ANONYMOUS_OPCODES: Final = frozenset(
+    {
+        Opcode.PING,
+        Opcode.LIST_PROVIDERS,
+        Opcode.LIST_OPCODES,
+        Opcode.LIST_AUTHENTICATORS,
+        Opcode.PSA_GENERATE_RANDOM,
+        Opcode.PSA_HASH_COMPUTE,
+        Opcode.PSA_HASH_COMPARE,
+    }
+)
+"""Operations that need no identity."""
+
+
+@enum.unique
+class ProviderId(enum.IntEnum):
+    """Providers; every number up to 5 is known on the wire, whether it is configured or not."""
+
+    CORE = 0
+    MBED_CRYPTO = 1
+    PKCS11 = 2
+    TPM = 3
+    TRUSTED_SERVICE = 4
+    CRYPTO_AUTH_LIB = 5
+
+
+@enum.unique
+class AuthType(enum.IntEnum):
+    """Authentication types of a request; also the authenticator numbers of the key store."""
+
+    NO_AUTH = 0
+    DIRECT = 1
+    JWT = 2
+    UNIX_PEER_CREDENTIALS = 3
+    JWT_SVID = 4
+
+
+INTERNAL_AUTHENTICATOR: Final = 255
+"""Authenticator number of the service's own keys in the key store; never listed to anybody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderDescription:
+    """How a provider describes itself to clients; `opcodes` is what the reference lists for it."""
+
+    id: ProviderId
+    name: str
+    uuid: str
+    description: str
+    vendor: str
+    opcodes: frozenset[Opcode]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticatorDescription:
+    """How an authenticator describes itself to clients."""
+
+    id: AuthType
+    description: str
+
+
+_SOFTWARE_OPCODES: Final = frozenset(
+    Opcode(number) for number in (2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17, 18, 19, 32)
+)
+
+PROVIDERS: Final = {
+    ProviderId.CORE: ProviderDescription(
+        id=ProviderId.CORE,
+        name="core-provider",
+        uuid="47049873-2a43-4845-9d72-831eab668784",
+        description="Software provider that implements only administrative (i.e. no cryptographic) operations",
+        vendor="",
+        opcodes=CORE_OPCODES - ADMIN_OPCODES,
+    ),
+    ProviderId.MBED_CRYPTO: ProviderDescription(
+        id=ProviderId.MBED_CRYPTO,
+        name="mbed-crypto-provider",
+        uuid="1c1139dc-ad7c-47dc-ad6b-db6fdb466552",
+        description=(
+            "User space software provider, based on Mbed Crypto - the reference implementation of the PSA crypto API"
+        ),
+        vendor="Arm",
+        opcodes=_SOFTWARE_OPCODES,
+    ),
+}
+"""Descriptions of the providers that this service has, by number."""
+
+AUTHENTICATORS: Final = {
+    AuthType.DIRECT: AuthenticatorDescription(
+        id=AuthType.DIRECT,
+        description=(
+            "Directly parses the authentication field as a UTF-8 string and uses that as the application identity. "
+            "Should be used for testing only."
+        ),
+    ),
+    AuthType.UNIX_PEER_CREDENTIALS: AuthenticatorDescription(
+        id=AuthType.UNIX_PEER_CREDENTIALS,
+        description=(
+            "Uses Unix peer credentials to authenticate the client. Verifies that the self-declared Unix user "
+            "identifier (UID) in the request's authentication header matches that which is found from the peer "
+            "credentials."
+        ),
+    ),
+}
+"""Descriptions of the authenticators that this service has, by number."""

@@ -1,0 +1,172 @@
+"""What each process is told at its start: one JSON document per process, over an inherited descriptor.
+
+The configuration reader writes these documents; the broker passes them on unread, except its own. So the secrets of
+a provider reach only the worker of that provider. Durations are milliseconds, sizes bytes.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """How a process logs."""
+
+    level: str = "warning"
+    """error, warning, info or debug; nothing below it is written."""
+    details: bool = False
+    """Whether application names, key names and error causes may be logged (`log_error_details`)."""
+    timestamp: bool = True
+    """Whether lines carry the time; the journal has its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticatorSettings:
+    """One active authenticator."""
+
+    auth_type: int
+    admins: tuple[str, ...] = ()
+    """Application names with administrator rights, compared as whole strings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderEntry:
+    """A configured provider as others see it."""
+
+    id: int
+    uuid: str
+    name: str
+    opcodes: tuple[int, ...]
+    """Operations that ListOpcodes shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEntry:
+    """A worker that the broker starts: the index of a provider in configuration order, and its role."""
+
+    index: int
+    role: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """What the broker itself needs of the configuration; it has no secrets."""
+
+    log: LogSettings
+    socket_path: str
+    status_path: str
+    """A socket on which the broker writes its status to whoever connects and may."""
+    uid_base: int
+    """First of the numeric uids that processes get when started as root."""
+    require: int
+    """Lowest `Level` that every process must reach."""
+    workers: tuple[WorkerEntry, ...]
+    max_frontends: int
+    """Most principals served at one time."""
+    idle_ms: int
+    """A frontend without clients retires after this long."""
+    hang_ms: int
+    """A process that leaves a ping unanswered this long is killed and replaced."""
+    start_ms: int
+    """A process that is not ready after this long counts as failed."""
+    drain_ms: int
+    """Longest wait for running requests at shutdown and reload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontendSettings:
+    """What a frontend needs."""
+
+    log: LogSettings
+    providers: tuple[ProviderEntry, ...]
+    """Crypto providers in configuration order; the channel number of a worker is the index here."""
+    authenticators: tuple[AuthenticatorSettings, ...]
+    body_len_limit: int
+    read_timeout_ms: int
+    """Longest silence while a request is being received (`listener.timeout`)."""
+    request_timeout_ms: int
+    """Longest time from the first byte of a request until it has arrived whole."""
+    answer_timeout_ms: int
+    """Deadline of an operation in its provider."""
+    idle_connection_ms: int
+    """How long a connection that asked to stay open may be silent between requests."""
+    max_connections: int
+    """Connections one principal may have open; more are closed at once."""
+    max_in_flight: int
+    """Requests of one principal under way; more get an error at once."""
+    allow_deprecated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KimSettings:
+    """What the key store needs."""
+
+    log: LogSettings
+    path: str
+    providers: tuple[ProviderEntry, ...]
+    authenticators: tuple[AuthenticatorSettings, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What every provider worker needs."""
+
+    log: LogSettings
+    index: int
+    provider: ProviderEntry
+    authenticators: tuple[AuthenticatorSettings, ...]
+    buffer_size_limit: int
+    """Most random bytes a client gets at a time."""
+    body_len_limit: int
+    allow_deprecated: bool
+    key_cache: int
+    """Keys kept ready for use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftwareSettings:
+    """What the software provider's worker needs."""
+
+    worker: WorkerSettings
+    kek_file: str = field(repr=False)
+    """Path of the key-encryption key: 32 bytes; made at the first start when `kek_create` is set."""
+    kek_create: bool
+
+
+T = TypeVar("T")
+
+
+def dump(settings: object) -> bytes:
+    """Return the JSON document of a settings value."""
+    return json.dumps(dataclasses.asdict(settings), separators=(",", ":")).encode()  # type: ignore[call-overload]
+
+
+def load(kind: type[T], document: bytes) -> T:
+    """Read a settings value back, exactly: every field present and of its type, none besides.
+
+    Raises:
+        ValueError: The document is not that of a `kind`.
+    """
+    return typing.cast("T", _build(kind, json.loads(document)))
+
+
+def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401  walks any JSON value along a type
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if not isinstance(value, dict) or value.keys() != hints.keys():
+            raise ValueError(f"not the fields of {kind}")
+        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})  # type: ignore[operator]
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"not a list of {kind}")
+        return tuple(_build(typing.get_args(kind)[0], item) for item in value)
+    if isinstance(kind, types.UnionType):
+        return None if value is None else _build(typing.get_args(kind)[0], value)
+    if type(value) is not kind:
+        raise ValueError(f"a {type(value).__name__} in place of a {kind.__name__}")
+    return value

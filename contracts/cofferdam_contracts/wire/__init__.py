@@ -1,0 +1,1 @@
+"""The Parsec wire protocol between clients and the service."""

@@ -1,0 +1,1 @@
+"""Provider workers: the processes that hold keys."""

@@ -1,0 +1,1 @@
+"""What every provider worker shares: the interface, the checks, the cache, the loop."""

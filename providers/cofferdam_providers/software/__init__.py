@@ -1,0 +1,1 @@
+"""The software provider: keys on pyca/cryptography, encrypted at rest."""
