@@ -1,0 +1,205 @@
+"""Checks of the project itself: what no linter looks at, and what must not creep in."""
+
+import ast
+import itertools
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SOURCE_ROOTS: list[str] = PYPROJECT["tool"]["hatch"]["build"]["dev-mode-dirs"]
+SHARED_ROOTS = {"contracts", "runtime"}
+REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
+
+# The broker holds all privileges, hence it is meant to be read in one sitting.
+MAX_BROKER_LINES = 800
+MAX_FILE_LINES = 500
+
+# In pieces, so that this file does not contain what it looks for.
+REGISTRIES = [
+    "pypi" + ".org",
+    "python" + "hosted.org",
+    "crates" + ".io",
+    "npm" + "js.org",
+    "proxy.golang" + ".org",
+    "maven" + ".org",
+    "repo.maven" + ".apache",
+    "deb.debian" + ".org",
+]
+MACHINE_PATHS = ["/" + "work/", "/" + "opt/wheels", "." + "pyenv/"]
+
+FORBIDDEN_MODULES = {"marshal", "multiprocessing", "pickle", "shelve"}
+
+REQUIREMENT = re.compile(
+    r"(?P<name>[a-z0-9.-]+)==(?P<version>\S+)(?: ; (?P<marker>[^\\]+?))?(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)"
+)
+
+
+def _project_files(folder: Path = ROOT) -> Iterator[Path]:
+    """Yield the files of the checkout, without what tools leave in it."""
+    for path in sorted(folder.iterdir()):
+        if path.name in {"__pycache__", "dist"} or (
+            path.name.startswith(".") and path.name not in {".ci", ".gitignore"}
+        ):
+            continue
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            yield from _project_files(path)
+        else:
+            yield path
+
+
+def _is_generated(path: Path) -> bool:
+    return path.name.endswith(("_pb2.py", "_pb2.pyi"))
+
+
+def _python_files() -> list[Path]:
+    return [path for path in _project_files() if path.suffix == ".py" and not _is_generated(path)]
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _requirements(path: Path) -> list[str]:
+    """Return the logical lines of a requirements file."""
+    text = path.read_text().replace("\\\n", " ")
+    lines = (re.sub(r"\s+", " ", line.partition("#")[0]).strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
+    home = str(Path.home())
+    unwanted = [*REGISTRIES, *MACHINE_PATHS, *([home] if home.startswith("/home/") else [])]
+    found = [
+        f"{_name(path)}: {word}" for path in _project_files() for word in unwanted if word.encode() in path.read_bytes()
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.stem)
+def test_every_requirement_is_pinned_and_hashed(path: Path) -> None:
+    lines = _requirements(path)
+    assert lines
+    assert [line for line in lines if not REQUIREMENT.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.stem)
+def test_every_wanted_requirement_is_pinned(path: Path) -> None:
+    wanted = {line for line in _requirements(path.with_suffix(".in")) if not line.startswith("-")}
+    assert wanted <= {line.partition("==")[0] for line in _requirements(path)}
+
+
+def test_requirement_files_agree_on_versions() -> None:
+    """They are installed together, and pip takes two versions of one package as an error."""
+    pins: dict[str, set[str]] = {}
+    for path in REQUIREMENTS:
+        for line in _requirements(path):
+            name, _, rest = line.partition("==")
+            pins.setdefault(name, set()).add(rest.split()[0])
+    assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}
+
+
+def test_the_package_declares_its_runtime_requirements() -> None:
+    assert PYPROJECT["project"]["dependencies"] == _requirements(ROOT / "requirements" / "runtime.in")
+
+
+def test_tools_agree_on_the_source_roots() -> None:
+    tool = PYPROJECT["tool"]
+    packages = [f"cofferdam_{root}" for root in SOURCE_ROOTS]
+    assert tool["hatch"]["build"]["targets"]["wheel"]["packages"] == [
+        f"{root}/cofferdam_{root}" for root in SOURCE_ROOTS
+    ]
+    assert tool["pytest"]["ini_options"]["pythonpath"] == [*SOURCE_ROOTS, "."]
+    assert tool["mypy"]["files"] == [*SOURCE_ROOTS, "tests"]
+    assert tool["mypy"]["mypy_path"] == ":".join(SOURCE_ROOTS)
+    assert tool["ruff"]["src"] == SOURCE_ROOTS
+    assert tool["coverage"]["run"]["source_pkgs"] == packages
+    assert tool["importlinter"]["root_packages"] == packages
+
+
+@pytest.mark.parametrize("root", SOURCE_ROOTS)
+def test_a_source_root_holds_its_package_and_nothing_else(root: str) -> None:
+    names = {path.name for path in (ROOT / root).iterdir() if path.name != "__pycache__"}
+    assert names == {f"cofferdam_{root}"}
+
+
+def test_packaging_is_no_package() -> None:
+    """It would hide the library of that name from pytest."""
+    assert list((ROOT / "packaging").rglob("__init__.py")) == []
+
+
+def test_each_process_has_one_entry() -> None:
+    """A process is one package, or one backend of the providers; what they share cannot be started."""
+    entries = [path.parent.relative_to(ROOT) for path in _python_files() if path.name == "__main__.py"]
+    misplaced = [
+        str(entry)
+        for entry in entries
+        if entry.parts[0] in SHARED_ROOTS or len(entry.parts) > (3 if entry.parts[0] == "providers" else 2)
+    ]
+    assert misplaced == []
+    nested = [str(inner) for outer, inner in itertools.permutations(entries, 2) if inner.is_relative_to(outer)]
+    assert nested == []
+
+
+def test_the_broker_can_be_read_in_one_sitting() -> None:
+    lines = {_name(path): _lines(path) for path in _python_files() if path.is_relative_to(ROOT / "broker")}
+    assert sum(lines.values()) <= MAX_BROKER_LINES, lines
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    paths = [*_python_files(), ROOT / "dev", ROOT / ".ci" / "run"]
+    assert {_name(path): _lines(path) for path in paths if _lines(path) > MAX_FILE_LINES} == {}
+
+
+def test_no_module_decodes_bytes_into_arbitrary_objects() -> None:
+    found = {
+        _name(path): bad
+        for path in _python_files()
+        if (bad := FORBIDDEN_MODULES.intersection(_imported(ast.parse(path.read_bytes()))))
+    }
+    assert found == {}
+
+
+def test_no_handler_catches_everything() -> None:
+    found = [
+        f"{_name(path)}:{node.lineno}"
+        for path in _python_files()
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", [ROOT / "dev", ROOT / ".ci" / "run"], ids=_name)
+def test_scripts_parse_and_are_executable(path: Path) -> None:
+    shell = path.read_text().splitlines()[0].removeprefix("#!").split()
+    subprocess.run([*shell, "-n", path], check=True)
+    assert path.stat().st_mode & 0o111
+
+
+def test_help_lists_every_command() -> None:
+    described = subprocess.run([ROOT / "dev", "help"], check=True, capture_output=True, text=True).stdout
+    _, _, table = (ROOT / "dev").read_text().partition("case $command in")
+    commands = re.findall(r"^([a-z]+)(?: \| .*)?\)$", table, re.MULTILINE)
+    assert len(commands) > 1
+    assert re.findall(r"^  ([a-z]+) ", described, re.MULTILINE) == [*commands[1:], commands[0]]
