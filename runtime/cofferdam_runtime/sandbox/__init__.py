@@ -1,0 +1,1 @@
+"""Confinement: policies as data, and one module per mechanism that enforces them."""

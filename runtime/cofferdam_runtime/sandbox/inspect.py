@@ -1,0 +1,102 @@
+"""What the kernel says about a process, so that nobody has to believe the process: /proc/<pid>/status (proc(5))."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SECCOMP_MODE_FILTER: Final = 2
+"""linux/seccomp.h."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The privileges of a thread."""
+
+    uids: tuple[int, ...]
+    """Real, effective, saved and file system uid."""
+    gids: tuple[int, ...]
+    groups: tuple[int, ...]
+    inheritable: int
+    permitted: int
+    effective: int
+    bounding: int
+    ambient: int
+    """The five capability sets, as bit masks."""
+    no_new_privs: bool
+    seccomp: int
+    """0 none, 1 strict, 2 filter."""
+    seccomp_filters: int
+    threads: int
+    """Threads of the process."""
+
+
+def parse(status: bytes) -> Observed:
+    """Read the text of a status file.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    fields = dict(line.partition(b":")[::2] for line in status.split(b"\n"))
+    try:
+        return Observed(
+            uids=_numbers(fields[b"Uid"], 4),
+            gids=_numbers(fields[b"Gid"], 4),
+            groups=_numbers(fields[b"Groups"]),
+            inheritable=_mask(fields[b"CapInh"]),
+            permitted=_mask(fields[b"CapPrm"]),
+            effective=_mask(fields[b"CapEff"]),
+            bounding=_mask(fields[b"CapBnd"]),
+            ambient=_mask(fields[b"CapAmb"]),
+            no_new_privs=_numbers(fields[b"NoNewPrivs"], 1) == (1,),
+            seccomp=_numbers(fields[b"Seccomp"], 1)[0],
+            seccomp_filters=_numbers(fields[b"Seccomp_filters"], 1)[0],
+            threads=_numbers(fields[b"Threads"], 1)[0],
+        )
+    except KeyError as error:
+        raise ValueError(f"no field {error}") from error
+
+
+def observe(pid: int) -> tuple[Observed, ...]:
+    """Return the privileges of all threads of a process.
+
+    Raises:
+        OSError: It is gone, or /proc is not there.
+        ValueError: The kernel writes something else than expected.
+    """
+    return tuple(parse((thread / "status").read_bytes()) for thread in Path(f"/proc/{pid}/task").iterdir())
+
+
+def shortfalls(observed: Observed, *, uid: int | None, seccomp: bool) -> tuple[str, ...]:
+    """Return in what a thread is less confined than it should be; empty when it is as it should.
+
+    Args:
+        observed: What the kernel says.
+        uid: The uid and gid it should have, None when it keeps those of whoever started the service.
+        seccomp: Whether its filter should be loaded already.
+    """
+    held = observed.inheritable | observed.permitted | observed.effective | observed.ambient
+    checks = [
+        (not held, f"has capabilities {held:#x}"),
+        (observed.no_new_privs, "may gain privileges by exec"),
+        (not seccomp or observed.seccomp == SECCOMP_MODE_FILTER, "has no seccomp filter"),
+    ]
+    if uid is not None:
+        checks += [
+            (set(observed.uids) == {uid}, f"has uids {observed.uids}"),
+            (set(observed.gids) == {uid}, f"has gids {observed.gids}"),
+            (not observed.groups, f"is in groups {observed.groups}"),
+            # Without CAP_SETPCAP nobody can empty this one, and no_new_privs makes it pointless.
+            (not observed.bounding, f"has a bounding set {observed.bounding:#x}"),
+        ]
+    return tuple(complaint for holds, complaint in checks if not holds)
+
+
+def _numbers(text: bytes, count: int | None = None) -> tuple[int, ...]:
+    numbers = tuple(int(word) for word in text.split())
+    if count is not None and len(numbers) != count:
+        raise ValueError(f"{len(numbers)} numbers instead of {count}")
+    return numbers
+
+
+def _mask(text: bytes) -> int:
+    return int(text.strip(), 16)

@@ -1,0 +1,95 @@
+"""What neither the standard library nor python-prctl offers of the kernel: one function per call, through libc."""
+
+import ctypes
+import errno
+import os
+from typing import Final
+
+# Sources: linux/prctl.h, linux/landlock.h, asm-generic/unistd.h (the numbers are the same on every architecture).
+LANDLOCK_CREATE_RULESET_VERSION: Final = 1
+LANDLOCK_RULE_PATH_BENEATH: Final = 1
+NR_LANDLOCK_ADD_RULE: Final = 445
+NR_LANDLOCK_CREATE_RULESET: Final = 444
+NR_LANDLOCK_RESTRICT_SELF: Final = 446
+PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+PR_MDWE_REFUSE_EXEC_GAIN: Final = 1
+PR_SET_MDWE: Final = 65
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_LIBC.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+_LIBC.syscall.restype = ctypes.c_long
+
+
+class RulesetAttributes(ctypes.Structure):
+    """`struct landlock_ruleset_attr`; an older kernel accepts what it does not know as long as it is zero."""
+
+    _fields_ = (
+        ("handled_access_fs", ctypes.c_uint64),
+        ("handled_access_net", ctypes.c_uint64),
+        ("scoped", ctypes.c_uint64),
+    )
+
+
+class PathBeneath(ctypes.Structure):
+    """`struct landlock_path_beneath_attr`."""
+
+    _pack_ = 1
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+def landlock_version() -> int:
+    """Return the Landlock ABI of the kernel, 0 when it has none or it is switched off."""
+    try:
+        return _syscall(NR_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
+            return 0
+        raise
+
+
+def landlock_create_ruleset(attributes: RulesetAttributes) -> int:
+    """Return the descriptor of a new ruleset."""
+    return _syscall(NR_LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
+
+
+def landlock_add_rule(ruleset: int, access: int, parent: int) -> None:
+    """Allow what `access` says on the file `parent`, or beneath it if it is a folder."""
+    rule = PathBeneath(access, parent)
+    _syscall(NR_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+
+
+def landlock_restrict_self(ruleset: int) -> None:
+    """Enforce a ruleset on the calling thread and what it starts."""
+    _syscall(NR_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+
+
+def clear_ambient_capabilities() -> None:
+    """Empty the ambient set of the calling thread."""
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def refuse_executable_memory() -> None:
+    """Refuse memory that is both writable and executable, or becomes executable later; needs Linux 6.3.
+
+    Raises:
+        OSError: EINVAL before Linux 6.3.
+    """
+    _prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN)
+
+
+def _prctl(option: int, argument: int) -> None:
+    _checked(_LIBC.prctl(option, argument, 0, 0, 0))
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    # libc passes long values on; an int of Python would become a C int, whose upper half is undefined.
+    values = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    return _checked(_LIBC.syscall(ctypes.c_long(number), *values))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

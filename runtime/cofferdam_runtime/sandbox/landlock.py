@@ -1,0 +1,110 @@
+"""Landlock: no path but those of the policy, no TCP, no abstract sockets of others, no signals to others.
+
+The rights are those of Documentation/userspace-api/landlock.rst. All that the kernel knows are handled, so that what
+the policy does not name is denied. Before ABI 8 a ruleset holds for the calling thread and those it starts later, hence
+it is enforced before there are others.
+"""
+
+import enum
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from cofferdam_runtime.sandbox import kernel
+
+
+class Access(enum.IntFlag):
+    """LANDLOCK_ACCESS_FS_* of linux/landlock.h."""
+
+    EXECUTE = 1 << 0
+    WRITE_FILE = 1 << 1
+    READ_FILE = 1 << 2
+    READ_DIR = 1 << 3
+    REMOVE_DIR = 1 << 4
+    REMOVE_FILE = 1 << 5
+    MAKE_CHAR = 1 << 6
+    MAKE_DIR = 1 << 7
+    MAKE_REG = 1 << 8
+    MAKE_SOCK = 1 << 9
+    MAKE_FIFO = 1 << 10
+    MAKE_BLOCK = 1 << 11
+    MAKE_SYM = 1 << 12
+    REFER = 1 << 13
+    TRUNCATE = 1 << 14
+    IOCTL_DEV = 1 << 15
+    RESOLVE_UNIX = 1 << 16
+
+
+class Net(enum.IntFlag):
+    """LANDLOCK_ACCESS_NET_*."""
+
+    BIND_TCP = 1 << 0
+    CONNECT_TCP = 1 << 1
+
+
+class Scope(enum.IntFlag):
+    """LANDLOCK_SCOPE_*."""
+
+    ABSTRACT_UNIX_SOCKET = 1 << 0
+    SIGNAL = 1 << 1
+
+
+ACCESS_SINCE: Final[dict[int, Access]] = {
+    1: Access(Access.REFER - 1),
+    2: Access.REFER,
+    3: Access.TRUNCATE,
+    5: Access.IOCTL_DEV,
+    9: Access.RESOLVE_UNIX,
+}
+"""The rights that each ABI brought."""
+NET_SINCE: Final[dict[int, Net]] = {4: Net.BIND_TCP | Net.CONNECT_TCP}
+SCOPE_SINCE: Final[dict[int, Scope]] = {6: Scope.ABSTRACT_UNIX_SOCKET | Scope.SIGNAL}
+
+READ_FILE: Final = Access.READ_FILE
+READ_FOLDER: Final = READ_FILE | Access.READ_DIR
+WRITE_FILE: Final = READ_FILE | Access.WRITE_FILE | Access.TRUNCATE
+WRITE_FOLDER: Final = READ_FOLDER | WRITE_FILE | Access.MAKE_REG | Access.REMOVE_FILE
+
+
+def version() -> int:
+    """Return the ABI of the kernel, 0 when it has no Landlock."""
+    return kernel.landlock_version()
+
+
+def restrict(readable: Iterable[str], writable: Iterable[str]) -> int:
+    """Confine the calling thread to some paths and return the ABI; 0 when the kernel has none and nothing was done.
+
+    Raises:
+        OSError: A path does not exist, or the kernel refused.
+    """
+    abi = version()
+    if not abi:
+        return 0
+    known = _up_to(abi, ACCESS_SINCE)
+    ruleset = kernel.landlock_create_ruleset(
+        kernel.RulesetAttributes(known, _up_to(abi, NET_SINCE), _up_to(abi, SCOPE_SINCE))
+    )
+    try:
+        for path in readable:
+            _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
+        for path in writable:
+            _allow(ruleset, path, WRITE_FILE & known, WRITE_FOLDER & known)
+        kernel.landlock_restrict_self(ruleset)
+    finally:
+        os.close(ruleset)
+    return abi
+
+
+def _up_to(abi: int, since: Mapping[int, enum.IntFlag]) -> int:
+    return sum(int(rights) for first, rights in since.items() if first <= abi)
+
+
+def _allow(ruleset: int, path: str, on_file: int, on_folder: int) -> None:
+    parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        # The kernel refuses a rule that gives a file the rights of a folder.
+        is_folder = stat.S_ISDIR(os.fstat(parent).st_mode)
+        kernel.landlock_add_rule(ruleset, on_folder if is_folder else on_file, parent)
+    finally:
+        os.close(parent)

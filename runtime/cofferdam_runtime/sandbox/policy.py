@@ -1,0 +1,89 @@
+"""What a process may do, as data. Every default grants nothing, and no value means "everything"."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Final
+
+FORBIDDEN: Final = frozenset(
+    {
+        *("add_key", "keyctl", "request_key"),
+        *("bpf", "perf_event_open", "userfaultfd"),
+        *("execve", "execveat", "pkey_mprotect", "remap_file_pages", "uselib"),
+        *("fsmount", "fsopen", "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root", "umount2"),
+        *("chroot", "open_by_handle_at", "setns", "unshare"),
+        *("finit_module", "init_module", "delete_module", "kexec_file_load", "kexec_load", "reboot"),
+        *("io_uring_enter", "io_uring_register", "io_uring_setup"),
+        *("kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace"),
+        *("personality", "seccomp", "capset", "setresuid", "setuid", "setresgid", "setgid", "setgroups"),
+    }
+)
+"""System calls that no policy may allow: ways out of a sandbox, or kernel parts with a history of such ways."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Allows a system call only when `argument & mask == value`."""
+
+    syscall: str
+    argument: int
+    """Position, from 0."""
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """System calls that fail instead of ending the process, because harmless code tries them."""
+
+    syscalls: frozenset[str]
+    error: int
+    """The errno that they fail with."""
+    reason: str
+    """Who tries them, and lives with the error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One process's privileges.
+
+    There is no field for the network, for new processes or for signals to others: no process gets them.
+    """
+
+    syscalls: frozenset[str] = frozenset()
+    """Allowed with any arguments, except that mmap and mprotect never make memory executable."""
+    conditions: tuple[Condition, ...] = ()
+    """Allowed with some arguments."""
+    refusals: tuple[Refusal, ...] = ()
+    """What is not allowed but fails; anything in no list ends the process."""
+    executable_memory: bool = False
+    """Whether memory may be made executable, as for a PKCS#11 module that loads others late."""
+    readable: tuple[str, ...] = ()
+    """Absolute paths of files, or of folders with all beneath them."""
+    writable: tuple[str, ...] = ()
+    """As `readable`, and regular files in them may be written, made and removed."""
+    open_files: int = 0
+    """Highest number of descriptors plus one; those that are open stay open."""
+    file_size: int | None = 0
+    """Bytes that a file may grow to, None for any size."""
+
+    def __post_init__(self) -> None:
+        """Refuse policies that contradict themselves or the promise of the service."""
+        if forbidden := self.allowed & FORBIDDEN:
+            raise ValueError(f"no policy may allow {', '.join(sorted(forbidden))}")
+        if twice := self.syscalls.intersection(condition.syscall for condition in self.conditions):
+            raise ValueError(f"both allowed and conditional: {', '.join(sorted(twice))}")
+        if relative := [path for path in (*self.readable, *self.writable) if not path.startswith("/")]:
+            raise ValueError(f"not absolute: {', '.join(relative)}")
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """System calls that the kernel carries out, with some arguments at least."""
+        return self.syscalls.union(condition.syscall for condition in self.conditions)
+
+    def with_paths(self, *, readable: tuple[str, ...] = (), writable: tuple[str, ...] = ()) -> "Policy":
+        """Return this policy with further paths, known only at run time."""
+        return dataclasses.replace(self, readable=self.readable + readable, writable=self.writable + writable)
+
+    def refuses(self, syscall: str) -> bool:
+        """Tell whether a system call fails, with any arguments, and the process lives on."""
+        return syscall not in self.allowed and any(syscall in refusal.syscalls for refusal in self.refusals)
