@@ -3,12 +3,30 @@
 A frame is one msgpack array `[number, request id, fields…]`; the answer is `[number + 1, request id, status, fields…]`
 with the fields only when the status is success. `SCHEMAS` is the whole protocol: who may ask, what the fields are.
 The provider of a question is that of the channel it came on, and so is the peer uid; no field names them.
+
+Every question may be asked again when its answer was lost: repeating it word for word has no further effect.
 """
 
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
+
+MAX_APPLICATION: Final = 65_535
+"""Bytes of an application name: more than any authentication field carries."""
+MAX_KEY_NAME: Final = 1 << 20
+"""Bytes of a key name: as much as the largest request body of a default configuration."""
+MAX_KEY_ID: Final = 1 << 16
+"""Bytes of a backend's key id, which may be a wrapped key."""
+MAX_ATTRIBUTES: Final = 256
+"""Bytes of encoded attributes."""
+MAX_QUESTION: Final = MAX_APPLICATION + MAX_KEY_NAME + MAX_KEY_ID + MAX_ATTRIBUTES + 256
+"""Bytes of the largest question."""
+MAX_ANSWER: Final = 16 << 20
+"""Bytes of the largest answer. A listing for a client that is longer is refused, one for a worker is cut, so that the
+worker handles what it got and asks again."""
 
 
 @enum.unique
@@ -44,31 +62,72 @@ class PendingState(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a question: its exact type, and the largest number or the most bytes (of text: in UTF-8)."""
+
+    type: type
+    most: int
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a value may stand in this field."""
+        if type(value) is not self.type:
+            return False
+        if isinstance(value, int):
+            return 0 <= value <= self.most
+        if isinstance(value, str):
+            return len(value) <= self.most and _utf8_length(value) <= self.most
+        return isinstance(value, bytes) and len(value) <= self.most
+
+
+def _utf8_length(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return MAX_ANSWER
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
-    """Who may ask and the exact types of question and answer fields (without number, id and status)."""
+    """Who may ask, the fields of the question and the exact types of those of the answer."""
 
     asker: Asker
-    question: tuple[type, ...]
+    fields: tuple[Field, ...]
     answer: tuple[type, ...]
 
+    @property
+    def question(self) -> tuple[type, ...]:
+        """The exact types of the question's fields."""
+        return tuple(field.type for field in self.fields)
+
+    def accepts(self, values: tuple[object, ...]) -> bool:
+        """Tell whether the values are the fields of this question."""
+        return len(values) == len(self.fields) and all(
+            field.accepts(value) for field, value in zip(self.fields, values, strict=True)
+        )
+
+
+_APPLICATION: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_APPLICATION))
+"""Authenticator, application name."""
+_NAME: Final = (*_APPLICATION, Field(str, MAX_KEY_NAME))
+_RECORD: Final = (Field(bytes, MAX_KEY_ID), Field(int, 2), Field(bytes, MAX_ATTRIBUTES))
+"""Key id, key id version, attributes."""
 
 SCHEMAS: Final[Mapping[KimMessage, Schema]] = {
-    # authenticator, application, key name -> key id, key id version, attributes
-    KimMessage.LOOKUP: Schema(Asker.WORKER, (int, str, str), (bytes, int, bytes)),
-    # authenticator, application, key name, planned key id, key id version, attributes
-    KimMessage.RESERVE: Schema(Asker.WORKER, (int, str, str, bytes, int, bytes), ()),
-    # authenticator, application, key name, key id, key id version, attributes
-    KimMessage.ACTIVATE: Schema(Asker.WORKER, (int, str, str, bytes, int, bytes), ()),
-    KimMessage.CANCEL: Schema(Asker.WORKER, (int, str, str), ()),
-    KimMessage.MARK_DELETING: Schema(Asker.WORKER, (int, str, str), ()),
-    KimMessage.REMOVE: Schema(Asker.WORKER, (int, str, str), ()),
+    # -> key id, key id version, attributes
+    KimMessage.LOOKUP: Schema(Asker.WORKER, _NAME, (bytes, int, bytes)),
+    # The key id is the planned one, or empty.
+    KimMessage.RESERVE: Schema(Asker.WORKER, _NAME + _RECORD, ()),
+    KimMessage.ACTIVATE: Schema(Asker.WORKER, _NAME + _RECORD, ()),
+    KimMessage.CANCEL: Schema(Asker.WORKER, _NAME, ()),
+    KimMessage.MARK_DELETING: Schema(Asker.WORKER, _NAME, ()),
+    KimMessage.REMOVE: Schema(Asker.WORKER, _NAME, ()),
     # -> array of [state, authenticator, application, key name, key id, key id version, attributes]
     KimMessage.PENDING: Schema(Asker.WORKER, (), (tuple,)),
-    # authenticator, application -> array of key names of the asking provider
-    KimMessage.CLIENT_KEYS: Schema(Asker.WORKER, (int, str), (tuple,)),
-    # authenticator, application (empty for Unix peer credentials: the channel's uid counts)
+    # -> array of key names of the asking provider
+    KimMessage.CLIENT_KEYS: Schema(Asker.WORKER, _APPLICATION, (tuple,)),
+    # application empty for Unix peer credentials: the channel's uid counts
     # -> array of [provider number, key name, attributes]
-    KimMessage.LIST_KEYS: Schema(Asker.FRONTEND, (int, str), (tuple,)),
-    # authenticator, application of the administrator -> array of application names
-    KimMessage.LIST_CLIENTS: Schema(Asker.FRONTEND, (int, str), (tuple,)),
+    KimMessage.LIST_KEYS: Schema(Asker.FRONTEND, _APPLICATION, (tuple,)),
+    # The application is the administrator, as in LIST_KEYS -> array of application names
+    KimMessage.LIST_CLIENTS: Schema(Asker.FRONTEND, _APPLICATION, (tuple,)),
 }
