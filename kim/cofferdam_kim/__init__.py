@@ -1,0 +1,1 @@
+"""The key store: which key of which client is which object of which provider."""

@@ -1,0 +1,207 @@
+"""Where the database lies: made and checked before the process gives up its privileges.
+
+SQLite makes files beside the database, so the key store owns the folder. Everything is reached through descriptors
+and without following links, because this runs as root over folders that a less privileged process owned before.
+"""
+
+import os
+import stat
+from contextlib import suppress
+from typing import Final
+
+from cofferdam_kim.errors import StoreError
+
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+_PARENT_MODE: Final = 0o755
+_COMPANIONS: Final = ("-wal", "-shm", "-journal")
+"""What SQLite calls its files beside the database; with one of them missing, committed keys may be."""
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[str, ...]:
+    """Make the folder and the database file, and give them to `uid` and `gid` (default: whoever runs this).
+
+    What was there before is kept. A database that others could read is closed to them.
+
+    Returns:
+        Warnings about what had to be tightened.
+
+    Raises:
+        StoreError: The database cannot lie there.
+    """
+    uid = os.geteuid() if uid is None else uid
+    gid = os.getegid() if gid is None else gid
+    folder, name = split(path)
+    warnings: list[str] = []
+    descriptor = _open_folder(folder, uid, gid)
+    try:
+        _own_folder(descriptor, folder, name, (uid, gid), warnings)
+        _make_file(descriptor, name)
+        for suffix in ("", *_COMPANIONS):
+            _own_file(descriptor, path + suffix, (uid, gid), warnings)
+    except OSError as error:
+        raise StoreError(
+            path,
+            found=f"{error.strerror} ({error.filename or folder})",
+            expected="a database that can be made or taken over",
+            remedy="check owner, mode and file system",
+        ) from error
+    finally:
+        os.close(descriptor)
+    return tuple(warnings)
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return folder and file name of a database path.
+
+    Raises:
+        StoreError: The path is not that of a file.
+    """
+    folder, name = os.path.split(path)
+    if not path.startswith("/") or name in ("", ".", "..") or "\0" in path:
+        raise StoreError(
+            repr(path), found="no path of a file", expected="an absolute path", remedy="correct `sqlite_db_path`"
+        )
+    return folder, name
+
+
+def check_file(path: str) -> None:
+    """Refuse a database file that is missing or is not a plain file.
+
+    Raises:
+        StoreError: The file is not one to open.
+    """
+    split(path)
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        raise StoreError(
+            path, found=str(error.strerror), expected="a database file", remedy="prepare the store first"
+        ) from error
+    _check_plain(path, found)
+
+
+def _check_plain(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(
+            path,
+            found="a symbolic link" if stat.S_ISLNK(found.st_mode) else "something that is no plain file",
+            expected="a plain file",
+            remedy="name the database itself in `sqlite_db_path`",
+        )
+    if found.st_nlink != 1:
+        raise StoreError(
+            path,
+            found=f"a file with {found.st_nlink} names",
+            expected="one name only",
+            remedy="remove the hard links or copy the database",
+        )
+
+
+def _open_folder(folder: str, uid: int, gid: int) -> int:
+    """Walk to the folder, making what is missing, and return a descriptor of it."""
+    parent, last = os.path.split(folder)
+    # Links above the folder are the administrator's; resolved once, they cannot be exchanged during the walk.
+    steps = [(part, _PARENT_MODE) for part in os.path.realpath(parent).split("/") if part]
+    if last:
+        steps.append((last, FOLDER_MODE))
+    walked = "/"
+    descriptor = os.open("/", _DIRECTORY)
+    for part, mode in steps:
+        try:
+            _check_searchable(walked, os.fstat(descriptor), uid, gid)
+            walked = f"{walked.rstrip('/')}/{part}"
+            following = _enter(descriptor, part, walked, mode)
+        finally:
+            os.close(descriptor)
+        descriptor = following
+    return descriptor
+
+
+def _enter(parent: int, part: str, path: str, mode: int) -> int:
+    try:
+        try:
+            os.mkdir(part, mode, dir_fd=parent)
+        except FileExistsError:
+            return os.open(part, _DIRECTORY, dir_fd=parent)
+        made = os.open(part, _DIRECTORY, dir_fd=parent)
+        # The umask took bits away.
+        os.fchmod(made, mode)
+    except OSError as error:
+        raise StoreError(
+            path,
+            found=str(error.strerror),
+            expected="a folder and no symbolic link",
+            remedy="make it, or correct `sqlite_db_path`",
+        ) from error
+    return made
+
+
+def _check_searchable(folder: str, found: os.stat_result, uid: int, gid: int) -> None:
+    if found.st_uid == uid:
+        bit, who = stat.S_IXUSR, "u"
+    elif found.st_gid == gid:
+        bit, who = stat.S_IXGRP, "g"
+    else:
+        bit, who = stat.S_IXOTH, "o"
+    if not found.st_mode & bit:
+        raise StoreError(
+            folder,
+            found=f"mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}:{found.st_gid}",
+            expected=f"a folder that uid {uid} can pass through",
+            remedy=f"chmod {who}+x {folder}",
+        )
+
+
+def _own_folder(descriptor: int, folder: str, name: str, owner: tuple[int, int], warnings: list[str]) -> None:
+    found = os.fstat(descriptor)
+    mode = stat.S_IMODE(found.st_mode)
+    if (found.st_uid, mode) == (owner[0], FOLDER_MODE):
+        return
+    ours = {name, *(name + companion for companion in _COMPANIONS)}
+    foreign = sorted(set(os.listdir(descriptor)) - ours)
+    if foreign:
+        if found.st_uid != owner[0]:
+            raise StoreError(
+                folder,
+                found=f"a folder of uid {found.st_uid} with other files in it, such as {foreign[0]!r}",
+                expected="a folder for the database alone",
+                remedy="move the database to a folder of its own and name that in `sqlite_db_path`",
+            )
+        if mode & 0o022:
+            warnings.append(f"{folder} has other files in it and mode {mode:04o}: others may replace the database")
+        return
+    if found.st_uid != owner[0]:
+        os.fchown(descriptor, *owner)
+    if mode != FOLDER_MODE:
+        os.fchmod(descriptor, FOLDER_MODE)
+        if mode & 0o077 and set(os.listdir(descriptor)) & ours:
+            warnings.append(f"{folder} had mode {mode:04o}, it is {FOLDER_MODE:04o} now")
+
+
+def _make_file(folder: int, name: str) -> None:
+    with suppress(FileExistsError):
+        os.close(os.open(name, _FILE | os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=folder))
+
+
+def _own_file(folder: int, path: str, owner: tuple[int, int], warnings: list[str]) -> None:
+    _, name = split(path)
+    try:
+        _check_plain(path, os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return
+    descriptor = os.open(name, _FILE, dir_fd=folder)
+    try:
+        found = os.fstat(descriptor)
+        _check_plain(path, found)
+        if found.st_uid != owner[0]:
+            os.fchown(descriptor, *owner)
+        mode = stat.S_IMODE(found.st_mode)
+        if mode != FILE_MODE:
+            os.fchmod(descriptor, FILE_MODE)
+        if mode & 0o077:
+            warnings.append(f"{path} had mode {mode:04o}, it is {FILE_MODE:04o} now")
+    finally:
+        os.close(descriptor)

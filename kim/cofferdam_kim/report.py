@@ -1,0 +1,141 @@
+"""What the store found when it was opened."""
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_kim import schema
+from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, fault
+
+_ROW_ID: Final = 9
+"""Index of the row number in a scanned row, after `COLUMNS`."""
+_STATE: Final = 10
+_STATES: Final = frozenset(PendingState)
+_SHOWN: Final = 10
+"""Quarantined rows that the log names one by one."""
+# While the reference service has the database, it may give the id of a pending key to a new one. Resolving the pending
+# key would then destroy the new one.
+_DROP_STALE: Final = """
+    DELETE FROM cofferdam_pending WHERE length(key_id) > 0 AND EXISTS (
+        SELECT 1 FROM key_mapping
+        WHERE key_mapping.provider_uuid = cofferdam_pending.provider_uuid
+        AND key_mapping.key_id = cofferdam_pending.key_id
+    )"""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quarantined:
+    """A row that is not served, and why."""
+
+    table: str
+    row_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReport:
+    """How many keys there are and what is wrong."""
+
+    keys: int
+    """Active keys of configured providers."""
+    unconfigured: int
+    """Keys of providers that are not configured; kept, never served."""
+    pending: int
+    """Keys that were being made or destroyed."""
+    quarantined: tuple[Quarantined, ...]
+    damage: str | None = None
+    """What is wrong with the database as a whole; then it is served from memory and not changed."""
+    dropped: int = 0
+    """Rows that a damaged database holds and that cannot be served."""
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a line for each thing that the operator should know; no line names a client or a key."""
+        if self.damage is not None:
+            yield (
+                f"the database is damaged ({self.damage}): its {self.keys} sound keys are served, {self.dropped} rows"
+                " are not, no key can be made or destroyed; stop the service and run REINDEX, or restore a backup"
+            )
+        for bad in self.quarantined[:_SHOWN]:
+            yield f"row {bad.row_id} of {bad.table} is not served: {bad.reason}"
+        if len(self.quarantined) > _SHOWN:
+            yield f"{len(self.quarantined) - _SHOWN} more rows are not served, see the table cofferdam_quarantine"
+        if self.unconfigured:
+            yield f"{self.unconfigured} keys belong to providers that are not configured"
+
+
+def inspect(
+    connection: sqlite3.Connection, path: str, uuids: Collection[str], *, damage: str | None = None, dropped: int = 0
+) -> StoreReport:
+    """Look at every row and bring the quarantine up to date.
+
+    Raises:
+        StoreError: The rows cannot be read.
+    """
+    try:
+        served, unconfigured, bad = _scan_keys(connection, uuids)
+        pending, bad_pending = _scan_pending(connection)
+    except sqlite3.Error as error:
+        raise schema.unusable(path, error) from error
+    quarantined = tuple(sorted(bad + bad_pending))
+    # What is on record serves the operator's tools only; a full disk must not keep the service from starting.
+    with suppress(sqlite3.Error):
+        _record(connection, quarantined)
+    return StoreReport(
+        keys=served,
+        unconfigured=unconfigured,
+        pending=pending,
+        quarantined=quarantined,
+        damage=damage,
+        dropped=dropped,
+    )
+
+
+def _scan_keys(connection: sqlite3.Connection, uuids: Collection[str]) -> tuple[int, int, list[Quarantined]]:
+    served = unconfigured = 0
+    bad: list[Quarantined] = []
+    for row in connection.execute(f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED"):  # noqa: S608
+        reason = fault(row[:_ROW_ID])
+        if reason is not None:
+            bad.append(Quarantined("key_mapping", row[_ROW_ID], reason))
+        elif row[PROVIDER_UUID] in uuids:
+            served += 1
+        else:
+            unconfigured += 1
+    return served, unconfigured, bad
+
+
+def _scan_pending(connection: sqlite3.Connection) -> tuple[int, list[Quarantined]]:
+    connection.execute(_DROP_STALE)
+    sound = 0
+    bad: list[Quarantined] = []
+    for row in connection.execute(f"SELECT {COLUMNS}, rowid, state FROM cofferdam_pending NOT INDEXED"):  # noqa: S608
+        reason = _pending_fault(row)
+        if reason is None:
+            sound += 1
+        else:
+            bad.append(Quarantined("cofferdam_pending", row[_ROW_ID], reason))
+    return sound, bad
+
+
+def _pending_fault(row: RawRow) -> str | None:
+    if row[_STATE] not in _STATES:
+        return "unknown state"
+    return fault(row[:_ROW_ID])
+
+
+def _record(connection: sqlite3.Connection, quarantined: tuple[Quarantined, ...]) -> None:
+    found = [(bad.table, bad.row_id, bad.reason) for bad in quarantined]
+    stored = connection.execute("SELECT table_name, row_id, reason FROM cofferdam_quarantine ORDER BY 1, 2").fetchall()
+    if stored == found:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("DELETE FROM cofferdam_quarantine")
+        connection.executemany("INSERT INTO cofferdam_quarantine (table_name, row_id, reason) VALUES (?, ?, ?)", found)
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

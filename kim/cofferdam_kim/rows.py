@@ -1,0 +1,77 @@
+"""Rows of the mapping as values, and what makes one unfit to be served."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.ipc.keystore import MAX_KEY_ID
+from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
+
+COLUMNS: Final = (
+    "authenticator_id, application_name, key_name, provider_uuid, provider_name,"
+    " key_id, key_id_version, key_attributes, key_attributes_version"
+)
+KNOWN_AUTHENTICATORS: Final = frozenset({*map(int, AuthType), INTERNAL_AUTHENTICATOR})
+KEY_ID_VERSIONS: Final = frozenset({1, 2})
+"""1 is the reference's form of a key id, 2 the providers' own."""
+ATTRIBUTES_VERSION: Final = 1
+
+RawRow: TypeAlias = tuple[Any, ...]
+"""The values of `COLUMNS` as SQLite gives them: of any type, whatever the schema says."""
+
+_NAMES: Final = tuple(COLUMNS.replace(" ", "").split(","))
+_TYPES: Final = (int, str, str, str, str, bytes, int, bytes, int)
+_TEXTS: Final = slice(1, 5)
+IDENTITY: Final = slice(0, 3)
+PROVIDER_UUID: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What is kept of a key: the provider's id of it, the form of the id, the encoded attributes."""
+
+    key_id: bytes = field(repr=False)
+    version: int
+    attributes: bytes
+
+
+def identity_of(row: RawRow) -> KeyIdentity:
+    """Return whose key a sound row is."""
+    return KeyIdentity(*row[IDENTITY])
+
+
+def record_of(row: RawRow) -> KeyRecord:
+    """Return what a sound row says of its key."""
+    return KeyRecord(row[5], row[6], row[7])
+
+
+def fault(row: RawRow) -> str | None:  # noqa: PLR0911  one return per rule
+    """Say why a row cannot be served, or return None; the reason holds no names."""
+    if tuple(map(type, row)) != _TYPES:
+        wrong = [name for name, value, kind in zip(_NAMES, row, _TYPES, strict=True) if type(value) is not kind]
+        return f"wrong type in {', '.join(wrong)}"
+    if not all(map(str.isascii, row[_TEXTS])) and any(map(_is_mangled, row[_TEXTS])):
+        return "text that is not UTF-8"
+    authenticator, _, _, _, _, key_id, version, attributes, attributes_version = row
+    if authenticator not in KNOWN_AUTHENTICATORS:
+        return f"unknown authenticator {authenticator}"
+    if version not in KEY_ID_VERSIONS:
+        return f"unknown key id version {version}"
+    if attributes_version != ATTRIBUTES_VERSION:
+        return f"unknown attributes version {attributes_version}"
+    if len(key_id) > MAX_KEY_ID:
+        return f"a key id of {len(key_id)} bytes"
+    try:
+        decode_attributes(attributes)
+    except EncodingError as error:
+        return f"undecodable attributes: {error}"
+    return None
+
+
+def _is_mangled(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

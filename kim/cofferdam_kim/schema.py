@@ -1,0 +1,261 @@
+"""The database: the two tables that the reference service has, exactly, and ours beside them.
+
+The reference ignores other tables, so a database can be taken over from it and given back. Unlike the reference, the
+database is kept in WAL mode and locked for as long as it is open: two services over one store would undo each
+other's half-done changes. Source: facts on the reference's key info managers, section 5.3.
+"""
+
+import sqlite3
+import urllib.parse
+from typing import Final
+
+from cofferdam_kim.errors import StoreError
+
+VERSION: Final = 1
+"""`schema_version` in both metadata tables: the reference's and ours."""
+_LOCK_PATIENCE: Final = 2.0
+"""Seconds to wait for a predecessor that is about to end."""
+
+_REFERENCE_TABLES: Final = {
+    "kim_metadata": """
+        CREATE TABLE kim_metadata (
+            id TEXT NOT NULL,
+            int_value INTEGER NOT NULL,
+            PRIMARY KEY (id)
+        )""",
+    "key_mapping": """
+        CREATE TABLE key_mapping (
+            authenticator_id INTEGER NOT NULL,
+            application_name TEXT NOT NULL,
+            key_name TEXT NOT NULL,
+            provider_uuid TEXT NOT NULL,
+            provider_name TEXT NOT NULL,
+            key_id BLOB NOT NULL,
+            key_id_version INTEGER NOT NULL,
+            key_attributes BLOB NOT NULL,
+            key_attributes_version INTEGER NOT NULL,
+            PRIMARY KEY (authenticator_id, application_name, key_name)
+        )""",
+}
+_OWN_TABLES: Final = {
+    "cofferdam_metadata": """
+        CREATE TABLE cofferdam_metadata (
+            id TEXT NOT NULL,
+            int_value INTEGER NOT NULL,
+            PRIMARY KEY (id)
+        )""",
+    # Keys that are being made (state 1) or destroyed (state 2).
+    "cofferdam_pending": """
+        CREATE TABLE cofferdam_pending (
+            authenticator_id INTEGER NOT NULL,
+            application_name TEXT NOT NULL,
+            key_name TEXT NOT NULL,
+            provider_uuid TEXT NOT NULL,
+            provider_name TEXT NOT NULL,
+            key_id BLOB NOT NULL,
+            key_id_version INTEGER NOT NULL,
+            key_attributes BLOB NOT NULL,
+            key_attributes_version INTEGER NOT NULL,
+            state INTEGER NOT NULL,
+            PRIMARY KEY (authenticator_id, application_name, key_name)
+        )""",
+    # Rows of the table named that are not served, for the operator to look at and repair.
+    "cofferdam_quarantine": """
+        CREATE TABLE cofferdam_quarantine (
+            table_name TEXT NOT NULL,
+            row_id INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            PRIMARY KEY (table_name, row_id)
+        )""",
+}
+_GROUPS: Final = (("kim_metadata", _REFERENCE_TABLES), ("cofferdam_metadata", _OWN_TABLES))
+_RECOVER: Final = "restore a backup, or save what can be saved with the `.recover` command of sqlite3"
+
+
+def open_database(path: str) -> sqlite3.Connection:
+    """Open an existing database file and lock it.
+
+    Raises:
+        StoreError: It is in use, or no database.
+    """
+    try:
+        connection = sqlite3.connect(
+            f"file:{urllib.parse.quote(path)}?mode=rw", uri=True, isolation_level=None, timeout=_LOCK_PATIENCE
+        )
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
+    try:
+        configure(connection)
+        # The lock is taken by the first access, and then kept.
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        connection.close()
+        raise unusable(path, error) from error
+    if mode != "wal":
+        connection.close()
+        raise StoreError(
+            path, found=f"journal mode {mode}", expected="wal", remedy="move the database to a local file system"
+        )
+    return connection
+
+
+def configure(connection: sqlite3.Connection) -> None:
+    """Set what a connection needs to be safe, before it touches the file."""
+    for pragma in (
+        "locking_mode = EXCLUSIVE",
+        "synchronous = FULL",
+        "secure_delete = ON",
+        "temp_store = MEMORY",
+        "mmap_size = 0",
+        "cell_size_check = ON",
+        "trusted_schema = OFF",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    # Text that is no UTF-8 must not stop a scan; such names are told by their surrogates.
+    connection.text_factory = _text
+
+
+def establish(connection: sqlite3.Connection, path: str) -> None:
+    """Create the tables that are missing, and check those that are there.
+
+    Raises:
+        StoreError: The tables are not those of this version.
+    """
+    try:
+        for group, (metadata, tables) in zip(("the reference's", "the service's own"), _GROUPS, strict=True):
+            present = _present(connection, tables)
+            if not present:
+                _create(connection, metadata, tables)
+            elif present != set(tables):
+                raise StoreError(
+                    path,
+                    found=f"of {group} tables only {', '.join(sorted(present))}",
+                    expected=", ".join(tables),
+                    remedy=_RECOVER,
+                )
+            _check_version(connection, path, metadata)
+            for table in tables:
+                _check_columns(connection, path, table, tables[table])
+        _refuse_triggers(connection, path)
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
+
+
+def check_mapping(connection: sqlite3.Connection, path: str) -> None:
+    """Check that the mapping is there and has its columns, without changing anything.
+
+    Raises:
+        StoreError: It is not, or cannot be read.
+    """
+    try:
+        _check_version(connection, path, "kim_metadata")
+        _check_columns(connection, path, "key_mapping", _REFERENCE_TABLES["key_mapping"])
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
+
+
+def damage(connection: sqlite3.Connection) -> str | None:
+    """Return the first thing that is wrong with the structure of the database, or None."""
+    try:
+        # Unlike quick_check this compares the indices with the tables: a lookup goes through an index.
+        (finding,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        return error_name(error)
+    return None if finding == "ok" else " ".join(str(finding).split())
+
+
+def error_name(error: sqlite3.Error) -> str:
+    """Return SQLite's name of an error; its text may quote values."""
+    return str(getattr(error, "sqlite_errorname", type(error).__name__))
+
+
+def refused(path: str, found: str) -> StoreError:
+    """Return the error for a database that is damaged beyond use."""
+    return StoreError(path, found=found, expected="an undamaged SQLite database", remedy=_RECOVER)
+
+
+def unusable(path: str, error: sqlite3.Error) -> StoreError:
+    """Return the error for a database that SQLite fails to open or to read."""
+    name = error_name(error)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreError(
+            path,
+            found="a database that another process has open",
+            expected="no other user",
+            remedy="stop the other service or program",
+        )
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")):
+        return StoreError(
+            path,
+            found=name,
+            expected="a file and folder that can be written",
+            remedy="check owner, mode, free space and mount options of the folder",
+        )
+    return refused(path, name)
+
+
+def _text(raw: bytes) -> str:
+    return str(raw, "utf-8", "surrogateescape")
+
+
+def _present(connection: sqlite3.Connection, tables: dict[str, str]) -> set[str]:
+    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")}
+    return names & set(tables)
+
+
+def _create(connection: sqlite3.Connection, metadata: str, tables: dict[str, str]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in tables.values():
+            connection.execute(statement)
+        connection.execute(
+            f"INSERT INTO {metadata} (id, int_value) VALUES ('schema_version', ?)",  # noqa: S608  a constant
+            (VERSION,),
+        )
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _check_version(connection: sqlite3.Connection, path: str, metadata: str) -> None:
+    # The reference takes a missing row for its own version.
+    rows = connection.execute(f"SELECT int_value FROM {metadata} WHERE id = 'schema_version'")  # noqa: S608
+    for (version,) in rows:
+        if version != VERSION:
+            raise StoreError(
+                path,
+                found=f"schema version {version!r} in {metadata}",
+                expected=str(VERSION),
+                remedy="use the version of the service that wrote this database",
+            )
+
+
+def _check_columns(connection: sqlite3.Connection, path: str, table: str, statement: str) -> None:
+    found = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    scratch = sqlite3.connect(":memory:")
+    try:
+        scratch.execute(statement)
+        expected = scratch.execute(f"PRAGMA table_info({table})").fetchall()
+    finally:
+        scratch.close()
+    if found != expected:
+        different = next(
+            (name for name, other in zip([row[1] for row in found], expected, strict=False) if name != other[1]), None
+        )
+        raise StoreError(
+            path,
+            found=f"a table {table} with other columns" + (f", such as {different!r}" if different else ""),
+            expected=", ".join(row[1] for row in expected),
+            remedy="use the version of the service that wrote this database",
+        )
+
+
+def _refuse_triggers(connection: sqlite3.Connection, path: str) -> None:
+    """Refuse triggers: one on our tables would see every key and could bring deleted ones back."""
+    row = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchone()
+    if row is not None:
+        raise StoreError(path, found=f"a trigger {row[0]!r}", expected="no triggers", remedy="drop it")

@@ -1,0 +1,236 @@
+"""The questions that the key store answers, and who may ask them.
+
+`SCHEMAS` says what may be asked and by whom, `_HANDLERS` what is done about it. Whose keys are meant is decided here:
+a worker speaks for the provider of its channel, a frontend for the uid of its channel. Whatever else a peer sends
+raises `ForbiddenMessageError`, upon which its channel is closed without an answer.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+
+from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.keystore import MAX_ANSWER, SCHEMAS, Asker, KimMessage
+from cofferdam_contracts.ipc.requests import ForbiddenMessageError
+from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
+from cofferdam_contracts.registry import AuthType
+from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord
+from cofferdam_kim.store import KeyStore
+
+_WORKERS: Final = frozenset({Role.SOFTWARE_WORKER})
+_OVERHEAD: Final = 16
+"""More bytes than msgpack puts around one value."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPeer:
+    """The worker of a provider."""
+
+    asker: ClassVar[Asker] = Asker.WORKER
+    provider: ProviderEntry
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendPeer:
+    """The frontend of a principal: the uid that the kernel says its clients have."""
+
+    asker: ClassVar[Asker] = Asker.FRONTEND
+    uid: int
+
+
+Peer: TypeAlias = WorkerPeer | FrontendPeer
+Entry = TypeVar("Entry", bound=tuple[Any, ...] | str)
+
+
+class KimService:
+    """Answers questions from one store."""
+
+    def __init__(
+        self,
+        store: KeyStore,
+        providers: Sequence[ProviderEntry],
+        authenticators: Sequence[AuthenticatorSettings],
+        on_failure: Callable[[ServiceError], None] = lambda _error: None,
+    ) -> None:
+        """Know these workers and authenticators; `on_failure` hears what went wrong in the store itself."""
+        self._store = store
+        self._providers = tuple(providers)
+        self._admins = {settings.auth_type: frozenset(settings.admins) for settings in authenticators}
+        self._on_failure = on_failure
+
+    def peer(self, channel: Record) -> Peer:
+        """Return who is at the other end of a channel that the broker hands over.
+
+        Raises:
+            ValueError: Nobody who has questions.
+        """
+        if channel.a == Role.FRONTEND:
+            return FrontendPeer(channel.b)
+        if channel.a in _WORKERS and channel.c < len(self._providers):
+            return WorkerPeer(self._providers[channel.c])
+        raise ValueError(f"a channel to role {channel.a}, number {channel.c}")
+
+    def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> tuple[Status, tuple[Any, ...]]:
+        """Return status and fields of the answer; the fields are those of a success, else none.
+
+        Raises:
+            ForbiddenMessageError: The peer may not ask this, or not like this.
+        """
+        row = _TABLE.get(number) if type(number) is int else None
+        if row is None or SCHEMAS[row[0]].asker is not peer.asker:
+            raise ForbiddenMessageError(f"question {number!r:.20} from a {peer.asker.name.lower()}")
+        question, handler = row
+        if not SCHEMAS[question].accepts(fields):
+            raise ForbiddenMessageError(f"{question.name} with fields of the wrong number, type or size")
+        try:
+            return Status.SUCCESS, handler(self, peer, *fields)
+        except ServiceError as error:
+            if error.status in _FAILURES:
+                self._on_failure(error)
+            return error.status, ()
+
+    def _lookup(self, peer: WorkerPeer, *name: Any) -> tuple[Any, ...]:  # noqa: ANN401  checked against the schema
+        record = self._store.lookup(peer.provider, _identity(*name))
+        return record.key_id, record.version, record.attributes
+
+    def _reserve(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+        self._store.reserve(peer.provider, _identity(*fields[:3]), _record(*fields[3:]))
+        return ()
+
+    def _activate(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+        self._store.activate(peer.provider, _identity(*fields[:3]), _record(*fields[3:]))
+        return ()
+
+    def _cancel(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
+        self._store.cancel(peer.provider, _identity(*name))
+        return ()
+
+    def _mark_deleting(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
+        self._store.mark_deleting(peer.provider, _identity(*name))
+        return ()
+
+    def _remove(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
+        self._store.remove(peer.provider, _identity(*name))
+        return ()
+
+    def _pending(self, peer: WorkerPeer) -> tuple[Any, ...]:
+        rows = (
+            (
+                int(state),
+                identity.authenticator,
+                identity.application,
+                identity.key_name,
+                record.key_id,
+                record.version,
+                record.attributes,
+            )
+            for state, identity, record in self._store.pending(peer.provider)
+        )
+        return (tuple(_cut(rows)),)
+
+    def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> tuple[Any, ...]:
+        _check_authenticator(authenticator)
+        return (tuple(_cut(self._store.client_keys(peer.provider, Application(authenticator, application)))),)
+
+    def _list_keys(self, peer: FrontendPeer, authenticator: int, application: str) -> tuple[Any, ...]:
+        return (_whole(self._store.list_keys(self._principal(peer, authenticator, application))),)
+
+    def _list_clients(self, peer: FrontendPeer, authenticator: int, application: str) -> tuple[Any, ...]:
+        principal = self._principal(peer, authenticator, application)
+        if principal.name not in self._admins[principal.authenticator]:
+            raise ServiceError(Status.ADMIN_OPERATION, "not an administrator")
+        return (_whole(self._store.list_clients()),)
+
+    def _principal(self, peer: FrontendPeer, authenticator: int, application: str) -> Application:
+        """Return who a frontend speaks for."""
+        naming = _NAMING.get(authenticator)
+        if authenticator not in self._admins or naming is None:
+            raise ForbiddenMessageError(f"authenticator {authenticator} is not configured")
+        return Application(authenticator, naming(peer, application))
+
+
+def _uid_as_name(peer: FrontendPeer, application: str) -> str:
+    if application:
+        raise ForbiddenMessageError("a name where the channel's uid counts")
+    return str(peer.uid)
+
+
+def _claimed_name(_peer: FrontendPeer, application: str) -> str:
+    if not application:
+        raise ForbiddenMessageError("no name where the client claims one")
+    return application
+
+
+_NAMING: Final[Mapping[int, Callable[[FrontendPeer, str], str]]] = {
+    AuthType.DIRECT: _claimed_name,
+    AuthType.UNIX_PEER_CREDENTIALS: _uid_as_name,
+}
+"""How an authenticator turns channel and field into a name."""
+
+_FAILURES: Final = frozenset({Status.KEY_INFO_MANAGER_ERROR, Status.PSA_ERROR_DATA_CORRUPT})
+"""Statuses that are about the store and not about the question."""
+
+# The schema's asker decides the type of the peer that a handler gets.
+_HANDLERS: Final[Mapping[KimMessage, Callable[..., tuple[Any, ...]]]] = {
+    KimMessage.LOOKUP: KimService._lookup,  # noqa: SLF001  the table is a part of the class
+    KimMessage.RESERVE: KimService._reserve,  # noqa: SLF001
+    KimMessage.ACTIVATE: KimService._activate,  # noqa: SLF001
+    KimMessage.CANCEL: KimService._cancel,  # noqa: SLF001
+    KimMessage.MARK_DELETING: KimService._mark_deleting,  # noqa: SLF001
+    KimMessage.REMOVE: KimService._remove,  # noqa: SLF001
+    KimMessage.PENDING: KimService._pending,  # noqa: SLF001
+    KimMessage.CLIENT_KEYS: KimService._client_keys,  # noqa: SLF001
+    KimMessage.LIST_KEYS: KimService._list_keys,  # noqa: SLF001
+    KimMessage.LIST_CLIENTS: KimService._list_clients,  # noqa: SLF001
+}
+_TABLE: Final = {int(question): (question, handler) for question, handler in _HANDLERS.items()}
+
+
+def _check_authenticator(authenticator: int) -> None:
+    if authenticator not in KNOWN_AUTHENTICATORS:
+        raise ForbiddenMessageError(f"authenticator {authenticator} does not exist")
+
+
+def _identity(authenticator: int, application: str, key_name: str) -> KeyIdentity:
+    _check_authenticator(authenticator)
+    return KeyIdentity(authenticator, application, key_name)
+
+
+def _record(key_id: bytes, version: int, attributes: bytes) -> KeyRecord:
+    if version not in KEY_ID_VERSIONS:
+        raise ForbiddenMessageError(f"key id version {version}")
+    try:
+        decode_attributes(attributes)
+    except EncodingError as error:
+        raise ForbiddenMessageError(f"attributes: {error}") from error
+    return KeyRecord(key_id, version, attributes)
+
+
+def _size(entry: tuple[Any, ...] | str) -> int:
+    values = entry if isinstance(entry, tuple) else (entry,)
+    sizes = (
+        len(value.encode()) if isinstance(value, str) else len(value) if isinstance(value, bytes) else 0
+        for value in values
+    )
+    return sum(sizes, _OVERHEAD * (len(values) + 1))
+
+
+def _cut(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield as many entries as fit into an answer."""
+    room = MAX_ANSWER - _OVERHEAD * 4
+    for entry in entries:
+        room -= _size(entry)
+        if room < 0:
+            return
+        yield entry
+
+
+def _whole(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return all entries, or refuse when they do not fit into an answer."""
+    fitting = tuple(_cut(entries))
+    if len(fitting) < len(entries):
+        raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of {len(entries)} entries")
+    return fitting

@@ -1,0 +1,323 @@
+"""Keys by name, kept so that a crash at any point loses nothing that was acknowledged.
+
+    absent --reserve--> RESERVED --activate--> active --mark_deleting--> DELETING --remove--> absent
+                            `-----cancel-----> absent
+
+RESERVED and DELETING live in a table of ours, where the reference does not see them; each arrow is one transaction
+that is on disk before it is answered. A name is taken in every state, for all providers alike; only active keys are
+found and listed, and only by the provider that has them. Repeating a question whose answer was lost succeeds.
+
+A row that cannot be understood is quarantined: it stays where it is and keeps its name, but is neither found nor
+listed until it is repaired and the store opened again.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import Final
+
+from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
+from cofferdam_contracts.settings import ProviderEntry
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_kim import place, schema
+from cofferdam_kim.report import StoreReport, inspect
+from cofferdam_kim.rows import (
+    ATTRIBUTES_VERSION,
+    COLUMNS,
+    IDENTITY,
+    PROVIDER_UUID,
+    KeyRecord,
+    RawRow,
+    fault,
+    identity_of,
+    record_of,
+)
+from cofferdam_kim.salvage import salvage
+
+_STATE: Final = 9
+"""Index of the state in a pending row, after `COLUMNS`."""
+_STATES: Final = frozenset(PendingState)
+_WHERE: Final = "authenticator_id = ? AND application_name = ? AND key_name = ?"
+# The row is read by its number, so that all of it comes from the table: SQLite would take the name from the index, and
+# a damaged index could pass another client's row off as the one asked for.
+_FIND_KEY: Final = (
+    f"SELECT {COLUMNS}, rowid FROM key_mapping WHERE rowid = (SELECT rowid FROM key_mapping WHERE {_WHERE})"  # noqa: S608
+)
+_FIND_PENDING: Final = f"SELECT {COLUMNS}, state FROM cofferdam_pending WHERE {_WHERE}"  # noqa: S608
+_KEYS_OF: Final = (
+    f"SELECT {COLUMNS}, rowid FROM key_mapping WHERE rowid IN"  # noqa: S608
+    " (SELECT rowid FROM key_mapping WHERE authenticator_id = ? AND application_name = ?)"
+)
+_ALL_KEYS: Final = f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED"  # noqa: S608
+_PENDING_OF: Final = f"SELECT {COLUMNS}, state FROM cofferdam_pending WHERE provider_uuid = ? ORDER BY rowid"  # noqa: S608
+_INSERT_KEY: Final = f"INSERT INTO key_mapping ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_INSERT_PENDING: Final = f"INSERT INTO cofferdam_pending ({COLUMNS}, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_DELETE_KEY: Final = f"DELETE FROM key_mapping WHERE {_WHERE}"  # noqa: S608
+_DELETE_PENDING: Final = f"DELETE FROM cofferdam_pending WHERE {_WHERE} AND provider_uuid = ? AND state = ?"  # noqa: S608
+_NOTE_BAD: Final = (
+    "INSERT OR IGNORE INTO cofferdam_quarantine (table_name, row_id, reason) VALUES ('key_mapping', ?, ?)"
+)
+_LOST_WRITES: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
+
+
+class KeyStore:
+    """The mapping of one service; every method may raise `ServiceError`."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: str, providers: Sequence[ProviderEntry], report: StoreReport
+    ) -> None:
+        """Serve what `open` found; use that."""
+        self._connection = connection
+        self._path = path
+        self._order = {provider.uuid: position for position, provider in enumerate(providers)}
+        self._ids = {provider.uuid: provider.id for provider in providers}
+        self._quarantined = {bad.row_id for bad in report.quarantined if bad.table == "key_mapping"}
+        self._partial = report.damage is not None
+        self._read_only = report.damage
+        self.report = report
+
+    @classmethod
+    def open(cls, path: str, providers: Sequence[ProviderEntry]) -> "KeyStore":
+        """Open a prepared database, make its tables if it has none, and look at every row.
+
+        Raises:
+            StoreError: The database cannot be used, or not without losing keys.
+        """
+        place.check_file(path)
+        connection = schema.open_database(path)
+        uuids = frozenset(provider.uuid for provider in providers)
+        try:
+            finding = schema.damage(connection)
+            if finding is None:
+                schema.establish(connection, path)
+                return cls(connection, path, providers, inspect(connection, path, uuids))
+            memory, dropped = salvage(connection, path, finding)
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        return cls(memory, path, providers, inspect(memory, path, uuids, damage=finding, dropped=dropped))
+
+    def close(self) -> None:
+        """Write everything into the database file itself and let go of it."""
+        self._tidy()
+        self._connection.close()
+
+    def lookup(self, provider: ProviderEntry, identity: KeyIdentity) -> KeyRecord:
+        """Return the record of a provider's active key; else `PSA_ERROR_DOES_NOT_EXIST`."""
+        try:
+            row = self._find_key(identity)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        if row is None or not _belongs(row, provider):
+            raise self._absent()
+        self._refuse_bad(row)
+        return record_of(row)
+
+    def reserve(self, provider: ProviderEntry, identity: KeyIdentity, planned: KeyRecord) -> None:
+        """Take a name for a key about to be made; `PSA_ERROR_ALREADY_EXISTS` when any provider has it."""
+        wanted = _row(provider, identity, planned)
+        with self._transaction():
+            if self._find_key(identity) is not None:
+                raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key has this name")
+            pending = self._find_pending(identity)
+            if pending is None:
+                self._connection.execute(_INSERT_PENDING, (*wanted, PendingState.RESERVED))
+            elif not (_is(pending, provider, PendingState.RESERVED) and record_of(pending) == planned):
+                raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made or destroyed")
+
+    def activate(self, provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> None:
+        """Make a reserved key usable, with what is now known of it.
+
+        `PSA_ERROR_BAD_STATE` without a reservation, `PSA_ERROR_ALREADY_EXISTS` when another key has the name.
+        """
+        wanted = _row(provider, identity, record)
+        with self._transaction():
+            live = self._find_key(identity)
+            if live is not None:
+                if live[PROVIDER_UUID] != provider.uuid or record_of(live) != record:
+                    raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "another key has this name")
+            elif self._delete_pending(provider, identity, PendingState.RESERVED):
+                self._connection.execute(_INSERT_KEY, wanted)
+            else:
+                raise ServiceError(Status.PSA_ERROR_BAD_STATE, "the name is not reserved")
+
+    def cancel(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
+        """Give a reserved name free; nothing happens when it is not reserved."""
+        with self._transaction():
+            self._delete_pending(provider, identity, PendingState.RESERVED)
+
+    def mark_deleting(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
+        """Make a key unusable for good; `PSA_ERROR_DOES_NOT_EXIST` when the provider has none of this name."""
+        with self._transaction():
+            live = self._find_key(identity)
+            pending = self._find_pending(identity)
+            if live is None or not _belongs(live, provider):
+                if pending is None or not _is(pending, provider, PendingState.DELETING):
+                    raise self._absent()
+                return
+            self._refuse_bad(live)
+            if pending is not None:
+                # Only after the reference service had the database: it knows nothing of pending names.
+                raise ServiceError(Status.PSA_ERROR_BAD_STATE, "an earlier key of this name is not resolved yet")
+            self._connection.execute(_INSERT_PENDING, (*live[:_STATE], PendingState.DELETING))
+            self._connection.execute(_DELETE_KEY, live[IDENTITY])
+
+    def remove(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
+        """Forget a key that is marked and destroyed; nothing happens when it is not marked."""
+        with self._transaction():
+            removed = self._delete_pending(provider, identity, PendingState.DELETING)
+        if removed:
+            self._tidy()
+
+    def pending(self, provider: ProviderEntry) -> list[tuple[PendingState, KeyIdentity, KeyRecord]]:
+        """Return the provider's keys that were being made or destroyed, oldest first."""
+        with self._translated():
+            rows = self._connection.execute(_PENDING_OF, (provider.uuid,)).fetchall()
+        return [
+            (PendingState(row[_STATE]), identity_of(row), record_of(row))
+            for row in rows
+            if row[_STATE] in _STATES and fault(row[:_STATE]) is None
+        ]
+
+    def client_keys(self, provider: ProviderEntry, application: Application) -> list[str]:
+        """Return the names of an application's keys in one provider, in order."""
+        return [row[2] for row in self._keys_of(application) if row[PROVIDER_UUID] == provider.uuid]
+
+    def list_keys(self, application: Application) -> list[tuple[int, str, bytes]]:
+        """Return provider number, name and attributes of an application's keys, in the order of the providers."""
+        rows = [row for row in self._keys_of(application) if row[PROVIDER_UUID] in self._ids]
+        rows.sort(key=lambda row: self._order[row[PROVIDER_UUID]])
+        return [(self._ids[row[PROVIDER_UUID]], row[2], row[7]) for row in rows]
+
+    def list_clients(self) -> list[str]:
+        """Return the names of all applications with keys, whoever authenticated them, in order."""
+        with self._translated():
+            rows = self._connection.execute(_ALL_KEYS).fetchall()
+        return sorted(
+            {
+                row[1]
+                for row in rows
+                if row[0] != INTERNAL_AUTHENTICATOR and row[PROVIDER_UUID] in self._ids and self._fault(row) is None
+            }
+        )
+
+    def _keys_of(self, application: Application) -> list[RawRow]:
+        if application.authenticator == INTERNAL_AUTHENTICATOR:
+            return []
+        wanted = (application.authenticator, application.name)
+        with self._translated():
+            rows = self._connection.execute(_KEYS_OF, wanted).fetchall()
+            if any(row[:2] != wanted for row in rows):
+                raise self._misled()
+            sound = [row for row in rows if self._fault(row) is None]
+        return sorted(sound, key=lambda row: row[2])
+
+    def _find_key(self, identity: KeyIdentity) -> RawRow | None:
+        return self._find(_FIND_KEY, identity)
+
+    def _find_pending(self, identity: KeyIdentity) -> RawRow | None:
+        return self._find(_FIND_PENDING, identity)
+
+    def _find(self, statement: str, identity: KeyIdentity) -> RawRow | None:
+        wanted = (identity.authenticator, identity.application, identity.key_name)
+        row: RawRow | None = self._connection.execute(statement, wanted).fetchone()
+        if row is not None and row[IDENTITY] != wanted:
+            raise self._misled()
+        return row
+
+    def _delete_pending(self, provider: ProviderEntry, identity: KeyIdentity, state: PendingState) -> bool:
+        wanted = (identity.authenticator, identity.application, identity.key_name, provider.uuid, state)
+        return self._connection.execute(_DELETE_PENDING, wanted).rowcount == 1
+
+    def _fault(self, row: RawRow) -> str | None:
+        """Return what is wrong with a row, and remember it when it went wrong while the store was open."""
+        number = row[-1]
+        reason = fault(row[:_STATE])
+        if number in self._quarantined:
+            return reason or "quarantined until the store is opened again"
+        if reason is not None:
+            self._quarantined.add(number)
+            # The record is for the operator's tools; when it cannot be written, the row is held back all the same.
+            with suppress(sqlite3.Error):
+                self._connection.execute(_NOTE_BAD, (number, reason))
+        return reason
+
+    def _refuse_bad(self, row: RawRow) -> None:
+        reason = self._fault(row)
+        if reason is not None:
+            raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"row {row[-1]} of key_mapping: {reason}")
+
+    def _absent(self) -> ServiceError:
+        if self._partial:
+            return ServiceError(
+                Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is damaged: nobody can tell what it does not hold"
+            )
+        return ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, "no such key")
+
+    def _failed(self, error: sqlite3.Error) -> ServiceError:
+        return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{schema.error_name(error)} in {self._path}")
+
+    def _misled(self) -> ServiceError:
+        return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path}: an index points at another row")
+
+    def _tidy(self) -> None:
+        """Move the log into the database and cut it, so that no file holds what was deleted."""
+        # Everything is safe in the log already; a full disk only puts this off.
+        with suppress(sqlite3.Error), closing(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")) as cursor:
+            cursor.fetchall()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if self._read_only is not None:
+            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is read only: {self._read_only}")
+        with self._translated():
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if schema.error_name(error) in _LOST_WRITES:
+                    # The kernel has dropped the pages and will report success next time: nothing may build on them.
+                    self._read_only = f"{schema.error_name(error)}; start the service anew"
+                raise
+            finally:
+                if self._connection.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+
+
+def _row(provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> RawRow:
+    row = (
+        identity.authenticator,
+        identity.application,
+        identity.key_name,
+        provider.uuid,
+        provider.name,
+        record.key_id,
+        record.version,
+        record.attributes,
+        ATTRIBUTES_VERSION,
+    )
+    reason = fault(row)
+    if reason is not None:
+        raise ValueError(reason)
+    return row
+
+
+def _belongs(row: RawRow, provider: ProviderEntry) -> bool:
+    """Tell whether a row is the provider's; one whose provider cannot be read is everybody's to report."""
+    return row[PROVIDER_UUID] == provider.uuid or type(row[PROVIDER_UUID]) is not str
+
+
+def _is(pending: RawRow, provider: ProviderEntry, state: PendingState) -> bool:
+    return bool(pending[PROVIDER_UUID] == provider.uuid and pending[_STATE] == state)
