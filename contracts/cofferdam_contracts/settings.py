@@ -17,7 +17,7 @@ class LogSettings:
     """How a process logs."""
 
     level: str = "warning"
-    """error, warning, info or debug; nothing below it is written."""
+    """off, error, warning, info or debug; nothing below it is written."""
     details: bool = False
     """Whether application names, key names and error causes may be logged (`log_error_details`)."""
     timestamp: bool = True
@@ -136,6 +136,8 @@ class SoftwareSettings:
     kek_file: str = field(repr=False)
     """Path of the key-encryption key: 32 bytes; made at the first start when `kek_create` is set."""
     kek_create: bool
+    mbed_its_path: str | None
+    """Folder with the key files of the reference service's provider, to take its keys over from."""
 
 
 T = TypeVar("T")
