@@ -8,7 +8,6 @@ import enum
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeAlias
 
-from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.psa.algorithm import (
     Aead,
     AsymmetricEncryption,
@@ -18,6 +17,7 @@ from cofferdam_contracts.psa.algorithm import (
     KeyAgreement,
 )
 from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.registry import Opcode
 
 
 @enum.unique

@@ -60,7 +60,9 @@ class FromChild(enum.IntEnum):
     FAILED = 3
     """Start-up failed for a reason that a restart does not cure; the log has it. a = reason (`Failure`)."""
     PLAN = 4
-    """From the configuration reader: one settings document. a = role it is for, b = number within the role."""
+    """From the configuration reader: a settings document. a = role it is for (0: the broker), b = number in it."""
+    VIOLATION = 5
+    """A peer broke the protocol of a channel, which is closed now. a = the peer's role, b = its number."""
 
 
 @enum.unique

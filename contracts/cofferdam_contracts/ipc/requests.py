@@ -1,0 +1,191 @@
+"""Requests of a frontend to a provider worker, and their answers.
+
+A request is `[opcode, request id, deadline, authenticator, application name, fields…]`, its answer
+`[opcode | ANSWER, request id, status, results…]` with results only when the status is success. The deadline counts
+microseconds of the monotonic clock, which all processes share. The application name is empty unless the
+authenticator is Direct: for Unix peer credentials the name is the uid the channel belongs to, which no field can
+claim. `SCHEMAS` is the whole protocol; what it does not name is refused.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from cofferdam_contracts import operations
+from cofferdam_contracts.operations import CheckType, CryptoOperation, DeleteClient
+from cofferdam_contracts.psa.algorithm import (
+    Aead,
+    Algorithm,
+    AsymmetricEncryption,
+    AsymmetricSignature,
+    Cipher,
+    Hash,
+    KeyAgreement,
+)
+from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.psa.encoding import (
+    EncodingError,
+    decode_algorithm,
+    decode_attributes,
+    encode_algorithm,
+    encode_attributes,
+)
+from cofferdam_contracts.registry import AuthType, Opcode
+from cofferdam_contracts.status import Status
+
+ANSWER: Final = 0x80
+"""Bit that turns the number of a request into that of its answer; opcodes stay below it."""
+MAX_REQUEST_ID: Final = (1 << 64) - 1
+_ENVELOPE: Final = 5
+
+WorkerOperation = CryptoOperation | DeleteClient
+
+
+class ForbiddenMessageError(Exception):
+    """Raised when a peer sends what its channel does not allow; the channel is closed without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the worker sees it: well formed, not yet authorised."""
+
+    id: int
+    deadline: int
+    authenticator: AuthType
+    application: str
+    operation: WorkerOperation
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as the frontend sees it."""
+
+    opcode: int
+    id: int
+    status: int
+    results: tuple[bytes, ...]
+
+
+def _plain(kind: type) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:  # noqa: ANN401  a field of unknown type is what this checks
+        if type(value) is not kind:
+            raise ForbiddenMessageError(f"a {type(value).__name__} in place of a {kind.__name__}")
+        return value
+
+    return check
+
+
+def _algorithm(kind: type[Algorithm]) -> Callable[[Any], Any]:
+    def decode(value: Any) -> Any:  # noqa: ANN401
+        algorithm = decode_algorithm(_BYTES(value))
+        if type(algorithm) is not kind:
+            raise ForbiddenMessageError(f"{algorithm} in place of {kind.__name__}")
+        return algorithm
+
+    return decode
+
+
+def _number(kind: type[Hash] | type[CheckType]) -> Callable[[Any], Any]:
+    def decode(value: Any) -> Any:  # noqa: ANN401
+        return kind(_INT(value))
+
+    return decode
+
+
+_BYTES: Final = _plain(bytes)
+_STR: Final = _plain(str)
+_INT: Final = _plain(int)
+
+# Per annotated type of an operation's field: how it is written, how it is read.
+_CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Callable[[Any], Any]]]] = {
+    bytes: (None, _BYTES),
+    str: (None, _STR),
+    int: (None, _INT),
+    Hash: (int, _number(Hash)),
+    CheckType: (int, _number(CheckType)),
+    KeyAttributes: (encode_attributes, lambda value: decode_attributes(_BYTES(value))),
+    AsymmetricSignature: (encode_algorithm, _algorithm(AsymmetricSignature)),
+    AsymmetricEncryption: (encode_algorithm, _algorithm(AsymmetricEncryption)),
+    Aead: (encode_algorithm, _algorithm(Aead)),
+    Cipher: (encode_algorithm, _algorithm(Cipher)),
+    KeyAgreement: (encode_algorithm, _algorithm(KeyAgreement)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The fields of one operation on the channel, in order, and how each is written and read."""
+
+    kind: type[WorkerOperation]
+    names: tuple[str, ...]
+    writers: tuple[Callable[[Any], Any] | None, ...]
+    readers: tuple[Callable[[Any], Any], ...]
+
+
+def _schema(kind: type[WorkerOperation]) -> Schema:
+    codecs = {field.name: _CODECS[field.type] for field in fields(kind)}
+    writers, readers = zip(*codecs.values(), strict=True)
+    return Schema(kind, tuple(codecs), writers, readers)
+
+
+SCHEMAS: Final[Mapping[int, Schema]] = {
+    int(opcode): _schema(kind)  # type: ignore[arg-type]
+    for opcode, kind in operations.OPERATIONS.items()
+    if issubclass(kind, WorkerOperation)
+}
+"""Every request that a worker takes, by number."""
+
+
+def encode_request(
+    operation: WorkerOperation, request_id: int, deadline: int, authenticator: int, application: str
+) -> list[object]:
+    """Return the message of a request."""
+    schema = SCHEMAS[operation.opcode]
+    message: list[object] = [int(operation.opcode), request_id, deadline, authenticator, application]
+    for name, write in zip(schema.names, schema.writers, strict=True):
+        value = getattr(operation, name)
+        message.append(value if write is None else write(value))
+    return message
+
+
+def decode_request(message: tuple[Any, ...]) -> Request:
+    """Read a request.
+
+    Raises:
+        ForbiddenMessageError: The message is not in `SCHEMAS`, or not as it says there.
+    """
+    schema = SCHEMAS.get(message[0])
+    if schema is None or len(message) != _ENVELOPE + len(schema.names):
+        raise ForbiddenMessageError(f"message {message[0]} with {len(message)} elements")
+    _, request_id, deadline, authenticator, application, *values = message
+    if type(request_id) is not int or type(deadline) is not int or type(authenticator) is not int:
+        raise ForbiddenMessageError("an envelope of the wrong types")
+    try:
+        operation = schema.kind(*[read(value) for read, value in zip(schema.readers, values, strict=True)])
+        return Request(request_id, deadline, AuthType(authenticator), _STR(application), operation)
+    except (EncodingError, ValueError) as error:
+        raise ForbiddenMessageError(f"message {message[0]}: {error}") from error
+
+
+def encode_answer(opcode: int, request_id: int, status: Status, results: tuple[bytes, ...] = ()) -> tuple[object, ...]:
+    """Return the message of an answer."""
+    return (opcode | ANSWER, request_id, int(status), *results)
+
+
+def decode_answer(message: tuple[Any, ...]) -> Answer:
+    """Read an answer.
+
+    Raises:
+        ForbiddenMessageError: The message is not an answer.
+    """
+    if len(message) < 3 or any(type(value) is not int for value in message[1:3]):  # noqa: PLR2004
+        raise ForbiddenMessageError("an answer without id and status")
+    number, request_id, status, *results = message
+    if not number & ANSWER or (number ^ ANSWER) not in SCHEMAS or any(type(value) is not bytes for value in results):
+        raise ForbiddenMessageError(f"message {number} in place of an answer")
+    return Answer(number ^ ANSWER, request_id, status, tuple(results))
+
+
+def request_opcode(message: tuple[Any, ...]) -> Opcode | None:
+    """Return the opcode of a message that claims to be a request, None when it is none."""
+    return Opcode(message[0]) if message[0] in SCHEMAS else None

@@ -1,0 +1,1 @@
+"""How a process of the service lives: start, confinement, channels, loop, log."""

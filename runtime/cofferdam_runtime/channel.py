@@ -1,0 +1,127 @@
+"""A data channel between two processes: whole messages over a SOCK_SEQPACKET socketpair, never blocking.
+
+What cannot be sent waits in order in this process; while `backlog` is true, the owner should not take more from the
+peer, so that a peer that reads no answers stalls only itself. Received datagrams go through one buffer that is reused
+and wiped; descriptors that a peer attaches are dropped by the kernel, because none are ever asked for.
+"""
+
+import _socket
+import errno
+from collections import deque
+from typing import Any, Final
+
+from cofferdam_contracts.ipc.framing import Assembler, pack, split
+
+MAX_DATAGRAM: Final = 256 * 1024
+"""More than any sender can put into one datagram with the kernel's default buffer sizes."""
+SO_PASSRIGHTS: Final = 83
+"""asm-generic/socket.h, Linux 6.16: when 0, the kernel refuses descriptors sent to this socket."""
+
+_buffer = bytearray(MAX_DATAGRAM)
+_view = memoryview(_buffer)
+
+
+class ChannelClosedError(Exception):
+    """Raised when the other end of a channel is gone."""
+
+
+def socket_pair() -> tuple[_socket.socket, _socket.socket]:
+    """Make the two ends of a channel that carries data but no descriptors."""
+    ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    for end in ends:
+        refuse_descriptors(end)
+    return ends
+
+
+def refuse_descriptors(end: _socket.socket) -> None:
+    """Have the kernel refuse descriptors on this socket, where it can."""
+    try:
+        end.setsockopt(_socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
+    except OSError as error:
+        if error.errno not in (errno.ENOPROTOOPT, errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+
+
+class Channel:
+    """One end of a channel."""
+
+    def __init__(self, end: _socket.socket, limit: int, *, adopted: bool = False) -> None:
+        """Own the socket; messages in either direction are at most `limit` bytes."""
+        self.socket = end
+        self._assembler = Assembler(limit, adopted=adopted)
+        self._waiting: deque[bytes] = deque()
+
+    @classmethod
+    def of(cls, descriptor: int, limit: int, *, adopted: bool = False) -> "Channel":
+        """Own a descriptor that came over the control socket."""
+        return cls(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, descriptor), limit, adopted=adopted)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for an epoll."""
+        return self.socket.fileno()
+
+    @property
+    def backlog(self) -> bool:
+        """Whether messages wait to be sent."""
+        return bool(self._waiting)
+
+    def send(self, message: tuple[object, ...] | list[object]) -> None:
+        """Send a message, or keep it until `flush`.
+
+        Raises:
+            ChannelClosedError: The other end is gone.
+        """
+        packed = pack(message)
+        if self._waiting:
+            self._waiting.extend(split(packed))
+            return
+        for datagram in split(packed):
+            if self._waiting or not self._send_one(datagram):
+                self._waiting.append(datagram)
+
+    def flush(self) -> None:
+        """Send what waits, as far as the peer takes it.
+
+        Raises:
+            ChannelClosedError: The other end is gone.
+        """
+        while self._waiting and self._send_one(self._waiting[0]):
+            self._waiting.popleft()
+
+    def receive(self) -> tuple[Any, ...] | None:
+        """Return the next whole message, or None when nothing is there now.
+
+        Raises:
+            ChannelClosedError: The other end is gone.
+            FramingError: The peer broke the protocol.
+        """
+        while True:
+            try:
+                size = self.socket.recv_into(_buffer, 0, _socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                raise ChannelClosedError from error
+            if not size:
+                raise ChannelClosedError
+            message = self._assembler.feed(_view[:size])
+            # The buffer held key material or plaintext if anything did.
+            _buffer[:size] = bytes(size)
+            if message is not None:
+                return message
+
+    def close(self) -> None:
+        """Close this end."""
+        self._waiting.clear()
+        self.socket.close()
+
+    def _send_one(self, datagram: bytes) -> bool:
+        try:
+            self.socket.send(datagram, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return False
+            raise ChannelClosedError from error
+        return True

@@ -1,0 +1,87 @@
+"""The control socket between the broker and a child: records of `ipc.control`, each with at most one descriptor."""
+
+import _socket
+import array
+from typing import Final
+
+from cofferdam_contracts.ipc.control import RECORD, Record
+
+_SPACE: Final = _socket.CMSG_SPACE(4 * 4)
+"""Room for a few descriptors, so that extra ones are seen, closed and refused instead of truncated silently."""
+
+
+class ControlError(Exception):
+    """Raised when the peer of a control socket is gone or breaks the protocol."""
+
+
+class Control:
+    """One end of a control socket."""
+
+    def __init__(self, end: _socket.socket) -> None:
+        """Own the socket."""
+        self.socket = end
+
+    def fileno(self) -> int:
+        """Return the descriptor, for an epoll."""
+        return self.socket.fileno()
+
+    def send(self, record: Record, descriptor: int | None = None) -> bool:
+        """Send a record; return False when the peer takes nothing now.
+
+        Raises:
+            ControlError: The peer is gone.
+        """
+        return self.send_bytes(record.to_bytes(), descriptor)
+
+    def send_bytes(self, record: bytes, descriptor: int | None = None) -> bool:
+        """Send a record that is packed already."""
+        rights = []
+        if descriptor is not None:
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
+        try:
+            self.socket.sendmsg([record], rights, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise ControlError(str(error)) from error
+        return True
+
+    def receive(self, *, blocking: bool = False) -> tuple[Record, int | None] | None:
+        """Return the next record and its descriptor; None when nothing is there now.
+
+        Raises:
+            ControlError: The peer is gone, or sent something that is no record.
+        """
+        flags = _socket.MSG_CMSG_CLOEXEC | (0 if blocking else _socket.MSG_DONTWAIT)
+        try:
+            data, ancillary, received, _ = self.socket.recvmsg(RECORD.size + 1, _SPACE, flags)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise ControlError(str(error)) from error
+        descriptors = _descriptors(ancillary) if ancillary else []
+        if not data:
+            _close_all(descriptors)
+            raise ControlError("the peer closed the control socket")
+        if len(descriptors) > 1 or received & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
+            _close_all(descriptors)
+            raise ControlError(f"a record with {len(descriptors)} descriptors, flags {received:#x}")
+        try:
+            record = Record.from_bytes(data)
+        except ValueError as error:
+            _close_all(descriptors)
+            raise ControlError(str(error)) from error
+        return record, descriptors[0] if descriptors else None
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return found.tolist()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        _socket.close(descriptor)

@@ -1,0 +1,161 @@
+"""The first lines of every child: what the broker hands over, and the last ones before it serves.
+
+The broker executes `python -I -S -B -c BOOT <paths> <package> <role> <number> <uid> <parent>` with the control socket
+as descriptor 3 and the settings document as descriptor 4; every other descriptor is close-on-exec. `uid` is `-` when
+the service was started by a normal user.
+"""
+
+import _socket
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, NoReturn, TypeVar
+
+from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role, ToChild
+from cofferdam_contracts.settings import load
+from cofferdam_runtime.control import Control, ControlError
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import READ, Loop
+from cofferdam_runtime.sandbox.enter import Achieved, enter_sandbox
+from cofferdam_runtime.sandbox.errors import SandboxError
+from cofferdam_runtime.sandbox.policy import Policy
+from cofferdam_runtime.sandbox.title import set_title
+
+CONTROL_DESCRIPTOR: Final = 3
+SETTINGS_DESCRIPTOR: Final = 4
+BOOT: Final = (
+    "import sys;sys.path[:0]=sys.argv.pop(1).split(':');package=sys.argv.pop(1);"
+    "sys.exit(__import__(package+'.__main__',fromlist=['main']).main())"
+)
+"""What the interpreter runs: put our own roots first, then the role's package. The broker names the package."""
+_MAX_SETTINGS: Final = 1 << 20
+
+Handler = Callable[[Record, int | None], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a child was started with."""
+
+    role: Role
+    number: int
+    uid: int | None
+    """The uid to become, None to stay who we are."""
+    parent: int
+    control: Control
+    document: int
+    """Descriptor of the settings document, or of the configuration file for its reader."""
+    arguments: tuple[str, ...]
+    """What the reader of the configuration is told besides."""
+
+    def settings(self, kind: type[T]) -> T:
+        """Read the settings document and close it."""
+        with os.fdopen(self.document, "rb") as document:
+            # Every process of a role gets the same open file, at whatever place the last one left it.
+            document.seek(0)
+            return load(kind, document.read(_MAX_SETTINGS))
+
+
+def begin(title: str) -> Start:
+    """Take a name, adopt the descriptors that the broker left, and leave signals to the broker."""
+    set_title(title)
+    _, role, number, uid, parent, *arguments = sys.argv
+    # A terminal sends SIGINT and SIGHUP to the whole group; the broker decides what they mean.
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(ignored, signal.SIG_IGN)
+    control = _socket.socket(fileno=CONTROL_DESCRIPTOR)
+    os.set_inheritable(CONTROL_DESCRIPTOR, False)  # noqa: FBT003  the standard library's signature
+    os.set_inheritable(SETTINGS_DESCRIPTOR, False)  # noqa: FBT003
+    return Start(
+        role=Role(int(role)),
+        number=int(number),
+        uid=None if uid == "-" else int(uid),
+        parent=int(parent),
+        control=Control(control),
+        document=SETTINGS_DESCRIPTOR,
+        arguments=tuple(arguments),
+    )
+
+
+def give_up(control: Control, reason: Failure) -> NoReturn:
+    """Tell the broker that a restart would not help, and end; the log says why."""
+    try:
+        control.send(Record(FromChild.FAILED, reason))
+    except ControlError:
+        pass
+    # No atexit work: a library may hold half-open device state.
+    os._exit(1)
+
+
+def confine(start: Start, log: Log, policy: Policy, *, start_threads: Callable[[], object] | None = None) -> Achieved:
+    """Enter the sandbox, or end."""
+    try:
+        achieved = enter_sandbox(policy, uid=start.uid, parent=start.parent, start_threads=start_threads)
+    except (SandboxError, OSError) as error:
+        log.error("the process cannot be confined", cause=error)
+        give_up(start.control, Failure.SANDBOX)
+    for note in achieved.notes:
+        log.info(note)
+    return achieved
+
+
+class Child:
+    """The child's side of the control socket."""
+
+    def __init__(
+        self,
+        start: Start,
+        log: Log,
+        loop: Loop,
+        handlers: Mapping[ToChild, Handler],
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
+        """Answer pings, obey STOP (by default at once), and hand the other records to the handlers of the role."""
+        self._control = start.control
+        self._log = log
+        self._loop = loop
+        self._handlers = handlers
+        self.served = 0
+        self.in_flight: Callable[[], int] = lambda: 0
+        self.count: Callable[[], int] = lambda: 0
+        self._on_stop = loop.stop if on_stop is None else on_stop
+        loop.add(start.control.fileno(), READ, self._on_control)
+
+    def ready(self, achieved: Achieved) -> None:
+        """Tell the broker that clients may come."""
+        self._control.send(Record(FromChild.READY, achieved.level, achieved.landlock_abi))
+
+    def count_one(self) -> None:
+        """Count a request that was served."""
+        self.served += 1
+
+    def violated(self, role: int, number: int) -> None:
+        """Tell the broker that a peer must be replaced."""
+        self._control.send(Record(FromChild.VIOLATION, role, number))
+
+    def _on_control(self, _events: int) -> None:
+        while True:
+            try:
+                received = self._control.receive()
+            except ControlError as error:
+                # The broker is gone or no longer to be believed; either way there is nobody to serve for.
+                self._log.error("the control socket failed", error=error)
+                os._exit(1)
+            if received is None:
+                return
+            self._take(*received)
+
+    def _take(self, record: Record, descriptor: int | None) -> None:
+        handler = self._handlers.get(record.kind)  # type: ignore[call-overload]
+        if handler is not None:
+            handler(record, descriptor)
+        elif record.kind == ToChild.PING:
+            self._control.send(Record(FromChild.PONG, record.a, self.served, self.in_flight(), self.count()))
+        elif record.kind == ToChild.STOP:
+            self._on_stop()
+        else:
+            self._log.error("the broker sent an unknown record", kind=record.kind)
+            os._exit(1)

@@ -1,0 +1,56 @@
+"""The event loop of every process: one epoll, a table of callbacks, no threads, no tasks."""
+
+import select
+from collections.abc import Callable
+from typing import Final
+
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+HANGUP: Final = select.EPOLLHUP | select.EPOLLERR
+_MAX_EVENTS: Final = 256
+IDLE_S: Final = 3600.0
+"""What a tick returns when nothing is due."""
+
+
+class Loop:
+    """Calls back when descriptors are ready.
+
+    The epoll is made here, before confinement, and lives as long as the process. A callback gets the event mask.
+    """
+
+    def __init__(self) -> None:
+        """Make the epoll."""
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._running = True
+
+    def add(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call back when one of the events is pending, as long as it is."""
+        self._callbacks[descriptor] = callback
+        self._epoll.register(descriptor, events)
+
+    def change(self, descriptor: int, events: int) -> None:
+        """Wait for other events; errors and hang-ups are always reported."""
+        self._epoll.modify(descriptor, events)
+
+    def remove(self, descriptor: int) -> None:
+        """Stop watching; must be called before the descriptor is closed."""
+        if self._callbacks.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def watches(self, descriptor: int) -> bool:
+        """Tell whether a descriptor is watched."""
+        return descriptor in self._callbacks
+
+    def stop(self) -> None:
+        """Return from `run` after the callbacks that are due."""
+        self._running = False
+
+    def run(self, tick: Callable[[], float]) -> None:
+        """Serve until `stop`; `tick` runs after each round and returns the seconds until it must run again."""
+        poll, callbacks = self._epoll.poll, self._callbacks
+        while self._running:
+            for descriptor, events in poll(tick(), _MAX_EVENTS):
+                callback = callbacks.get(descriptor)
+                if callback is not None:
+                    callback(events)
