@@ -1,0 +1,168 @@
+"""The running children: started, wired, watched, replaced. What they are for is decided by `broker`."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from cofferdam_broker.process import History, Key, Process, title_of
+from cofferdam_broker.spawn import PROGRAMS, spawn
+from cofferdam_broker.wiring import Wiring
+from cofferdam_contracts.ipc.control import FromChild, Level, Record, Role
+from cofferdam_contracts.settings import BrokerSettings
+from cofferdam_runtime.control import ControlError
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import READ, Loop
+from cofferdam_runtime.sandbox.inspect import observe, shortfalls
+
+SERVERS: Final = frozenset({Role.KIM, Role.SOFTWARE_WORKER})
+"""Roles that are there once per configuration and are replaced when they die."""
+
+
+class Children:
+    """The children of one configuration."""
+
+    def __init__(self, loop: Loop, log: Log, settings: BrokerSettings, documents: Mapping[Key, int]) -> None:
+        """Start nothing yet. `documents` are the descriptors of the settings, by role and number."""
+        self._loop = loop
+        self._log = log
+        self._settings = settings
+        self._documents = documents
+        self._by_key: dict[Key, Process] = {}
+        self.histories: dict[Key, History] = {}
+        self.wiring = Wiring()
+        self.on_ready: Callable[[Process], None] = lambda _process: None
+        self.on_death: Callable[[Process], None] = lambda _process: None
+
+    def __iter__(self) -> Iterator[Process]:
+        """Yield the running processes."""
+        return iter(list(self._by_key.values()))
+
+    def __len__(self) -> int:
+        """Return how many processes are running."""
+        return len(self._by_key)
+
+    def get(self, key: Key) -> Process | None:
+        """Return the running process of a role and number."""
+        return self._by_key.get(key)
+
+    def start(self, role: Role, number: int) -> Process:
+        """Start a child; a server gets the channels of its predecessor.
+
+        Raises:
+            OSError: It could not be started.
+        """
+        uid = self._settings.uid_base + PROGRAMS[role].uid_offset + number if os.geteuid() == 0 else None
+        document = self._documents[role, 0 if role is Role.FRONTEND else number]
+        spawned = spawn(role, number, uid, document)
+        process = Process(role, number, uid, spawned, time.monotonic(), title_of(role, number))
+        self._by_key[process.key] = process
+        self._loop.add(spawned.pidfd, READ, lambda _events: self._on_death(process))
+        self._loop.add(spawned.control.fileno(), READ, lambda _events: self._on_record(process))
+        if role in SERVERS:
+            self.wiring.adopt(process)
+        return process
+
+    def connect(self, client: Process, server: Key, principal: int = 0) -> None:
+        """Give a client a channel to a server."""
+        self.wiring.connect(client, server, self._by_key.get(server), principal)
+
+    def check(self, now: float) -> bool:
+        """Ping everybody and end those that do not answer; return whether all are well."""
+        well = True
+        for process in self:
+            if process.asked and now - process.asked > self._settings.hang_ms / 1000:
+                self._log.error("a process hangs and is killed", process=process.title, pid=process.spawned.pid)
+                process.kill()
+                well = False
+            elif process.ready:
+                process.ping(now)
+        return well
+
+    def close(self) -> None:
+        """End whatever still runs, and release everything."""
+        for process in self:
+            process.kill()
+            self._forget(process, process.reap())
+        self.wiring.close()
+
+    def _on_death(self, process: Process) -> None:
+        # What the child said last may still lie in its control socket.
+        self._on_record(process)
+        how = process.reap()
+        self._forget(process, how)
+        if not process.stopping:
+            self.histories.setdefault(process.key, History()).record(time.monotonic())
+            self._log.error(
+                "a process died", process=process.title, pid=process.spawned.pid, how=how, **_principal(process)
+            )
+        self.on_death(process)
+
+    def _forget(self, process: Process, _how: str) -> None:
+        self._loop.remove(process.spawned.pidfd)
+        self._loop.remove(process.spawned.control.fileno())
+        if self._by_key.get(process.key) is process:
+            del self._by_key[process.key]
+        self.wiring.forget(process)
+        process.close()
+
+    def _on_record(self, process: Process) -> None:
+        try:
+            while (received := process.spawned.control.receive()) is not None:
+                record, descriptor = received
+                if descriptor is not None:
+                    os.close(descriptor)
+                    raise ControlError("a descriptor, which only the broker sends")
+                self._take(process, record)
+        except ControlError as error:
+            if not process.stopping:
+                self._log.debug("a control socket failed", process=process.title, cause=error)
+            self._loop.remove(process.spawned.control.fileno())
+            process.kill()
+
+    def _take(self, process: Process, record: Record) -> None:
+        if record.kind == FromChild.PONG and process.ready:
+            process.pong(record)
+        elif record.kind == FromChild.READY and not process.ready:
+            self._ready(process, record)
+        elif record.kind == FromChild.FAILED:
+            process.failed = record.a
+        elif record.kind == FromChild.VIOLATION and process.role in SERVERS:
+            self._violation(process, record)
+        else:
+            raise ControlError(f"record {record.kind}, which this process may not send now")
+
+    def _ready(self, process: Process, record: Record) -> None:
+        """Believe the kernel, not the child, about its confinement."""
+        threads = observe(process.spawned.pid)
+        lacking = [line for thread in threads for line in shortfalls(thread, uid=process.uid, seccomp=True)]
+        process.level = Level(record.a) if record.a in set(Level) and not lacking else Level.NONE
+        process.landlock_abi = record.b
+        if process.level < self._settings.require:
+            self._log.error(
+                "a process is not confined as isolation.require demands, and is ended",
+                process=process.title,
+                reached=process.level.name.lower(),
+                required=Level(self._settings.require).name.lower(),
+                lacking="; ".join(lacking),
+            )
+            process.failed = 1
+            process.kill()
+            return
+        process.ready = True
+        self.on_ready(process)
+
+    def _violation(self, process: Process, record: Record) -> None:
+        if record.a not in set(Role):
+            raise ControlError(f"a violation by role {record.a}")
+        offender = self._by_key.get((Role(record.a), record.b))
+        if offender is None or process.key not in self.wiring.servers_of(offender):
+            return
+        self._log.error(
+            "a process broke the protocol of a channel and is killed", process=offender.title, found_by=process.title
+        )
+        offender.kill()
+
+
+def _principal(process: Process) -> dict[str, object]:
+    return {} if process.principal is None else {"uid": process.principal}

@@ -1,0 +1,80 @@
+"""The socket that clients connect to, and the one on which the status can be read."""
+
+import _socket
+import os
+import stat
+from typing import Final
+
+_FIRST_ACTIVATED: Final = 3
+CLIENT_MODE: Final = 0o666
+STATUS_MODE: Final = 0o600
+_BACKLOG: Final = 4096
+
+
+class ListenError(Exception):
+    """Raised when a socket cannot be had; the text says which and what to do."""
+
+
+def activated() -> _socket.socket | None:
+    """Return the listening socket that systemd passed (sd_listen_fds(3)), None without socket activation.
+
+    Raises:
+        ListenError: What was passed is not one listening Unix stream socket.
+    """
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "0")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or count == "0":
+        return None
+    if count != "1":
+        raise ListenError(f"socket activation passed {count} descriptors; the unit must have one ListenStream=")
+    try:
+        found = _socket.socket(fileno=_FIRST_ACTIVATED)
+        listening = found.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"descriptor 3 of the socket activation: {error.strerror}") from error
+    if (found.family, found.type) != (_socket.AF_UNIX, _socket.SOCK_STREAM) or not listening:
+        raise ListenError("descriptor 3 of the socket activation is not a listening Unix stream socket")
+    os.set_inheritable(_FIRST_ACTIVATED, False)  # noqa: FBT003  the standard library's signature
+    found.setblocking(False)  # noqa: FBT003
+    return found
+
+
+def bind(path: str, mode: int) -> _socket.socket:
+    """Listen at a path; a stale socket there is replaced, a living one or another file is not.
+
+    Raises:
+        ListenError: The path cannot be had.
+    """
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    listener.setblocking(False)  # noqa: FBT003
+    try:
+        _clear(path)
+        # The mode is right from the first moment on: nobody connects before `listen`.
+        listener.bind(path)
+        os.chmod(path, mode)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        hint = "make its folder first" if isinstance(error, FileNotFoundError) else "check owner and mode of its folder"
+        raise ListenError(f"socket {path}: {error.strerror}; {hint}") from error
+    return listener
+
+
+def _clear(path: str) -> None:
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise ListenError(f"socket {path}: something else is there; move it away")
+    except FileNotFoundError:
+        return
+    probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        probe.setblocking(False)  # noqa: FBT003
+        probe.connect(path)
+    except BlockingIOError:
+        pass
+    except OSError:
+        os.unlink(path)
+        return
+    finally:
+        probe.close()
+    raise ListenError(f"socket {path}: another service is listening there; stop it first")

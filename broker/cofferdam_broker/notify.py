@@ -1,0 +1,50 @@
+"""sd_notify(3): tells systemd how the service is doing. Without systemd nothing happens."""
+
+import _socket
+import os
+import time
+
+from cofferdam_runtime.log import Log
+
+
+class Notifier:
+    """The service manager's notification socket."""
+
+    def __init__(self, log: Log) -> None:
+        """Take the socket and the watchdog out of the environment, so that no child inherits them."""
+        self._log = log
+        address = os.environ.pop("NOTIFY_SOCKET", "")
+        microseconds = os.environ.pop("WATCHDOG_USEC", "0")
+        watched = os.environ.pop("WATCHDOG_PID", str(os.getpid()))
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.watchdog_s = int(microseconds) / 2e6 if microseconds.isdigit() and watched == str(os.getpid()) else 0.0
+        """How often WATCHDOG=1 must be sent, 0 for never: half of what systemd allows."""
+        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM) if address else None
+
+    def ready(self, status: str) -> None:
+        """Say that clients are served."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """Say that the configuration is being read again (systemd.service(5), notify-reload)."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS=Reloading")
+
+    def stopping(self) -> None:
+        """Say that the end has begun."""
+        self._send("STOPPING=1\nSTATUS=Stopping")
+
+    def status(self, text: str) -> None:
+        """Say something for `systemctl status`."""
+        self._send(f"STATUS={text}")
+
+    def alive(self) -> None:
+        """Say that the watchdog need not bite."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, text: str) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(text.encode(), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL, self._address)
+        except OSError as error:
+            self._log.warning("the service manager could not be notified", cause=error)

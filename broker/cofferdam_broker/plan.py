@@ -1,0 +1,96 @@
+"""A configuration that was read and checked, in a throw-away process: the broker's own settings, the others unread."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cofferdam_broker.process import Key, Process
+from cofferdam_broker.spawn import spawn
+from cofferdam_contracts.ipc.control import FromChild, Record, Role
+from cofferdam_contracts.settings import BrokerSettings, load
+from cofferdam_runtime.control import ControlError
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import READ, Loop
+
+READER_UID: Final = 60700
+"""The uid of the reader when root starts it: that of `isolation.uid_base` is not known yet."""
+_OWN: Final = (0, 0)
+"""Role and number under which the reader sends the broker's own settings."""
+_MAX_DOCUMENTS: Final = 64
+_MAX_SETTINGS: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings of the broker, and descriptors of the documents for everybody else."""
+
+    settings: BrokerSettings
+    documents: dict[Key, int]
+
+    def close(self) -> None:
+        """Release the documents."""
+        for descriptor in self.documents.values():
+            os.close(descriptor)
+
+
+class Reader:
+    """A configuration reader at work; calls back once, with the plan or with None."""
+
+    def __init__(self, path: str, loop: Loop, log: Log, done: Callable[[Plan | None], None]) -> None:
+        """Start reading the file.
+
+        Raises:
+            OSError: The file cannot be opened, or the reader cannot be started.
+        """
+        self._loop = loop
+        self._log = log
+        self._done = done
+        self._documents: dict[tuple[int, int], int] = {}
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+            uid = READER_UID if os.geteuid() == 0 else None
+            spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials))
+        finally:
+            os.close(descriptor)
+        self.process = Process(Role.CONFIG, 0, None, spawned, time.monotonic(), "config")
+        loop.add(spawned.pidfd, READ, lambda _events: self._on_end())
+        loop.add(spawned.control.fileno(), READ, lambda _events: self._on_record())
+
+    def _on_record(self) -> None:
+        try:
+            while (received := self.process.spawned.control.receive()) is not None:
+                self._take(*received)
+        except ControlError:
+            self._loop.remove(self.process.spawned.control.fileno())
+
+    def _take(self, record: Record, descriptor: int | None) -> None:
+        key = (record.a, record.b)
+        if record.kind == FromChild.PLAN and descriptor is not None and len(self._documents) < _MAX_DOCUMENTS:
+            self._documents[key] = descriptor
+        elif record.kind != FromChild.READY:
+            raise ControlError(f"record {record.kind} of the configuration reader")
+
+    def _on_end(self) -> None:
+        self._on_record()
+        how = self.process.reap()
+        self._loop.remove(self.process.spawned.pidfd)
+        self._loop.remove(self.process.spawned.control.fileno())
+        self.process.close()
+        if how != "exited with status 0":
+            self._log.error("the configuration was not accepted", reader=how)
+            self._done(None)
+            return
+        try:
+            self._done(self._plan())
+        except (ValueError, KeyError) as error:
+            self._log.error("the configuration reader's answer is unusable", cause=error)
+            self._done(None)
+
+    def _plan(self) -> Plan:
+        with os.fdopen(self._documents.pop(_OWN), "rb") as document:
+            document.seek(0)
+            settings = load(BrokerSettings, document.read(_MAX_SETTINGS))
+        return Plan(settings, {(Role(role), number): found for (role, number), found in self._documents.items()})

@@ -1,0 +1,145 @@
+"""Which frontend serves which principal: assigned on demand, from a spare that is kept warm; retired when idle."""
+
+import _socket
+import os
+import struct
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from cofferdam_broker.children import Children
+from cofferdam_broker.process import History, Key, Process
+from cofferdam_broker.spawn import UID_COUNT
+from cofferdam_contracts.ipc.control import Record, Role, ToChild
+from cofferdam_contracts.settings import BrokerSettings
+from cofferdam_runtime.control import ControlError
+from cofferdam_runtime.log import Log
+
+CLIENT: Final = Record(ToChild.CLIENT).to_bytes()
+OVERFLOW_UID: Final = 65534
+"""What the kernel says of a peer whose uid has no number here (user_namespaces(7)): many users in one."""
+_UCRED: Final = struct.Struct("=iII")
+_MAX_WAITING: Final = 128
+"""Connections of a principal that wait for its frontend to start."""
+_ACCEPTS: Final = 64
+"""Connections taken per round of the loop."""
+
+
+class Principals:
+    """The frontends of one configuration."""
+
+    def __init__(self, children: Children, log: Log, settings: BrokerSettings) -> None:
+        """Serve nobody yet."""
+        self._children = children
+        self._log = log
+        self._settings = settings
+        self._servers: tuple[Key, ...] = ((Role.KIM, 0), *((Role(w.role), w.index) for w in settings.workers))
+        self._assigned: dict[int, Process] = {}
+        self._waiting: dict[int, list[int]] = {}
+        self._histories: dict[int, History] = {}
+        uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
+        self._refused = frozenset({OVERFLOW_UID, *uids})
+
+    def accept(self, listener: _socket.socket) -> None:
+        """Hand waiting connections to the frontends of their principals."""
+        for _ in range(_ACCEPTS):
+            try:
+                descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
+            except OSError as error:
+                if not isinstance(error, BlockingIOError):
+                    self._log.error("a connection could not be accepted", cause=error)
+                return
+            connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+            _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
+            process = self._assigned.get(uid)
+            if process is not None:
+                self._hand_over(process, descriptor)
+            elif self._admit(uid):
+                self._waiting.setdefault(uid, []).append(connection.detach())
+                self.assign_spares()
+                continue
+            connection.close()
+
+    def assign_spares(self) -> None:
+        """Give ready spares to the principals that wait, and see to it that a spare is on its way."""
+        for process in list(self._spares()):
+            if process.ready and self._waiting:
+                self._assign(process, next(iter(self._waiting)))
+        if len(list(self._spares())) < max(1, len(self._waiting)):
+            used = {process.number for process in self._children if process.role is Role.FRONTEND}
+            self._children.start(Role.FRONTEND, next(n for n in range(UID_COUNT) if n not in used))
+
+    def on_death(self, process: Process) -> None:
+        """Forget a frontend; its principal gets another one with its next connection."""
+        uid = process.principal
+        if uid is not None and self._assigned.get(uid) is process:
+            del self._assigned[uid]
+            self._histories.setdefault(uid, History()).record(time.monotonic())
+
+    def retire(self, now: float) -> None:
+        """Stop the frontends that had no client for long."""
+        for process in list(self._assigned.values()):
+            idle = now - process.last_client > self._settings.idle_ms / 1000
+            if idle and not process.count and not process.asked:
+                self._retire(process)
+
+    def close(self) -> None:
+        """Hang up on those that still wait."""
+        for descriptors in self._waiting.values():
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._waiting.clear()
+
+    def _spares(self) -> Iterator[Process]:
+        return (
+            process
+            for process in self._children
+            if process.role is Role.FRONTEND and process.principal is None and not process.stopping
+        )
+
+    def _admit(self, uid: int) -> bool:
+        if uid in self._refused:
+            self._log.warning("a connection of a uid that cannot be a client is refused", uid=uid)
+            return False
+        if len(self._waiting.get(uid, ())) >= _MAX_WAITING:
+            return False
+        history = self._histories.get(uid)
+        if history is not None and history.is_closed(time.monotonic()):
+            return False
+        if uid not in self._waiting and len(self._assigned) + len(self._waiting) >= self._settings.max_frontends:
+            return self._make_room(uid)
+        return True
+
+    def _make_room(self, uid: int) -> bool:
+        for process in sorted(self._assigned.values(), key=lambda process: process.last_client):
+            if not process.count and not process.asked:
+                self._retire(process)
+                return True
+        self._log.warning(
+            "too many principals at one time; a connection is refused", uid=uid, limit=self._settings.max_frontends
+        )
+        return False
+
+    def _retire(self, process: Process) -> None:
+        if process.principal is not None:
+            self._assigned.pop(process.principal, None)
+        process.stop()
+
+    def _assign(self, process: Process, uid: int) -> None:
+        process.principal = uid
+        for server in self._servers:
+            self._children.connect(process, server, uid)
+        process.send(Record(ToChild.ASSIGN, uid, process.number))
+        self._assigned[uid] = process
+        for descriptor in self._waiting.pop(uid):
+            self._hand_over(process, descriptor)
+            os.close(descriptor)
+
+    def _hand_over(self, process: Process, descriptor: int) -> None:
+        process.last_client = time.monotonic()
+        try:
+            if not process.spawned.control.send_bytes(CLIENT, descriptor):
+                self._log.warning("a frontend takes no more connections for now", process=process.title)
+        except ControlError:
+            # Its death is on the way; the client comes again.
+            pass

@@ -1,0 +1,94 @@
+"""Starting a child: a fresh isolated interpreter with exactly the descriptors it needs, never a fork of ourselves."""
+
+import _socket
+import fcntl
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cofferdam_contracts.ipc.control import Role
+from cofferdam_runtime.channel import refuse_descriptors
+from cofferdam_runtime.control import Control
+from cofferdam_runtime.entry import BOOT, CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
+
+_SHARED: Final = ("cofferdam_contracts", "cofferdam_runtime", "msgpack")
+_HIGH: Final = 64
+"""Descriptors are moved above this before they are put into their places, so that none is in another's place."""
+_PASSED_ON: Final = ("JOURNAL_STREAM",)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One row of the process table: the package that a role runs, its short name, its first uid beyond the base."""
+
+    package: str
+    title: str
+    uid_offset: int
+
+
+PROGRAMS: Final[Mapping[Role, Program]] = {
+    Role.CONFIG: Program("cofferdam_config", "config", 0),
+    Role.KIM: Program("cofferdam_kim", "kim", 1),
+    Role.SOFTWARE_WORKER: Program("cofferdam_providers.software", "worker[software]", 8),
+    Role.FRONTEND: Program("cofferdam_frontend", "frontend", 32),
+}
+"""Which roles exist and what each executes."""
+UID_COUNT: Final = 256
+"""Uids that the service uses from `isolation.uid_base` on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A child that was just started."""
+
+    pid: int
+    pidfd: int
+    control: Control
+
+
+def root_of(package: str) -> str:
+    """Return the folder to put on the path for a package, without importing it."""
+    spec = importlib.util.find_spec(package.partition(".")[0])
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"the package {package} is not installed")
+    return os.path.dirname(os.path.abspath(spec.submodule_search_locations[0]))
+
+
+def spawn(role: Role, number: int, uid: int | None, document: int, arguments: tuple[str, ...] = ()) -> Spawned:
+    """Execute a child of a role; `document` becomes its settings descriptor.
+
+    Raises:
+        OSError: The child could not be started.
+    """
+    package = PROGRAMS[role].package
+    path = ":".join(dict.fromkeys(root_of(name) for name in (*_SHARED, package)))
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    if role is not Role.CONFIG:
+        # Only the configuration reader has something to hand over; from the others none is taken.
+        refuse_descriptors(ours)
+    places = (
+        (fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _HIGH), CONTROL_DESCRIPTOR),
+        (fcntl.fcntl(document, fcntl.F_DUPFD_CLOEXEC, _HIGH), SETTINGS_DESCRIPTOR),
+    )
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    words = (str(int(role)), str(number), "-" if uid is None else str(uid), str(os.getpid()))
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", BOOT, path, package, *words, *arguments],
+            {"LANG": "C.UTF-8", **{name: os.environ[name] for name in _PASSED_ON if name in os.environ}},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, null, 0),
+                (os.POSIX_SPAWN_DUP2, 2, 1),
+                *((os.POSIX_SPAWN_DUP2, source, target) for source, target in places),
+            ],
+            setsigmask=(),
+        )
+    finally:
+        for descriptor in (places[0][0], places[1][0], null):
+            os.close(descriptor)
+        theirs.close()
+    return Spawned(pid, os.pidfd_open(pid), Control(ours))

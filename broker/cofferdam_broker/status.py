@@ -1,0 +1,51 @@
+"""The status: one JSON document, written to whoever may connect to the status socket. Nothing is read from them."""
+
+import _socket
+import json
+from collections.abc import Iterable, Mapping
+
+from cofferdam_broker.process import History, Key, Process
+
+
+def render(phase: str, processes: Iterable[Process], histories: Mapping[Key, History], now: float) -> bytes:
+    """Return the status document: phase of the service, and every process with its role, confinement and work."""
+    rows = [
+        {
+            "role": process.title,
+            "pid": process.spawned.pid,
+            "uid": process.uid,
+            "principal": process.principal,
+            "level": process.level.name.lower(),
+            "landlock_abi": process.landlock_abi,
+            "state": _state(process),
+            "requests": process.served,
+            "in_flight": process.in_flight,
+            "restarts": histories[process.key].total if process.key in histories else 0,
+            "uptime_s": round(now - process.started, 1),
+        }
+        for process in processes
+    ]
+    return json.dumps({"phase": phase, "processes": rows}).encode()
+
+
+def _state(process: Process) -> str:
+    if process.stopping:
+        return "stopping"
+    if not process.ready:
+        return "starting"
+    return "asked" if process.asked else "ready"
+
+
+def serve(listener: _socket.socket, document: bytes) -> None:
+    """Write the document to everybody who waits, and hang up."""
+    while True:
+        try:
+            descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
+        except OSError:
+            return
+        reader = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+        try:
+            reader.send(document, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+        except OSError:
+            pass  # whoever does not read gets nothing
+        reader.close()

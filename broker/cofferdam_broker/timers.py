@@ -1,0 +1,25 @@
+"""Things to do later, for the broker's loop."""
+
+import heapq
+import time
+from collections.abc import Callable
+from itertools import count
+
+
+class Timers:
+    """Callbacks by time."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back once, `seconds` from now."""
+        heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._order), callback))
+
+    def run(self) -> float:
+        """Call what is due; return the seconds until the next."""
+        while self._heap and self._heap[0][0] <= time.monotonic():
+            heapq.heappop(self._heap)[2]()
+        return max(0.0, self._heap[0][0] - time.monotonic()) if self._heap else 3600.0

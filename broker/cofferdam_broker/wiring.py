@@ -1,0 +1,79 @@
+"""The channels between children: who may talk to whom, and what is left of a channel when one end dies.
+
+The broker keeps a duplicate of the server's end of each channel. So a server's successor finds the same channels with
+everything that was not yet taken from them, and a client that dies takes its channels along.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cofferdam_broker.process import Key, Process
+from cofferdam_contracts.ipc.control import Record, Role, ToChild
+from cofferdam_runtime.channel import socket_pair
+
+ROUTES: Final[Mapping[Role, frozenset[Role]]] = {
+    Role.FRONTEND: frozenset({Role.KIM, Role.SOFTWARE_WORKER}),
+    Role.SOFTWARE_WORKER: frozenset({Role.KIM}),
+}
+"""The process graph: which role may ask which. What is not here is not connected."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Link:
+    """A channel: its client, its server, and the broker's duplicate of the server's end."""
+
+    client: Process
+    server: Key
+    descriptor: int
+    principal: int
+
+    def record(self, *, adopted: bool) -> Record:
+        """Return what the server is told about its end."""
+        return Record(ToChild.CHANNEL, self.client.role, self.principal, self.client.number, int(adopted))
+
+
+class Wiring:
+    """All channels."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._links: list[Link] = []
+
+    def connect(self, client: Process, server: Key, process: Process | None, principal: int) -> None:
+        """Make a channel; without a running server its successor will find it."""
+        if server[0] not in ROUTES.get(client.role, ()):
+            raise ValueError(f"no route from {client.title} to {server[0].name}")
+        theirs, serving = socket_pair()
+        client.send(Record(ToChild.CHANNEL, server[0], 0, server[1]), theirs.fileno())
+        theirs.close()
+        link = Link(client, server, serving.detach(), principal)
+        self._links.append(link)
+        if process is not None:
+            process.send(link.record(adopted=False), link.descriptor)
+
+    def adopt(self, process: Process) -> None:
+        """Give a new server the channels of its predecessor."""
+        for link in self._links:
+            if link.server == process.key:
+                process.send(link.record(adopted=True), link.descriptor)
+
+    def forget(self, process: Process) -> None:
+        """Drop the channels of which a dead process was the client."""
+        for link in self._of(process):
+            os.close(link.descriptor)
+        self._links = [link for link in self._links if link.client is not process]
+
+    def servers_of(self, client: Process) -> frozenset[Key]:
+        """Return the servers that a client has channels to."""
+        return frozenset(link.server for link in self._of(client))
+
+    def close(self) -> None:
+        """Drop all channels."""
+        for link in self._links:
+            os.close(link.descriptor)
+        self._links.clear()
+
+    def _of(self, process: Process) -> Iterator[Link]:
+        return (link for link in self._links if link.client is process)
