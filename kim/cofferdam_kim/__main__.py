@@ -1,0 +1,42 @@
+"""The process of the key store: open the database, give up the rest, answer until the broker says stop."""
+
+from cofferdam_contracts.ipc.control import Failure, Role, ToChild
+from cofferdam_contracts.settings import KimSettings
+from cofferdam_kim.errors import StoreError
+from cofferdam_kim.place import prepare, split
+from cofferdam_kim.serve import Server
+from cofferdam_kim.service import KimService
+from cofferdam_kim.store import KeyStore
+from cofferdam_runtime.entry import Child, begin, confine, give_up
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import IDLE_S, Loop
+from cofferdam_runtime.sandbox.policies import POLICIES
+
+
+def main() -> int:
+    """Run the key store."""
+    start = begin("kim")
+    settings = start.settings(KimSettings)
+    log = Log("kim", settings.log)
+    loop = Loop()
+    folder, _ = split(settings.path)
+    try:
+        for warning in prepare(settings.path, start.uid, start.uid):
+            log.warning(warning)
+        achieved = confine(start, log, POLICIES[Role.KIM].with_paths(writable=(folder,)))
+        store = KeyStore.open(settings.path, settings.providers)
+    except StoreError as error:
+        log.error("the key store cannot be opened", cause=error)
+        give_up(start.control, Failure.STORE)
+    for line in store.report.lines():
+        log.warning(line)
+    service = KimService(
+        store, settings.providers, settings.authenticators, lambda error: log.error("the key store failed", cause=error)
+    )
+    server = Server(service, loop, log)
+    child = Child(start, log, loop, {ToChild.CHANNEL: server.add_channel})
+    server.served, server.violated = child.count_one, child.violated
+    child.ready(achieved)
+    loop.run(lambda: IDLE_S)
+    store.close()
+    return 0
