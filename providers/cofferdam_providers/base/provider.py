@@ -65,9 +65,7 @@ class Provider(Generic[HandleT]):
         """Make a key."""
         _unsupported(identity, attributes, planned_id)
 
-    def import_key(
-        self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes
-    ) -> StoredKey:
+    def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
         """Take a key over; the returned attributes carry the true size."""
         _unsupported(identity, attributes, data, planned_id)
 

@@ -1,0 +1,147 @@
+"""Keys of a worker: found in the cache or in the key store, made and destroyed in two phases.
+
+A crash at any point leaves neither an unreachable key nor a destroyed one that still works: a name is reserved before
+the device makes the key and activated after; a key is marked before the device destroys it and forgotten after.
+`reconcile` finishes what a predecessor left half-way.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic
+
+from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.provider import HandleT, Key, Provider, StoredKey
+from cofferdam_providers.base.store import KeyStore
+from cofferdam_runtime.log import Log
+
+Making = Callable[[bytes], StoredKey]
+"""Makes the key in the device, given the planned id."""
+
+
+class Keyring(Generic[HandleT]):
+    """The keys of one provider."""
+
+    def __init__(self, provider: Provider[HandleT], store: KeyStore, capacity: int, log: Log) -> None:
+        """Keep at most `capacity` keys ready for use."""
+        self._provider = provider
+        self._store = store
+        self._capacity = capacity
+        self._log = log
+        self._ready: OrderedDict[tuple[int, str, str], Key[HandleT]] = OrderedDict()
+        self._making: set[KeyIdentity] = set()
+        self.unresolved = True
+        """Whether the key store may hold keys that are half-made or half-destroyed."""
+
+    def get(self, application: Application, key_name: str) -> Key[HandleT]:
+        """Return a key ready for use.
+
+        Raises:
+            ServiceError: There is none (`PSA_ERROR_DOES_NOT_EXIST`), or it cannot be opened.
+        """
+        slot = (application.authenticator, application.name, key_name)
+        key = self._ready.get(slot)
+        if key is not None:
+            self._ready.move_to_end(slot)
+            return key
+        identity = KeyIdentity(*slot)
+        key = self._provider.open_key(identity, self._store.lookup(identity))
+        self._ready[slot] = key
+        if len(self._ready) > self._capacity:
+            self._provider.close_key(self._ready.popitem(last=False)[1])
+        return key
+
+    def begin(self, identity: KeyIdentity, attributes: KeyAttributes) -> bytes:
+        """Reserve the name of a new key; return the planned id."""
+        if identity in self._making:
+            raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made")
+        planned = StoredKey(key_id=self._provider.plan_key_id(), version=2, attributes=attributes)
+        self._store.reserve(identity, planned)
+        self._making.add(identity)
+        return planned.key_id
+
+    def finish(self, identity: KeyIdentity, made: StoredKey) -> None:
+        """Activate a key that the device made; when that fails, undo it."""
+        try:
+            self._store.activate(identity, made)
+        except ServiceError as error:
+            if error.status is Status.KEY_INFO_MANAGER_ERROR:
+                # Perhaps it is active, perhaps only reserved: the key store knows, `reconcile` asks.
+                self.unresolved = True
+            else:
+                self._undo(identity, made)
+            raise
+        finally:
+            self._making.discard(identity)
+
+    def abandon(self, identity: KeyIdentity) -> None:
+        """Give a reserved name free after the device made nothing."""
+        self._making.discard(identity)
+        try:
+            self._store.cancel(identity)
+        except ServiceError as error:
+            self.unresolved = True
+            self._log.warning("a reserved name could not be given free yet", cause=error)
+
+    def destroy(self, application: Application, key_name: str) -> None:
+        """Destroy a key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
+        identity = KeyIdentity(application.authenticator, application.name, key_name)
+        stored = self._store.lookup(identity)
+        self._store.mark_deleting(identity)
+        self._drop(identity)
+        try:
+            self._provider.destroy_key(identity, stored)
+            self._store.remove(identity)
+        except ServiceError:
+            self.unresolved = True
+            raise
+
+    def destroy_all(self, application: Application) -> int:
+        """Destroy all keys of an application, going on after failures; return how many failed."""
+        failed = 0
+        for key_name in self._store.keys_of(application):
+            try:
+                self.destroy(application, key_name)
+            except ServiceError as error:
+                failed += 1
+                self._log.error(
+                    "a key of a deleted client was not destroyed",
+                    cause=error,
+                    **self._log.detail(client=application.name, key=key_name),
+                )
+        return failed
+
+    def reconcile(self) -> None:
+        """Finish or undo what was begun and not finished, by this process or one before it."""
+        self.unresolved = False
+        for state, identity, stored in self._store.pending():
+            if identity in self._making:
+                continue
+            try:
+                self._provider.destroy_key(identity, stored)
+                if state is PendingState.RESERVED:
+                    self._store.cancel(identity)
+                else:
+                    self._store.remove(identity)
+            except ServiceError as error:
+                self.unresolved = True
+                self._log.error("a half-made or half-destroyed key remains", state=state.name, cause=error)
+                continue
+            self._log.info(
+                "a half-done change of a key was resolved", state=state.name, **self._log.detail(key=identity.key_name)
+            )
+
+    def _undo(self, identity: KeyIdentity, made: StoredKey) -> None:
+        try:
+            self._provider.destroy_key(identity, made)
+            self._store.cancel(identity)
+        except ServiceError as error:
+            self.unresolved = True
+            self._log.error("a key that could not be activated could not be destroyed yet", cause=error)
+
+    def _drop(self, identity: KeyIdentity) -> None:
+        key = self._ready.pop((identity.authenticator, identity.application, identity.key_name), None)
+        if key is not None:
+            self._provider.close_key(key)

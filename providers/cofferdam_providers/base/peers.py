@@ -1,0 +1,42 @@
+"""Who a request comes from: decided by the channel it came on, never by what it says.
+
+A frontend's channel belongs to one principal, whose uid the broker has from the kernel. With Unix peer credentials the
+application is that uid. With Direct authentication, if the administrator configured it, clients are mutually trusted
+and the name is what the request says.
+"""
+
+from dataclasses import dataclass
+
+from cofferdam_contracts.identity import Application
+from cofferdam_contracts.ipc.requests import ForbiddenMessageError, Request
+from cofferdam_contracts.registry import AuthType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """The owner of a channel: its uid and the authenticators that are configured."""
+
+    uid: int
+    number: int
+    """The frontend's number, for the log."""
+    authenticators: frozenset[int]
+
+    def application(self, request: Request) -> Application | None:
+        """Return the identity that a request has on this channel, None for a request without authentication.
+
+        Raises:
+            ForbiddenMessageError: No honest frontend sends this.
+        """
+        if request.authenticator is AuthType.NO_AUTH:
+            if request.application:
+                raise ForbiddenMessageError("a name without authentication")
+            return None
+        if request.authenticator not in self.authenticators:
+            raise ForbiddenMessageError(f"authenticator {request.authenticator} is not configured")
+        if request.authenticator is AuthType.UNIX_PEER_CREDENTIALS:
+            if request.application:
+                raise ForbiddenMessageError("a name beside Unix peer credentials")
+            return Application(request.authenticator, str(self.uid))
+        if request.authenticator is AuthType.DIRECT and request.application:
+            return Application(request.authenticator, request.application)
+        raise ForbiddenMessageError(f"authenticator {request.authenticator} cannot vouch for this")

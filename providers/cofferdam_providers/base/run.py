@@ -1,0 +1,51 @@
+"""The part of a worker's start that is the same for every backend: wire the pieces up, confine, serve."""
+
+from typing import Any
+
+from cofferdam_contracts.ipc.control import Failure, Record, Role, ToChild
+from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.settings import WorkerSettings
+from cofferdam_providers.base.handlers import Context
+from cofferdam_providers.base.keyring import Keyring
+from cofferdam_providers.base.lane import Lane
+from cofferdam_providers.base.provider import Provider
+from cofferdam_providers.base.store import KeyStore
+from cofferdam_providers.base.worker import Worker
+from cofferdam_runtime.channel import Channel
+from cofferdam_runtime.entry import Child, Start, confine, give_up
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.sandbox.policy import Policy
+
+
+def serve(start: Start, log: Log, settings: WorkerSettings, provider: Provider[Any], policy: Policy) -> int:
+    """Confine the process and serve with this provider until the broker says stop; return the exit status."""
+    loop = Loop()
+    lane = Lane() if provider.concurrent_generation else None
+    try:
+        provider.warm_up()
+    except RuntimeError as error:
+        log.error("the self-test of the provider failed", cause=error)
+        give_up(start.control, Failure.SANDBOX)
+    achieved = confine(start, log, policy, start_threads=None if lane is None else lane.start)
+    store = KeyStore(_await_store(start))
+    context = Context(
+        provider=provider,
+        keyring=Keyring(provider, store, settings.key_cache, log),
+        settings=settings,
+        log=log,
+    )
+    worker = Worker(context, loop, lane)
+    child = Child(start, log, loop, {ToChild.CHANNEL: worker.add_channel}, worker.stop)
+    worker.served, worker.violated, child.in_flight = child.count_one, child.violated, worker.in_flight
+    child.ready(achieved)
+    loop.run(worker.tick)
+    return 0
+
+
+def _await_store(start: Start) -> Channel:
+    """Return the channel to the key store, the first thing that the broker sends."""
+    record, descriptor = start.control.receive(blocking=True) or (Record(0), None)
+    if record.kind != ToChild.CHANNEL or record.a != Role.KIM or descriptor is None:
+        raise ValueError("the broker sent something before the channel to the key store")
+    return Channel.of(descriptor, MAX_ANSWER)

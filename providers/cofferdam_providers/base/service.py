@@ -1,0 +1,67 @@
+"""From a request to its status and results: the one place where errors become statuses."""
+
+import time
+import traceback
+from typing import Any
+
+from cofferdam_contracts.identity import Application
+from cofferdam_contracts.ipc.requests import Request
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Results, Slow
+
+
+class Service:
+    """Performs requests; knows no channels."""
+
+    def __init__(self, context: Context) -> None:
+        """Perform them with this provider, keyring and settings."""
+        self._context = context
+
+    def perform(self, application: Application | None, request: Request) -> Results | Slow:
+        """Do what an authenticated (or anonymous) application asks.
+
+        Raises:
+            ServiceError: With the status for the client.
+        """
+        if request.deadline < time.monotonic_ns() // 1000:
+            raise ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the deadline passed before the work began")
+        opcode = request.operation.opcode
+        try:
+            anonymous = ANONYMOUS.get(opcode)
+            if anonymous is not None:
+                return anonymous(self._context, request.operation)
+            if application is None:
+                raise ServiceError(Status.NOT_AUTHENTICATED, "no identity")
+            return HANDLERS[opcode](self._context, application, request.operation)
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise self.unexpected(error) from error
+
+    def run(self, slow: Slow) -> Any:  # noqa: ANN401  a stored key or the error, for `conclude`
+        """Do the slow part of a request, on whichever thread; return what `conclude` needs."""
+        try:
+            return slow.make()
+        except ServiceError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  becomes a status in `conclude`
+            return self.unexpected(error)
+
+    def conclude(self, slow: Slow, outcome: Any) -> Results:  # noqa: ANN401
+        """Finish a slow request on the loop's thread.
+
+        Raises:
+            ServiceError: With the status for the client.
+        """
+        if isinstance(outcome, ServiceError):
+            slow.abandon()
+            raise outcome
+        slow.finish(outcome)
+        return ()
+
+    def unexpected(self, error: Exception) -> ServiceError:
+        """Log a bug of ours, without any value in it, and return the status for it."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "unknown"
+        self._context.log.error("an unexpected error; please report it", kind=type(error).__name__, place=place)
+        return ServiceError(Status.PSA_ERROR_GENERIC_ERROR, f"an unexpected {type(error).__name__}")

@@ -1,0 +1,251 @@
+"""The loop of a provider worker: requests of all frontends, served fairly, one at a time.
+
+The kernel's queue of each channel is that channel's queue: a request is taken only when it is served next, so a worker
+that dies loses at most the request it was working on, and its successor finds the rest. Channels are served by deficit
+round robin (Shreedhar and Varghese, 1995) in microseconds of measured work. Key generation goes to the slow lane where
+the backend allows it. A message that no honest frontend sends closes its channel; the broker replaces the sender.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.framing import Common, FramingError
+from cofferdam_contracts.ipc.requests import ForbiddenMessageError, Request, decode_request, encode_answer
+from cofferdam_contracts.registry import Opcode
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.handlers import Context, Results, Slow
+from cofferdam_providers.base.lane import Lane
+from cofferdam_providers.base.peers import Principal
+from cofferdam_providers.base.service import Service
+from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
+
+QUANTUM_US: Final = 2000
+"""Work that a channel may do before the next one has its turn, when there is a next one."""
+OVERHEAD: Final = 1 << 16
+"""Bytes of a message beside the client's body: names, attributes, framing."""
+MAX_SLOW: Final = 16
+"""Key generations of one principal that may wait; more are refused at once."""
+RECONCILE_S: Final = 5.0
+_CHANGES: Final = frozenset(
+    {Opcode.PSA_GENERATE_KEY, Opcode.PSA_IMPORT_KEY, Opcode.PSA_DESTROY_KEY, Opcode.DELETE_CLIENT}
+)
+_SYNC_LENGTH: Final = 2
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """A frontend's channel, whom it belongs to, and what it has used up."""
+
+    channel: Channel
+    principal: Principal
+    deficit: float = 0.0
+    slow: int = 0
+    closed: bool = False
+
+
+class Worker:
+    """Serves the frontends of one provider."""
+
+    def __init__(self, context: Context, loop: Loop, lane: Lane | None) -> None:
+        """Serve on this loop; without a lane everything is done in turn."""
+        self._context = context
+        self._service = Service(context)
+        self._loop = loop
+        self._lane = lane
+        self._limit = context.settings.body_len_limit + OVERHEAD
+        self._authenticators = frozenset(entry.auth_type for entry in context.settings.authenticators)
+        self._ready: dict[Peer, None] = {}
+        self._next_reconcile = 0.0
+        self.served: Callable[[], None] = lambda: None
+        self._stopping = False
+        self.violated: Callable[[int, int], None] = lambda _role, _number: None
+        if lane is not None:
+            loop.add(lane.fileno(), READ, lambda _events: lane.collect())
+
+    def add_channel(self, record: Record, descriptor: int | None) -> None:
+        """Take the channel of a frontend; one that a predecessor served is greeted with HELLO."""
+        if descriptor is None or record.a != Role.FRONTEND:
+            raise ValueError("a worker serves frontends, each over a channel")
+        channel = Channel.of(descriptor, self._limit, adopted=bool(record.d))
+        principal = Principal(uid=record.b, number=record.c, authenticators=self._authenticators)
+        peer = Peer(channel, principal)
+        self._loop.add(channel.fileno(), READ, lambda events: self._on_channel(peer, events))
+        if record.d:
+            self._send(peer, (Common.HELLO,))
+
+    def stop(self) -> None:
+        """End as soon as nothing is under way."""
+        self._stopping = True
+
+    def in_flight(self) -> int:
+        """Return how many requests are under way."""
+        return self._lane.waiting if self._lane else 0
+
+    def tick(self) -> float:
+        """Give every channel that has something its turn; return the seconds until that is due again."""
+        if self._context.keyring.unresolved and time.monotonic() >= self._next_reconcile:
+            self._reconcile()
+        if self._ready:
+            self._serve_round()
+            return 0.0
+        if self._stopping and not self.in_flight():
+            self._loop.stop()
+            return 0.0
+        return RECONCILE_S if self._context.keyring.unresolved else IDLE_S
+
+    def _reconcile(self) -> None:
+        self._next_reconcile = time.monotonic() + RECONCILE_S
+        try:
+            self._context.keyring.reconcile()
+        except ServiceError as error:
+            self._context.keyring.unresolved = True
+            self._context.log.warning("the key store does not answer", cause=error)
+
+    def _on_channel(self, peer: Peer, events: int) -> None:
+        if events & WRITE:
+            try:
+                peer.channel.flush()
+            except ChannelClosedError:
+                self._close(peer)
+                return
+            if not peer.channel.backlog:
+                self._loop.change(peer.channel.fileno(), READ)
+        if events & (READ | HANGUP) and not peer.channel.backlog:
+            self._ready[peer] = None
+
+    def _serve_round(self) -> None:
+        peers = list(self._ready)
+        self._ready.clear()
+        if len(peers) == 1:
+            peers[0].deficit = QUANTUM_US
+        else:
+            richest = max(peer.deficit for peer in peers)
+            # When everybody is in debt, time passes for all alike.
+            gain = QUANTUM_US if richest > -QUANTUM_US else -richest
+            for peer in peers:
+                peer.deficit = min(peer.deficit + gain, QUANTUM_US)
+        for peer in peers:
+            if not self._serve(peer) and not peer.closed:
+                self._ready[peer] = None
+
+    def _serve(self, peer: Peer) -> bool:
+        """Serve one channel as far as its deficit goes; return whether it has nothing left."""
+        before = time.monotonic_ns()
+        try:
+            while peer.deficit > 0:
+                message = None if peer.channel.backlog else peer.channel.receive()
+                if message is None:
+                    peer.deficit = 0.0
+                    return True
+                self._take(peer, message)
+                now = time.monotonic_ns()
+                peer.deficit -= (now - before) / 1000
+                before = now
+        except ChannelClosedError:
+            self._close(peer)
+        except (FramingError, ForbiddenMessageError) as error:
+            self._context.log.error(
+                "a frontend broke the protocol; its channel is closed",
+                frontend=peer.principal.number,
+                uid=peer.principal.uid,
+                cause=error,
+            )
+            self.violated(Role.FRONTEND, peer.principal.number)
+            self._close(peer)
+        return False
+
+    def _take(self, peer: Peer, message: tuple[Any, ...]) -> None:
+        if message[0] == Common.SYNC:
+            self._sync(peer, message)
+            return
+        request = decode_request(message)
+        application = peer.principal.application(request)
+        self.served()
+        try:
+            outcome = self._service.perform(application, request)
+            if isinstance(outcome, Slow):
+                self._begin(peer, request, outcome)
+                return
+        except ServiceError as error:
+            self._fail(peer, request, error)
+            return
+        self._succeed(peer, request, outcome)
+
+    def _begin(self, peer: Peer, request: Request, slow: Slow) -> None:
+        if self._lane is None:
+            self._end(peer, request, slow, self._service.run(slow))
+            return
+        if peer.slow >= MAX_SLOW:
+            slow.abandon()
+            raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{MAX_SLOW} key generations wait already")
+        peer.slow += 1
+        outcome: list[object] = []
+
+        def done() -> None:
+            peer.slow -= 1
+            self._end(peer, request, slow, outcome[0])
+
+        self._lane.submit(lambda: outcome.append(self._service.run(slow)), done)
+
+    def _end(self, peer: Peer, request: Request, slow: Slow, outcome: object) -> None:
+        try:
+            results = self._service.conclude(slow, outcome)
+        except ServiceError as error:
+            self._fail(peer, request, error)
+        else:
+            self._succeed(peer, request, results)
+
+    def _succeed(self, peer: Peer, request: Request, results: Results) -> None:
+        opcode = request.operation.opcode
+        if opcode in _CHANGES:
+            self._context.log.info("a key was changed", **self._about(peer, request))
+        self._send(peer, encode_answer(opcode, request.id, Status.SUCCESS, results))
+
+    def _fail(self, peer: Peer, request: Request, error: ServiceError) -> None:
+        opcode = request.operation.opcode
+        if self._context.log.enabled("info"):
+            about = self._about(peer, request)
+            self._context.log.info("a request failed", status=error.status.value, cause=error.detail, **about)
+        self._send(peer, encode_answer(opcode, request.id, error.status))
+
+    def _about(self, peer: Peer, request: Request) -> dict[str, object]:
+        about: dict[str, object] = {
+            "req": f"{peer.principal.number}:{request.id:x}",
+            "op": request.operation.opcode.name,
+        }
+        name = getattr(request.operation, "key_name", None)
+        if self._context.log.details and name is not None:
+            about |= {"uid": peer.principal.uid, "app": request.application, "key": name}
+        return about
+
+    def _sync(self, peer: Peer, message: tuple[Any, ...]) -> None:
+        if len(message) != _SYNC_LENGTH or type(message[1]) is not int:
+            raise ForbiddenMessageError("a malformed SYNC")
+        answer = (Common.SYNCED, message[1])
+        if self._lane is None or not peer.slow:
+            self._send(peer, answer)
+        else:
+            # Generations that came before the SYNC are answered before it.
+            self._lane.submit(lambda: None, lambda: self._send(peer, answer))
+
+    def _send(self, peer: Peer, message: tuple[object, ...]) -> None:
+        if peer.closed:
+            return
+        try:
+            peer.channel.send(message)
+        except ChannelClosedError:
+            self._close(peer)
+            return
+        if peer.channel.backlog:
+            self._loop.change(peer.channel.fileno(), WRITE)
+
+    def _close(self, peer: Peer) -> None:
+        if not peer.closed:
+            peer.closed = True
+            self._ready.pop(peer, None)
+            self._loop.remove(peer.channel.fileno())
+            peer.channel.close()
