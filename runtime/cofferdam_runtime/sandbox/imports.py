@@ -13,28 +13,14 @@ from types import ModuleType
 from typing import Final
 
 MODULES: Final = (
-    # strptime and the C parts of datetime import on first use.
-    *("_strptime", "datetime"),
     # Tracebacks and warnings.
     *("io", "linecache", "tokenize", "traceback", "warnings"),
     # What the interpreter itself imports when it ends or when a thread fails.
     *("atexit", "threading", "weakref"),
-    # The idna codec.
-    *("stringprep", "unicodedata"),
 )
-"""Modules of the standard library that others import late."""
-CODECS: Final = (
-    "ascii",
-    "idna",
-    "latin-1",
-    "utf-8",
-    "utf-16",
-    "utf-16-le",
-    "utf-32",
-    "unicode-escape",
-    "raw-unicode-escape",
-)
-"""Encodings are modules too. Socket addresses are encoded with idna."""
+"""Modules that the interpreter imports late; a role that uses more of that kind (time.strptime) names it itself."""
+CODECS: Final = ("ascii", "latin-1", "utf-8")
+"""Encodings are modules too."""
 
 
 class FrozenImportsError(ImportError):

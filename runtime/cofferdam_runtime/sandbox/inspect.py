@@ -1,7 +1,7 @@
 """What the kernel says about a process, so that nobody has to believe the process: /proc/<pid>/status (proc(5))."""
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 SECCOMP_MODE_FILTER: Final = 2
@@ -63,7 +63,8 @@ def observe(pid: int) -> tuple[Observed, ...]:
         OSError: It is gone, or /proc is not there.
         ValueError: The kernel writes something else than expected.
     """
-    return tuple(parse((thread / "status").read_bytes()) for thread in Path(f"/proc/{pid}/task").iterdir())
+    tasks = f"/proc/{pid}/task"
+    return tuple(parse(_read(f"{tasks}/{thread}/status")) for thread in os.listdir(tasks))
 
 
 def shortfalls(observed: Observed, *, uid: int | None, seccomp: bool) -> tuple[str, ...]:
@@ -89,6 +90,12 @@ def shortfalls(observed: Observed, *, uid: int | None, seccomp: bool) -> tuple[s
             (not observed.bounding, f"has a bounding set {observed.bounding:#x}"),
         ]
     return tuple(complaint for holds, complaint in checks if not holds)
+
+
+def _read(path: str) -> bytes:
+    # Every process runs this at its start, and pathlib takes 5 ms to import.
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _numbers(text: bytes, count: int | None = None) -> tuple[int, ...]:

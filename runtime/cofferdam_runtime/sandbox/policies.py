@@ -62,7 +62,7 @@ _FILES: Final = frozenset(
     {
         *("openat", "newfstatat", "fstat", "access", "faccessat", "faccessat2"),
         *("read", "pread64", "pwrite64", "lseek", "ftruncate", "fsync", "fdatasync"),
-        *("unlink", "unlinkat", "rename", "renameat", "renameat2"),
+        *("unlink", "unlinkat"),
         # SQLite resolves the links of its path, and gives a new -wal and -shm the mode of the database.
         *("readlink", "readlinkat", "fchmod"),
         # SQLite writes its pid, and asks whether it is root before fchown.
@@ -160,9 +160,9 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
             refusals=REFUSALS,
             open_files=4096,
         ),
-        # OpenSSL compares the pid to notice a fork.
+        # OpenSSL compares the pid to notice a fork. The worker waits for the key store with poll.
         Role.SOFTWARE_WORKER: Policy(
-            syscalls=_LIFE | _MEMORY | _CHANNELS | _THREADS | {"getpid"},
+            syscalls=_LIFE | _MEMORY | _CHANNELS | _THREADS | {"getpid", "poll", "ppoll"},
             refusals=REFUSALS,
             open_files=4096,
         ),
