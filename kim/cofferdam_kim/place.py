@@ -16,6 +16,8 @@ FILE_MODE: Final = 0o600
 _PARENT_MODE: Final = 0o755
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """What SQLite calls its files beside the database; with one of them missing, committed keys may be."""
+_SMALLEST: Final = 512
+"""Bytes of SQLite's smallest page."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -81,6 +83,11 @@ def check_file(path: str) -> None:
             path, found=str(error.strerror), expected="a database file", remedy="prepare the store first"
         ) from error
     _check_plain(path, found)
+    if 0 < found.st_size < _SMALLEST:
+        # SQLite would take it for a new, empty database.
+        raise StoreError(
+            path, found=f"{found.st_size} bytes", expected="an empty file or a database", remedy="restore a backup"
+        )
 
 
 def _check_plain(path: str, found: os.stat_result) -> None:

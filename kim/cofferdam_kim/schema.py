@@ -69,6 +69,7 @@ _OWN_TABLES: Final = {
         )""",
 }
 _GROUPS: Final = (("kim_metadata", _REFERENCE_TABLES), ("cofferdam_metadata", _OWN_TABLES))
+"""Tables that are there together or not at all, and which of them holds their version."""
 _RECOVER: Final = "restore a backup, or save what can be saved with the `.recover` command of sqlite3"
 
 
@@ -124,21 +125,10 @@ def establish(connection: sqlite3.Connection, path: str) -> None:
         StoreError: The tables are not those of this version.
     """
     try:
-        for group, (metadata, tables) in zip(("the reference's", "the service's own"), _GROUPS, strict=True):
-            present = _present(connection, tables)
-            if not present:
-                _create(connection, metadata, tables)
-            elif present != set(tables):
-                raise StoreError(
-                    path,
-                    found=f"of {group} tables only {', '.join(sorted(present))}",
-                    expected=", ".join(tables),
-                    remedy=_RECOVER,
-                )
-            _check_version(connection, path, metadata)
-            for table in tables:
-                _check_columns(connection, path, table, tables[table])
+        missing = [group for group in _GROUPS if not _check_group(connection, path, group)]
         _refuse_triggers(connection, path)
+        if missing:
+            _create(connection, missing)
     except sqlite3.Error as error:
         raise unusable(path, error) from error
 
@@ -150,8 +140,8 @@ def check_mapping(connection: sqlite3.Connection, path: str) -> None:
         StoreError: It is not, or cannot be read.
     """
     try:
-        _check_version(connection, path, "kim_metadata")
         _check_columns(connection, path, "key_mapping", _REFERENCE_TABLES["key_mapping"])
+        _check_version(connection, path, "kim_metadata")
     except sqlite3.Error as error:
         raise unusable(path, error) from error
 
@@ -200,25 +190,37 @@ def _text(raw: bytes) -> str:
     return str(raw, "utf-8", "surrogateescape")
 
 
-def _present(connection: sqlite3.Connection, tables: dict[str, str]) -> set[str]:
+def _check_group(connection: sqlite3.Connection, path: str, group: tuple[str, dict[str, str]]) -> bool:
+    """Tell whether the tables of a group are there, all and as they should be."""
+    metadata, tables = group
     names = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")}
-    return names & set(tables)
+    present = names & set(tables)
+    if not present:
+        return False
+    if present != set(tables):
+        raise StoreError(
+            path, found=f"the tables {', '.join(sorted(present))} only", expected=", ".join(tables), remedy=_RECOVER
+        )
+    for table, statement in tables.items():
+        _check_columns(connection, path, table, statement)
+    _check_version(connection, path, metadata)
+    return True
 
 
-def _create(connection: sqlite3.Connection, metadata: str, tables: dict[str, str]) -> None:
+def _create(connection: sqlite3.Connection, groups: list[tuple[str, dict[str, str]]]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in tables.values():
-            connection.execute(statement)
-        connection.execute(
-            f"INSERT INTO {metadata} (id, int_value) VALUES ('schema_version', ?)",  # noqa: S608  a constant
-            (VERSION,),
-        )
+        for metadata, tables in groups:
+            for statement in tables.values():
+                connection.execute(statement)
+            connection.execute(
+                f"INSERT INTO {metadata} (id, int_value) VALUES ('schema_version', ?)",  # noqa: S608  a constant
+                (VERSION,),
+            )
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
 
 
 def _check_version(connection: sqlite3.Connection, path: str, metadata: str) -> None:

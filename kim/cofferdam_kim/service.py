@@ -79,7 +79,7 @@ class KimService:
         Raises:
             ForbiddenMessageError: The peer may not ask this, or not like this.
         """
-        row = _TABLE.get(number) if type(number) is int else None
+        row = _TABLE.get(number) if isinstance(number, int) else None
         if row is None or SCHEMAS[row[0]].asker is not peer.asker:
             raise ForbiddenMessageError(f"question {number!r:.20} from a {peer.asker.name.lower()}")
         question, handler = row

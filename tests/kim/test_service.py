@@ -1,0 +1,311 @@
+"""Who may ask what, and that everything else is refused."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.kim.support import (
+    ECDSA,
+    MBED,
+    PKCS11,
+    PLANNED,
+    PROVIDERS,
+    RECORD,
+    RSA,
+    TPM,
+    create,
+    mapping_row,
+    name,
+    open_store,
+    reference_database,
+)
+
+from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.keystore import (
+    MAX_APPLICATION,
+    MAX_KEY_ID,
+    MAX_KEY_NAME,
+    SCHEMAS,
+    Asker,
+    Field,
+    KimMessage,
+)
+from cofferdam_contracts.ipc.requests import ForbiddenMessageError
+from cofferdam_contracts.registry import AuthType
+from cofferdam_contracts.settings import AuthenticatorSettings
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_kim.rows import KeyRecord
+from cofferdam_kim.service import FrontendPeer, KimService, Peer, WorkerPeer
+from cofferdam_kim.store import KeyStore
+
+UNIX = AuthenticatorSettings(auth_type=AuthType.UNIX_PEER_CREDENTIALS, admins=("0", "admin"))
+DIRECT = AuthenticatorSettings(auth_type=AuthType.DIRECT, admins=("root",))
+WORKER = WorkerPeer(MBED)
+FRONTEND = FrontendPeer(1000)
+PEERS: dict[Asker, Peer] = {Asker.WORKER: WORKER, Asker.FRONTEND: FRONTEND}
+NAME = (3, "1000", "key")
+ROW = (b"", 2, ECDSA)
+GOOD: dict[KimMessage, tuple[Any, ...]] = {
+    KimMessage.LOOKUP: NAME,
+    KimMessage.RESERVE: NAME + ROW,
+    KimMessage.ACTIVATE: NAME + ROW,
+    KimMessage.CANCEL: NAME,
+    KimMessage.MARK_DELETING: NAME,
+    KimMessage.REMOVE: NAME,
+    KimMessage.PENDING: (),
+    KimMessage.CLIENT_KEYS: (3, "1000"),
+    KimMessage.LIST_KEYS: (3, ""),
+    KimMessage.LIST_CLIENTS: (3, ""),
+}
+SHAPES = [*set(GOOD.values()), (None,), (3,), (3, "", "", ""), NAME + ROW + (b"",)]
+
+
+@pytest.fixture
+def service(store: KeyStore) -> KimService:
+    return KimService(store, PROVIDERS, (UNIX, DIRECT))
+
+
+def ok(service: KimService, peer: Peer, number: KimMessage, *fields: object) -> tuple[Any, ...]:
+    status, answer = service.answer(peer, number, fields)
+    assert status is Status.SUCCESS
+    assert tuple(type(value) for value in answer) == SCHEMAS[number].answer
+    return answer
+
+
+def forbidden(service: KimService, peer: Peer, number: object, fields: tuple[Any, ...]) -> None:
+    with pytest.raises(ForbiddenMessageError):
+        service.answer(peer, number, fields)
+
+
+def test_every_message_has_its_row() -> None:
+    assert set(SCHEMAS) == set(KimMessage) == set(GOOD)
+
+
+@pytest.mark.parametrize("asker", Asker)
+def test_everything_outside_the_table_is_refused(service: KimService, asker: Asker) -> None:
+    allowed = {(SCHEMAS[number].asker, int(number), fields) for number, fields in GOOD.items()}
+    allowed |= {
+        (asker, int(number), fields)
+        for number, fields in itertools.product(KimMessage, SHAPES)
+        if SCHEMAS[number].asker is asker and SCHEMAS[number].accepts(fields)
+    }
+    refused = 0
+    for number, fields in itertools.product(range(-1, 257), SHAPES):
+        if (asker, number, fields) not in allowed:
+            forbidden(service, PEERS[asker], number, fields)
+            refused += 1
+    assert refused > 258 * len(SHAPES) - 50
+
+
+@pytest.mark.parametrize("number", [10.0, "10", b"\n", None, True, (10,), [10], {}, 1 << 64])
+def test_only_numbers_select_a_row(service: KimService, number: object) -> None:
+    forbidden(service, WORKER, number, NAME)
+
+
+WRONG = [None, True, 1.0, "1", b"1", (), ("1",), -1, 1 << 63, 1 << 64, "\ud800", bytearray(b"1"), 256]
+
+
+def wrong_fields() -> Iterator[tuple[KimMessage, tuple[Any, ...]]]:
+    for number, fields in GOOD.items():
+        schema = SCHEMAS[number]
+        yield number, (*fields, 0)
+        yield number, fields[:-1] if fields else ("",)
+        for at, value in itertools.product(range(len(fields)), WRONG):
+            if not schema.fields[at].accepts(value):
+                yield number, (*fields[:at], value, *fields[at + 1 :])
+
+
+@pytest.mark.parametrize("asker", Asker)
+def test_fields_of_the_wrong_shape_are_refused(service: KimService, asker: Asker) -> None:
+    tried = 0
+    for number, fields in wrong_fields():
+        forbidden(service, PEERS[asker], number, fields)
+        tried += 1
+    assert tried > 250
+
+
+@pytest.mark.parametrize(
+    ("number", "fields"),
+    [
+        (KimMessage.LOOKUP, (3, "x" * (MAX_APPLICATION + 1), "key")),
+        (KimMessage.LOOKUP, (3, "é" * (MAX_APPLICATION // 2 + 1), "key")),
+        (KimMessage.LOOKUP, (3, "1000", "x" * (MAX_KEY_NAME + 1))),
+        (KimMessage.RESERVE, (*NAME, bytes(MAX_KEY_ID + 1), 2, ECDSA)),
+        (KimMessage.RESERVE, (*NAME, b"", 0, ECDSA)),
+        (KimMessage.RESERVE, (*NAME, b"", 3, ECDSA)),
+        (KimMessage.RESERVE, (*NAME, b"", 2, b"")),
+        (KimMessage.RESERVE, (*NAME, b"", 2, ECDSA + b"\0")),
+        (KimMessage.ACTIVATE, (*NAME, b"", 2, bytes(257))),
+        (KimMessage.LOOKUP, (5, "1000", "key")),
+        (KimMessage.LOOKUP, (254, "1000", "key")),
+        (KimMessage.CLIENT_KEYS, (5, "1000")),
+    ],
+)
+def test_a_worker_beyond_its_limits_is_refused(
+    service: KimService, number: KimMessage, fields: tuple[Any, ...]
+) -> None:
+    forbidden(service, WORKER, number, fields)
+
+
+def test_the_largest_fields_are_taken(service: KimService) -> None:
+    fields = (3, "a" * MAX_APPLICATION, "k" * MAX_KEY_NAME, bytes(MAX_KEY_ID), 2, ECDSA)
+    ok(service, WORKER, KimMessage.RESERVE, *fields)
+    ok(service, WORKER, KimMessage.ACTIVATE, *fields)
+    assert ok(service, WORKER, KimMessage.LOOKUP, *fields[:3]) == fields[3:]
+
+
+def test_the_life_of_a_key(service: KimService) -> None:
+    made = (b"wrapped", 2, RSA)
+    assert ok(service, WORKER, KimMessage.RESERVE, *NAME, *ROW) == ()
+    assert ok(service, WORKER, KimMessage.PENDING) == (((1, *NAME, *ROW),),)
+    assert ok(service, WORKER, KimMessage.ACTIVATE, *NAME, *made) == ()
+    assert ok(service, WORKER, KimMessage.LOOKUP, *NAME) == made
+    assert ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000") == (("key",),)
+    assert ok(service, FRONTEND, KimMessage.LIST_KEYS, 3, "") == (((1, "key", RSA),),)
+    assert ok(service, FrontendPeer(0), KimMessage.LIST_CLIENTS, 3, "") == (("1000",),)
+    assert ok(service, WORKER, KimMessage.MARK_DELETING, *NAME) == ()
+    assert ok(service, WORKER, KimMessage.PENDING) == (((2, *NAME, *made),),)
+    assert service.answer(WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
+    assert ok(service, WORKER, KimMessage.REMOVE, *NAME) == ()
+    assert ok(service, WORKER, KimMessage.CANCEL, *NAME) == ()
+    assert ok(service, WORKER, KimMessage.PENDING) == ((),)
+
+
+def test_a_worker_reaches_its_own_provider_only(service: KimService, store: KeyStore) -> None:
+    create(store, name(), PKCS11)
+    assert service.answer(WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
+    assert service.answer(WORKER, KimMessage.MARK_DELETING, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
+    assert service.answer(WORKER, KimMessage.RESERVE, NAME + ROW) == (Status.PSA_ERROR_ALREADY_EXISTS, ())
+    assert ok(service, WorkerPeer(PKCS11), KimMessage.LOOKUP, *NAME) == (RECORD.key_id, 1, ECDSA)
+
+
+def test_a_frontend_speaks_for_its_uid(service: KimService, store: KeyStore) -> None:
+    create(store, name("mine", "1000"))
+    create(store, name("theirs", "1001"))
+    assert ok(service, FrontendPeer(1001), KimMessage.LIST_KEYS, 3, "") == (((1, "theirs", ECDSA),),)
+    assert ok(service, FrontendPeer(7), KimMessage.LIST_KEYS, 3, "") == ((),)
+    forbidden(service, FRONTEND, KimMessage.LIST_KEYS, (3, "1001"))
+    forbidden(service, FRONTEND, KimMessage.LIST_KEYS, (3, "1000"))
+    forbidden(service, FRONTEND, KimMessage.LIST_CLIENTS, (3, "0"))
+
+
+def test_direct_names_count_where_they_are_configured(store: KeyStore) -> None:
+    create(store, name("key", "app", 1))
+    both = KimService(store, PROVIDERS, (UNIX, DIRECT))
+    assert ok(both, FRONTEND, KimMessage.LIST_KEYS, 1, "app") == (((1, "key", ECDSA),),)
+    forbidden(both, FRONTEND, KimMessage.LIST_KEYS, (1, ""))
+    forbidden(KimService(store, PROVIDERS, (UNIX,)), FRONTEND, KimMessage.LIST_KEYS, (1, "app"))
+    forbidden(KimService(store, PROVIDERS, (DIRECT,)), FRONTEND, KimMessage.LIST_KEYS, (3, ""))
+
+
+@pytest.mark.parametrize("number", [KimMessage.LIST_KEYS, KimMessage.LIST_CLIENTS])
+def test_other_authenticators_are_refused(store: KeyStore, number: KimMessage) -> None:
+    every = tuple(AuthenticatorSettings(auth_type=kind, admins=("app", "1000")) for kind in range(256))
+    service = KimService(store, PROVIDERS, every)
+    for authenticator, name_ in itertools.product(sorted({*range(256)} - {1, 3}), ("", "app")):
+        forbidden(service, FRONTEND, number, (authenticator, name_))
+
+
+def test_only_administrators_list_clients(service: KimService, store: KeyStore) -> None:
+    create(store, name(application="1000"))
+    refused = (Status.ADMIN_OPERATION, ())
+    assert service.answer(FrontendPeer(1000), KimMessage.LIST_CLIENTS, (3, "")) == refused
+    assert service.answer(FrontendPeer(1000), KimMessage.LIST_CLIENTS, (1, "admin")) == refused
+    assert service.answer(FrontendPeer(0), KimMessage.LIST_CLIENTS, (1, "0")) == refused
+    assert ok(service, FrontendPeer(0), KimMessage.LIST_CLIENTS, 3, "") == (("1000",),)
+    assert ok(service, FRONTEND, KimMessage.LIST_CLIENTS, 1, "root") == (("1000",),)
+
+
+def test_failures_of_the_store_are_reported_and_refusals_are_not(path: Path) -> None:
+    bad = mapping_row(name("bad"))
+    bad[6] = 9
+    reference_database(path, [bad])
+    store = open_store(path)
+    heard: list[ServiceError] = []
+    service = KimService(store, PROVIDERS, (UNIX,), heard.append)
+    service.answer(WORKER, KimMessage.LOOKUP, NAME)
+    assert heard == []
+    assert service.answer(WORKER, KimMessage.LOOKUP, (3, "1000", "bad")) == (Status.PSA_ERROR_DATA_CORRUPT, ())
+    assert [error.status for error in heard] == [Status.PSA_ERROR_DATA_CORRUPT]
+    assert "key id version 9" in heard[0].detail
+    store._connection.close()
+    heard.clear()
+    assert service.answer(WORKER, KimMessage.LOOKUP, NAME) == (Status.KEY_INFO_MANAGER_ERROR, ())
+    assert str(path) in heard[0].detail
+
+
+def test_a_listing_that_is_too_long(service: KimService, store: KeyStore) -> None:
+    """A client gets none of it; a worker gets what fits and comes again."""
+    long = [f"{number:02}" + "x" * (MAX_KEY_NAME - 2) for number in range(18)]
+    for key_name in long:
+        create(store, name(key_name))
+    assert service.answer(FRONTEND, KimMessage.LIST_KEYS, (3, "")) == (Status.RESPONSE_TOO_LARGE, ())
+    (some,) = ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000")
+    assert list(some) == long[:15]
+    for key_name in some:
+        store.mark_deleting(MBED, name(key_name))
+    assert len(ok(service, WORKER, KimMessage.PENDING)[0]) == 15
+    assert ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000") == (tuple(long[15:]),)
+    assert len(ok(service, FRONTEND, KimMessage.LIST_KEYS, 3, "")[0]) == 3
+
+
+def test_peers_of_channels(service: KimService) -> None:
+    assert service.peer(Record(2, Role.FRONTEND, 1234, 0)) == FrontendPeer(1234)
+    assert [service.peer(Record(2, Role.SOFTWARE_WORKER, 0, index)) for index in range(3)] == [
+        WorkerPeer(PKCS11),
+        WorkerPeer(MBED),
+        WorkerPeer(TPM),
+    ]
+
+
+@pytest.mark.parametrize(
+    "record", [Record(2, Role.SOFTWARE_WORKER, 0, 3), Record(2, Role.KIM), Record(2, Role.CONFIG), Record(2, 200)]
+)
+def test_others_have_no_questions(service: KimService, record: Record) -> None:
+    with pytest.raises(ValueError, match="a channel to role"):
+        service.peer(record)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.binary(max_size=50) | st.floats()
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    peer=st.sampled_from([WORKER, FRONTEND]),
+    number=st.sampled_from(KimMessage) | st.integers(0, 255),
+    fields=st.lists(SCALARS | st.tuples(SCALARS), max_size=7).map(tuple) | st.sampled_from(list(GOOD.values())),
+)
+def test_anything_is_answered_or_forbidden(
+    service: KimService, peer: Peer, number: int, fields: tuple[Any, ...]
+) -> None:
+    try:
+        status, answer = service.answer(peer, number, fields)
+    except ForbiddenMessageError:
+        return
+    assert SCHEMAS[KimMessage(number)].asker is peer.asker
+    assert status is Status.SUCCESS or answer == ()
+
+
+def test_field_limits_are_exact() -> None:
+    assert [Field(int, 5).accepts(value) for value in (-1, 0, 5, 6, True)] == [False, True, True, False, False]
+    assert [Field(str, 2).accepts(value) for value in ("", "ab", "abc", "é", "éa", "\udcff")] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert [Field(bytes, 1).accepts(value) for value in (b"", b"a", b"ab", "a", bytearray(b"a"))] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert SCHEMAS[KimMessage.LOOKUP].question == (int, str, str)
+    assert KeyRecord(b"", 2, ECDSA) == PLANNED
