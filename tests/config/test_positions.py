@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofferdam_config.positions import Lines, Path
@@ -88,6 +88,11 @@ def test_a_path_that_is_not_there_gets_the_line_of_the_table_around_it() -> None
     assert lines.of(("a", "b", 7)) == 4
     assert lines.of(("z",)) == 1
     assert lines.of(()) == 1
+
+
+def test_it_is_a_defect_to_scan_what_the_parser_refuses() -> None:
+    with pytest.raises(AssertionError, match="disagree"):
+        Lines("=")
 
 
 _NAMES = st.one_of(
@@ -220,6 +225,7 @@ def _documents(draw: st.DrawFn) -> tuple[str, dict[Path, int]]:
     return writer.text.replace("\n", newline), writer.lines
 
 
+@settings(max_examples=60, deadline=None)
 @given(_documents())
 def test_every_key_is_found_where_it_was_written(document: tuple[str, dict[Path, int]]) -> None:
     text, lines = document
@@ -228,8 +234,11 @@ def test_every_key_is_found_where_it_was_written(document: tuple[str, dict[Path,
 
 
 _FRAGMENTS = st.sampled_from(
-    ["[", "]", "[[", "]]", "{", "}", "a", "b.c", "=", " = ", '"', "'", '"""', "'''", "\\", "#", "\n", "\r\n", " ", ","]
-    + ["[a]\n", "[[b]]\n", "[b.a]\n", "x = 1\n", "y = [1,\n2]\n", 'z = """\n', "w = {a = 1}\n", "1", "\t", ".", "é"]
+    [
+        *("[", "]", "[[", "]]", "{", "}", "a", "b.c", "=", " = ", ".", ",", "#", "\\", "1", "é"),
+        *('"', "'", '"""', "'''", "\n", "\r\n", " ", "\t"),
+        *("[a]\n", "[[b]]\n", "[b.a]\n", "x = 1\n", "y = [1,\n2]\n", 'z = """\n', "w = {a = 1}\n"),
+    ]
 )
 
 

@@ -1,0 +1,375 @@
+"""Every kind of bad value once, with its exact message; unknown keys at every level."""
+
+import pytest
+from tests.config.documents import PARSEC, PKCS11, SECRET, SMALL, TPM, read_text
+
+from cofferdam_config.check import Section
+from cofferdam_config.errors import ConfigError, key_path
+from cofferdam_config.kinds import Choice, Kind
+from cofferdam_config.schema import Key, Table
+from cofferdam_config.tables import TABLES
+
+
+def _problems(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        read_text(text)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        # Each kind of value.
+        (
+            "[core_settings]",
+            "[core_settings]\nallow_root = 1",
+            "2: core_settings.allow_root: found 1, allowed: true or false",
+        ),
+        (
+            "[core_settings]",
+            "[core_settings]\nallow_root = 'yes'",
+            '2: core_settings.allow_root: found "yes", allowed: true or false',
+        ),
+        (
+            "[core_settings]",
+            "[core_settings]\nbody_len_limit = -1",
+            "2: core_settings.body_len_limit: found -1, allowed: an integer >= 0 (bytes)",
+        ),
+        (
+            "[core_settings]",
+            "[core_settings]\nbody_len_limit = true",
+            "2: core_settings.body_len_limit: found true, allowed: an integer >= 0 (bytes)",
+        ),
+        (
+            "[core_settings]",
+            "[core_settings]\nbuffer_size_limit = 1.5",
+            "2: core_settings.buffer_size_limit: found 1.5, allowed: an integer >= 0 (bytes)",
+        ),
+        (
+            "[core_settings]",
+            "[core_settings]\nbuffer_size_limit = 9223372036854775808",
+            "2: core_settings.buffer_size_limit: found 9223372036854775808, allowed: an integer >= 0 (bytes)",
+        ),
+        (
+            "[core_settings]",
+            f"[core_settings]\nbuffer_size_limit = 0x{'f' * 6000}",
+            (
+                "2: core_settings.buffer_size_limit: found an integer of more than 64 bits, "
+                "allowed: an integer >= 0 (bytes)"
+            ),
+        ),
+        (
+            "[core_settings]",
+            "[core_settings]\nthread_pool_size = 0",
+            "2: core_settings.thread_pool_size: found 0, allowed: an integer >= 1",
+        ),
+        (
+            "[core_settings]",
+            "[core_settings]\nlog_level = 'loud'",
+            (
+                '2: core_settings.log_level: found "loud", allowed: "off", "error", "warn", "info", "debug", "trace", '
+                "in upper or lower case"
+            ),
+        ),
+        (
+            "[core_settings]",
+            "[core_settings]\nlog_level = 1979-05-27",
+            (
+                '2: core_settings.log_level: found a date or time, allowed: "off", "error", "warn", "info", "debug", '
+                '"trace", in upper or lower case'
+            ),
+        ),
+        ("200", "0", "4: listener.timeout: found 0, allowed: an integer >= 1 (milliseconds)"),
+        ("200", "[200]", "4: listener.timeout: found an array, allowed: an integer >= 1 (milliseconds)"),
+        ("200", "{ms = 200}", "4: listener.timeout: found a table, allowed: an integer >= 1 (milliseconds)"),
+        (
+            '"DomainSocket"',
+            '"domainsocket"',
+            '3: listener.listener_type: found "domainsocket", allowed: "DomainSocket"',
+        ),
+        (
+            "timeout",
+            "socket_path = 'parsec.sock'\ntimeout",
+            '4: listener.socket_path: found "parsec.sock", allowed: an absolute path of at most 107 bytes',
+        ),
+        (
+            "timeout",
+            f"socket_path = '/{107 * 'x'}'\ntimeout",
+            f'4: listener.socket_path: found "/{63 * "x"}...", allowed: an absolute path of at most 107 bytes',
+        ),
+        (
+            "timeout",
+            'socket_path = "/run/a\\u0000b"\ntimeout',
+            '4: listener.socket_path: found "/run/a\\u0000b", allowed: an absolute path of at most 107 bytes',
+        ),
+        (
+            '"SQLite"',
+            '"SQLite"\nsqlite_db_path = "keys.db"',
+            '10: key_manager[0].sqlite_db_path: found "keys.db", allowed: an absolute path of at most 4095 bytes',
+        ),
+        (
+            'name = "m"',
+            'name = ""',
+            '8: key_manager[0].name: found "", allowed: a string of printable characters, at least one',
+        ),
+        (
+            'name = "m"',
+            'name = "a\\nb"',
+            '8: key_manager[0].name: found "a\\nb", allowed: a string of printable characters, at least one',
+        ),
+        # What Parsec has and this build has not.
+        (
+            '"UnixPeerCredentials"',
+            '"JwtSvid"\nworkload_endpoint = "unix:///run/a"',
+            (
+                '6: authenticator.auth_type: found "JwtSvid", allowed: "Direct", "UnixPeerCredentials" '
+                "(this build has no authenticator of type JwtSvid)"
+            ),
+        ),
+        (
+            '"SQLite"',
+            '"OnDisk"\nstore_path = "/s"',
+            (
+                '9: key_manager[0].manager_type: found "OnDisk", allowed: "SQLite" '
+                "(this build keeps keys in SQLite only; store_path belongs to OnDisk)"
+            ),
+        ),
+        ('"MbedCrypto"', '"Mbed"', '11: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto"'),
+        (
+            '"MbedCrypto"',
+            '"TrustedService"',
+            (
+                '11: provider[0].provider_type: found "TrustedService", allowed: "MbedCrypto" '
+                "(this build has no provider of type TrustedService)"
+            ),
+        ),
+        # Nothing where something is required.
+        ("timeout = 200\n", "", "2: listener.timeout: found nothing, allowed: an integer >= 1 (milliseconds)"),
+        (
+            'auth_type = "UnixPeerCredentials"\n',
+            "",
+            '5: authenticator.auth_type: found nothing, allowed: "Direct", "UnixPeerCredentials"',
+        ),
+        ('provider_type = "MbedCrypto"\n', "", '10: provider[0].provider_type: found nothing, allowed: "MbedCrypto"'),
+        (
+            '"UnixPeerCredentials"',
+            '"UnixPeerCredentials"\nadmins = [{ name = "1" },\n{}]',
+            "8: authenticator.admins[1].name: found nothing, allowed: a string",
+        ),
+        ("[core_settings]\n", "", "1: core_settings: found nothing, allowed: a table, [core_settings]"),
+        # Tables of another shape.
+        (
+            "[core_settings]",
+            "core_settings = 5",
+            "1: core_settings: found an integer, allowed: a table, [core_settings]",
+        ),
+        (
+            "[core_settings]",
+            "[[core_settings]]",
+            "1: core_settings: found an array, allowed: a table, [core_settings]",
+        ),
+        ("[[provider]]", "[provider]", "10: provider: found a table, allowed: an array of tables, [[provider]]"),
+        (
+            '"UnixPeerCredentials"',
+            '"UnixPeerCredentials"\nadmins = ["1000"]',
+            "7: authenticator.admins[0]: found a string, allowed: a table",
+        ),
+        (
+            '"UnixPeerCredentials"',
+            '"UnixPeerCredentials"\nadmins = "1000"',
+            "7: authenticator.admins: found a string, allowed: an array of tables, [[admins]]",
+        ),
+        # Cofferdam's own.
+        (
+            "[core_settings]",
+            "[isolation]\nrequire = 'Landlock'\n[core_settings]",
+            '2: isolation.require: found "Landlock", allowed: "uid", "landlock", "seccomp", "none"',
+        ),
+        *(
+            (
+                "[core_settings]",
+                f"[isolation]\nuid_base = {base}\n[core_settings]",
+                (
+                    f"2: isolation.uid_base: found {base}, "
+                    "allowed: an integer from 1 to 2147483392 without 65279 to 65535 "
+                    "(the first of 256 uids, none of them 0, 65534 or 65535)"
+                ),
+            )
+            for base in (0, 65279, 65535, 2147483393)
+        ),
+        (
+            "[core_settings]",
+            "[limits]\nmax_frontends = 241\n[core_settings]",
+            "2: limits.max_frontends: found 241, allowed: an integer from 1 to 240",
+        ),
+        (
+            "[core_settings]",
+            "[limits]\nhang_ms = 99\n[core_settings]",
+            "2: limits.hang_ms: found 99, allowed: an integer from 100 to 2147483647 (milliseconds)",
+        ),
+    ],
+)
+def test_the_message_of_a_bad_value(old: str, new: str, problem: str) -> None:
+    assert SMALL.count(old) == 1
+    assert _problems(SMALL.replace(old, new)) == (f"config.toml:{problem}",)
+
+
+def test_all_errors_come_at_once_and_in_the_order_of_the_file() -> None:
+    text = (
+        SMALL.replace("200", "0")
+        .replace('"MbedCrypto"', "7")
+        .replace("[core_settings]", "[core_settings]\nallow_root = 2")
+    )
+    text += "[[provider]]\nprovider_type = 'Tpm'\nkey_info_manager = 'other'\ntcti = 4\n"
+    assert _problems(text) == (
+        "config.toml:2: core_settings.allow_root: found 2, allowed: true or false",
+        "config.toml:5: listener.timeout: found 0, allowed: an integer >= 1 (milliseconds)",
+        'config.toml:12: provider[0].provider_type: found 7, allowed: "MbedCrypto"',
+        "config.toml:14: provider[1].owner_hierarchy_auth: found nothing, allowed: a string",
+        (
+            'config.toml:15: provider[1].provider_type: found "Tpm", allowed: "MbedCrypto" '
+            "(this build has no provider of type Tpm)"
+        ),
+        'config.toml:16: provider[1].key_info_manager: found "other", allowed: "m"',
+        "config.toml:17: provider[1].tcti: found an integer, allowed: a string",
+    )
+
+
+def test_an_empty_document_lacks_every_required_table() -> None:
+    assert _problems("") == (
+        "config.toml:1: core_settings: found nothing, allowed: a table, [core_settings]",
+        "config.toml:1: listener: found nothing, allowed: a table, [listener]",
+        "config.toml:1: authenticator: found nothing, allowed: a table, [authenticator]",
+        "config.toml:1: provider: found nothing, allowed: an array of tables, [[provider]]",
+    )
+
+
+def test_no_provider_is_an_error() -> None:
+    text = "provider = []\n" + SMALL.partition("[[provider]]")[0]
+    assert _problems(text) == ("config.toml:1: provider: found no table, allowed: at least one",)
+
+
+def test_keys_of_a_type_that_is_not_known_are_checked_but_not_missed() -> None:
+    assert _problems(SMALL.replace('"MbedCrypto"', '"Mbed"\nslot_number = "5"')) == (
+        'config.toml:11: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto"',
+        "config.toml:12: provider[0].slot_number: found a string, allowed: an integer >= 0",
+    )
+
+
+@pytest.mark.parametrize("table", [PKCS11, TPM])
+def test_values_of_a_provider_are_not_shown(table: str) -> None:
+    wrong = table.replace(f'"{SECRET}"', f'["{SECRET}"]').replace(f'"str:{SECRET}"', f'{{ a = "{SECRET}" }}')
+    problems = _problems(SMALL + wrong)
+    assert len(problems) > 1
+    assert not any(SECRET in problem for problem in problems)
+
+
+def test_unknown_keys_and_tables_are_warned_of_at_every_level() -> None:
+    text = """\
+top = 1
+other.key = 2
+[core_settings]
+log_levle = "info"
+[listener]
+listener_type = "DomainSocket"
+timeout = 200
+[listener.sub]
+x = 1
+[authenticator]
+auth_type = "UnixPeerCredentials"
+admins = [
+  { name = "1000", "full name" = "a" },
+]
+[[key_manager]]
+name = "m"
+manager_type = "SQLite"
+zzz = 1
+[[provider]]
+provider_type = "MbedCrypto"
+key_info_manager = "m"
+"a\\nb" = 1
+[isolations]
+require = "uid"
+[limits]
+max_frontend = 3
+[[admins]]
+name = "x"
+"""
+    assert read_text(text).warnings == (
+        "config.toml:1: top: unknown key, ignored",
+        "config.toml:2: other: unknown table, ignored",
+        "config.toml:4: core_settings.log_levle: unknown key, ignored; did you mean log_level?",
+        "config.toml:8: listener.sub: unknown key, ignored",
+        'config.toml:13: authenticator.admins[0]."full name": unknown key, ignored',
+        "config.toml:18: key_manager[0].zzz: unknown key, ignored",
+        'config.toml:22: provider[0]."a\\nb": unknown key, ignored',
+        "config.toml:23: isolations: unknown table, ignored; did you mean isolation?",
+        "config.toml:26: limits.max_frontend: unknown key, ignored; did you mean max_frontends?",
+        "config.toml:27: admins: unknown table, ignored",
+    )
+
+
+def test_a_key_of_another_type_is_warned_of_and_not_looked_at() -> None:
+    """Parsec accepts any value there, so the file of an installation may have one."""
+    text = SMALL.replace('"SQLite"', '"SQLite"\nstore_path = 5') + "user_pin = 1234\n"
+    text = text.replace('"UnixPeerCredentials"', '"UnixPeerCredentials"\nworkload_endpoint = []')
+    assert read_text(text).warnings == (
+        'config.toml:7: authenticator.workload_endpoint: has no effect with auth_type "UnixPeerCredentials"',
+        'config.toml:11: key_manager[0].store_path: has no effect with manager_type "SQLite"',
+        'config.toml:15: provider[0].user_pin: has no effect with provider_type "MbedCrypto"',
+    )
+
+
+def test_what_parsec_accepts_is_accepted_without_a_word() -> None:
+    assert read_text(PARSEC).warnings == ()
+    assert read_text(SMALL).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ((), ""),
+        (("a",), "a"),
+        (("a", "b-1_C"), "a.b-1_C"),
+        (("a", 0, "b", 1, 2), "a[0].b[1][2]"),
+        (("", "a.b"), '""."a.b"'),
+        (("a\n\x1b[1m", "é"), '"a\\n\\u001b[1m"."\\u00e9"'),
+        (("a" * 65,), '"' + "a" * 64 + '..."'),
+    ],
+)
+def test_key_paths_are_one_line_of_ascii(path: tuple[str | int, ...], text: str) -> None:
+    assert key_path(path) == text
+
+
+def _tables(tables: tuple[Table, ...]) -> list[Table]:
+    return [inner for table in tables for inner in (table, *_tables(table.arrays))]
+
+
+_KEYS = [(table, key) for table in _tables(TABLES) for key in table.keys]
+
+
+@pytest.mark.parametrize(("table", "key"), _KEYS, ids=[f"{table.name}.{key.name}" for table, key in _KEYS])
+def test_the_tables_agree_with_themselves(table: Table, key: Key) -> None:
+    kind: Kind = key.kind
+    assert key.default is None or kind.accepts(key.default)
+    assert not (key.required and (key.default is not None or key.default_note))
+    tag = next((other.kind for other in table.keys if other.name == table.tag), None)
+    known = {*tag.values, *tag.absent} if isinstance(tag, Choice) else set()
+    assert set(key.only_for) <= known
+    names = [*(other.name for other in table.keys), *(array.name for array in table.arrays)]
+    assert len(set(names)) == len(names)
+
+
+def test_nothing_of_a_provider_is_shown_but_what_names_it() -> None:
+    shown = {key.name for table, key in _KEYS if table.name == "provider" and key.shown}
+    assert shown == {"provider_type", "key_info_manager", "name"}
+
+
+def test_a_value_is_had_only_as_what_it_is() -> None:
+    section = Section(path=("a",), values={"number": 1, "refused": None}, arrays={})
+    assert section.number("number") == 1
+    assert section.find("refused", str) is None
+    with pytest.raises(TypeError, match="number is no str"):
+        section.text("number")
+    with pytest.raises(KeyError, match="refused"):
+        section.flag("refused")

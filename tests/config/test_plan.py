@@ -1,0 +1,215 @@
+"""What each process is told."""
+
+from typing import TypeVar
+
+import pytest
+from tests.config.documents import PARSEC, SMALL, read_text
+
+from cofferdam_config.backends import BACKENDS
+from cofferdam_config.kinds import Choice
+from cofferdam_config.plan import Plan, read
+from cofferdam_config.tables import PROVIDER
+from cofferdam_contracts import settings as documents
+from cofferdam_contracts.ipc.control import Level, Role
+from cofferdam_contracts.settings import (
+    AuthenticatorSettings,
+    BrokerSettings,
+    FrontendSettings,
+    KimSettings,
+    LogSettings,
+    ProviderEntry,
+    SoftwareSettings,
+    WorkerEntry,
+    WorkerSettings,
+)
+
+T = TypeVar("T")
+
+_UUID = "1c1139dc-ad7c-47dc-ad6b-db6fdb466552"
+_OPCODES = (2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17, 18, 19, 32)
+
+
+def _document(plan: Plan, role: Role, kind: type[T]) -> T:
+    (value,) = (value for wanted, number, value in plan.documents if wanted is role and number == 0)
+    assert isinstance(value, kind)
+    return value
+
+
+def test_what_a_file_of_parsec_comes_to() -> None:
+    plan = read_text(PARSEC)
+    log = LogSettings(level="warning", details=True, timestamp=True)
+    provider = ProviderEntry(id=1, uuid=_UUID, name="software", opcodes=_OPCODES)
+    authenticators = (AuthenticatorSettings(auth_type=3, admins=("1000", "1001")),)
+    assert plan.broker == BrokerSettings(
+        log=log,
+        socket_path="/run/p/parsec.sock",
+        status_path="/run/p/cofferdam-status.sock",
+        uid_base=60700,
+        require=Level.LANDLOCK,
+        workers=(WorkerEntry(index=0, role=Role.SOFTWARE_WORKER, name="software"),),
+        max_frontends=64,
+        idle_ms=60000,
+        hang_ms=5000,
+        start_ms=10000,
+        drain_ms=10000,
+    )
+    worker = WorkerSettings(
+        log=log,
+        index=0,
+        provider=provider,
+        authenticators=authenticators,
+        buffer_size_limit=4096,
+        body_len_limit=2097152,
+        allow_deprecated=True,
+        key_cache=4096,
+    )
+    assert plan.documents == (
+        (
+            Role.KIM,
+            0,
+            KimSettings(log=log, path="/var/lib/p/kim.sqlite3", providers=(provider,), authenticators=authenticators),
+        ),
+        (
+            Role.FRONTEND,
+            0,
+            FrontendSettings(
+                log=log,
+                providers=(provider,),
+                authenticators=authenticators,
+                body_len_limit=2097152,
+                read_timeout_ms=6000,
+                request_timeout_ms=6000,
+                answer_timeout_ms=10000,
+                idle_connection_ms=30000,
+                max_connections=1024,
+                max_in_flight=256,
+                allow_deprecated=True,
+            ),
+        ),
+        (
+            Role.SOFTWARE_WORKER,
+            0,
+            SoftwareSettings(
+                worker=worker,
+                kek_file="/var/lib/parsec/cofferdam/software.kek",
+                kek_create=True,
+                mbed_its_path=None,
+            ),
+        ),
+    )
+
+
+def test_defaults_are_those_of_parsec() -> None:
+    plan = read_text(SMALL)
+    assert plan.broker.socket_path == "/run/parsec/parsec.sock"
+    assert plan.broker.log == LogSettings(level="info", details=False, timestamp=False)
+    kim = _document(plan, Role.KIM, KimSettings)
+    assert kim.path == "/var/lib/parsec/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3"
+    assert kim.providers[0].name == "mbed-crypto-provider"
+    assert kim.authenticators == (AuthenticatorSettings(auth_type=3),)
+    frontend = _document(plan, Role.FRONTEND, FrontendSettings)
+    assert (frontend.body_len_limit, frontend.read_timeout_ms, frontend.request_timeout_ms) == (1 << 20, 200, 5000)
+    assert not frontend.allow_deprecated
+    assert _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings).worker.buffer_size_limit == 1 << 20
+
+
+def test_every_value_of_our_own_arrives() -> None:
+    plan = read_text(
+        SMALL
+        + """\
+list_all_opcodes = true
+key_encryption_key_file = "/etc/parsec/kek"
+mbed_its_path = "/home/parsec"
+[[additional_authenticator]]
+auth_type = "Direct"
+admins = [{ name = "root" }]
+[service]
+status_path = "/run/status"
+[isolation]
+require = "none"
+uid_base = 100000
+[kim]
+give_back = true
+[limits]
+max_frontends = 2
+frontend_idle_ms = 3
+hang_ms = 104
+start_ms = 105
+drain_ms = 6
+request_timeout_ms = 7
+answer_timeout_ms = 8
+idle_connection_ms = 9
+max_connections = 10
+max_in_flight = 11
+key_cache = 12
+"""
+    )
+    broker = plan.broker
+    assert (broker.status_path, broker.require, broker.uid_base) == ("/run/status", Level.NONE, 100000)
+    assert (broker.max_frontends, broker.idle_ms, broker.hang_ms, broker.start_ms, broker.drain_ms) == (
+        2,
+        3,
+        104,
+        105,
+        6,
+    )
+    frontend = _document(plan, Role.FRONTEND, FrontendSettings)
+    assert (frontend.request_timeout_ms, frontend.answer_timeout_ms, frontend.idle_connection_ms) == (7, 8, 9)
+    assert (frontend.max_connections, frontend.max_in_flight) == (10, 11)
+    assert frontend.authenticators == (
+        AuthenticatorSettings(auth_type=3),
+        AuthenticatorSettings(auth_type=1, admins=("root",)),
+    )
+    software = _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings)
+    assert software.worker.key_cache == 12
+    assert software.worker.provider.opcodes == tuple(sorted((*_OPCODES, 20, 21, 24, 25)))
+    assert (software.kek_file, software.kek_create, software.mbed_its_path) == ("/etc/parsec/kek", True, "/home/parsec")
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [("off", "off"), ("ERROR", "error"), ("Warn", "warning"), ("info", "info"), ("debug", "debug"), ("trace", "debug")],
+)
+def test_log_levels(level: str, name: str) -> None:
+    assert (
+        read_text(SMALL.replace("[core_settings]", f'[core_settings]\nlog_level = "{level}"')).broker.log.level == name
+    )
+
+
+def test_a_credential_takes_the_place_of_the_file() -> None:
+    credentials = {"cofferdam.software.kek": "/run/credentials/kek", "other": "/run/credentials/other"}
+    plan = read_text(SMALL + 'key_encryption_key_file = "/k"\n', credentials=credentials)
+    software = _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings)
+    assert (software.kek_file, software.kek_create) == ("/run/credentials/kek", False)
+
+
+def test_files_without_a_place_are_in_the_state_folder() -> None:
+    plan = read(SMALL.encode(), path="c", credentials={"other": "/x"}, is_root=False, state_folder="/srv/state")
+    assert _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings).kek_file == "/srv/state/cofferdam/software.kek"
+
+
+def test_values_beyond_what_the_wire_or_the_kernel_can_express_are_cut() -> None:
+    huge = str((1 << 63) - 1)
+    text = SMALL.replace("200", huge)
+    text = text.replace("[core_settings]", f"[core_settings]\nbody_len_limit = {huge}\nbuffer_size_limit = {huge}")
+    plan = read_text(text)
+    frontend = _document(plan, Role.FRONTEND, FrontendSettings)
+    assert (frontend.read_timeout_ms, frontend.request_timeout_ms) == ((1 << 31) - 1, (1 << 31) - 1)
+    assert frontend.body_len_limit == (1 << 32) - 1
+    worker = _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings).worker
+    assert (worker.body_len_limit, worker.buffer_size_limit) == ((1 << 32) - 1, (1 << 32) - 1)
+
+
+@pytest.mark.parametrize("text", [PARSEC, SMALL, SMALL + 'mbed_its_path = "/é\\u0001"\n'])
+def test_documents_come_back_as_they_were_sent(text: str) -> None:
+    plan = read_text(text)
+    values = [plan.broker, *(value for _, _, value in plan.documents)]
+    assert [type(value) for value in values] == [BrokerSettings, KimSettings, FrontendSettings, SoftwareSettings]
+    for value in values:
+        assert documents.load(type(value), documents.dump(value)) == value
+
+
+def test_there_is_a_backend_for_each_provider_type_that_is_allowed() -> None:
+    (kind,) = (key.kind for key in PROVIDER.keys if key.name == "provider_type")
+    assert isinstance(kind, Choice)
+    assert set(kind.values) == set(BACKENDS)
