@@ -1,0 +1,87 @@
+"""What keys can be used for here: the answers to CanDoCrypto, and the policies that a new key may have."""
+
+from typing import Final
+
+from cofferdam_contracts.psa.algorithm import (
+    DEFAULT_TAG_LENGTH,
+    Aead,
+    Algorithm,
+    AnyHash,
+    AsymmetricEncryption,
+    AsymmetricSignature,
+    Cipher,
+    CipherMode,
+    EncryptionScheme,
+    KeyAgreement,
+    SignatureScheme,
+)
+from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, EccFamily, KeyAttributes, KeyKind
+from cofferdam_contracts.psa.policy import is_compatible
+from cofferdam_providers.software.aead import SCHEMES, TAG_LENGTHS
+from cofferdam_providers.software.asym_encryption import OAEP_HASHES
+from cofferdam_providers.software.asym_sign import (
+    DETERMINISTIC_HASHES,
+    ECDSA_HASHES,
+    PKCS1V15_HASHES,
+    PSS_HASHES,
+)
+from cofferdam_providers.software.cipher import MAKERS, XTS_BITS
+from cofferdam_providers.software.errors import not_supported
+
+_SIGNATURE_HASHES: Final = {
+    SignatureScheme.RSA_PKCS1V15: PKCS1V15_HASHES,
+    SignatureScheme.RSA_PSS: PSS_HASHES,
+    SignatureScheme.ECDSA: ECDSA_HASHES,
+    SignatureScheme.DETERMINISTIC_ECDSA: DETERMINISTIC_HASHES,
+}
+
+
+def check_use(attributes: KeyAttributes) -> None:
+    """Refuse a key whose policy permits nothing that can be done here; 0 bits means any size."""
+    if not _works(attributes) or not _tag_exists(attributes.algorithm):
+        raise not_supported("the policy's algorithm with such a key")
+    if isinstance(attributes.algorithm, KeyAgreement) and attributes.type.kind in PUBLIC_KINDS:
+        raise not_supported("key agreement with a public key of one's own")
+
+
+def check_policy(attributes: KeyAttributes) -> None:
+    """Refuse a new key whose policy permits one algorithm that does not work here.
+
+    Policies for which the protocol has no operation at all (MACs, derivation) and those that do not fit the type are
+    let through, as the reference does: such keys can be kept and exported.
+    """
+    algorithm = attributes.algorithm
+    if not is_compatible(attributes.type, algorithm):
+        return
+    if isinstance(algorithm, KeyAgreement) and algorithm.derivation is not None:
+        return
+    operable = AsymmetricSignature | AsymmetricEncryption | Aead | Cipher | KeyAgreement
+    if isinstance(algorithm, operable) and not _works(attributes):
+        raise not_supported("the policy's algorithm with such a key")
+
+
+def _works(attributes: KeyAttributes) -> bool:  # noqa: PLR0911  one return per variant reads best
+    """Tell whether the algorithm works here with keys of this type and size."""
+    kind, family = attributes.type.kind, attributes.type.family
+    match attributes.algorithm:
+        case AsymmetricSignature(scheme, hash_alg):
+            if not is_compatible(attributes.type, attributes.algorithm) or family is EccFamily.MONTGOMERY:
+                return False
+            return hash_alg is None or isinstance(hash_alg, AnyHash) or hash_alg in _SIGNATURE_HASHES[scheme]
+        case AsymmetricEncryption(scheme, hash_alg):
+            return scheme is EncryptionScheme.RSA_PKCS1V15 or hash_alg in OAEP_HASHES
+        case Aead(scheme):
+            return (kind, scheme) in SCHEMES
+        case Cipher(mode):
+            return (kind, mode) in MAKERS and (mode is not CipherMode.XTS or attributes.bits in (0, XTS_BITS))
+        case KeyAgreement(_, derivation):
+            return derivation is None and kind in {KeyKind.ECC_KEY_PAIR, KeyKind.ECC_PUBLIC_KEY}
+        case _:
+            return False
+
+
+def _tag_exists(algorithm: Algorithm) -> bool:
+    if not isinstance(algorithm, Aead):
+        return True
+    tag = DEFAULT_TAG_LENGTH if algorithm.tag_length is None else algorithm.tag_length
+    return tag in TAG_LENGTHS[algorithm.scheme]

@@ -1,0 +1,91 @@
+"""Elliptic curves: which sizes each family has, and which of them the library has.
+
+The tables are static: a capability that depended on probing would change with the build of OpenSSL.
+Source: PSA Crypto API, "Elliptic curve families".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cofferdam_contracts.psa.attributes import EccFamily
+from cofferdam_providers.software.errors import invalid_argument, not_supported
+
+KNOWN_SIZES: Final[Mapping[EccFamily, tuple[int, ...]]] = {
+    EccFamily.SECP_K1: (192, 224, 256),
+    EccFamily.SECP_R1: (192, 224, 256, 384, 521),
+    EccFamily.SECP_R2: (160,),
+    EccFamily.SECT_K1: (163, 233, 239, 283, 409, 571),
+    EccFamily.SECT_R1: (163, 233, 283, 409, 571),
+    EccFamily.SECT_R2: (163,),
+    EccFamily.BRAINPOOL_P_R1: (160, 192, 224, 256, 320, 384, 512),
+    EccFamily.FRP: (256,),
+    EccFamily.MONTGOMERY: (255, 448),
+}
+"""Sizes in bits that a family has at all; another size is an invalid argument, not an unsupported one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A curve that works here; `group` is None for the Montgomery curves, which are no groups of points to sign with.
+
+    `size` is the length in bytes of a coordinate and of a private value.
+    """
+
+    family: EccFamily
+    bits: int
+    size: int
+    group: ec.EllipticCurve | None
+
+
+def _curve(family: EccFamily, bits: int, group: ec.EllipticCurve | None) -> Curve:
+    return Curve(family, bits, (bits + 7) // 8, group)
+
+
+CURVES: Final[Mapping[tuple[EccFamily, int], Curve]] = {
+    (curve.family, curve.bits): curve
+    for curve in (
+        _curve(EccFamily.SECP_K1, 256, ec.SECP256K1()),
+        _curve(EccFamily.SECP_R1, 192, ec.SECP192R1()),
+        _curve(EccFamily.SECP_R1, 224, ec.SECP224R1()),
+        _curve(EccFamily.SECP_R1, 256, ec.SECP256R1()),
+        _curve(EccFamily.SECP_R1, 384, ec.SECP384R1()),
+        _curve(EccFamily.SECP_R1, 521, ec.SECP521R1()),
+        _curve(EccFamily.BRAINPOOL_P_R1, 256, ec.BrainpoolP256R1()),
+        _curve(EccFamily.BRAINPOOL_P_R1, 384, ec.BrainpoolP384R1()),
+        _curve(EccFamily.BRAINPOOL_P_R1, 512, ec.BrainpoolP512R1()),
+        _curve(EccFamily.MONTGOMERY, 255, None),
+        _curve(EccFamily.MONTGOMERY, 448, None),
+    )
+}
+"""The curves that work here, by family and size in bits."""
+
+
+def find_curve(family: EccFamily, bits: int) -> Curve:
+    """Return the curve of a family with this size.
+
+    Raises:
+        ServiceError: No family has this size (`PSA_ERROR_INVALID_ARGUMENT`), or the library does not have the curve
+            (`PSA_ERROR_NOT_SUPPORTED`).
+    """
+    curve = CURVES.get((family, bits))
+    if curve is not None:
+        return curve
+    if bits not in KNOWN_SIZES[family]:
+        raise invalid_argument(f"{family.name} has no curve of {bits} bits")
+    raise not_supported(f"the {family.name} curve of {bits} bits")
+
+
+def find_curve_by_size(family: EccFamily, size: int) -> Curve:
+    """Return the curve of a family whose values have this many bytes; errors as for `find_curve`."""
+    sizes = [bits for bits in KNOWN_SIZES[family] if (bits + 7) // 8 == size]
+    if not sizes:
+        raise invalid_argument(f"{family.name} has no curve with values of {size} bytes")
+    return find_curve(family, sizes[0])
+
+
+def has_curves(family: EccFamily) -> bool:
+    """Tell whether any curve of the family works here."""
+    return any(known is family for known, _ in CURVES)

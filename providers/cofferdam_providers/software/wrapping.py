@@ -1,0 +1,84 @@
+"""Keys at rest: encrypted and bound to their name and attributes.
+
+A stored key is
+
+    format (1 byte, 1) | salt (32 bytes) | AES-256-GCM of the key in the format of import, with its tag
+
+under a key that HKDF-SHA256 derives from the key-encryption key and the salt. Each salt gives a key of its own that
+encrypts once, so the nonce may be constant and there is no bound on the number of keys. The additional data holds the
+format, the provider, the whole name and the attributes: a row that was copied to another name or tenant, or whose
+policy was changed, does not open.
+"""
+
+import struct
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.psa.encoding import encode_attributes
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.software.generate_random import random_bytes
+
+KEK_LENGTH: Final = 32
+FORMAT: Final = b"\1"
+_SALT: Final = 32
+_TAG: Final = 16
+_PURPOSE: Final = b"cofferdam software provider: key at rest, format 1"
+_NONCE: Final = bytes(12)
+_LENGTH: Final = struct.Struct("<I")
+
+
+class Wrapping:
+    """Seals keys for the key store and opens them again."""
+
+    def __init__(self, kek: bytes, provider_uuid: str) -> None:
+        """Use this key-encryption key for the keys of this provider.
+
+        Raises:
+            ValueError: The key-encryption key has another length than 32 bytes.
+        """
+        if len(kek) != KEK_LENGTH:
+            raise ValueError(f"a key-encryption key has {KEK_LENGTH} bytes, not {len(kek)}")
+        self._kek = kek
+        self._uuid = provider_uuid.encode()
+
+    def seal(self, identity: KeyIdentity, attributes: KeyAttributes, material: bytes) -> bytes:
+        """Return what the key store keeps of a key."""
+        salt = random_bytes(_SALT)
+        return FORMAT + salt + self._cipher(salt).encrypt(_NONCE, material, self._bound(identity, attributes))
+
+    def open(self, identity: KeyIdentity, attributes: KeyAttributes, sealed: bytes) -> bytes:
+        """Return the key that `seal` was given for this identity and these attributes.
+
+        Raises:
+            ServiceError: It was given for others, or the bytes were changed (`PSA_ERROR_CORRUPTION_DETECTED`).
+        """
+        start = len(FORMAT) + _SALT
+        if sealed[:1] != FORMAT or len(sealed) < start + _TAG:
+            raise ServiceError(Status.PSA_ERROR_CORRUPTION_DETECTED, "a stored key of unknown format")
+        try:
+            cipher = self._cipher(sealed[len(FORMAT) : start])
+            return cipher.decrypt(_NONCE, sealed[start:], self._bound(identity, attributes))
+        except InvalidTag as error:
+            raise ServiceError(
+                Status.PSA_ERROR_CORRUPTION_DETECTED, "a stored key that was changed or moved"
+            ) from error
+
+    def _cipher(self, salt: bytes) -> AESGCM:
+        return AESGCM(HKDF(hashes.SHA256(), KEK_LENGTH, salt, _PURPOSE).derive(self._kek))
+
+    def _bound(self, identity: KeyIdentity, attributes: KeyAttributes) -> bytes:
+        fields = (
+            FORMAT,
+            self._uuid,
+            _LENGTH.pack(identity.authenticator),
+            identity.application.encode(),
+            identity.key_name.encode(),
+            encode_attributes(attributes),
+        )
+        return b"".join(_LENGTH.pack(len(field)) + field for field in fields)
