@@ -36,6 +36,7 @@ class Server:
         self._service = service
         self._loop = loop
         self._log = log
+        self._channels: set[Asking] = set()
         self.served: Callable[[], None] = lambda: None
         self.violated: Callable[[int, int], None] = lambda _role, _number: None
 
@@ -45,9 +46,15 @@ class Server:
             raise ValueError("a channel without descriptor")
         channel = Channel.of(descriptor, MAX_ANSWER, adopted=bool(record.d))
         asking = Asking(channel, self._service.peer(record), record.a, record.c)
+        self._channels.add(asking)
         self._loop.add(descriptor, READ, lambda events: self._on_events(asking, events))
         if record.d:
             self._send(asking, (Common.HELLO,))
+
+    def close(self) -> None:
+        """Hang up on everybody."""
+        for asking in list(self._channels):
+            self._close(asking)
 
     def _on_events(self, asking: Asking, events: int) -> None:
         try:
@@ -90,5 +97,6 @@ class Server:
             self._loop.change(asking.channel.fileno(), WRITE)
 
     def _close(self, asking: Asking) -> None:
+        self._channels.discard(asking)
         self._loop.remove(asking.channel.fileno())
         asking.channel.close()

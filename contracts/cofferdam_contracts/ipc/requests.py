@@ -94,7 +94,15 @@ def _number(kind: type[Hash] | type[CheckType]) -> Callable[[Any], Any]:
 
 _BYTES: Final = _plain(bytes)
 _STR: Final = _plain(str)
-_INT: Final = _plain(int)
+
+
+def _natural(value: Any) -> int:  # noqa: ANN401
+    if type(value) is not int or value < 0:
+        raise ForbiddenMessageError(f"{value!r:.20} in place of a number")
+    return value
+
+
+_INT: Final = _natural
 
 # Per annotated type of an operation's field: how it is written, how it is read.
 _CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Callable[[Any], Any]]]] = {

@@ -58,6 +58,7 @@ class Worker:
         self._lane = lane
         self._limit = context.settings.body_len_limit + OVERHEAD
         self._authenticators = frozenset(entry.auth_type for entry in context.settings.authenticators)
+        self._peers: set[Peer] = set()
         self._ready: dict[Peer, None] = {}
         self._next_reconcile = 0.0
         self.served: Callable[[], None] = lambda: None
@@ -73,9 +74,15 @@ class Worker:
         channel = Channel.of(descriptor, self._limit, adopted=bool(record.d))
         principal = Principal(uid=record.b, number=record.c, authenticators=self._authenticators)
         peer = Peer(channel, principal)
+        self._peers.add(peer)
         self._loop.add(channel.fileno(), READ, lambda events: self._on_channel(peer, events))
         if record.d:
             self._send(peer, (Common.HELLO,))
+
+    def close(self) -> None:
+        """Hang up on everybody."""
+        for peer in list(self._peers):
+            self._close(peer)
 
     def stop(self) -> None:
         """End as soon as nothing is under way."""
@@ -246,6 +253,7 @@ class Worker:
     def _close(self, peer: Peer) -> None:
         if not peer.closed:
             peer.closed = True
+            self._peers.discard(peer)
             self._ready.pop(peer, None)
             self._loop.remove(peer.channel.fileno())
             peer.channel.close()
