@@ -1,0 +1,180 @@
+"""Requests out of a stream of bytes, without any I/O.
+
+The checks and their order are those of the reference (facts on the wire, section 1.3, checks 1 to 11), so that whoever
+sends the same wrong bytes gets the same status from both. The sizes that a client announces are checked before a byte
+is kept for them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from cofferdam_contracts.registry import AuthType, Opcode, ProviderId
+from cofferdam_contracts.status import Status
+from cofferdam_contracts.wire.header import (
+    HEADER,
+    HEADER_LENGTH,
+    HEADER_SIZE,
+    MAGIC_BYTES,
+    PROTOBUF,
+    VERSION,
+    RequestHeader,
+)
+
+_MAGIC_END: Final = 4
+_SIZE_END: Final = 6
+# Looking a number up here is four times as fast as calling the enumeration.
+_AUTH_TYPES: Final = {int(member): member for member in AuthType}
+_OPCODES: Final = {int(member): member for member in Opcode}
+_PROVIDERS: Final = {int(member): member for member in ProviderId}
+
+_unpack_from = HEADER.unpack_from
+
+
+class WireError(Exception):
+    """Raised when what a client sent is no request; the answer has the fallback header and this status."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may announce."""
+
+    body_len: int
+    """Longest body in bytes (`body_len_limit`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One whole request; body and authentication are not looked at yet."""
+
+    header: RequestHeader
+    body: bytes = field(repr=False)
+    auth: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NeedData:
+    """There is no whole request yet."""
+
+
+NEED_DATA: Final = NeedData()
+
+
+class RequestDecoder:
+    """Turns the bytes of one connection into requests, one after the other.
+
+    After `feed`, call `next_event` until it needs data. A connection that ends or falls silent before a request has
+    arrived whole, even before its first byte, is answered like a `WireError` with status `CONNECTION_ERROR` by
+    whoever reads it. After a `WireError` there are no further requests: every call raises it again.
+    """
+
+    __slots__ = ("_announced", "_buffer", "_error", "_leftover", "_limit", "_needed")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = limits.body_len
+        self._buffer: bytes | bytearray = b""
+        self._needed = _MAGIC_END
+        self._announced: tuple[int, ...] | None = None
+        self._error: Status | None = None
+        self._leftover = 0
+
+    @property
+    def leftover(self) -> int:
+        """Return how many bytes came that are not part of the last request, or after an error not looked at."""
+        return len(self._buffer) + self._leftover
+
+    def feed(self, data: bytes) -> None:
+        """Take what was received."""
+        if self._error is not None:
+            self._leftover += len(data)
+        elif not self._buffer:
+            self._buffer = data
+        elif isinstance(self._buffer, bytearray):
+            self._buffer += data
+        else:
+            self._buffer = bytearray(self._buffer)
+            self._buffer += data
+
+    def next_event(self) -> Request | NeedData:
+        """Return the next request, or that more has to be fed first.
+
+        Raises:
+            WireError: The stream does not hold a request.
+        """
+        if self._error is not None:
+            raise WireError(self._error)
+        if len(self._buffer) < self._needed:
+            return NEED_DATA
+        announced = self._announced
+        if announced is None:
+            announced = self._fixed_part()
+            if announced is None or len(self._buffer) < self._needed:
+                return NEED_DATA
+        return self._request(announced)
+
+    def _fixed_part(self) -> tuple[int, ...] | None:
+        """Check the header as far as it decides how much is to be read; return its fields once it is there."""
+        buffer = self._buffer
+        if buffer[:_MAGIC_END] != MAGIC_BYTES:
+            raise self._refuse(Status.INVALID_HEADER, _MAGIC_END)
+        if len(buffer) < HEADER_LENGTH or buffer[_MAGIC_END] != HEADER_SIZE or buffer[_MAGIC_END + 1]:
+            self._size_field()
+            return None
+        fields = _unpack_from(buffer)
+        if (fields[2], fields[3]) != VERSION:
+            raise self._refuse(Status.WIRE_PROTOCOL_VERSION_NOT_SUPPORTED, HEADER_LENGTH)
+        if fields[14] or fields[15]:
+            raise self._refuse(Status.INVALID_HEADER, HEADER_LENGTH)
+        if fields[10] > self._limit:
+            raise self._refuse(Status.BODY_SIZE_EXCEEDS_LIMIT, HEADER_LENGTH)
+        self._needed = HEADER_LENGTH + fields[10] + fields[11]
+        self._announced = fields
+        return fields
+
+    def _size_field(self) -> None:
+        """Wait for as many bytes as header_size says, whatever it says, and only then refuse a wrong number."""
+        self._needed = _SIZE_END
+        if len(self._buffer) >= _SIZE_END:
+            header_size = int.from_bytes(self._buffer[_MAGIC_END:_SIZE_END], "little")
+            self._needed = _SIZE_END + header_size
+            if len(self._buffer) >= self._needed:
+                raise self._refuse(Status.INVALID_HEADER, self._needed)
+
+    def _request(self, fields: tuple[int, ...]) -> Request:
+        """Return the request that is there whole; prepare for the one after it."""
+        flags, provider_number, session, content_type, accept_type, auth_number, body_length, auth_length = fields[4:12]
+        end = self._needed
+        if content_type != PROTOBUF:
+            raise self._refuse(Status.CONTENT_TYPE_NOT_SUPPORTED, end)
+        if accept_type != PROTOBUF:
+            raise self._refuse(Status.ACCEPT_TYPE_NOT_SUPPORTED, end)
+        auth_type = _AUTH_TYPES.get(auth_number)
+        if auth_type is None:
+            raise self._refuse(Status.AUTHENTICATOR_DOES_NOT_EXIST, end)
+        opcode = _OPCODES.get(fields[12])
+        if opcode is None:
+            raise self._refuse(Status.OPCODE_DOES_NOT_EXIST, end)
+        provider = _PROVIDERS.get(provider_number)
+        if provider is None:
+            raise self._refuse(Status.PROVIDER_DOES_NOT_EXIST, end)
+        buffer = self._buffer
+        body_end = HEADER_LENGTH + body_length
+        request = Request(
+            RequestHeader(flags, provider, session, auth_type, body_length, auth_length, opcode),
+            bytes(buffer[HEADER_LENGTH:body_end]),
+            bytes(buffer[body_end:end]),
+        )
+        self._buffer = bytes(buffer[end:]) if len(buffer) > end else b""
+        self._needed = _MAGIC_END
+        self._announced = None
+        return request
+
+    def _refuse(self, status: Status, consumed: int) -> WireError:
+        """Remember the error, drop what was kept, and return the exception."""
+        self._error = status
+        self._leftover = len(self._buffer) - consumed
+        self._buffer = b""
+        return WireError(status)
