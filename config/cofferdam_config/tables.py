@@ -318,7 +318,7 @@ ISOLATION: Final = Table(
             ),
             f"First of the {UID_BLOCK} uids that processes get when the service is started as root. Nothing else may "
             "run under any of them.",
-            default=60700,
+            default=60706,
         ),
     ),
 )

@@ -28,7 +28,7 @@ def main() -> int:
     except StoreError as error:
         log.error("the key store cannot be opened", cause=error)
         give_up(start.control, Failure.STORE)
-    for line in store.report.lines():
+    for line in store.report.warnings():
         log.warning(line)
     service = KimService(
         store, settings.providers, settings.authenticators, lambda error: log.error("the key store failed", cause=error)

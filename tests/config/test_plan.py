@@ -44,7 +44,7 @@ def test_what_a_file_of_parsec_comes_to() -> None:
         log=log,
         socket_path="/run/p/parsec.sock",
         status_path="/run/p/cofferdam-status.sock",
-        uid_base=60700,
+        uid_base=60706,
         require=Level.LANDLOCK,
         workers=(WorkerEntry(index=0, role=Role.SOFTWARE_WORKER, name="software"),),
         max_frontends=64,

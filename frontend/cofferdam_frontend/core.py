@@ -1,0 +1,139 @@
+"""The core provider: operations about the service itself, answered here or with the help of the others."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cofferdam_contracts.ipc.keystore import KimMessage
+from cofferdam_contracts.operations import DeleteClient, ListOpcodes
+from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
+from cofferdam_contracts.registry import AUTHENTICATORS, PROVIDERS, AuthType, Opcode, ProviderId
+from cofferdam_contracts.settings import FrontendSettings
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_contracts.wire.bodies import AuthenticatorInfo, KeyInfo, ProviderInfo, encode_result
+from cofferdam_frontend.auth import Client
+from cofferdam_frontend.backend import StoreBackend, WorkerBackend
+from cofferdam_frontend.responder import Responder
+
+WIRE_VERSION: Final = (1, 0)
+PROVIDER_VERSION: Final = (0, 1, 0)
+"""What the reference says of each provider but Core."""
+AUTHENTICATOR_VERSION: Final = (0, 1, 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Core:
+    """What the core operations work with; the answers that never change are encoded once."""
+
+    opcodes: Mapping[int, bytes]
+    constant: Mapping[Opcode, bytes]
+    store: StoreBackend
+    workers: tuple[WorkerBackend, ...]
+
+    @classmethod
+    def of(
+        cls,
+        settings: FrontendSettings,
+        version: tuple[int, int, int],
+        store: StoreBackend,
+        workers: tuple[WorkerBackend, ...],
+    ) -> "Core":
+        """Prepare the core provider of a service of this version."""
+        providers = [_provider(entry.id, entry.uuid, PROVIDER_VERSION) for entry in settings.providers]
+        core = PROVIDERS[ProviderId.CORE]
+        providers.append(_provider(core.id, core.uuid, version))
+        authenticators = [
+            AuthenticatorInfo(
+                id=entry.auth_type,
+                description=AUTHENTICATORS[AuthType(entry.auth_type)].description,
+                version=AUTHENTICATOR_VERSION,
+            )
+            for entry in settings.authenticators
+        ]
+        opcodes = {int(ProviderId.CORE): encode_result(Opcode.LIST_OPCODES, sorted(core.opcodes))}
+        for entry in settings.providers:
+            opcodes[entry.id] = encode_result(Opcode.LIST_OPCODES, entry.opcodes)
+        return cls(
+            opcodes=opcodes,
+            constant={
+                Opcode.PING: encode_result(Opcode.PING, WIRE_VERSION),
+                Opcode.LIST_PROVIDERS: encode_result(Opcode.LIST_PROVIDERS, providers),
+                Opcode.LIST_AUTHENTICATORS: encode_result(Opcode.LIST_AUTHENTICATORS, authenticators),
+            },
+            store=store,
+            workers=workers,
+        )
+
+
+def _provider(provider_id: int, uuid: str, version: tuple[int, int, int]) -> ProviderInfo:
+    known = PROVIDERS[ProviderId(provider_id)]
+    return ProviderInfo(uuid=uuid, description=known.description, vendor=known.vendor, version=version, id=provider_id)
+
+
+def _constant(core: Core, operation: Any, _client: Client, responder: Responder) -> None:  # noqa: ANN401
+    responder.send(core.constant[operation.opcode])
+
+
+def _list_opcodes(core: Core, operation: ListOpcodes, _client: Client, responder: Responder) -> None:
+    listed = core.opcodes.get(operation.provider_id)
+    if listed is None:
+        raise ServiceError(Status.PROVIDER_NOT_REGISTERED, f"provider {operation.provider_id} is not configured")
+    responder.send(listed)
+
+
+def _list_keys(core: Core, _operation: object, client: Client, responder: Responder) -> None:
+    def answer(status: int, results: tuple[Any, ...]) -> None:
+        if status != Status.SUCCESS:
+            responder.fail(status)
+            return
+        keys = []
+        for provider_id, name, attributes in results[0]:
+            try:
+                keys.append(KeyInfo(provider_id=provider_id, name=name, attributes=decode_attributes(attributes)))
+            except EncodingError:
+                # One entry that does not convert would make a client refuse them all.
+                continue
+        responder.succeed(keys)
+
+    core.store.ask(KimMessage.LIST_KEYS, (client.authenticator, client.claimed), answer)
+
+
+def _list_clients(core: Core, _operation: object, client: Client, responder: Responder) -> None:
+    def answer(status: int, results: tuple[Any, ...]) -> None:
+        if status == Status.SUCCESS:
+            responder.succeed(results[0])
+        else:
+            responder.fail(status)
+
+    core.store.ask(KimMessage.LIST_CLIENTS, (client.authenticator, client.claimed), answer)
+
+
+def _delete_client(core: Core, operation: DeleteClient, client: Client, responder: Responder) -> None:
+    statuses: list[int] = []
+
+    def answer(status: int, _results: tuple[Any, ...]) -> None:
+        statuses.append(status)
+        if len(statuses) < len(core.workers):
+            return
+        failed = [status for status in statuses if status != Status.SUCCESS]
+        if failed:
+            responder.fail(failed[0])
+        else:
+            responder.send(b"")
+
+    for worker in core.workers:
+        worker.request(operation, client.authenticator, client.claimed, answer)
+
+
+Handler = Callable[[Core, Any, Client, Responder], None]
+
+CORE_HANDLERS: Final[Mapping[Opcode, Handler]] = {
+    Opcode.PING: _constant,
+    Opcode.LIST_PROVIDERS: _constant,
+    Opcode.LIST_AUTHENTICATORS: _constant,
+    Opcode.LIST_OPCODES: _list_opcodes,
+    Opcode.LIST_KEYS: _list_keys,
+    Opcode.LIST_CLIENTS: _list_clients,
+    Opcode.DELETE_CLIENT: _delete_client,
+}
+"""The operations of the core provider, complete over `CORE_OPCODES`."""

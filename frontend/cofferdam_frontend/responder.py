@@ -1,0 +1,43 @@
+"""The way back of one request: how its status and result become a response on its connection."""
+
+from typing import Any
+
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_contracts.wire.bodies import encode_result
+from cofferdam_contracts.wire.header import RequestHeader, response_bytes
+from cofferdam_frontend.connection import Connection
+
+
+class Responder:
+    """Answers one request, once."""
+
+    __slots__ = ("_connection", "_header")
+
+    def __init__(self, connection: Connection, header: RequestHeader) -> None:
+        """Answer the request with this header."""
+        self._connection = connection
+        self._header = header
+
+    def answer(self, status: int, results: tuple[Any, ...]) -> None:
+        """Answer with what a worker said."""
+        if status == Status.SUCCESS:
+            self.succeed(results)
+        else:
+            self.fail(status)
+
+    def succeed(self, results: Any) -> None:  # noqa: ANN401  what `encode_result` takes for the opcode
+        """Answer with success and a result."""
+        try:
+            body = encode_result(self._header.opcode, results)
+        except (ServiceError, ValueError, TypeError):
+            self.fail(Status.SERIALIZING_BODY_FAILED)
+            return
+        self.send(body)
+
+    def send(self, body: bytes) -> None:
+        """Answer with success and a result that is encoded already."""
+        self._connection.respond(response_bytes(self._header, Status.SUCCESS, body))
+
+    def fail(self, status: int) -> None:
+        """Answer with a status other than success."""
+        self._connection.respond(response_bytes(self._header, status))
