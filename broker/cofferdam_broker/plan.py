@@ -14,7 +14,7 @@ from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
 
-READER_UID: Final = 60700
+READER_UID: Final = 60706
 """The uid of the reader when root starts it: that of `isolation.uid_base` is not known yet."""
 _OWN: Final = (0, 0)
 """Role and number under which the reader sends the broker's own settings."""
