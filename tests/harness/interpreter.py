@@ -1,0 +1,100 @@
+"""How to start the service, also under a uid that may not reach the interpreter of the tests.
+
+Tests that run as root often have an interpreter below a home folder that no other uid may enter, pyenv's for one. An
+unprivileged service then runs from a copy: the interpreter with its standard library, and beside it the packages, as
+an installation from wheels would have them. Where the uid can use the interpreter as it is, nothing is copied.
+"""
+
+import atexit
+import functools
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+PROJECT: Final = "cofferdam"
+_PROBE: Final = "import cofferdam_broker, cofferdam_client, cryptography, msgpack"
+_START: Final = "import sys; from cofferdam_client.cli import main; sys.exit(main())"
+_LEFT_OUT: Final = ("test", "tests", "site-packages", "idlelib", "tkinter", "ensurepip", "lib2to3", "config-*", "*.a")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def cofferdam(uid: int | None = None) -> list[str]:
+    """Return the words that start the `cofferdam` command, executable by a uid or by whoever runs the tests."""
+    if uid is None or _is_usable_by(uid):
+        return [os.path.join(os.path.dirname(sys.executable), PROJECT)]
+    return [_copy(), "-I", "-c", _START]
+
+
+def python(uid: int | None = None) -> str:
+    """Return an interpreter that has the project's packages and that a uid can execute."""
+    return sys.executable if uid is None or _is_usable_by(uid) else _copy()
+
+
+@functools.cache
+def _is_usable_by(uid: int) -> bool:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-B", "-c", _PROBE],
+            check=False,
+            cwd="/",
+            user=uid,
+            group=uid,
+            extra_groups=(),
+            capture_output=True,
+        )
+    except PermissionError:
+        return False
+    return done.returncode == 0
+
+
+@functools.cache
+def _copy() -> str:
+    """Copy the interpreter and the packages to where every uid can reach them; they go when this process ends."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    folder = Path(tempfile.mkdtemp(prefix="cofferdam-python-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    library = folder / "lib" / version
+    shutil.copytree(
+        Path(sys.base_prefix, "lib", version), library, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT)
+    )
+    packages = library / "site-packages"
+    for package in CHECKOUT.glob(f"*/{PROJECT}_*"):
+        shutil.copytree(package, packages / package.name)
+    for source, target in _files_of_requirements():
+        (packages / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, packages / target)
+    interpreter = folder / "bin" / version
+    interpreter.parent.mkdir()
+    shutil.copy(os.path.realpath(sys.executable), interpreter)
+    return str(interpreter)
+
+
+def _files_of_requirements() -> Iterator[tuple[str, str]]:
+    """Yield the files of everything that the project needs to run, with their places in site-packages."""
+    pending, seen = [PROJECT], set[str]()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # required on another platform only
+        required = [text for text in distribution.requires or () if "extra ==" not in text]
+        pending.extend(match.group() for match in map(_NAME.match, required) if match)
+        if name == PROJECT:
+            continue
+        for file in distribution.files or ():
+            source = str(distribution.locate_file(file))
+            if not file.as_posix().startswith("..") and os.path.exists(source):
+                yield source, file.as_posix()

@@ -1,0 +1,258 @@
+"""A running service in a folder of its own, as an operator would have it: real processes, real sockets.
+
+    with Service(admins=["0"]) as service:
+        client = connect(service.endpoint)
+
+Started as root, the processes have uids of their own; started as somebody else, or with `as_user`, they share that
+uid and keep the rest of their confinement.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypedDict, cast
+
+from tests.harness.configuration import Tables, configuration
+from tests.harness.interpreter import cofferdam
+
+START_S: Final = 20.0
+STOP_S: Final = 20.0
+UNPRIVILEGED_UID: Final = 59001
+"""A uid that belongs to nobody and is not one of the service's, for `as_user`."""
+_POLL_S: Final = 0.002
+_MAX_SOCKET_PATH: Final = 107
+"""unix(7): sun_path has 108 bytes, one of which ends the path."""
+
+
+class ProcessStatus(TypedDict):
+    """One row of the status document."""
+
+    role: str
+    pid: int
+    uid: int | None
+    principal: int | None
+    level: str
+    landlock_abi: int
+    state: str
+    requests: int
+    in_flight: int
+    restarts: int
+    uptime_s: float
+
+
+class Status(TypedDict):
+    """The status document."""
+
+    phase: str
+    processes: list[ProcessStatus]
+
+
+class ServiceFailedError(Exception):
+    """Raised when the service does not start, stop or answer as it has to; the text has its whole log."""
+
+
+class Service:
+    """One service, running between `start` and `stop`."""
+
+    def __init__(
+        self,
+        *,
+        authenticators: Sequence[str] = ("UnixPeerCredentials",),
+        admins: Sequence[str] = (),
+        tables: Tables | None = None,
+        extra: str = "",
+        as_user: int | None = None,
+    ) -> None:
+        """Prepare the folder and the configuration; start nothing.
+
+        Args:
+            authenticators: The active ones, the default one first.
+            admins: Names with administrator rights.
+            tables: Values by table and key, beside and in place of those of `configuration`.
+            extra: TOML that ends the configuration.
+            as_user: The uid to run as, if not that of the tests; needs root.
+        """
+        self._as_user = as_user
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="cofferdam-"))
+        # Processes with uids of their own pass through here on the way to their folders.
+        self.folder.chmod(0o755)
+        self.socket_path = str(self.folder / "parsec.sock")
+        self.status_path = str(self.folder / "status.sock")
+        if len(os.fsencode(self.status_path)) > _MAX_SOCKET_PATH:
+            raise ValueError(f"{self.folder} is too long for a socket; set TMPDIR to a shorter folder")
+        self.configuration_path = self.folder / "config.toml"
+        self.log_path = self.folder / "log"
+        self._authenticators, self._admins = tuple(authenticators), tuple(admins)
+        self.configure(tables or {}, extra)
+        if as_user is not None:
+            os.chown(self.folder, as_user, as_user)
+        self.ready_s = 0.0
+        """How long the last start took, from the execution of the command until clients are served."""
+
+    def configure(self, tables: Tables, extra: str = "") -> None:
+        """Write the configuration anew, for the next start or reload."""
+        text = configuration(
+            self.folder, authenticators=self._authenticators, admins=self._admins, tables=tables, extra=extra
+        )
+        self.configuration_path.write_text(text)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Return what clients find in PARSEC_SERVICE_ENDPOINT."""
+        return f"unix:{self.socket_path}"
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the broker."""
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start the service and wait until it serves.
+
+        Raises:
+            ServiceFailedError: It ended, or does not serve in time.
+        """
+        started = time.monotonic()
+        self._process = self.launch()
+        while not self._is_ready():
+            if self._process.poll() is not None:
+                raise self.failure(f"the service ended with status {self._process.returncode} during its start")
+            if time.monotonic() - started > START_S:
+                raise self.failure(f"the service does not serve after {START_S} s")
+            time.sleep(_POLL_S)
+        self.ready_s = time.monotonic() - started
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Execute the command without waiting for anything; `start` is for the usual case."""
+        with self.log_path.open("ab") as log:
+            identity = self._as_user
+            # A group of its own, so that whatever it started can be ended with it and nothing else can.
+            return subprocess.Popen(
+                [*cofferdam(identity), "serve", "-c", str(self.configuration_path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+                process_group=0,
+                user=identity,
+                group=identity,
+                extra_groups=None if identity is None else (),
+            )
+
+    def stop(self) -> int:
+        """End the service in good order and return its exit status.
+
+        Raises:
+            ServiceFailedError: It did not end in time, and was killed.
+        """
+        process = self._running()
+        if process.poll() is None:
+            process.terminate()
+        try:
+            return process.wait(STOP_S)
+        except subprocess.TimeoutExpired as error:
+            raise self.failure(f"the service did not end within {STOP_S} s") from error
+        finally:
+            self._end_group(process)
+            self._process = None
+
+    def close(self) -> None:
+        """End whatever still runs, and remove the folder."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.poll() is None:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_S)
+            self._end_group(process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the broker."""
+        self._running().send_signal(number)
+
+    def status(self) -> Status:
+        """Return what the status socket says.
+
+        Raises:
+            OSError: Nobody answers there.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(5.0)
+            connection.connect(self.status_path)
+            document = b"".join(iter(lambda: connection.recv(65536), b""))
+        return cast("Status", json.loads(document))
+
+    def rows(self, role: str) -> list[ProcessStatus]:
+        """Return the status of the processes of a role: `kim`, `worker[software]`, `frontend` for all of these."""
+        return [row for row in self.status()["processes"] if row["role"] == role or row["role"].startswith(f"{role}[")]
+
+    def pids(self, role: str = "") -> list[int]:
+        """Return the process ids of a role; all of them, with that of the broker, without one."""
+        if role == "broker":
+            return [self.pid]
+        if not role:
+            return [self.pid, *(row["pid"] for row in self.status()["processes"])]
+        return [row["pid"] for row in self.rows(role)]
+
+    def log(self) -> str:
+        """Return everything that the service has logged."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def failure(self, text: str) -> ServiceFailedError:
+        """Return an exception that has the log."""
+        return ServiceFailedError(f"{text}\n--- log ---\n{self.log()}")
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the service is not running")
+        return self._process
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.status()["phase"] == "running"
+        except (OSError, ValueError):
+            return False
+
+    @staticmethod
+    def _end_group(process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextlib.contextmanager
+def acting_as(uid: int) -> Iterator[None]:
+    """Connect to the service as another uid within; needs root. It holds for the whole process, all threads."""
+    if uid == os.geteuid():
+        yield
+        return
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
