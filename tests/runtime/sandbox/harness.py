@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-SITE: Final = Path(json.__file__).parent.parent
 PATHS: Final = [str(ROOT / "contracts"), str(ROOT / "runtime"), str(ROOT), *(p for p in sys.path if "-packages" in p)]
+SCENE: Final = (
+    "import json, sys; sys.path[:0] = json.loads(sys.argv.pop(1));from tests.runtime.sandbox.scenes import main; main()"
+)
 IS_ROOT: Final = os.getuid() == 0
 OWN_UID: Final = 60123
 """That a process of a root-started service becomes; nobody has it."""
@@ -90,3 +92,8 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a script in an isolated interpreter."""
     command = [sys.executable, "-I", "-S", "-B", "-c", script, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+
+
+def scene(name: str, *arguments: str) -> Any:  # noqa: ANN401  whatever JSON value the scene prints
+    """Run a scene in an isolated interpreter and return its value."""
+    return json.loads(python(SCENE, json.dumps(PATHS), name, *arguments))

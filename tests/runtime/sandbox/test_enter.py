@@ -1,0 +1,111 @@
+"""Entering the sandbox: what each role can still do, what the kernel says about it, and what is noticed."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.runtime.sandbox.harness import IS_ROOT, OWN_UID, PATHS, SCENE, playground, scene
+
+from cofferdam_contracts.ipc.control import Level, Role
+from cofferdam_runtime.sandbox import landlock
+from cofferdam_runtime.sandbox.inspect import observe, shortfalls
+
+UID = OWN_UID if IS_ROOT else None
+BEST = Level.UID if IS_ROOT else Level.LANDLOCK
+FULL = {"level": BEST, "abi": landlock.version(), "notes": []}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with playground() as path:
+        yield path
+
+
+def test_a_frontend_serves_what_it_is_handed() -> None:
+    assert scene("frontend") == FULL
+
+
+def test_a_software_worker_uses_keys_and_its_second_thread_is_confined_too() -> None:
+    assert scene("software_worker") == FULL | {"attempts": ["EPERM", "EPERM"]}
+
+
+def test_the_key_store_works_in_its_folder_only(folder: Path) -> None:
+    assert scene("kim", str(folder / "kim")) == FULL | {"rows": 1000, "outside": ["EACCES"]}
+
+
+def test_the_reader_of_the_configuration_makes_sealed_documents(folder: Path) -> None:
+    (folder / "config.toml").write_text("limit = 5\n")
+    assert scene("config", str(folder / "config.toml")) == FULL | {"document": {"limit": 5}, "open": True}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_kernel_confirms_it(role: Role) -> None:
+    command = [sys.executable, "-I", "-S", "-B", "-c", SCENE, json.dumps(PATHS), "wait", role.name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"confined\n"
+            threads = observe(child.pid)
+        finally:
+            child.kill()
+    assert len(threads) == threads[0].threads == (2 if role is Role.SOFTWARE_WORKER else 1)
+    assert [shortfalls(thread, uid=UID, seccomp=True) for thread in threads] == [()] * len(threads)
+
+
+def test_threads_from_before_are_refused() -> None:
+    assert scene("late_thread") == "there are 2 threads before confinement"
+
+
+def test_a_lost_parent_is_noticed() -> None:
+    assert scene("wrong_parent").startswith("the parent is ")
+
+
+@pytest.mark.parametrize("role", [Role.FRONTEND, Role.KIM])
+def test_a_kernel_without_landlock_gives_a_lower_level(role: Role) -> None:
+    assert scene("without_landlock", role.name) == {"level": Level.SECCOMP, "abi": 0, "notes": []}
+
+
+@pytest.mark.parametrize(
+    ("part", "role", "complaint"),
+    [
+        ("seccomp", Role.FRONTEND, "the sandbox does not stop: make a network socket"),
+        ("landlock", Role.KIM, "the sandbox does not stop: read a file, write a file, make a file"),
+        ("imports", Role.FRONTEND, "import a module"),
+        ("new privileges", Role.FRONTEND, "may gain privileges by exec"),
+        *([("identity", Role.FRONTEND, "has capabilities")] if IS_ROOT else []),
+    ],
+)
+def test_a_mechanism_that_does_nothing_is_noticed(part: str, role: Role, complaint: str) -> None:
+    assert complaint in scene("broken", part, role.name)
+
+
+def test_a_probe_that_never_works_is_reported() -> None:
+    notes = ["the self-test could not prove that it stops: read a file"]
+    assert scene("unproven") == FULL | {"notes": notes}
+
+
+def test_a_process_of_the_same_user_cannot_trace_it() -> None:
+    assert scene("traced", "no") == ["EPERM"]
+
+
+def test_only_because_it_is_not_dumpable() -> None:
+    assert scene("traced", "yes") == []
+
+
+def test_it_dies_with_its_parent() -> None:
+    assert scene("orphaned") is True
+
+
+def test_limits(folder: Path) -> None:
+    result = scene("limited", str(folder / "log"))
+    assert result["notes"] == [[], ["stderr is a regular file, so the size of files is not limited"], []]
+    assert (result["before"], result["after"]) == ([], ["EFBIG"])
+    # A limit is never raised again.
+    assert result["core, files, processes"] == [[0, 0], [32, 32], [0, 0]]
+
+
+def test_the_title_shows_the_role() -> None:
+    assert scene("titled") == "cofferdam: kim"
