@@ -77,11 +77,11 @@ def inspect(
     try:
         served, unconfigured, bad = _scan_keys(connection, uuids)
         pending, bad_pending = _scan_pending(connection)
-    except sqlite3.Error as error:
+    except schema.FAILURES as error:
         raise schema.unusable(path, error) from error
     quarantined = tuple(sorted(bad + bad_pending))
     # What is on record serves the operator's tools only; a full disk must not keep the service from starting.
-    with suppress(sqlite3.Error):
+    with suppress(*schema.FAILURES):
         _record(connection, quarantined)
     return StoreReport(
         keys=served,

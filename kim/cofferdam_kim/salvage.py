@@ -22,7 +22,7 @@ def salvage(connection: sqlite3.Connection, path: str, finding: str) -> tuple[sq
     try:
         # Through the table itself: the indices may be what is damaged.
         rows = connection.execute(f"SELECT {COLUMNS} FROM key_mapping NOT INDEXED").fetchall()  # noqa: S608
-    except sqlite3.Error as error:
+    except schema.FAILURES as error:
         raise schema.refused(path, f"{finding}; {schema.error_name(error)} while reading the keys") from error
     sound = [row for row in rows if fault(row) is None]
     # Of two rows with one name nothing tells which is right.

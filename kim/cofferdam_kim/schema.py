@@ -70,6 +70,8 @@ _OWN_TABLES: Final = {
 }
 _GROUPS: Final = (("kim_metadata", _REFERENCE_TABLES), ("cofferdam_metadata", _OWN_TABLES))
 """Tables that are there together or not at all, and which of them holds their version."""
+FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
+"""What SQLite's module raises: also for messages that quote damaged text, and for lengths that are damaged."""
 _RECOVER: Final = "restore a backup, or save what can be saved with the `.recover` command of sqlite3"
 
 
@@ -83,7 +85,7 @@ def open_database(path: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{urllib.parse.quote(path)}?mode=rw", uri=True, isolation_level=None, timeout=_LOCK_PATIENCE
         )
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise unusable(path, error) from error
     try:
         configure(connection)
@@ -91,7 +93,7 @@ def open_database(path: str) -> sqlite3.Connection:
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
+    except FAILURES as error:
         connection.close()
         raise unusable(path, error) from error
     if mode != "wal":
@@ -129,7 +131,7 @@ def establish(connection: sqlite3.Connection, path: str) -> None:
         _refuse_triggers(connection, path)
         if missing:
             _create(connection, missing)
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise unusable(path, error) from error
 
 
@@ -142,7 +144,7 @@ def check_mapping(connection: sqlite3.Connection, path: str) -> None:
     try:
         _check_columns(connection, path, "key_mapping", _REFERENCE_TABLES["key_mapping"])
         _check_version(connection, path, "kim_metadata")
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise unusable(path, error) from error
 
 
@@ -151,13 +153,18 @@ def damage(connection: sqlite3.Connection) -> str | None:
     try:
         # Unlike quick_check this compares the indices with the tables: a lookup goes through an index.
         (finding,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
+    except FAILURES as error:
         return error_name(error)
-    return None if finding == "ok" else " ".join(str(finding).split())
+    if finding == "ok":
+        return None
+    # The first line may be a heading, and names in the text may be damaged.
+    return ascii(str(finding).removeprefix("*** in database main ***").strip()).strip("'\"")
 
 
-def error_name(error: sqlite3.Error) -> str:
+def error_name(error: Exception) -> str:
     """Return SQLite's name of an error; its text may quote values."""
+    if isinstance(error, UnicodeDecodeError):
+        return "SQLITE_CORRUPT (text that is not UTF-8)"
     return str(getattr(error, "sqlite_errorname", type(error).__name__))
 
 
@@ -166,7 +173,7 @@ def refused(path: str, found: str) -> StoreError:
     return StoreError(path, found=found, expected="an undamaged SQLite database", remedy=_RECOVER)
 
 
-def unusable(path: str, error: sqlite3.Error) -> StoreError:
+def unusable(path: str, error: Exception) -> StoreError:
     """Return the error for a database that SQLite fails to open or to read."""
     name = error_name(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

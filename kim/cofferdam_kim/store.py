@@ -109,7 +109,7 @@ class KeyStore:
         """Return the record of a provider's active key; else `PSA_ERROR_DOES_NOT_EXIST`."""
         try:
             row = self._find_key(identity)
-        except sqlite3.Error as error:
+        except schema.FAILURES as error:
             raise self._failed(error) from error
         if row is None or not _belongs(row, provider):
             raise self._absent()
@@ -241,7 +241,7 @@ class KeyStore:
         if reason is not None:
             self._quarantined.add(number)
             # The record is for the operator's tools; when it cannot be written, the row is held back all the same.
-            with suppress(sqlite3.Error):
+            with suppress(*schema.FAILURES):
                 self._connection.execute(_NOTE_BAD, (number, reason))
         return reason
 
@@ -257,7 +257,7 @@ class KeyStore:
             )
         return ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, "no such key")
 
-    def _failed(self, error: sqlite3.Error) -> ServiceError:
+    def _failed(self, error: Exception) -> ServiceError:
         return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{schema.error_name(error)} in {self._path}")
 
     def _misled(self) -> ServiceError:
@@ -266,14 +266,14 @@ class KeyStore:
     def _tidy(self) -> None:
         """Move the log into the database and cut it, so that no file holds what was deleted."""
         # Everything is safe in the log already; a full disk only puts this off.
-        with suppress(sqlite3.Error), closing(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")) as cursor:
+        with suppress(*schema.FAILURES), closing(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")) as cursor:
             cursor.fetchall()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except schema.FAILURES as error:
             raise self._failed(error) from error
 
     @contextmanager
@@ -285,14 +285,14 @@ class KeyStore:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
+            except schema.FAILURES as error:
                 if schema.error_name(error) in _LOST_WRITES:
                     # The kernel has dropped the pages and will report success next time: nothing may build on them.
                     self._read_only = f"{schema.error_name(error)}; start the service anew"
                 raise
             finally:
                 if self._connection.in_transaction:
-                    with suppress(sqlite3.Error):
+                    with suppress(*schema.FAILURES):
                         self._connection.execute("ROLLBACK")
 
 
