@@ -13,7 +13,8 @@ from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import KimMessage
 from cofferdam_contracts.ipc.requests import ForbiddenMessageError, decode_answer, encode_request
 from cofferdam_contracts.operations import CryptoOperation, DeleteClient
-from cofferdam_contracts.status import Status
+from cofferdam_contracts.settings import FrontendSettings
+from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.loop import READ, WRITE, Loop
 
@@ -25,11 +26,14 @@ _HEADER: Final = 3
 class Backend:
     """One server of this frontend."""
 
-    def __init__(self, channel: Channel, loop: Loop, timeout_ms: int, lost: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, channel: Channel, loop: Loop, settings: FrontendSettings, lost: Callable[[Exception], None]
+    ) -> None:
         """Serve on this loop; `lost` is called when the channel cannot be used any more."""
         self._channel = channel
         self._loop = loop
-        self._timeout_us = timeout_ms * 1000
+        self._timeout_us = settings.answer_timeout_ms * 1000
+        self._most = settings.max_in_flight
         self._lost = lost
         self._last_id = 0
         self._in_flight: dict[int, tuple[Result, int]] = {}
@@ -56,6 +60,8 @@ class Backend:
         return None
 
     def _add(self, result: Result) -> tuple[int, int]:
+        if len(self._in_flight) >= self._most:
+            raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{self._most} requests are in flight")
         self._last_id += 1
         # A server drops what it cannot begin in time; a little later we stop waiting for it.
         deadline = time.monotonic_ns() // 1000 + self._timeout_us
@@ -116,9 +122,11 @@ class WorkerBackend(Backend):
 class StoreBackend(Backend):
     """The key store."""
 
-    def __init__(self, channel: Channel, loop: Loop, timeout_ms: int, lost: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, channel: Channel, loop: Loop, settings: FrontendSettings, lost: Callable[[Exception], None]
+    ) -> None:
         """Remember every question until it is answered."""
-        super().__init__(channel, loop, timeout_ms, lost)
+        super().__init__(channel, loop, settings, lost)
         self._questions: dict[int, tuple[object, ...]] = {}
 
     def ask(self, number: KimMessage, fields: tuple[object, ...], result: Result) -> None:

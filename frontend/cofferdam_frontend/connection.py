@@ -56,6 +56,7 @@ class Connection:
         "_mask",
         "_owner",
         "_pending",
+        "_refused",
         "_socket",
         "began",
         "deadline",
@@ -73,6 +74,7 @@ class Connection:
         self._mask = -1
         self._keep = False
         self._drained = 0
+        self._refused = False
         self.state = State.RECEIVING
         # The owner's, for its deadlines: what is waited for, since when, until when, when it looks next.
         self.waiting: State | None = None
@@ -159,6 +161,7 @@ class Connection:
 
     def _refuse(self, status: Status) -> None:
         self._keep = False
+        self._refused = True
         self.state = State.WORKING
         self._send(memoryview(fallback_response(status)))
 
@@ -183,9 +186,11 @@ class Connection:
     def _sent(self) -> None:
         if self._keep:
             self.state = State.IDLE
-        else:
+        elif self._refused or self._decoder.leftover:
             self.state = State.DRAINING
             self._drain()
+        else:
+            self.close()
 
     def _drain(self) -> None:
         """Take what the client sent beyond its request, so that closing does not reset the connection."""
@@ -201,9 +206,6 @@ class Connection:
                 self.close()
                 return
             self._drained += len(data)
-        if not self._drained and not self._decoder.leftover:
-            self.close()
-            return
         if self._drained > _DRAIN_LIMIT:
             self.close()
             return

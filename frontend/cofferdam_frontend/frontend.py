@@ -1,13 +1,12 @@
 """The frontend of one principal: takes its connections from the broker, bounds what they may do, has them served."""
 
 import time
-from collections.abc import Iterator
 from typing import Final
 
 from cofferdam_contracts.ipc.control import Record, Role
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER
 from cofferdam_contracts.settings import FrontendSettings
-from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_contracts.status import ServiceError
 from cofferdam_contracts.wire.decoder import Limits, Request
 from cofferdam_frontend.auth import Authentication
 from cofferdam_frontend.backend import Backend, StoreBackend, WorkerBackend
@@ -47,6 +46,7 @@ class Frontend(Owner):
         self._pipeline: Pipeline | None = None
         self._workers: dict[int, WorkerBackend] = {}
         self._store: StoreBackend | None = None
+        self._backends: list[Backend] = []
         self._connections: dict[Connection, None] = {}
         self._deadlines = Deadlines()
         silence, request = settings.read_timeout_ms * 1000, settings.request_timeout_ms * 1000
@@ -83,10 +83,12 @@ class Frontend(Owner):
             raise BrokenPeerError("a channel without descriptor")
         if record.a == Role.KIM:
             channel = Channel.of(descriptor, MAX_ANSWER)
-            self._store = StoreBackend(channel, self.loop, self._settings.answer_timeout_ms, self._lost)
+            self._store = StoreBackend(channel, self.loop, self._settings, self._lost)
+            self._backends.append(self._store)
             return
         channel = Channel.of(descriptor, self._settings.body_len_limit + OVERHEAD)
-        self._workers[record.c] = WorkerBackend(channel, self.loop, self._settings.answer_timeout_ms, self._lost)
+        worker = self._workers[record.c] = WorkerBackend(channel, self.loop, self._settings, self._lost)
+        self._backends.append(worker)
 
     def add_client(self, _record: Record, descriptor: int | None) -> None:
         """Serve a connection that the broker accepted."""
@@ -111,28 +113,27 @@ class Frontend(Owner):
 
     def in_flight(self) -> int:
         """Return how many requests wait for a server."""
-        store = 0 if self._store is None else len(self._store)
-        return store + sum(map(len, self._workers.values()))
+        return sum(map(len, self._backends))
 
     def tick(self) -> float:
         """Do what is due; return the seconds until something is due again."""
         if self.draining and not self._connections:
             self.loop.stop()
             return 0.0
+        due = self._deadlines.next()
+        for backend in self._backends:
+            if (when := backend.next_deadline()) is not None and (due is None or when < due):
+                due = when
+        if due is None:
+            return IDLE_S
         now = now_us()
+        if due > now:
+            return (due - now) / 1e6 + 0.001
         for connection in self._deadlines.due(now):
             self._check(connection, now)
-        times = [] if (when := self._deadlines.next()) is None else [when]
-        for backend in self._backends():
+        for backend in self._backends:
             backend.expire(now)
-            if (when := backend.next_deadline()) is not None:
-                times.append(when)
-        return max(0, min(times) - now) / 1e6 + 0.001 if times else IDLE_S
-
-    def _backends(self) -> Iterator[Backend]:
-        yield from self._workers.values()
-        if self._store is not None:
-            yield self._store
+        return 0.0
 
     # What a connection needs of its owner.
 
@@ -143,8 +144,6 @@ class Frontend(Owner):
         self._child.served += 1
         responder = Responder(connection, request.header)
         try:
-            if self.in_flight() >= self._settings.max_in_flight:
-                raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "too many requests in flight")
             self._pipeline.serve(request, responder)
         except ServiceError as error:
             self._log_refusal(request, error)

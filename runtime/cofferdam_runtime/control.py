@@ -1,7 +1,7 @@
 """The control socket between the broker and a child: records of `ipc.control`, each with at most one descriptor."""
 
 import _socket
-import array
+import sys
 from typing import Final
 
 from cofferdam_contracts.ipc.control import RECORD, Record
@@ -37,7 +37,7 @@ class Control:
         """Send a record that is packed already."""
         rights = []
         if descriptor is not None:
-            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))]
         try:
             self.socket.sendmsg([record], rights, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except BlockingIOError:
@@ -75,11 +75,11 @@ class Control:
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    found = array.array("i")
+    found = []
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    return found.tolist()
+            found += [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, len(data) - 3, 4)]
+    return found
 
 
 def _close_all(descriptors: list[int]) -> None:

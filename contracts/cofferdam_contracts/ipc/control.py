@@ -6,8 +6,7 @@ that is not in the receiver's table ends the sender.
 
 import enum
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
 @enum.unique
@@ -79,8 +78,7 @@ RECORD: Final = struct.Struct("<B7xQQQQ")
 """Kind, then four numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One control record; what the numbers mean is said at the kind."""
 
     kind: int
@@ -91,7 +89,7 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """Return the record's datagram."""
-        return RECORD.pack(self.kind, self.a, self.b, self.c, self.d)
+        return RECORD.pack(*self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Record":
@@ -102,4 +100,4 @@ class Record:
         """
         if len(data) != RECORD.size:
             raise ValueError(f"a control record has {RECORD.size} bytes, not {len(data)}")
-        return cls(*RECORD.unpack(data))
+        return cls._make(RECORD.unpack(data))

@@ -92,6 +92,7 @@ def _variant(member: int) -> bytes:
     return _u32(member - 1)
 
 
+@lru_cache(maxsize=1024)
 def encode_algorithm(algorithm: Algorithm) -> bytes:  # noqa: PLR0911  one return per variant reads best
     """Return the bincode form of an algorithm."""
     match algorithm:
