@@ -1,0 +1,60 @@
+"""Keys and expectations that the tests of the software provider share."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.psa.algorithm import Algorithm, NoAlgorithm
+from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.software.keys import Handle, read_key
+from cofferdam_providers.software.known_answers import RSA_KEY
+from cofferdam_providers.software.provider import SoftwareProvider
+
+KEK = bytes(range(32))
+IDENTITY = KeyIdentity(3, "1000", "signing key")
+NONE = NoAlgorithm()
+
+RSA_1024 = RSA_KEY
+P256 = bytes.fromhex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721")
+
+
+@contextlib.contextmanager
+def refused(status: Status) -> Iterator[None]:
+    """Expect a service error with this status."""
+    with pytest.raises(ServiceError) as caught:
+        yield
+    assert caught.value.status is status
+
+
+@functools.cache
+def rsa_material(bits: int) -> bytes:
+    """Return an RSA key pair, made once for each size."""
+    private = rsa.generate_private_key(65537, bits)
+    return private.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+
+
+def handle(kind: KeyKind, material: bytes, family: EccFamily | None = None, bits: int = 0) -> Handle:
+    """Read a key, checking nothing twice."""
+    return read_key(KeyType(kind, family), bits, material, vouched=True)
+
+
+def attributes(
+    kind: KeyKind,
+    bits: int,
+    algorithm: Algorithm = NONE,
+    family: EccFamily | DhFamily | None = None,
+    usage: Usage = Usage.NONE,
+) -> KeyAttributes:
+    """Return attributes."""
+    return KeyAttributes(KeyType(kind, family), bits, usage, algorithm)
+
+
+def provider() -> SoftwareProvider:
+    """Return a provider."""
+    return SoftwareProvider(KEK)
