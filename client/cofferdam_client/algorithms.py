@@ -1,0 +1,41 @@
+"""Short names for the algorithms that keys are used with."""
+
+from typing import Final
+
+from cofferdam_contracts.psa.algorithm import (
+    Aead,
+    AeadScheme,
+    AsymmetricEncryption,
+    AsymmetricSignature,
+    EncryptionScheme,
+    Hash,
+    KeyAgreement,
+    RawAgreement,
+    SignatureScheme,
+)
+
+RSA_PKCS1V15_ENCRYPTION: Final = AsymmetricEncryption(EncryptionScheme.RSA_PKCS1V15)
+AES_GCM: Final = Aead(AeadScheme.GCM)
+AES_CCM: Final = Aead(AeadScheme.CCM)
+CHACHA20_POLY1305: Final = Aead(AeadScheme.CHACHA20_POLY1305)
+ECDH: Final = KeyAgreement(RawAgreement.ECDH)
+
+
+def rsa_pkcs1v15(hash_algorithm: Hash = Hash.SHA_256) -> AsymmetricSignature:
+    """Return the RSA signature of PKCS#1 v1.5."""
+    return AsymmetricSignature(SignatureScheme.RSA_PKCS1V15, hash_algorithm)
+
+
+def rsa_pss(hash_algorithm: Hash = Hash.SHA_256) -> AsymmetricSignature:
+    """Return the RSA-PSS signature, with a salt as long as the digest."""
+    return AsymmetricSignature(SignatureScheme.RSA_PSS, hash_algorithm)
+
+
+def ecdsa(hash_algorithm: Hash = Hash.SHA_256) -> AsymmetricSignature:
+    """Return the ECDSA signature."""
+    return AsymmetricSignature(SignatureScheme.ECDSA, hash_algorithm)
+
+
+def rsa_oaep(hash_algorithm: Hash = Hash.SHA_256) -> AsymmetricEncryption:
+    """Return RSA-OAEP, with the hash for the label and for the mask."""
+    return AsymmetricEncryption(EncryptionScheme.RSA_OAEP, hash_algorithm)

@@ -1,0 +1,91 @@
+"""How a client says who it is (Parsec wire protocol, "authentication types")."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field as attribute
+from typing import ClassVar, TypeAlias
+
+from cofferdam_client.errors import NothingUsableError
+from cofferdam_contracts.registry import AuthType
+from cofferdam_contracts.wire.bodies import AuthenticatorInfo
+from cofferdam_contracts.wire.header import MAX_AUTH
+
+
+@dataclass(frozen=True, slots=True)
+class NoAuth:
+    """Say nothing; enough for listings, random numbers and hashes."""
+
+    type: ClassVar[AuthType] = AuthType.NO_AUTH
+
+    def field(self) -> bytes:
+        """Return the authentication field of a request."""
+        return b""
+
+
+@dataclass(frozen=True, slots=True)
+class UnixPeerCredentials:
+    """Name the effective uid of this process, which the service compares with what the kernel says."""
+
+    type: ClassVar[AuthType] = AuthType.UNIX_PEER_CREDENTIALS
+
+    def field(self) -> bytes:
+        """Return the authentication field of a request."""
+        return os.geteuid().to_bytes(4, "little")
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Name the application; the service believes it, so that this is for clients that trust each other."""
+
+    type: ClassVar[AuthType] = AuthType.DIRECT
+    application: str
+
+    def __post_init__(self) -> None:
+        """Refuse what the service would.
+
+        Raises:
+            ValueError: The name is empty, too long, or not Unicode.
+        """
+        if not 0 < len(self.field()) <= MAX_AUTH:
+            raise ValueError(f"an application name has 1 to {MAX_AUTH} bytes")
+
+    def field(self) -> bytes:
+        """Return the authentication field of a request."""
+        return self.application.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSvid:
+    """Show a SPIFFE token whose audience is `parsec`."""
+
+    type: ClassVar[AuthType] = AuthType.JWT_SVID
+    token: str = attribute(repr=False)
+
+    def field(self) -> bytes:
+        """Return the authentication field of a request."""
+        return self.token.encode()
+
+
+Auth: TypeAlias = NoAuth | UnixPeerCredentials | Direct | JwtSvid
+
+
+@dataclass(frozen=True, slots=True)
+class FirstUsable:
+    """Take the first authenticator that the service lists and the client can use; Direct needs an application name."""
+
+    application: str | None = None
+
+    def choose(self, listed: Sequence[AuthenticatorInfo]) -> Auth:
+        """Return the authentication to use with a service that lists these authenticators.
+
+        Raises:
+            NothingUsableError: There is none.
+        """
+        for authenticator in listed:
+            if authenticator.id == AuthType.UNIX_PEER_CREDENTIALS:
+                return UnixPeerCredentials()
+            if authenticator.id == AuthType.DIRECT and self.application is not None:
+                return Direct(self.application)
+        numbers = ", ".join(str(authenticator.id) for authenticator in listed) or "none"
+        raise NothingUsableError(f"no authenticator of the service can be used without being told how: {numbers}")
