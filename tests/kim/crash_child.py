@@ -1,7 +1,8 @@
-"""Works on a store and kills itself at a given point: `crash_child.py DATABASE STATEMENT`.
+"""Works on a store and is killed: `crash_child.py DATABASE`, or `crash_child.py --sweep FOLDER`.
 
-STATEMENT is the count of the SQL statement before which the process dies; 0 means never. Each line on stdout is a
-question that was acknowledged.
+Each line on stdout is a question that was acknowledged. With --sweep a child dies before the first SQL statement, the
+next one before the second and so on, each with a database of its own; a line says how many were acknowledged and how
+the child ended.
 """
 
 import itertools
@@ -14,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contract
 
 from tests.kim.support import MBED, OTHER, PLANNED, PROVIDERS, RECORD, RSA, name  # noqa: E402
 
+from cofferdam_kim.place import prepare  # noqa: E402
 from cofferdam_kim.rows import KeyRecord  # noqa: E402
 from cofferdam_kim.store import KeyStore  # noqa: E402
 
@@ -33,10 +35,9 @@ SCENARIO = (
 )
 
 
-def main() -> None:
-    """Play the scenario."""
-    path, last = sys.argv[1], int(sys.argv[2])
-    store = KeyStore.open(path, PROVIDERS)
+def play(path: Path, last: int, output: int) -> None:
+    """Play the scenario; die before the statement with the number `last`."""
+    store = KeyStore.open(str(path), PROVIDERS)
     counter = itertools.count(1)
 
     def die(_statement: str) -> None:
@@ -46,8 +47,30 @@ def main() -> None:
     store._connection.set_trace_callback(die)
     for question, key_name, arguments in SCENARIO:
         getattr(store, question)(MBED, name(key_name), *arguments)
-        os.write(1, b"done\n")
+        os.write(output, b"done\n")
+
+
+def sweep(folder: Path) -> None:
+    """Play it once for each statement."""
+    for last in itertools.count(1):
+        path = folder / str(last) / "kim.sqlite3"
+        prepare(str(path))
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            play(path, last, writer)
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as lines:
+            acknowledged = len(lines.readlines())
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.write(1, f"{last} {acknowledged} {status}\n".encode())
+        if status == 0:
+            return
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1] == "--sweep":
+        sweep(Path(sys.argv[2]))
+    else:
+        play(Path(sys.argv[1]), 0, 1)

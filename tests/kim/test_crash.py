@@ -66,13 +66,13 @@ def reopen(path: Path) -> State:
     return state
 
 
-def start(path: Path, last: int) -> "subprocess.Popen[bytes]":
+def start(path: Path) -> "subprocess.Popen[bytes]":
     open_store(path).close()
-    return subprocess.Popen([sys.executable, CHILD, path, str(last)], stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, CHILD, path], stdout=subprocess.PIPE)
 
 
 def test_the_scenario_ends_well(path: Path) -> None:
-    child = start(path, 0)
+    child = start(path)
     acknowledged = child.communicate(timeout=30)[0]
     assert child.returncode == 0
     assert acknowledged == b"done\n" * len(SCENARIO)
@@ -80,24 +80,18 @@ def test_the_scenario_ends_well(path: Path) -> None:
 
 
 def test_killed_before_any_statement(tmp_path: Path) -> None:
-    """Two processes at a time: starting them is what takes long."""
-    statement, finished = 0, False
-    while not finished:
-        paths = [tmp_path / f"{number}" / "kim.sqlite3" for number in (statement + 1, statement + 2)]
-        children = [start(path, int(path.parent.name)) for path in paths]
-        for path, child in zip(paths, children, strict=True):
-            acknowledged = child.communicate(timeout=30)[0].count(b"done\n")
-            finished = child.returncode == 0
-            assert finished or child.returncode == -signal.SIGKILL
-            # The question under way is done or not done.
-            assert reopen(path) in HISTORIES[acknowledged : acknowledged + 2]
-        statement += 2
-    assert statement > 40
+    swept = subprocess.run([sys.executable, CHILD, "--sweep", tmp_path], capture_output=True, check=True, timeout=50)
+    ends = [tuple(map(int, line.split())) for line in swept.stdout.splitlines()]
+    for statement, acknowledged, status in ends:
+        assert status == (0 if statement == len(ends) else -signal.SIGKILL)
+        # The question under way is done or not done.
+        assert reopen(tmp_path / str(statement) / "kim.sqlite3") in HISTORIES[acknowledged : acknowledged + 2]
+    assert len(ends) > 40
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_moment(path: Path, seed: int) -> None:
-    child = start(path, 0)
+    child = start(path)
     assert child.stdout is not None
     # Past the start, which takes longer than all the rest.
     lines = child.stdout.readline()
