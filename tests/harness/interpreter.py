@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -67,8 +68,9 @@ def _copy() -> str:
         Path(sys.base_prefix, "lib", version), library, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT)
     )
     packages = library / "site-packages"
-    for package in CHECKOUT.glob(f"*/{PROJECT}_*"):
-        shutil.copytree(package, packages / package.name)
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    for package in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        shutil.copytree(CHECKOUT / package, packages / os.path.basename(package))
     for source, target in _files_of_requirements():
         (packages / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, packages / target)
