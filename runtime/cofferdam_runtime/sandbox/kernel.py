@@ -13,6 +13,7 @@ NR_LANDLOCK_CREATE_RULESET: Final = 444
 NR_LANDLOCK_RESTRICT_SELF: Final = 446
 PR_CAP_AMBIENT: Final = 47
 PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+PR_CAPBSET_DROP: Final = 24
 PR_MDWE_REFUSE_EXEC_GAIN: Final = 1
 PR_SET_MDWE: Final = 65
 
@@ -67,6 +68,18 @@ def landlock_restrict_self(ruleset: int) -> None:
 def clear_ambient_capabilities() -> None:
     """Empty the ambient set of the calling thread."""
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def drop_bounding_set_from(first: int) -> None:
+    """Drop the capabilities from number `first` on from the bounding set; needs CAP_SETPCAP."""
+    for number in range(first, 64):
+        try:
+            _prctl(PR_CAPBSET_DROP, number)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                # The kernel has no more.
+                return
+            raise
 
 
 def refuse_executable_memory() -> None:

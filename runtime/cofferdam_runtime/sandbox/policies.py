@@ -1,8 +1,8 @@
 """The policies of all roles, in one literal each.
 
-Every system call here was seen to be needed by the role after confinement (strace of a process under load, with
-garbage collection, exceptions and large buffers), and nothing else is here. Where a call has one name on x86-64 and
-another on aarch64, both are listed; libseccomp leaves out what an architecture does not have.
+A system call is here because strace saw the role make it after confinement, under load, with exceptions and large
+buffers; the few that such a run does not show say at their place when they come. Where a call has one name on x86-64
+and another on aarch64, both are listed; libseccomp leaves out what an architecture does not have.
 """
 
 import errno
@@ -32,7 +32,10 @@ _LIFE: Final = frozenset(
 )
 """Living and dying."""
 _MEMORY: Final = frozenset({"brk", "mmap", "munmap", "mremap", "madvise"})
-"""malloc, the arenas of Python; mremap when a bytearray grows. mmap never with PROT_EXEC."""
+"""malloc, the arenas of Python; mremap when a bytearray grows, madvise when a heap or a thread's stack is given back.
+
+mmap never with PROT_EXEC.
+"""
 _CHANNELS: Final = frozenset(
     {
         *("recvfrom", "sendto", "close"),
@@ -60,11 +63,12 @@ _THREADS: Final = frozenset(
 """Working beside a second thread that was started before confinement."""
 _FILES: Final = frozenset(
     {
+        # glibc before 2.39 makes fstat a newfstatat; which kind of access SQLite asks by depends on its version.
         *("openat", "newfstatat", "fstat", "access", "faccessat", "faccessat2"),
         *("read", "pread64", "pwrite64", "lseek", "ftruncate", "fsync", "fdatasync"),
         *("unlink", "unlinkat"),
-        # SQLite resolves the links of its path, and gives a new -wal and -shm the mode of the database.
-        *("readlink", "readlinkat", "fchmod"),
+        # SQLite gives a new -wal and -shm the mode of the database where the umask took some of it.
+        "fchmod",
         # SQLite writes its pid, and asks whether it is root before fchown.
         *("getpid", "geteuid"),
     }

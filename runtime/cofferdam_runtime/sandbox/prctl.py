@@ -6,6 +6,8 @@ from typing import Final
 
 import prctl
 
+from cofferdam_runtime.sandbox import kernel
+
 # linux/securebits.h: uid 0 gives no capabilities, no keeping of capabilities over setuid; all locked.
 # The uid fix-up stays on: it is what empties the sets when the uid changes.
 SECBIT_KEEP_CAPS_LOCKED: Final = 1 << 5
@@ -46,6 +48,8 @@ def lock_securebits() -> None:
 def limit_bounding_set(keep: Collection[str] = ()) -> None:
     """Drop all but the named capabilities from what any later exec could give; needs CAP_SETPCAP."""
     prctl.capbset.limit(*keep)
+    # A later kernel may have capabilities that the binding has no names for.
+    kernel.drop_bounding_set_from(len(prctl.ALL_CAPS))
 
 
 def limit_capabilities(keep: Collection[str] = ()) -> None:

@@ -5,7 +5,6 @@ Run by name in an interpreter of their own; each prints one JSON value.
 
 import _socket
 import array
-import contextlib
 import errno
 import fcntl
 import gc
@@ -301,25 +300,31 @@ def titled() -> object:
     return Path("/proc/self/cmdline").read_bytes().rstrip(b"\0").decode()
 
 
-def without_rights(right: str, folder: str) -> object:
-    """Use one Landlock right in a folder that the ruleset does not grant, with the right handled and without."""
-    outcomes = []
-    for handled in (True, False):
-        reader, writer = os.pipe()
-        if not os.fork():
-            use, clean = _prepare(right, Path(folder))
-            if not handled:
-                _unhandle(right)
-            prctl.forbid_new_privileges()
-            landlock.restrict(_GRANTED.get(right, ()), ())
-            os.write(writer, "".join(_stopped(use)).encode() or b"done")
-            clean()
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            outcomes.append(pipe.read())
-        os.wait()
+def without_rights(folder: str, *rights: str) -> object:
+    """Use each Landlock right where the ruleset does not grant it, with the right handled and without."""
+    outcomes = {}
+    for number, right in enumerate(rights):
+        place = Path(folder, str(number))
+        place.mkdir()
+        outcomes[right] = [_use(right, place, handled=handled) for handled in (True, False)]
     return outcomes
+
+
+def _use(right: str, folder: Path, *, handled: bool) -> str:
+    reader, writer = os.pipe()
+    if not os.fork():
+        use = _prepare(right, folder)
+        if not handled:
+            _unhandle(right)
+        prctl.forbid_new_privileges()
+        landlock.restrict(_GRANTED.get(right, ()), ())
+        os.write(writer, "".join(_stopped(use)).encode() or b"done")
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        outcome = pipe.read()
+    os.wait()
+    return outcome
 
 
 _GRANTED: Final = {"EXECUTE": ("/",), "IOCTL_DEV": ("/dev/zero",)}
@@ -333,8 +338,8 @@ def _unhandle(right: str) -> None:
                 table[abi] = rights & ~type(rights)[right]  # type: ignore[assignment]
 
 
-def _prepare(right: str, folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Return how to use a right, and how to clean up afterwards."""
+def _prepare(right: str, folder: Path) -> Callable[[], object]:
+    """Return how to use a right."""
     new, old, place = folder / "new", folder / "old", folder / "place"
     old.touch()
     place.mkdir(exist_ok=True)
@@ -367,12 +372,7 @@ def _prepare(right: str, folder: Path) -> tuple[Callable[[], object], Callable[[
         "SIGNAL": lambda: os.kill(os.getppid(), 0),
     }
 
-    def clean() -> None:
-        # Removing may be denied here; the test removes the whole folder.
-        with contextlib.suppress(OSError):
-            new.unlink()
-
-    return uses[right], clean
+    return uses[right]
 
 
 def _ioctl(descriptor: int) -> None:
