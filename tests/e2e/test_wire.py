@@ -66,7 +66,10 @@ REFUSED = [
 
 @pytest.mark.parametrize(("status", "fallback", "request_"), REFUSED)
 def test_a_bad_request_gets_its_status_and_header(
-    service: Service, status: int, fallback: bool, request_: Request  # noqa: FBT001
+    service: Service,
+    status: int,
+    fallback: bool,
+    request_: Request,  # noqa: FBT001
 ) -> None:
     response = call(service.socket_path, request_.but(session=5))
     assert response.status == status

@@ -145,18 +145,31 @@ class Service:
             time.sleep(_POLL_S)
         self.ready_s = time.monotonic() - started
 
-    def launch(self) -> subprocess.Popen[bytes]:
-        """Execute the command without waiting for anything; `start` is for the usual case."""
+    def launch(self, *, inherit: Sequence[str] = (), listener: socket.socket | None = None) -> subprocess.Popen[bytes]:
+        """Execute the command without waiting for anything; `start` is for the usual case.
+
+        Args:
+            inherit: Variables of the environment that the service gets too.
+            listener: A listening socket that the service gets as systemd's socket activation passes it.
+        """
+        command = [*cofferdam(self._as_user), "serve", "-c", str(self.configuration_path)]
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+        environment |= {name: os.environ[name] for name in inherit}
+        if listener is not None:
+            # Only the process itself knows what LISTEN_PID has to be.
+            words = f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+            command = ["bash", "-c", words, "bash", *command]
         with self.log_path.open("ab") as log:
             identity = self._as_user
             # A group of its own, so that whatever it started can be ended with it and nothing else can.
             return subprocess.Popen(
-                [*cofferdam(identity), "serve", "-c", str(self.configuration_path)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+                env=environment,
+                pass_fds=() if listener is None else (listener.fileno(),),
                 process_group=0,
                 user=identity,
                 group=identity,

@@ -1,0 +1,226 @@
+"""Start, reload and end, as systemd and an operator see them."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.harness.interpreter import cofferdam
+from tests.harness.service import Service, ServiceFailedError
+from tests.harness.wire import KEEP_ALIVE, P256_SIGN, Caller, Request, call
+
+PING = Request()
+MINE = Caller(os.getuid())
+
+
+class Manager:
+    """What systemd's end of NOTIFY_SOCKET hears."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        self._socket.settimeout(20)
+
+    def wait_for(self, text: str) -> dict[str, str]:
+        while True:
+            fields = dict(line.split("=", 1) for line in self._socket.recv(4096).decode().splitlines())
+            if text in fields:
+                return fields
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    made = Manager(tmp_path)
+    yield made
+    made.close()
+
+
+def wait_until(what: str, service: Service) -> None:
+    for _ in range(500):
+        if what in service.log():
+            return
+        time.sleep(0.02)
+    raise service.failure(f"never logged: {what}")
+
+
+def test_sockets_have_the_reference_modes_and_go_with_the_service() -> None:
+    with Service() as service:
+        assert stat.S_IMODE(os.stat(service.socket_path).st_mode) == 0o666
+        assert stat.S_IMODE(os.stat(service.status_path).st_mode) == 0o600
+        assert service.stop() == 0
+        assert not os.path.exists(service.socket_path)
+        assert not os.path.exists(service.status_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_service_after_what_was_begun(number: signal.Signals) -> None:
+    with Service() as service:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(service.socket_path)
+            data = PING.but(flags=KEEP_ALIVE).to_bytes()
+            client.sendall(data[:20])
+            time.sleep(0.1)
+            service.signal(number)
+            time.sleep(0.1)
+            client.sendall(data[20:])
+            assert len(client.recv(100)) == 38
+            assert client.recv(100) == b""
+        assert service.stop() == 0
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    with Service(
+        tables={"limits": {"drain_ms": 60000, "request_timeout_ms": 60000}, "listener": {"timeout": 60000}}
+    ) as service:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(service.socket_path)
+            client.sendall(PING.to_bytes()[:20])
+            time.sleep(0.2)
+            service.signal(signal.SIGTERM)
+            time.sleep(0.2)
+            began = time.monotonic()
+            service.signal(signal.SIGTERM)
+            assert service.stop() == 0
+            assert time.monotonic() - began < 2
+
+
+def test_a_second_service_does_not_take_the_socket_of_the_first() -> None:
+    with Service() as service:
+        second = subprocess.run(
+            [*cofferdam(), "serve", "-c", str(service.configuration_path)], capture_output=True, timeout=20, check=False
+        )
+        assert second.returncode == 1
+        assert b"another service is listening there" in second.stderr
+        assert call(service.socket_path, PING).status == 0
+
+
+def test_a_stale_socket_is_replaced_and_another_file_is_not() -> None:
+    service = Service()
+    try:
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(service.socket_path)
+        service.start()
+        assert call(service.socket_path, PING).status == 0
+        service.stop()
+        Path(service.socket_path).write_text("precious")
+        with pytest.raises(ServiceFailedError, match="something else is there"):
+            service.start()
+        assert Path(service.socket_path).read_text() == "precious"
+    finally:
+        service.close()
+
+
+def test_a_bad_configuration_is_refused_with_line_key_found_allowed() -> None:
+    service = Service(tables={"listener": {"timeout": "soon"}})
+    try:
+        with pytest.raises(ServiceFailedError, match=r"config.toml:\d+: listener.timeout: found .*, allowed: "):
+            service.start()
+    finally:
+        service.close()
+
+
+def test_a_missing_configuration_is_named() -> None:
+    run = subprocess.run(
+        [*cofferdam(), "serve", "-c", "/nonexistent.toml"], capture_output=True, timeout=20, check=False
+    )
+    assert run.returncode == 1
+    assert b"/nonexistent.toml" in run.stderr
+
+
+def test_keys_survive_a_restart() -> None:
+    with Service() as service:
+        assert call(service.socket_path, MINE.generate("k", P256_SIGN)).status == 0
+        service.stop()
+        service.start()
+        assert call(service.socket_path, MINE.generate("k", P256_SIGN)).status == 1139
+        assert call(service.socket_path, MINE.destroy("k")).status == 0
+
+
+def test_a_reload_changes_what_the_file_says_and_loses_no_client() -> None:
+    with Service() as service:
+        broker, kim = service.pid, service.pids("kim")
+        assert call(service.socket_path, MINE.random(100)).status == 0
+        service.configure({"core_settings": {"buffer_size_limit": 50}})
+        service.signal(signal.SIGHUP)
+        statuses = [call(service.socket_path, PING).status for _ in range(200)]
+        assert set(statuses) == {0}
+        for _ in range(200):
+            if call(service.socket_path, MINE.random(100)).status == 10:
+                break
+            time.sleep(0.02)
+        else:
+            raise service.failure("the new limit never came")
+        assert service.pid == broker
+        assert service.pids("kim") != kim
+
+
+@pytest.mark.parametrize(
+    ("tables", "complaint"),
+    [
+        ({"listener": {"timeout": 0}}, "listener.timeout"),
+        ({"listener": {"socket_path": "/elsewhere.sock"}}, "socket_path changes with a restart only"),
+        ({"provider": {"key_encryption_key_file": "/dev/null"}}, "is not a regular file"),
+    ],
+)
+def test_a_reload_that_cannot_be_leaves_the_old_service_running(
+    tables: dict[str, dict[str, str | int | bool]], complaint: str
+) -> None:
+    with Service() as service:
+        assert call(service.socket_path, MINE.generate("k", P256_SIGN)).status == 0
+        service.configure(tables)
+        service.signal(signal.SIGHUP)
+        wait_until(complaint, service)
+        for _ in range(50):
+            assert call(service.socket_path, PING).status == 0
+        assert call(service.socket_path, MINE.generate("k", P256_SIGN)).status == 1139
+        service.configure({})
+        service.signal(signal.SIGHUP)
+        for _ in range(50):
+            assert call(service.socket_path, PING).status == 0
+
+
+def test_systemd_is_told_what_happens(manager: Manager) -> None:
+    service = Service()
+    try:
+        os.environ |= {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "3000000"}
+        process = service.launch(inherit=("NOTIFY_SOCKET", "WATCHDOG_USEC"))
+        assert "Serving" in manager.wait_for("READY")["STATUS"]
+        manager.wait_for("WATCHDOG")
+        process.send_signal(signal.SIGHUP)
+        assert int(manager.wait_for("RELOADING")["MONOTONIC_USEC"]) > 0
+        manager.wait_for("READY")
+        process.terminate()
+        manager.wait_for("STOPPING")
+        assert process.wait(20) == 0
+    finally:
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
+            os.environ.pop(name, None)
+        service.close()
+
+
+def test_a_socket_of_systemd_is_used_and_left(tmp_path: Path) -> None:
+    path = str(tmp_path / "activated.sock")
+    service = Service(tables={"listener": {"socket_path": path}})
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(100)
+            process = service.launch(listener=listener)
+            assert call(path, PING).status == 0
+            process.send_signal(signal.SIGHUP)
+            for _ in range(100):
+                assert call(path, PING).status == 0
+            process.terminate()
+            assert process.wait(20) == 0
+            assert os.path.exists(path)
+    finally:
+        service.close()
