@@ -1,0 +1,130 @@
+"""Hypothesis strategies for PSA values and operations: every valid value can come up."""
+
+from dataclasses import fields
+
+from hypothesis import strategies as st
+
+from cofferdam_contracts.operations import (
+    OPERATIONS,
+    CheckType,
+    GenerateRandom,
+    ListOpcodes,
+    Operation,
+    RawKeyAgreement,
+)
+from cofferdam_contracts.psa.algorithm import (
+    ANY_HASH,
+    HASHED_SIGNATURES,
+    Aead,
+    AeadScheme,
+    Algorithm,
+    AsymmetricEncryption,
+    AsymmetricSignature,
+    Cipher,
+    CipherMode,
+    DerivationScheme,
+    EncryptionScheme,
+    Hash,
+    HashAlgorithm,
+    KeyAgreement,
+    KeyDerivation,
+    Mac,
+    MacScheme,
+    NoAlgorithm,
+    RawAgreement,
+    SignatureScheme,
+)
+from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
+
+U32 = st.integers(0, (1 << 32) - 1)
+U64 = st.integers(0, (1 << 64) - 1)
+HASHES = st.sampled_from(Hash)
+
+DERIVATIONS: list[KeyDerivation] = [KeyDerivation(scheme, h) for scheme in DerivationScheme for h in Hash]
+SIGNATURES: list[AsymmetricSignature] = [
+    AsymmetricSignature(scheme, h)
+    for scheme in SignatureScheme
+    for h in ([*Hash, ANY_HASH] if scheme in HASHED_SIGNATURES else [None])
+]
+ENCRYPTIONS: list[AsymmetricEncryption] = [
+    AsymmetricEncryption(EncryptionScheme.RSA_PKCS1V15),
+    *(AsymmetricEncryption(EncryptionScheme.RSA_OAEP, h) for h in Hash),
+]
+AGREEMENTS: list[KeyAgreement] = [
+    KeyAgreement(raw, derivation) for raw in RawAgreement for derivation in (None, *DERIVATIONS)
+]
+CIPHERS: list[Cipher] = [Cipher(mode) for mode in CipherMode]
+KEY_TYPES: list[KeyType] = [
+    KeyType(kind, family)
+    for kind in KeyKind
+    for family in (
+        list(EccFamily) if kind.name.startswith("ECC_") else list(DhFamily) if kind.name.startswith("DH_") else [None]
+    )
+]
+
+
+def all_algorithms(lengths: tuple[int | None, ...] = (None, 8)) -> list[Algorithm]:
+    """Return every algorithm there is, MACs and AEADs with each of these lengths."""
+    macs = [Mac(MacScheme.HMAC, h, length) for h in Hash for length in lengths]
+    macs += [Mac(scheme, None, length) for scheme in (MacScheme.CBC_MAC, MacScheme.CMAC) for length in lengths]
+    return [
+        NoAlgorithm(),
+        *(HashAlgorithm(h) for h in Hash),
+        *macs,
+        *CIPHERS,
+        *(Aead(scheme, length) for scheme in AeadScheme for length in lengths),
+        *SIGNATURES,
+        *ENCRYPTIONS,
+        *AGREEMENTS,
+        *DERIVATIONS,
+    ]
+
+
+def algorithms(lengths: st.SearchStrategy[int] = U32) -> st.SearchStrategy[Algorithm]:
+    """Return any algorithm."""
+    return st.one_of(
+        st.sampled_from(all_algorithms((None,))),
+        st.builds(Mac, st.just(MacScheme.HMAC), HASHES, lengths),
+        st.builds(Mac, st.sampled_from([MacScheme.CBC_MAC, MacScheme.CMAC]), st.none(), lengths),
+        st.builds(Aead, st.sampled_from(AeadScheme), lengths),
+    )
+
+
+USAGES = st.integers(0, (1 << 10) - 1).map(Usage)
+
+
+def attributes(numbers: st.SearchStrategy[int] = U32) -> st.SearchStrategy[KeyAttributes]:
+    """Return any attributes; usage flags may lack those that others imply."""
+    return st.builds(KeyAttributes, st.sampled_from(KEY_TYPES), numbers, USAGES, algorithms(numbers))
+
+
+WIDENED_ATTRIBUTES = st.builds(KeyAttributes, st.sampled_from(KEY_TYPES), U32, USAGES.map(Usage.widened), algorithms())
+
+_BY_TYPE: dict[object, st.SearchStrategy[object]] = {
+    str: st.text(st.characters(codec="utf-8"), max_size=20),
+    bytes: st.binary(max_size=40),
+    Hash: HASHES,
+    CheckType: st.sampled_from(CheckType),
+    KeyAttributes: WIDENED_ATTRIBUTES,
+    AsymmetricSignature: st.sampled_from(SIGNATURES),
+    AsymmetricEncryption: st.sampled_from(ENCRYPTIONS),
+    Aead: st.builds(Aead, st.sampled_from(AeadScheme), st.none() | U32),
+    Cipher: st.sampled_from(CIPHERS),
+}
+_BY_FIELD: dict[tuple[type[Operation], str], st.SearchStrategy[object]] = {
+    (ListOpcodes, "provider_id"): st.integers(0, 5),
+    (GenerateRandom, "size"): U64,
+    (RawKeyAgreement, "alg"): st.sampled_from([KeyAgreement(raw) for raw in RawAgreement]),
+}
+
+
+def operations_of(kind: type[Operation]) -> st.SearchStrategy[Operation]:
+    """Return any operation of a type, as the decoder would return it."""
+    values: dict[str, st.SearchStrategy[object]] = {
+        field.name: _BY_FIELD[kind, field.name] if (kind, field.name) in _BY_FIELD else _BY_TYPE[field.type]
+        for field in fields(kind)
+    }
+    return st.builds(kind, **values)
+
+
+OPERATIONS_OF_ALL_KINDS = st.one_of([operations_of(kind) for kind in OPERATIONS.values()])
