@@ -44,6 +44,21 @@ def handle(kind: KeyKind, material: bytes, family: EccFamily | None = None, bits
     return read_key(KeyType(kind, family), bits, material, vouched=True)
 
 
+def der_element(tag: int, content: bytes) -> bytes:
+    """Write an element the way X.690 section 10.1 says."""
+    if len(content) < 0x80:
+        return bytes((tag, len(content))) + content
+    length = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def der_sequence(*integers: int) -> bytes:
+    """Write a sequence of integers."""
+    return der_element(
+        0x30, b"".join(der_element(2, number.to_bytes(number.bit_length() // 8 + 1, "big")) for number in integers)
+    )
+
+
 def attributes(
     kind: KeyKind,
     bits: int,
