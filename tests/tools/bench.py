@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.harness import wire
-from tests.harness.interpreter import CHECKOUT
+from tests.harness.lab import LabMissingError, lab_file
 from tests.harness.service import Service
 
 CLIENTS: Final = (1, 4, 16)
@@ -121,12 +121,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def _compile(folder: str) -> str:
-    candidates = [CHECKOUT.parent / "shared" / "lab", Path(os.environ.get("COFFERDAM_LAB") or os.devnull)]
-    source = next((lab / "parsec_load.c" for lab in candidates if (lab / "parsec_load.c").is_file()), None)
-    if source is None:
-        raise UnavailableError(
-            "parsec_load.c is missing: it is neither in ../shared/lab beside this checkout nor in COFFERDAM_LAB"
-        )
+    try:
+        source = lab_file("parsec_load.c")
+    except LabMissingError as error:
+        raise UnavailableError(str(error)) from error
     program = os.path.join(folder, "parsec_load")
     try:
         subprocess.run([os.environ.get("CC", "cc"), "-O2", "-pthread", "-o", program, str(source)], check=True)

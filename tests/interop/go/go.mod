@@ -1,0 +1,3 @@
+module cofferdam.invalid/interop
+
+go 1.21
