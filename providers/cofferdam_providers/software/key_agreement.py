@@ -1,10 +1,18 @@
 """Raw key agreement: ECDH on Weierstrass curves, X25519, X448."""
 
-from cryptography.hazmat.primitives.asymmetric import ec, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
 from cofferdam_contracts.psa.algorithm import KeyAgreement, RawAgreement
 from cofferdam_providers.software.errors import invalid_argument, not_supported
-from cofferdam_providers.software.keys import EccKey, Handle, MontgomeryKey, montgomery_public_of, point_of
+from cofferdam_providers.software.keys import (
+    EccKey,
+    Handle,
+    MontgomeryKey,
+    MontgomeryPrivate,
+    point_of,
+    read_x448_public,
+    read_x25519_public,
+)
 
 
 def agree(key: Handle, algorithm: KeyAgreement, peer: bytes) -> bytes:
@@ -20,15 +28,14 @@ def agree(key: Handle, algorithm: KeyAgreement, peer: bytes) -> bytes:
         raise invalid_argument("a key that does not agree")
     if isinstance(key, EccKey):
         return key.private.exchange(ec.ECDH(), point_of(key.curve, peer))
-    public = montgomery_public_of(key.curve, peer)
     try:
-        match key.private, public:
-            case x25519.X25519PrivateKey() as private, x25519.X25519PublicKey():
-                return private.exchange(public)
-            case x448.X448PrivateKey() as private, x448.X448PublicKey():
-                return private.exchange(public)
-            case _:
-                raise invalid_argument("keys of two curves")
+        return _agree_montgomery(key.private, peer)
     except ValueError as error:
         # RFC 7748 section 6: a shared secret of zeros tells of a peer key of small order.
         raise invalid_argument("a public value of small order") from error
+
+
+def _agree_montgomery(private: MontgomeryPrivate, peer: bytes) -> bytes:
+    if isinstance(private, x25519.X25519PrivateKey):
+        return private.exchange(read_x25519_public(peer))
+    return private.exchange(read_x448_public(peer))

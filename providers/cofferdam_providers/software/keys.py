@@ -33,6 +33,9 @@ _PUBLIC_INTEGERS: Final = 2
 _MAX_EXPONENT_BITS: Final = 64
 """OpenSSL refuses to use larger public exponents with the larger moduli."""
 _UNCOMPRESSED: Final = 4
+_X25519_BITS: Final = 255
+_X25519_SIZE: Final = 32
+_X448_SIZE: Final = 56
 
 MontgomeryPrivate: TypeAlias = x25519.X25519PrivateKey | x448.X448PrivateKey
 MontgomeryPublic: TypeAlias = x25519.X25519PublicKey | x448.X448PublicKey
@@ -202,13 +205,18 @@ def point_of(curve: Curve, data: bytes) -> ec.EllipticCurvePublicKey:
         raise invalid_argument("not a point of the curve") from error
 
 
-def montgomery_public_of(curve: Curve, data: bytes) -> MontgomeryPublic:
-    """Read a public value of X25519 or X448."""
-    if len(data) != curve.size:
+def read_x25519_public(data: bytes) -> x25519.X25519PublicKey:
+    """Read a public value of X25519."""
+    if len(data) != _X25519_SIZE:
         raise invalid_argument("a public value of another length than the curve's")
-    if curve.bits == _X25519_BITS:
-        # RFC 7748 section 5: the unused top bit is masked on receipt.
-        return x25519.X25519PublicKey.from_public_bytes(data[:-1] + bytes((data[-1] & 0x7F,)))
+    # RFC 7748 section 5: the unused top bit is masked on receipt.
+    return x25519.X25519PublicKey.from_public_bytes(data[:-1] + bytes((data[-1] & 0x7F,)))
+
+
+def read_x448_public(data: bytes) -> x448.X448PublicKey:
+    """Read a public value of X448."""
+    if len(data) != _X448_SIZE:
+        raise invalid_argument("a public value of another length than the curve's")
     return x448.X448PublicKey.from_public_bytes(data)
 
 
@@ -223,9 +231,6 @@ def export_public(handle: Handle) -> bytes:
             return handle.public.public_bytes_raw()
         case SecretKey():
             raise invalid_argument("a symmetric key has no public part")
-
-
-_X25519_BITS: Final = 255
 
 
 def _curve_for(family: EccFamily, bits: int, size: int) -> Curve:
@@ -281,5 +286,5 @@ def _read_point(curve: Curve, data: bytes) -> EccKey:
 
 
 def _read_montgomery_public(curve: Curve, data: bytes) -> MontgomeryKey:
-    public = montgomery_public_of(curve, data)
+    public = read_x25519_public(data) if curve.bits == _X25519_BITS else read_x448_public(data)
     return MontgomeryKey(curve, None, public, public.public_bytes_raw())

@@ -12,7 +12,7 @@ from tests.providers.software.vectors import blocks, records, rsa_private
 from cofferdam_contracts.psa.algorithm import HASH_LENGTH, AsymmetricEncryption, EncryptionScheme, Hash
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software.asym_encryption import OAEP_HASHES, decrypt, encrypt
+from cofferdam_providers.software.asym_encryption import OAEP_HASHES, _decrypter, decrypt, encrypt
 from cofferdam_providers.software.implicit_rejection import RejectionPredictor
 from cofferdam_providers.software.keys import Handle, RsaKey, export_public
 
@@ -159,7 +159,7 @@ def test_the_second_exponent_decides_when_the_first_is_ambiguous() -> None:
     key = _rsa(SMALL)
     assert key.private is not None
     predictor = RejectionPredictor(key.private.private_numbers().d, key.size)
-    ambiguous = []
+    ambiguous: list[bytes] = []
     while len(ambiguous) < 4:
         ciphertext = encrypt(key, PKCS, b"", b"")
         if predictor.substitute(ciphertext) == b"":
@@ -178,6 +178,13 @@ def test_the_substitute_is_what_the_library_returns() -> None:
         for _ in range(20):
             ciphertext = _raw_encrypt(key, b"\0\1" + os.urandom(key.size - 2))
             assert key.private.decrypt(ciphertext, padding.PKCS1v15()) == predictor.substitute(ciphertext)
+
+
+def test_a_library_that_refuses_bad_padding_is_believed() -> None:
+    """Without implicit rejection the library raises what it raises here for another reason."""
+    private = _rsa(SMALL).private
+    assert private is not None
+    assert _decrypter(private, private.private_numbers().d, 128)(b"too short") is None
 
 
 @pytest.mark.parametrize("algorithm", [PKCS, OAEP])

@@ -21,6 +21,13 @@ def test_it_computes_what_the_library_computes(nonce: bytes, data: bytes, text: 
     assert AnyNonceGcm(KEY).decrypt(nonce, data, ciphertext, tag) == text
 
 
+@pytest.mark.parametrize("length", [8, 12, 15, 16, 17, 128])
+def test_it_computes_what_the_library_computes_for_every_kind_of_nonce(length: int) -> None:
+    nonce = bytes(range(length))
+    ciphertext, tag = AnyNonceGcm(KEY).encrypt(nonce, b"data", b"text")
+    assert ciphertext + tag == AESGCM(KEY).encrypt(nonce, b"text", b"data")
+
+
 @given(nonce=st.one_of(st.binary(min_size=1, max_size=7), st.binary(min_size=129, max_size=400)))
 def test_nonces_that_the_library_refuses_come_back(nonce: bytes) -> None:
     gcm = AnyNonceGcm(KEY)

@@ -63,7 +63,11 @@ def test_other_rsa_sizes_are_invalid(bits: int) -> None:
 
 @pytest.mark.parametrize("kind", KeyKind)
 def test_a_key_is_not_generated_without_a_size(kind: KeyKind) -> None:
-    family = EccFamily.SECP_R1 if kind in ECC_KINDS else DhFamily.RFC7919 if kind in DH_KINDS else None
+    family: EccFamily | DhFamily | None = None
+    if kind in ECC_KINDS:
+        family = EccFamily.SECP_R1
+    elif kind in DH_KINDS:
+        family = DhFamily.RFC7919
     with pytest.raises(ServiceError) as caught:
         check_generate(attributes(kind, 0, family=family))
     other = {KeyKind.DES, KeyKind.ARC4, KeyKind.DH_KEY_PAIR}
@@ -72,7 +76,10 @@ def test_a_key_is_not_generated_without_a_size(kind: KeyKind) -> None:
 
 @pytest.mark.parametrize("kind", sorted(PUBLIC_KINDS))
 def test_a_public_key_is_not_generated(kind: KeyKind) -> None:
-    families = {KeyKind.ECC_PUBLIC_KEY: EccFamily.SECP_R1, KeyKind.DH_PUBLIC_KEY: DhFamily.RFC7919}
+    families: dict[KeyKind, EccFamily | DhFamily] = {
+        KeyKind.ECC_PUBLIC_KEY: EccFamily.SECP_R1,
+        KeyKind.DH_PUBLIC_KEY: DhFamily.RFC7919,
+    }
     with refused(INVALID):
         generate(attributes(kind, 256, family=families.get(kind)))
 

@@ -79,8 +79,8 @@ def test_secrets_are_their_bytes(kind: KeyKind, length: int) -> None:
     for bits in (0, length * 8):
         key = read_key(KeyType(kind), bits, material, vouched=False)
         assert (key.bits, key.material) == (length * 8, material)
-    with refused(INVALID):
-        export_public(key)
+        with refused(INVALID):
+            export_public(key)
 
 
 @pytest.mark.parametrize(
