@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.contracts.golden import BODIES, FACTS, vector
 from tests.contracts.protobuf import num, split, text
-from tests.contracts.strategies import OPERATIONS_OF_ALL_KINDS, WIDENED_ATTRIBUTES, attributes
+from tests.contracts.strategies import (
+    KEY_TYPES,
+    OPERATIONS_OF_ALL_KINDS,
+    WIDENED_ATTRIBUTES,
+    all_algorithms,
+    attributes,
+)
 
 from cofferdam_contracts.operations import (
     AttestKey,
@@ -309,6 +315,12 @@ def test_a_client_refuses_an_incomplete_result(opcode: Opcode, body: bytes) -> N
 @given(OPERATIONS_OF_ALL_KINDS)
 def test_every_operation_survives_the_wire(operation: Operation) -> None:
     assert decode_operation(operation.opcode, encode_operation(operation)) == operation
+
+
+def test_every_algorithm_and_every_key_type_survives_the_wire() -> None:
+    pairs = [*((key_type, NoAlgorithm()) for key_type in KEY_TYPES), *((RSA, value) for value in all_algorithms())]
+    keys = [KeyInfo(1, "k", KeyAttributes(key_type, 8, Usage.NONE, value)) for key_type, value in pairs]
+    assert decode_result(Opcode.LIST_KEYS, encode_result(Opcode.LIST_KEYS, keys)) == keys
 
 
 @given(attributes())

@@ -142,7 +142,7 @@ def encode_attributes(attributes: KeyAttributes) -> bytes:
             family_bytes = b""
         case EccFamily():
             family_bytes = _variant(family)
-        case DhFamily():
+        case _:
             family_bytes = _u32(family)
     usage = bytes(attributes.usage >> bit & 1 for bit in range(USAGE_COUNT))
     return b"".join(
