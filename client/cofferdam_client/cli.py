@@ -1,6 +1,206 @@
-import importlib.util, os, sys
-from cofferdam_runtime.entry import BOOT
-def main():
-    path = sys.argv[sys.argv.index("-c") + 1]
-    roots = [os.path.dirname(list(importlib.util.find_spec(p).submodule_search_locations)[0]) for p in ("cofferdam_contracts","cofferdam_runtime","cofferdam_broker","cofferdam_config","cofferdam_frontend","cofferdam_kim","cofferdam_providers","msgpack")]
-    os.execve(sys.executable, [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", BOOT, ":".join(roots), "cofferdam_broker", path], os.environ)
+"""`cofferdam`: start the service, look at it, and use it from a shell the way parsec-tool does."""
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from cofferdam_client.authentication import FirstUsable
+from cofferdam_client.client import Client
+from cofferdam_client.commands import COMMANDS, CURVES, CommandError, Output
+from cofferdam_client.errors import ClientError, ConnectionFailedError, ServiceStatusError
+from cofferdam_client.serve import MissingPackageError, serve
+from cofferdam_client.status import DEFAULT_SOCKET, StatusError, fetch, parse, socket_of, table
+from cofferdam_client.text import explain, printable
+
+APPLICATION: Final = "parsec-tool"
+"""The name for Direct authentication: that of parsec-tool, so that both see the same keys."""
+_TIMEOUT: Final = 60.0
+_MAX_DIGITS: Final = 9
+"""Larger numbers make sense for nothing that is counted here."""
+_INTERRUPTED: Final = 130
+"""What a shell reports for a program that ended on SIGINT."""
+_MAY_HAVE_RUN: Final = "; the service may have done it all the same"
+
+Subparsers = argparse._SubParsersAction  # noqa: SLF001  what add_subparsers returns has no public name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0 done, 1 failed, and 2 for a wrong command line."""
+    options = parser().parse_args(arguments)
+    try:
+        write(_run(options))
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (ClientError, CommandError, StatusError, MissingPackageError, ValueError, OSError) as error:
+        sys.stderr.write(printable(f"cofferdam: {_asked(options)}: {_reason(error)}") + "\n")
+        return 1
+    return 0
+
+
+def _asked(options: argparse.Namespace) -> str:
+    key = getattr(options, "key_name", None)
+    return str(options.command) if key is None else f"{options.command} {key!r}"
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case ServiceStatusError():
+            return explain(error.status)
+        case ConnectionFailedError(may_have_run=True):
+            return f"{error}{_MAY_HAVE_RUN}"
+        case UnicodeEncodeError():
+            return "names have to be UTF-8"
+        case OSError(filename=str(name)):
+            return f"{name}: {error.strerror}"
+        case _:
+            return str(error)
+
+
+def write(output: Output) -> None:
+    """Write the result to stdout, byte for byte in UTF-8, and the note before it to stderr."""
+    if output.note:
+        sys.stderr.write(output.note + "\n")
+    result = output.result if isinstance(output.result, bytes) else output.result.encode()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(result)
+    sys.stdout.buffer.flush()
+
+
+def _run(options: argparse.Namespace) -> Output:
+    if options.command == "serve":
+        serve(options.config)
+    if options.command == "status":
+        document = fetch(options.socket or (socket_of(options.config) if options.config else DEFAULT_SOCKET))
+        status = parse(document)
+        return Output(document.rstrip() + b"\n" if options.json else table(status))
+    timeout = _TIMEOUT if options.timeout is None else options.timeout or None
+    with Client(provider=options.provider, auth=FirstUsable(APPLICATION), timeout=timeout) as client:
+        return COMMANDS[options.command](client, options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="cofferdam",
+        description="A service that keeps a machine's keys, and a client of it and of any other Parsec service.",
+        epilog="PARSEC_SERVICE_ENDPOINT names the service to use (unix:/run/parsec/parsec.sock).",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"cofferdam {_version()}")
+    _add_client_options(top, None)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_service_commands(commands)
+    _add_client_commands(commands)
+    return top
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("cofferdam")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _add_client_options(target: argparse.ArgumentParser, default: str | None) -> None:
+    """Add what all client commands take, before the command as well as after it."""
+    target.add_argument(
+        "-p", "--provider", type=_provider, default=default, metavar="ID", help="number of the provider (the first)"
+    )
+    target.add_argument(
+        "-t",
+        "--timeout",
+        type=_seconds,
+        default=default,
+        metavar="SECONDS",
+        help=f"how long a request may take, 0 for no limit ({_TIMEOUT:g})",
+    )
+
+
+def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    start = commands.add_parser("serve", help="start the service, in the foreground", allow_abbrev=False)
+    start.add_argument("-c", "--config", default="config.toml", metavar="PATH", help="its configuration (%(default)s)")
+    status = commands.add_parser("status", help="show the processes of the service", allow_abbrev=False)
+    status.add_argument("--json", action="store_true", help="write the document as the service gives it")
+    where = status.add_mutually_exclusive_group()
+    where.add_argument("-c", "--config", metavar="PATH", help="the configuration that says where the service is")
+    where.add_argument("--socket", metavar="PATH", help=f"the status socket ({DEFAULT_SOCKET})")
+
+
+def _add_client_commands(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    added = {}
+    for name, command in COMMANDS.items():
+        text = (command.__doc__ or "").rstrip(".")
+        added[name] = commands.add_parser(name, help=text[:1].lower() + text[1:], description=text, allow_abbrev=False)
+        _add_client_options(added[name], argparse.SUPPRESS)
+    for name in _WITH_KEY:
+        added[name].add_argument("-k", "--key-name", required=True, metavar="NAME", help="name of the key")
+    for name, what in _WITH_INPUT.items():
+        source = added[name].add_mutually_exclusive_group(required=True)
+        source.add_argument("input_data", nargs="?", metavar="TEXT", help=what)
+        source.add_argument("--file", metavar="PATH", help=f"the file with {what}, - for the standard input")
+    for name in ("create-rsa-key", "import"):
+        _add_rsa_options(added[name])
+    added["create-rsa-key"].add_argument(
+        "-b", "--bits", type=_count, default=2048, metavar="BITS", help="size of the key (%(default)s)"
+    )
+    added["create-ecc-key"].add_argument("--curve", choices=CURVES, default="p-256", help="the curve (%(default)s)")
+    added["import"].add_argument("--file", required=True, metavar="PATH", help="the key in PEM or DER, - for stdin")
+    added["export-public-key"].add_argument("--pkcs1", action="store_true", help="as PKCS#1, for RSA keys")
+    added["verify"].add_argument("--signature", required=True, metavar="BASE64", help="the signature")
+    added["generate-random"].add_argument("-n", "--nbytes", type=_count, required=True, metavar="N", help="how many")
+    added["delete-client"].add_argument("-c", "--client", required=True, metavar="NAME", help="name of the client")
+
+
+_WITH_KEY: Final = (
+    "create-rsa-key",
+    "create-ecc-key",
+    "import",
+    "delete-key",
+    "export-public-key",
+    "sign",
+    "verify",
+    "encrypt",
+    "decrypt",
+)
+_WITH_INPUT: Final = {
+    "sign": "the text to sign",
+    "verify": "the text that was signed",
+    "encrypt": "the text to encrypt",
+    "decrypt": "the ciphertext in base64",
+}
+
+
+def _add_rsa_options(target: argparse.ArgumentParser) -> None:
+    target.add_argument("-s", "--for-signing", action="store_true", help="RSA: sign by PKCS#1 v1.5 with SHA-256")
+    target.add_argument("-r", "--for-signing-pss", action="store_true", help="RSA: sign by PSS with SHA-256")
+    target.add_argument("-o", "--oaep", action="store_true", help="RSA: encrypt by OAEP with SHA-256")
+
+
+def _provider(text: str) -> int:
+    number = _count(text)
+    if number > 255:  # noqa: PLR2004  one byte in the header
+        raise argparse.ArgumentTypeError("a provider has a number from 0 to 255")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > _MAX_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:  # noqa: PLR2004  thirty years, also for what is no number at all
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds

@@ -1,0 +1,63 @@
+"""`cofferdam serve`: become the broker, in a fresh isolated interpreter that has our own packages on its path."""
+
+import importlib.util
+import os
+import sys
+from typing import Final, NoReturn
+
+from cofferdam_runtime.entry import BOOT
+
+_OURS: Final = (
+    "cofferdam_contracts",
+    "cofferdam_runtime",
+    "cofferdam_broker",
+    "cofferdam_config",
+    "cofferdam_frontend",
+    "cofferdam_kim",
+    "cofferdam_providers",
+)
+_LIBRARIES: Final = ("msgpack", "cryptography", "google.protobuf", "prctl", "setproctitle")
+"""What our packages import. The broker looks for them on its path when it makes that of a child."""
+
+
+class MissingPackageError(Exception):
+    """Raised when a part of the service is not installed, or is where no search path can name it."""
+
+
+def serve(config: str) -> NoReturn:
+    """Replace this process by the broker with a configuration file.
+
+    Raises:
+        MissingPackageError: A part of the service is missing.
+        OSError: The interpreter cannot be executed.
+    """
+    os.execve(sys.executable, command(config), dict(os.environ))  # noqa: S606  no shell is what is wanted
+
+
+def command(config: str) -> list[str]:
+    """Return the words that start the broker with a configuration file.
+
+    Raises:
+        MissingPackageError: A part of the service is missing.
+    """
+    path = ":".join(dict.fromkeys(_root_of(name) for name in (*_OURS, *_LIBRARIES)))
+    isolated = [sys.executable, "-I", "-S", "-B", "-X", "utf8"]
+    return [*isolated, "-c", BOOT, path, "cofferdam_broker", os.path.abspath(config)]
+
+
+def _root_of(name: str) -> str:
+    """Return the folder to put on the path for a module, without importing it."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise MissingPackageError(f"the package {name} is not installed")
+    # A package's origin is its __init__.py, one level below the folder of a plain module.
+    levels = name.count(".") + 1 + (spec.submodule_search_locations is not None)
+    root = os.path.abspath(spec.origin)
+    for _ in range(levels):
+        root = os.path.dirname(root)
+    if ":" in root:
+        raise MissingPackageError(f"{root} cannot be on a search path: there is a colon in it")
+    return root
