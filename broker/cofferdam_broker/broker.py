@@ -149,8 +149,7 @@ class Broker:
             self._open_sockets(plan)
             children.start(Role.KIM, 0)
             for worker in plan.settings.workers:
-                process = children.start(Role(worker.role), worker.index)
-                children.connect(process, (Role.KIM, 0))
+                children.start(Role(worker.role), worker.index)
             self._principals.assign_spares()
         except (OSError, listener.ListenError) as error:
             self._log.error("the service cannot start", cause=error)
@@ -230,9 +229,9 @@ class Broker:
         if generation != self._generation or self._phase is Phase.DRAINING or children is None or principals is None:
             return
         now = time.monotonic()
+        principals.retire(now)
         if children.check(now) and self._notifier.watchdog_s:
             self._notifier.alive()
-        principals.retire(now)
         self._timers.after(CHECK_S, lambda: self._check(generation))
 
     def _on_death(self, process: Process) -> None:
@@ -263,9 +262,7 @@ class Broker:
             if process.role is Role.FRONTEND:
                 principals.assign_spares()
                 return
-            successor = children.start(process.role, process.number)
-            if process.role is not Role.KIM:
-                children.connect(successor, (Role.KIM, 0))
+            children.start(process.role, process.number)
         except OSError as error:
             self._log.error("a process cannot be started; trying again", process=process.title, cause=error)
             self._timers.after(CHECK_S, lambda: self._replace(generation, process))

@@ -7,7 +7,7 @@ from typing import Final
 
 from cofferdam_broker.process import History, Key, Process, title_of
 from cofferdam_broker.spawn import PROGRAMS, spawn
-from cofferdam_broker.wiring import Wiring
+from cofferdam_broker.wiring import ROUTES, Wiring
 from cofferdam_contracts.ipc.control import FromChild, Level, Record, Role
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.control import ControlError
@@ -60,6 +60,9 @@ class Children:
         self._loop.add(spawned.pidfd, READ, lambda _events: self._on_death(process))
         self._loop.add(spawned.control.fileno(), READ, lambda _events: self._on_record(process))
         if role in SERVERS:
+            # A server asks others before others ask it.
+            for upstream in ROUTES.get(role, ()):
+                self.connect(process, (upstream, 0))
             self.wiring.adopt(process)
         return process
 

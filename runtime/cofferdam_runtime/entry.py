@@ -98,7 +98,7 @@ def confine(start: Start, log: Log, policy: Policy, *, start_threads: Callable[[
         log.error("the process cannot be confined", cause=error)
         give_up(start.control, Failure.SANDBOX)
     for note in achieved.notes:
-        log.info(note)
+        log.debug(note)
     return achieved
 
 

@@ -69,7 +69,7 @@ def test_a_bad_request_gets_its_status_and_header(
     service: Service,
     status: int,
     fallback: bool,
-    request_: Request,  # noqa: FBT001
+    request_: Request,
 ) -> None:
     response = call(service.socket_path, request_.but(session=5))
     assert response.status == status

@@ -1,8 +1,8 @@
-"""How to start the service, also under a uid that may not reach the interpreter of the tests.
+"""How to start the service, also under a uid that may not reach the interpreter or the checkout of the tests.
 
-Tests that run as root often have an interpreter below a home folder that no other uid may enter, pyenv's for one. An
-unprivileged service then runs from a copy: the interpreter with its standard library, and beside it the packages, as
-an installation from wheels would have them. Where the uid can use the interpreter as it is, nothing is copied.
+Tests that run as root often have an interpreter below a home folder that no other uid may enter, pyenv's for one, and
+a checkout in a private folder. An unprivileged service then runs on the system's interpreter of the same version, with
+the packages copied to where every uid can read them. Where the uid can use everything as it is, nothing is copied.
 """
 
 import atexit
@@ -22,8 +22,7 @@ from typing import Final
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PROJECT: Final = "cofferdam"
 _PROBE: Final = "import cofferdam_broker, cofferdam_client, cryptography, msgpack"
-_START: Final = "import sys; from cofferdam_client.cli import main; sys.exit(main())"
-_LEFT_OUT: Final = ("test", "tests", "site-packages", "idlelib", "tkinter", "ensurepip", "lib2to3", "config-*", "*.a")
+_START: Final = "import sys; sys.path.insert(0, {!r}); from cofferdam_client.cli import main; sys.exit(main())"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -31,12 +30,10 @@ def cofferdam(uid: int | None = None) -> list[str]:
     """Return the words that start the `cofferdam` command, executable by a uid or by whoever runs the tests."""
     if uid is None or _is_usable_by(uid):
         return [os.path.join(os.path.dirname(sys.executable), PROJECT)]
-    return [_copy(), "-I", "-c", _START]
-
-
-def python(uid: int | None = None) -> str:
-    """Return an interpreter that has the project's packages and that a uid can execute."""
-    return sys.executable if uid is None or _is_usable_by(uid) else _copy()
+    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    if not os.path.exists(system):
+        raise RuntimeError(f"uid {uid} cannot execute {sys.executable}, and there is no {system}")
+    return [system, "-I", "-S", "-c", _START.format(_packages())]
 
 
 @functools.cache
@@ -57,27 +54,18 @@ def _is_usable_by(uid: int) -> bool:
 
 
 @functools.cache
-def _copy() -> str:
-    """Copy the interpreter and the packages to where every uid can reach them; they go when this process ends."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    folder = Path(tempfile.mkdtemp(prefix="cofferdam-python-"))
+def _packages() -> str:
+    """Copy the packages to where every uid can read them; they go when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="cofferdam-packages-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     folder.chmod(0o755)
-    library = folder / "lib" / version
-    shutil.copytree(
-        Path(sys.base_prefix, "lib", version), library, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT)
-    )
-    packages = library / "site-packages"
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     for package in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
-        shutil.copytree(CHECKOUT / package, packages / os.path.basename(package))
+        shutil.copytree(CHECKOUT / package, folder / os.path.basename(package))
     for source, target in _files_of_requirements():
-        (packages / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, packages / target)
-    interpreter = folder / "bin" / version
-    interpreter.parent.mkdir()
-    shutil.copy(os.path.realpath(sys.executable), interpreter)
-    return str(interpreter)
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / target)
+    return str(folder)
 
 
 def _files_of_requirements() -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ LIST_CLIENTS: Final = 0x1B
 CAN_DO_CRYPTO: Final = 0x20
 
 _TIMEOUT_S: Final = 30.0
+_BODY_LEN: Final = slice(22, 26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,16 @@ def exchange(path: str, data: bytes, *, half_close: bool = False) -> Response:
         OSError: The connection failed.
         BrokenResponseError: What came is not one response.
     """
+    answer, reset = converse(path, data, half_close=half_close)
+    return replace(parse_response(answer), reset=reset)
+
+
+def converse(path: str, data: bytes, *, half_close: bool = False) -> tuple[bytes, bool]:
+    """Send bytes over a connection of their own; return all that came back, and whether it ended with a reset.
+
+    Raises:
+        OSError: The connection failed.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_S)
         connection.connect(path)
@@ -141,7 +152,21 @@ def exchange(path: str, data: bytes, *, half_close: bool = False) -> Response:
                 answer += part
         except ConnectionResetError:
             reset = True
-    return replace(parse_response(bytes(answer)), reset=reset)
+    return bytes(answer), reset
+
+
+def split_responses(data: bytes) -> list[Response]:
+    """Read responses that follow each other.
+
+    Raises:
+        BrokenResponseError: One of them is none.
+    """
+    responses = []
+    while data:
+        end = HEADER.size + int.from_bytes(data[_BODY_LEN], "little")
+        responses.append(parse_response(data[:end]))
+        data = data[end:]
+    return responses
 
 
 def call(path: str, request: Request) -> Response:
