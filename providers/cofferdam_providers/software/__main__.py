@@ -1,0 +1,28 @@
+"""The process of the software provider: read the key-encryption key, give up the rest, serve."""
+
+import os
+
+from cofferdam_contracts.ipc.control import Failure, Role
+from cofferdam_contracts.settings import SoftwareSettings
+from cofferdam_providers.base.run import serve
+from cofferdam_providers.software.credentials import CredentialError, read_its_files, read_kek
+from cofferdam_providers.software.provider import SoftwareProvider
+from cofferdam_runtime.entry import begin, give_up
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.sandbox.policies import POLICIES
+
+
+def main() -> int:
+    """Run the software provider."""
+    start = begin("worker[software]")
+    settings = start.settings(SoftwareSettings)
+    log = Log("worker[software]", settings.worker.log)
+    try:
+        kek = read_kek(settings.kek_file, create=settings.kek_create)
+        its = read_its_files(settings.mbed_its_path) if settings.mbed_its_path else {}
+    except CredentialError as error:
+        log.error("the key-encryption key cannot be had", cause=error)
+        give_up(start.control, Failure.CREDENTIAL)
+    provider = SoftwareProvider(kek, its=its)
+    # The loop ends by returning here; a library's exit handlers have nothing to do.
+    os._exit(serve(start, log, settings.worker, provider, POLICIES[Role.SOFTWARE_WORKER]))

@@ -1,0 +1,93 @@
+"""What the software provider's worker reads while it still may: the key-encryption key, and keys to take over.
+
+The key-encryption key is 32 random bytes in a file that only the starting user (root, in production) can read: the
+worker reads it before it becomes somebody else, so nobody else ever can.
+"""
+
+import os
+import stat
+from typing import Final
+
+KEK_LENGTH: Final = 32
+_MAX_ITS_FILE: Final = 1 << 16
+_ITS_SUFFIX: Final = ".psa_its"
+_ITS_DIGITS: Final = 16
+_PRIVATE: Final = 0o077
+
+
+class CredentialError(Exception):
+    """Raised when a secret cannot be read or trusted; the text names the file and what to do."""
+
+
+def read_kek(path: str, *, create: bool) -> bytes:
+    """Return the key-encryption key, made first if it may be and is not there.
+
+    Raises:
+        CredentialError: It cannot be had, others can read it, or it is no key.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        if not create:
+            raise CredentialError(
+                f"{path} does not exist; restore it from a backup, keys cannot be read without"
+            ) from error
+        return _create(path)
+    except OSError as error:
+        raise CredentialError(f"{path}: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise CredentialError(f"{path} is not a regular file")
+        if state.st_mode & _PRIVATE or state.st_uid not in (0, os.geteuid()):
+            raise CredentialError(
+                f"{path} has mode {stat.S_IMODE(state.st_mode):04o} and owner {state.st_uid}; "
+                f"nobody but uid {os.geteuid()} may read it: chown {os.geteuid()} and chmod 0400"
+            )
+        kek = file.read(KEK_LENGTH + 1)
+    if len(kek) != KEK_LENGTH:
+        raise CredentialError(f"{path} must hold exactly {KEK_LENGTH} bytes")
+    return kek
+
+
+def read_its_files(folder: str) -> dict[int, bytes]:
+    """Return the reference provider's key files of a folder, by key id.
+
+    Raises:
+        CredentialError: The folder cannot be read.
+    """
+    found: dict[int, bytes] = {}
+    try:
+        for entry in os.scandir(folder):
+            stem, suffix = os.path.splitext(entry.name)
+            if suffix != _ITS_SUFFIX or len(stem) != _ITS_DIGITS or not entry.is_file(follow_symlinks=False):
+                continue
+            with open(entry.path, "rb") as file:
+                found[int(stem, 16)] = file.read(_MAX_ITS_FILE)
+    except (OSError, ValueError) as error:
+        raise CredentialError(f"{folder}: {error}") from error
+    return found
+
+
+def _create(path: str) -> bytes:
+    """Make the key, whole or not at all: under another name first, synced, then linked into place."""
+    folder = os.path.dirname(path)
+    temporary = f"{path}.{os.getpid()}"
+    kek = os.urandom(KEK_LENGTH)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(kek)
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(temporary, path)
+        finally:
+            os.unlink(temporary)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    except OSError as error:
+        raise CredentialError(f"{path} cannot be made: {error.strerror}") from error
+    return kek
