@@ -17,7 +17,8 @@ SOURCE_ROOTS: list[str] = PYPROJECT["tool"]["hatch"]["build"]["dev-mode-dirs"]
 SHARED_ROOTS = {"contracts", "runtime"}
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 
-# The broker holds all privileges, hence it is meant to be read in one sitting.
+# The broker holds all privileges, hence it is meant to be read in one sitting. What counts is what it does: lines with
+# statements, without imports, docstrings, comments and blank lines.
 MAX_BROKER_LINES = 800
 MAX_FILE_LINES = 500
 
@@ -162,8 +163,22 @@ def test_each_process_has_one_entry() -> None:
 
 
 def test_the_broker_can_be_read_in_one_sitting() -> None:
-    lines = {_name(path): _lines(path) for path in _python_files() if path.is_relative_to(ROOT / "broker")}
+    lines = {_name(path): _doing(path) for path in _python_files() if path.is_relative_to(ROOT / "broker")}
     assert sum(lines.values()) <= MAX_BROKER_LINES, lines
+
+
+def _doing(path: Path) -> int:
+    tree = ast.parse(path.read_bytes())
+    doing: set[int] = set()
+    silent: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        ):
+            silent.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        elif isinstance(node, ast.stmt | ast.expr | ast.arg | ast.ExceptHandler):
+            doing.update((node.lineno, node.end_lineno or node.lineno))
+    return len(doing - silent)
 
 
 def test_no_file_is_too_long_to_read() -> None:

@@ -4,8 +4,8 @@ import resource
 import sys
 
 from cofferdam_broker.broker import Broker
-from cofferdam_broker.listener import ListenError
 from cofferdam_contracts.settings import LogSettings
+from cofferdam_runtime.listener import ListenError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.sandbox.broker import trim_broker_capabilities
 from cofferdam_runtime.sandbox.title import set_title

@@ -2,13 +2,14 @@
 
 import _socket
 import json
-from collections.abc import Iterable, Mapping
 
-from cofferdam_broker.process import History, Key, Process
+from cofferdam_broker.generation import Generation
+from cofferdam_broker.process import Process
 
 
-def render(phase: str, processes: Iterable[Process], histories: Mapping[Key, History], now: float) -> bytes:
+def render(generation: Generation, now: float) -> bytes:
     """Return the status document: phase of the service, and every process with its role, confinement and work."""
+    histories = generation.children.histories
     rows = [
         {
             "role": process.title,
@@ -23,9 +24,9 @@ def render(phase: str, processes: Iterable[Process], histories: Mapping[Key, His
             "restarts": histories[process.key].total if process.key in histories else 0,
             "uptime_s": round(now - process.started, 1),
         }
-        for process in processes
+        for process in generation.children
     ]
-    return json.dumps({"phase": phase, "processes": rows}).encode()
+    return json.dumps({"phase": generation.phase.value, "processes": rows}).encode()
 
 
 def _state(process: Process) -> str:

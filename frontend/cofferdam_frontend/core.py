@@ -86,16 +86,23 @@ def _list_keys(core: Core, _operation: object, client: Client, responder: Respon
         if status != Status.SUCCESS:
             responder.fail(status)
             return
-        keys = []
-        for provider_id, name, attributes in results[0]:
-            try:
-                keys.append(KeyInfo(provider_id=provider_id, name=name, attributes=decode_attributes(attributes)))
-            except EncodingError:
-                # One entry that does not convert would make a client refuse them all.
-                continue
-        responder.succeed(keys)
+        responder.send(_encode_keys(results[0]))
 
     core.store.ask(KimMessage.LIST_KEYS, (client.authenticator, client.claimed), answer)
+
+
+def _encode_keys(rows: tuple[tuple[int, str, bytes], ...]) -> bytes:
+    """Encode a listing; one entry that no client could read would make it refuse them all, so it is left out."""
+    entries = [encoded for row in rows if (encoded := _encode_key(*row)) is not None]
+    # The encoding of a repeated field is that of its entries one after the other.
+    return b"".join(entries)
+
+
+def _encode_key(provider_id: int, name: str, attributes: bytes) -> bytes | None:
+    try:
+        return encode_result(Opcode.LIST_KEYS, [KeyInfo(provider_id, name, decode_attributes(attributes))])
+    except (EncodingError, ValueError):
+        return None
 
 
 def _list_clients(core: Core, _operation: object, client: Client, responder: Responder) -> None:

@@ -216,7 +216,7 @@ def test_an_idle_frontend_retires_and_its_principal_is_served_again() -> None:
 def test_what_cannot_be_confined_enough_does_not_start() -> None:
     service = Service(tables={"isolation": {"require": "uid"}}, as_user=UNPRIVILEGED_UID if AS_ROOT else None)
     try:
-        with pytest.raises(Exception, match="isolation.require"):
+        with pytest.raises(Exception, match=r"isolation\.require"):
             service.start()
     finally:
         service.close()

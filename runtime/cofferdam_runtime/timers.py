@@ -1,4 +1,4 @@
-"""Things to do later, for the broker's loop."""
+"""Callbacks by time, for a loop's tick."""
 
 import heapq
 import time

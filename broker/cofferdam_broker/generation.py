@@ -1,0 +1,144 @@
+"""The processes of one configuration, from their start over their replacement to their end.
+
+    STARTING -> SERVING -> DRAINING
+
+Whoever dies while serving is replaced, with back-off; a death while starting fails the start.
+"""
+
+import enum
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+from cofferdam_broker.children import SERVERS, Children
+from cofferdam_broker.plan import Plan
+from cofferdam_broker.principals import Principals
+from cofferdam_broker.process import History, Process
+from cofferdam_contracts.ipc.control import Role
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.timers import Timers
+
+RETRY_S: Final = 1.0
+_DRAIN_ORDER: Final = (frozenset({Role.FRONTEND}), SERVERS - {Role.KIM}, frozenset({Role.KIM}))
+"""Who ends before whom: nobody loses a server it still needs."""
+
+
+@enum.unique
+class Phase(enum.Enum):
+    """What the processes are doing."""
+
+    STARTING = "starting"
+    SERVING = "running"
+    DRAINING = "draining"
+
+
+class Generation:
+    """One configuration in force."""
+
+    def __init__(self, plan: Plan, loop: Loop, timers: Timers) -> None:
+        """Prepare; `start` starts."""
+        self.plan = plan
+        self.log = Log("broker", plan.settings.log)
+        self.phase = Phase.STARTING
+        self.children = Children(loop, self.log, plan.settings, plan.documents)
+        self.principals = Principals(self.children, self.log, plan.settings)
+        self._timers = timers
+        self._started: Callable[[], None] = lambda: None
+        self._failed: Callable[[str], None] = lambda _why: None
+        self._drained: Callable[[], None] = lambda: None
+        self.children.on_ready, self.children.on_death = self._on_ready, self._on_death
+
+    def start(self, started: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Start everybody; one of the two is called, later, once.
+
+        Raises:
+            OSError: A process could not be executed.
+        """
+        self._started, self._failed = started, failed
+        self._timers.after(self.plan.settings.start_ms / 1000, self._check_start)
+        self.children.start(Role.KIM, 0)
+        for worker in self.plan.settings.workers:
+            self.children.start(Role(worker.role), worker.index)
+        self.principals.assign_spares()
+
+    def drain(self, drained: Callable[[], None]) -> None:
+        """Let everybody finish and end; `drained` is called when the last one is gone."""
+        self.phase = Phase.DRAINING
+        self._drained = drained
+        self._timers.after(self.plan.settings.drain_ms / 1000, self._force)
+        self._advance()
+
+    def close(self) -> None:
+        """End whatever still runs, at once."""
+        self.phase = Phase.DRAINING
+        self.principals.close()
+        self.children.close()
+
+    def check(self, now: float) -> bool:
+        """Look after everybody, once a second; return whether all are well."""
+        self.principals.retire(now)
+        return self.children.check(now)
+
+    def _on_ready(self, process: Process) -> None:
+        took = round((time.monotonic() - process.started) * 1000)
+        level = process.level.name.lower()
+        self.log.info("a process is ready", process=process.title, pid=process.spawned.pid, level=level, ms=took)
+        if self.phase is Phase.SERVING:
+            self.principals.assign_spares()
+        elif self.phase is Phase.STARTING and all(other.ready for other in self.children):
+            self.phase = Phase.SERVING
+            self._started()
+
+    def _on_death(self, process: Process) -> None:
+        self.principals.on_death(process)
+        if self.phase is Phase.DRAINING:
+            self._advance()
+        elif self.phase is Phase.STARTING:
+            self._failed(f"{process.title} ended before it was ready")
+        elif process.failed:
+            self.log.error("a process cannot work and stays down until a reload", process=process.title)
+        elif process.role in SERVERS or not process.ready:
+            delay = self.children.histories.get(process.key, History()).delay(time.monotonic())
+            if delay:
+                self.log.error("a process dies again and again", process=process.title, next_try_s=delay)
+            self._timers.after(delay, lambda: self._replace(process))
+        else:
+            self.principals.assign_spares()
+
+    def _replace(self, process: Process) -> None:
+        if self.phase is not Phase.SERVING:
+            return
+        try:
+            if process.role in SERVERS:
+                self.children.start(process.role, process.number)
+            else:
+                self.principals.assign_spares()
+        except OSError as error:
+            self.log.error("a process cannot be started; trying again", process=process.title, cause=error)
+            self._timers.after(RETRY_S, lambda: self._replace(process))
+
+    def _check_start(self) -> None:
+        if self.phase is Phase.STARTING:
+            late = ", ".join(process.title for process in self.children if not process.ready)
+            self._failed(f"{late} not ready after limits.start_ms = {self.plan.settings.start_ms}")
+
+    def _advance(self) -> None:
+        """Stop those whose turn it is, when those before them are gone."""
+        for roles in _DRAIN_ORDER:
+            running = [process for process in self.children if process.role in roles]
+            for process in running:
+                process.stop()
+            if running:
+                return
+        self.close()
+        drained, self._drained = self._drained, lambda: None
+        drained()
+
+    def _force(self) -> None:
+        for process in self.children:
+            self.log.warning(
+                "a process did not finish within limits.drain_ms", process=process.title, killed_by=os.getpid()
+            )
+            process.kill()
