@@ -73,15 +73,15 @@ class Connection:
         """
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
         try:
-            if self._is_open():
+            kept = self._kept()
+            if kept is not None:
                 try:
-                    return self._attempt(request)
+                    return self._attempt(kept, request)
                 except _NoResponseError as lost:
                     if lost.may_have_run and not repeatable:
                         raise
                     self.close()
-            self._connect()
-            return self._attempt(request)
+            return self._attempt(self._connect(), request)
         except _NoResponseError as lost:
             self.close()
             raise lost.final() from lost
@@ -90,20 +90,20 @@ class Connection:
             self.close()
             raise
 
-    def _is_open(self) -> bool:
-        """Tell whether there is a connection that can take a request; drop one that ended or says something unasked."""
+    def _kept(self) -> socket.socket | None:
+        """Return the connection if it can take a request; drop one that ended or says something unasked."""
         if self._socket is None:
-            return False
+            return None
         try:
             self._socket.recv(1, _PEEK)
         except BlockingIOError:
-            return True
+            return self._socket
         except OSError:
             pass
         self.close()
-        return False
+        return None
 
-    def _connect(self) -> None:
+    def _connect(self) -> socket.socket:
         self._socket = connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if self._timeout is not None:
@@ -117,11 +117,9 @@ class Connection:
         except OSError as error:
             raise ConnectionFailedError(f"no service at {self._path}: {error.strerror or error}") from error
         connection.setblocking(False)  # noqa: FBT003  the standard library's signature
+        return connection
 
-    def _attempt(self, request: bytes) -> tuple[ResponseHeader, bytes]:
-        connection = self._socket
-        if connection is None:
-            raise RuntimeError("an attempt without a connection")
+    def _attempt(self, connection: socket.socket, request: bytes) -> tuple[ResponseHeader, bytes]:
         sent = self._send(connection, request)
         # Also when sending failed: a service that refuses a request by its header answers before it hangs up.
         return self._receive(connection, sent=sent)
