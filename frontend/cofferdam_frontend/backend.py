@@ -21,6 +21,8 @@ from cofferdam_runtime.loop import READ, WRITE, Loop
 Result = Callable[[int, tuple[Any, ...]], None]
 """Takes the status and, on success, the results."""
 _HEADER: Final = 3
+_TURN: Final = 64
+"""Answers taken before others have their turn."""
 
 
 class Backend:
@@ -83,7 +85,10 @@ class Backend:
                 self._channel.flush()
                 if not self._channel.backlog:
                     self._loop.change(self._channel.fileno(), READ)
-            while (message := self._channel.receive()) is not None:
+            for _ in range(_TURN):
+                message = self._channel.receive()
+                if message is None:
+                    return
                 self._take(message)
         except (ChannelClosedError, FramingError, ForbiddenMessageError) as error:
             self._lost(error)

@@ -31,6 +31,8 @@ BOOT: Final = (
 )
 """What the interpreter runs: put our own roots first, then the role's package. The broker names the package."""
 _MAX_SETTINGS: Final = 1 << 20
+_TURN: Final = 16
+"""Control records taken before others have their turn."""
 
 Handler = Callable[[Record, int | None], None]
 T = TypeVar("T")
@@ -137,7 +139,7 @@ class Child:
         self._control.send(Record(FromChild.VIOLATION, role, number))
 
     def _on_control(self, _events: int) -> None:
-        while True:
+        for _ in range(_TURN):
             try:
                 received = self._control.receive()
             except ControlError as error:

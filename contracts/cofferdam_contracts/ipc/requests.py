@@ -9,7 +9,7 @@ claim. `SCHEMAS` is the whole protocol; what it does not name is refused.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.operations import CheckType, CryptoOperation, DeleteClient
@@ -45,8 +45,7 @@ class ForbiddenMessageError(Exception):
     """Raised when a peer sends what its channel does not allow; the channel is closed without an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request as the worker sees it: well formed, not yet authorised."""
 
     id: int
@@ -56,14 +55,17 @@ class Request:
     operation: WorkerOperation
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer as the frontend sees it."""
 
     opcode: int
     id: int
     status: int
     results: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        """Show how much there is, not what: results are keys, plaintext and signatures."""
+        return f"Answer({self.opcode}, {self.id}, {self.status}, {[len(result) for result in self.results]} bytes)"
 
 
 def _plain(kind: type) -> Callable[[Any], Any]:

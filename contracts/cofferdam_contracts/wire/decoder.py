@@ -5,8 +5,8 @@ sends the same wrong bytes gets the same status from both. The sizes that a clie
 is kept for them.
 """
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from cofferdam_contracts.registry import AuthType, Opcode, ProviderId
 from cofferdam_contracts.status import Status
@@ -46,13 +46,16 @@ class Limits:
     """Longest body in bytes (`body_len_limit`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One whole request; body and authentication are not looked at yet."""
 
     header: RequestHeader
-    body: bytes = field(repr=False)
-    auth: bytes = field(repr=False)
+    body: bytes
+    auth: bytes
+
+    def __repr__(self) -> str:
+        """Show how much there is, not what."""
+        return f"Request({self.header!r}, {len(self.body)} bytes of body, {len(self.auth)} of authentication)"
 
 
 @dataclass(frozen=True, slots=True)

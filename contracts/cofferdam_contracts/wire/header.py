@@ -5,7 +5,7 @@ Source: facts on the wire, sections 1.2 (fields) and 1.3 (the two response heade
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cofferdam_contracts.registry import AuthType, Opcode, ProviderId
 from cofferdam_contracts.status import Status
@@ -37,8 +37,7 @@ class HeaderError(ValueError):
     """Raised when 36 bytes are not the header of a response."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeader:
+class RequestHeader(NamedTuple):
     """The fields of an acceptable request; those with only one acceptable value are left out."""
 
     flags: int

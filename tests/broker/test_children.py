@@ -1,0 +1,182 @@
+"""What the broker takes from a child over the control socket: exactly what its table says, and the child dies else."""
+
+import _socket
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cofferdam_broker.children import Children
+from cofferdam_broker.process import BREAKER_S, FREE_RESTARTS, History, Process
+from cofferdam_broker.spawn import Spawned
+from cofferdam_broker.wiring import ROUTES, Wiring
+from cofferdam_contracts.ipc.control import RECORD, FromChild, Level, Record, Role, ToChild
+from cofferdam_contracts.settings import BrokerSettings, LogSettings
+from cofferdam_runtime.control import Control
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import Loop
+
+SETTINGS = BrokerSettings(
+    log=LogSettings(level="off"),
+    socket_path="/nowhere",
+    status_path="/nowhere",
+    uid_base=60706,
+    require=Level.LANDLOCK,
+    workers=(),
+    max_frontends=4,
+    idle_ms=1000,
+    hang_ms=1000,
+    start_ms=1000,
+    drain_ms=1000,
+)
+
+
+class Rogue:
+    """A process that says to the broker whatever a test wants."""
+
+    def __init__(self, role: Role) -> None:
+        ours, self.theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self.child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"])
+        spawned = Spawned(self.child.pid, os.pidfd_open(self.child.pid), Control(ours))
+        self.process = Process(role, 0, None, spawned, time.monotonic(), role.name)
+        self.children = Children(Loop(), Log("broker", SETTINGS.log), SETTINGS, {})
+        self.children._by_key[self.process.key] = self.process
+
+    def say(self, data: bytes, descriptor: int | None = None) -> None:
+        rights = (
+            [] if descriptor is None else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
+        )
+        self.theirs.sendmsg([data], rights)
+        self.children._on_record(self.process)
+
+    def is_killed(self) -> bool:
+        try:
+            return self.child.wait(0.05) == -9
+        except subprocess.TimeoutExpired:
+            return False
+
+    def close(self) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        self.theirs.close()
+        self.process.close()
+
+
+@pytest.fixture(params=[Role.FRONTEND, Role.KIM])
+def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
+    made = Rogue(request.param)
+    yield made
+    made.close()
+
+
+def allowed(role: Role, *, ready: bool) -> set[int]:
+    kinds = {FromChild.FAILED, FromChild.PONG if ready else FromChild.READY}
+    return kinds | ({FromChild.VIOLATION} if role is Role.KIM else set())
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_every_record_outside_the_table_ends_the_child(rogue: Rogue, ready: bool) -> None:
+    rogue.process.ready = ready
+    for kind in sorted(allowed(rogue.process.role, ready=ready) - {FromChild.READY}):
+        rogue.say(Record(kind, 1).to_bytes())
+        assert not rogue.is_killed(), kind
+    wrong = set(range(256)) - allowed(rogue.process.role, ready=ready)
+    for kind in sorted(wrong):
+        with pytest.raises(Exception, match="may not send"):
+            rogue.children._take(rogue.process, Record(kind))
+    rogue.say(Record(min(wrong)).to_bytes())
+    assert rogue.is_killed()
+
+
+@pytest.mark.parametrize("size", [0, 1, RECORD.size - 1, RECORD.size + 1, 4096])
+def test_a_record_of_another_size_ends_the_child(rogue: Rogue, size: int) -> None:
+    rogue.say(bytes(size))
+    assert rogue.is_killed()
+
+
+def test_a_descriptor_ends_the_child_and_is_closed(rogue: Rogue) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    rogue.say(Record(FromChild.FAILED).to_bytes(), descriptor=0)
+    assert rogue.is_killed()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_child_that_only_claims_to_be_confined_is_ended(rogue: Rogue) -> None:
+    rogue.say(Record(FromChild.READY, Level.UID, 7).to_bytes())
+    assert rogue.is_killed()
+    assert not rogue.process.ready
+    assert rogue.process.level is Level.NONE
+
+
+def test_a_pong_that_was_not_asked_for_is_no_sign_of_life(rogue: Rogue) -> None:
+    rogue.process.ready = True
+    rogue.process.ping(time.monotonic())
+    rogue.say(Record(FromChild.PONG, 99).to_bytes())
+    assert rogue.process.asked
+    rogue.say(Record(FromChild.PONG, 1, 10, 2, 3).to_bytes())
+    assert not rogue.process.asked
+    assert (rogue.process.served, rogue.process.in_flight, rogue.process.count) == (10, 2, 3)
+
+
+def test_a_silent_child_is_killed(rogue: Rogue) -> None:
+    rogue.process.ready = True
+    now = time.monotonic()
+    assert rogue.children.check(now)
+    assert not rogue.children.check(now + 5)
+    assert rogue.is_killed()
+
+
+def test_a_violation_ends_only_clients_of_the_accuser(rogue: Rogue) -> None:
+    if rogue.process.role is not Role.KIM:
+        pytest.raises(Exception, rogue.children._take, rogue.process, Record(FromChild.VIOLATION, Role.FRONTEND, 0))
+        return
+    stranger, client = Rogue(Role.FRONTEND), Rogue(Role.SOFTWARE_WORKER)
+    try:
+        for other in (stranger, client):
+            rogue.children._by_key[other.process.key] = other.process
+        rogue.children.connect(client.process, rogue.process.key)
+        for other in (stranger, client):
+            rogue.say(Record(FromChild.VIOLATION, other.process.role, 0).to_bytes())
+        assert client.is_killed()
+        assert not stranger.is_killed()
+        rogue.children.wiring.close()
+    finally:
+        stranger.close()
+        client.close()
+
+
+@pytest.mark.parametrize("client", list(Role))
+@pytest.mark.parametrize("server", list(Role))
+def test_what_is_not_in_the_process_graph_is_not_connected(client: Role, server: Role) -> None:
+    one, other = Rogue(client), Rogue(server)
+    wiring = Wiring()
+    try:
+        if server in ROUTES.get(client, ()):
+            wiring.connect(one.process, other.process.key, other.process, 1000)
+            assert wiring.servers_of(one.process) == {other.process.key}
+            assert Record.from_bytes(other.theirs.recv(100))[:4] == (ToChild.CHANNEL, client, 1000, 0)
+        else:
+            with pytest.raises(ValueError, match="no route"):
+                wiring.connect(one.process, other.process.key, other.process, 1000)
+    finally:
+        wiring.close()
+        one.close()
+        other.close()
+
+
+def test_back_off_grows_and_the_breaker_opens() -> None:
+    history = History()
+    delays = []
+    for death in range(7):
+        history.record(float(death))
+        delays.append(history.delay(float(death)))
+    assert delays[:FREE_RESTARTS] == [0.0] * FREE_RESTARTS
+    assert delays == sorted(delays)
+    assert delays[-1] == BREAKER_S
+    assert history.is_closed(7.0)
+    assert not history.is_closed(100.0)
+    assert history.delay(1000.0) == 0.0
