@@ -1,0 +1,74 @@
+"""Renders docs/reference/statuses.md from the statuses of the protocol and what each of them means here.
+
+python -m tests.tools.render_statuses > docs/reference/statuses.md
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from cofferdam_contracts.status import Status
+
+MEANINGS: Final[Mapping[Status, str]] = {
+    Status.SUCCESS: "Done.",
+    Status.CONTENT_TYPE_NOT_SUPPORTED: "The content type of the request is not 0 (protobuf).",
+    Status.ACCEPT_TYPE_NOT_SUPPORTED: "The accept type of the request is not 0 (protobuf).",
+    Status.WIRE_PROTOCOL_VERSION_NOT_SUPPORTED: "The request is of another version of the wire protocol than 1.0.",
+    Status.PROVIDER_NOT_REGISTERED: "The provider exists in the protocol and is not configured.",
+    Status.PROVIDER_DOES_NOT_EXIST: "The protocol has no provider of this number.",
+    Status.DESERIALIZING_BODY_FAILED: "The body is not the protobuf message of the operation.",
+    Status.SERIALIZING_BODY_FAILED: "The result cannot be encoded. A fault of the service: please report it.",
+    Status.OPCODE_DOES_NOT_EXIST: "The protocol has no operation of this number.",
+    Status.RESPONSE_TOO_LARGE: "More random bytes than `buffer_size_limit`, or a listing too long for one response.",
+    Status.AUTHENTICATION_ERROR: "The authentication field is not the peer's uid, or is not a usable name.",
+    Status.AUTHENTICATOR_DOES_NOT_EXIST: "The protocol has no authenticator of this number.",
+    Status.AUTHENTICATOR_NOT_REGISTERED: "The authenticator exists in the protocol and is not configured.",
+    Status.KEY_INFO_MANAGER_ERROR: "The key store failed, did not answer in time, or is read-only; the log says why.",
+    Status.CONNECTION_ERROR: "The client fell silent, or closed, before its request had arrived whole.",
+    Status.INVALID_ENCODING: "The body is protobuf, and a value in it is missing, unknown or out of range.",
+    Status.INVALID_HEADER: "The bytes do not begin with a header of the protocol.",
+    Status.NOT_AUTHENTICATED: "The operation needs an identity, and the request has none.",
+    Status.BODY_SIZE_EXCEEDS_LIMIT: "The body is longer than `body_len_limit`.",
+    Status.ADMIN_OPERATION: "The operation is for administrators only.",
+    Status.DEPRECATED_PRIMITIVE: "A key with a deprecated algorithm or type, while `allow_deprecated` is not set.",
+    Status.PSA_ERROR_GENERIC_ERROR: "An error that nobody foresaw; the log has its place. Please report it.",
+    Status.PSA_ERROR_NOT_PERMITTED: "The key's usage flags, its policy or its type do not allow the operation.",
+    Status.PSA_ERROR_NOT_SUPPORTED: "The provider cannot do this. With CanDoCrypto: no.",
+    Status.PSA_ERROR_INVALID_ARGUMENT: "A value that no key or algorithm of this kind can have.",
+    Status.PSA_ERROR_BAD_STATE: "The key store is asked to do something out of order: the name is not reserved, or an "
+    "earlier key of the same name is not resolved yet.",
+    Status.PSA_ERROR_ALREADY_EXISTS: "A key of this name exists, or is being made or destroyed.",
+    Status.PSA_ERROR_DOES_NOT_EXIST: "The client has no key of this name in this provider.",
+    Status.PSA_ERROR_INSUFFICIENT_MEMORY: "Too much at once: `max_in_flight` requests of this uid are under way, or 16 "
+    "key generations wait. Nothing was done.",
+    Status.PSA_ERROR_COMMUNICATION_FAILURE: "No answer of the provider in `answer_timeout_ms`, or its process died. "
+    "The operation may have been carried out.",
+    Status.PSA_ERROR_INVALID_SIGNATURE: "The signature, tag or digest does not belong to the data.",
+    Status.PSA_ERROR_INVALID_PADDING: "The padding or the label of a ciphertext is wrong.",
+    Status.PSA_ERROR_CORRUPTION_DETECTED: "A stored key was changed or moved to another name, was encrypted under "
+    "another key-encryption key, or its file holds another key than its row says.",
+    Status.PSA_ERROR_DATA_CORRUPT: "What is stored of the key cannot be understood.",
+}
+"""What the service means by a status; the others of the protocol it never sends."""
+
+_HEAD: Final = """\
+# Response statuses
+
+This page is made by `python -m tests.tools.render_statuses`; a test compares the two. A status other than success
+comes without a body, and clients are told nothing else. The reason stands in the service's log: set
+`core_settings.log_level = "info"` for what the workers refuse, `"debug"` for what the frontends refuse, too.
+
+| Status | Name | What it means here |
+|---|---|---|
+"""
+
+
+def render_statuses() -> str:
+    """Return the page."""
+    rows = [f"| {status.value} | {status.name} | {meaning} |\n" for status, meaning in sorted(MEANINGS.items())]
+    unused = ", ".join(f"{status.name} ({status.value})" for status in Status if status not in MEANINGS)
+    return f"{_HEAD}{''.join(rows)}\nNever sent by this version: {unused}.\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_statuses())
