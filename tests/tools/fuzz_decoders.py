@@ -1,0 +1,230 @@
+"""Every decoder of the project under atheris: `python -m tests.tools.fuzz_decoders TARGET [LIBFUZZER OPTION...]`.
+
+The rule for each: any bytes give a value or the documented error. Whatever else is raised is a defect and ends the
+run; libFuzzer then writes the input to .cache/fuzz. It begins with good input and changes that.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import atheris
+from tests.harness import malformed, wire
+from tests.harness.configuration import configuration
+from tests.harness.interpreter import CHECKOUT
+
+with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_config"]):
+    from cofferdam_config.errors import ConfigError
+    from cofferdam_config.plan import read
+    from cofferdam_contracts.ipc import framing, keystore, requests
+    from cofferdam_contracts.ipc.control import Record
+    from cofferdam_contracts.psa.encoding import (
+        EncodingError,
+        decode_algorithm,
+        decode_attributes,
+        encode_algorithm,
+        encode_attributes,
+    )
+    from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
+    from cofferdam_contracts.registry import CORE_OPCODES, AuthType, Opcode
+    from cofferdam_contracts.status import ServiceError
+    from cofferdam_contracts.wire.bodies import decode_operation, decode_result, encode_operation
+    from cofferdam_contracts.wire.decoder import Limits, NeedData, RequestDecoder, WireError
+    from cofferdam_contracts.wire.header import HeaderError, decode_response
+
+_LIMIT: Final = 1 << 16
+_OPCODES: Final = sorted(Opcode)
+_FINDINGS: Final = CHECKOUT / ".cache" / "fuzz"
+
+
+def wire_requests(data: bytes) -> None:
+    """Decode a stream in two pieces: whole requests, or one refusal that stays."""
+    decoder = RequestDecoder(Limits(body_len=_LIMIT))
+    half = len(data) // 2
+    try:
+        for piece in (data[:half], data[half:]):
+            decoder.feed(piece)
+            while not isinstance(decoder.next_event(), NeedData):
+                pass
+    except WireError:
+        return
+
+
+def wire_response(data: bytes) -> None:
+    """Decode the header of a response."""
+    try:
+        decode_response(data)
+    except HeaderError:
+        return
+
+
+def operation_bodies(data: bytes) -> None:
+    """Decode the body of a request, and encode what came of it."""
+    try:
+        operation = decode_operation(_opcode(data), data[1:])
+    except ServiceError:
+        return
+    again = decode_operation(operation.opcode, encode_operation(operation))
+    if again != operation:
+        raise AssertionError(f"{operation} became {again}")
+
+
+def result_bodies(data: bytes) -> None:
+    """Decode the body of a response."""
+    try:
+        decode_result(_opcode(data), data[1:])
+    except ServiceError:
+        return
+
+
+def channel_requests(data: bytes) -> None:
+    """Decode a message from a frontend to a worker."""
+    message = _message(data)
+    if message is not None:
+        try:
+            requests.decode_request(message)
+        except requests.ForbiddenMessageError:
+            return
+
+
+def channel_answers(data: bytes) -> None:
+    """Decode a message from a worker to a frontend."""
+    message = _message(data)
+    if message is not None:
+        try:
+            requests.decode_answer(message)
+        except requests.ForbiddenMessageError:
+            return
+
+
+def keystore_questions(data: bytes) -> None:
+    """Check a message to the key store against every question there is."""
+    message = _message(data)
+    if message is not None:
+        for schema in keystore.SCHEMAS.values():
+            schema.accepts(message[1:])
+
+
+def channel_parts(data: bytes) -> None:
+    """Put a sequence of datagrams together."""
+    assembler = framing.Assembler(_LIMIT)
+    size = 1 + (data[0] if data else 0)
+    try:
+        for start in range(1, len(data), size):
+            assembler.feed(data[start : start + size])
+    except framing.FramingError:
+        return
+
+
+def control_records(data: bytes) -> None:
+    """Decode a control record."""
+    try:
+        Record.from_bytes(data)
+    except ValueError:
+        return
+
+
+def stored_attributes(data: bytes) -> None:
+    """Decode key attributes as they are stored."""
+    try:
+        decode_attributes(data)
+    except EncodingError:
+        return
+
+
+def stored_algorithms(data: bytes) -> None:
+    """Decode an algorithm as it is stored."""
+    try:
+        decode_algorithm(data)
+    except EncodingError:
+        return
+
+
+def configurations(data: bytes) -> None:
+    """Read a configuration."""
+    try:
+        read(data, path="fuzz.toml", credentials={}, is_root=False)
+    except ConfigError:
+        return
+
+
+def _opcode(data: bytes) -> Opcode:
+    return _OPCODES[data[0] % len(_OPCODES)] if data else Opcode.PING
+
+
+def _message(data: bytes) -> tuple[object, ...] | None:
+    try:
+        return framing.Assembler(_LIMIT).feed(data)
+    except framing.FramingError:
+        return None
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    target.__name__: target
+    for target in (
+        wire_requests,
+        wire_response,
+        operation_bodies,
+        result_bodies,
+        channel_requests,
+        channel_answers,
+        keystore_questions,
+        channel_parts,
+        control_records,
+        stored_attributes,
+        stored_algorithms,
+        configurations,
+    )
+}
+
+
+def seeds(target: str) -> list[bytes]:
+    """Return good input for a target, as far as that helps to get past its first look."""
+    good = [base.request for base in malformed.bases(wire.Caller(0))]
+    operations = [decode_operation(Opcode(request.opcode), request.body) for request in good]
+    keyed = [operation for operation in operations if isinstance(operation, GenerateKey | CanDoCrypto)]
+    signing = [operation for operation in operations if isinstance(operation, SignHash)]
+    questions = [
+        requests.encode_request(operation, 1, 2, AuthType.DIRECT, "application")  # type: ignore[arg-type]
+        for operation in operations
+        if operation.opcode not in CORE_OPCODES
+    ]
+    folder = Path("/seed")
+    document = configuration(folder, authenticators=["Direct"], admins=["admin"], tables={}, extra="[limits]\n")
+    found = {
+        "wire_requests": [request.to_bytes() for request in good],
+        "operation_bodies": [
+            bytes([_OPCODES.index(Opcode(request.opcode))]) + request.body for request in good if request.body
+        ],
+        "channel_requests": [framing.pack(question) for question in questions],
+        "stored_attributes": [encode_attributes(operation.attributes) for operation in keyed],
+        "stored_algorithms": [encode_algorithm(operation.alg) for operation in signing],
+        "configurations": [document.encode()],
+    }
+    return found.get(target, [])
+
+
+def main() -> int:
+    """Run one target, or list them all."""
+    if sys.argv[1:2] == ["--list"]:
+        print("\n".join(TARGETS))
+        return 0
+    target = TARGETS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if target is None:
+        print(f"usage: fuzz_decoders --list | {'|'.join(TARGETS)} [LIBFUZZER OPTION...]", file=sys.stderr)
+        return 2
+    print(f"decoder {target.__name__}", flush=True)
+    _FINDINGS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cofferdam-fuzz-") as folder:
+        for number, seed in enumerate(seeds(target.__name__)):
+            Path(folder, str(number)).write_bytes(seed)
+        prefix = f"-artifact_prefix={_FINDINGS}/{target.__name__}-"
+        atheris.Setup([sys.argv[0], prefix, *sys.argv[2:], folder], target)
+        atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
