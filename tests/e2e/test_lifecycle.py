@@ -78,9 +78,12 @@ def test_a_signal_ends_the_service_after_what_was_begun(number: signal.Signals) 
 
 
 def test_a_second_signal_does_not_wait() -> None:
-    with Service(
-        tables={"limits": {"drain_ms": 60000, "request_timeout_ms": 60000}, "listener": {"timeout": 60000}}
-    ) as service, socket.socket(socket.AF_UNIX) as client:
+    with (
+        Service(
+            tables={"limits": {"drain_ms": 60000, "request_timeout_ms": 60000}, "listener": {"timeout": 60000}}
+        ) as service,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
         client.connect(service.socket_path)
         client.sendall(PING.to_bytes()[:20])
         time.sleep(0.2)

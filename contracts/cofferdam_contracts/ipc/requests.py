@@ -139,7 +139,7 @@ def _schema(kind: type[WorkerOperation]) -> Schema:
 
 
 SCHEMAS: Final[Mapping[int, Schema]] = {
-    int(opcode): _schema(kind)  # type: ignore[arg-type]
+    int(opcode): _schema(kind)
     for opcode, kind in operations.OPERATIONS.items()
     if issubclass(kind, WorkerOperation)
 }
