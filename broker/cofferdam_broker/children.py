@@ -12,7 +12,7 @@ from cofferdam_contracts.ipc.control import FromChild, Level, Record, Role
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.loop import READ, Loop
+from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.sandbox.inspect import observe, shortfalls
 
 SERVERS: Final = frozenset({Role.KIM, Role.SOFTWARE_WORKER})
@@ -33,6 +33,7 @@ class Children:
         self.wiring = Wiring()
         self.on_ready: Callable[[Process], None] = lambda _process: None
         self.on_death: Callable[[Process], None] = lambda _process: None
+        self.on_writable: Callable[[Process], None] = lambda _process: None
 
     def __iter__(self) -> Iterator[Process]:
         """Yield the running processes."""
@@ -58,7 +59,7 @@ class Children:
         process = Process(role, number, uid, spawned, time.monotonic(), title_of(role, number))
         self._by_key[process.key] = process
         self._loop.add(spawned.pidfd, READ, lambda _events: self._on_death(process))
-        self._loop.add(spawned.control.fileno(), READ, lambda _events: self._on_record(process))
+        self._loop.add(spawned.control.fileno(), READ, lambda events: self._on_control(process, events))
         if role in SERVERS:
             # A server asks others before others ask it.
             for upstream in ROUTES.get(role, ()):
@@ -69,6 +70,11 @@ class Children:
     def connect(self, client: Process, server: Key, principal: int = 0) -> None:
         """Give a client a channel to a server."""
         self.wiring.connect(client, server, self._by_key.get(server), principal)
+
+    def watch_writing(self, process: Process, *, writing: bool) -> None:
+        """Call `on_writable` when the process takes control records again, or no longer."""
+        if self._loop.watches(process.spawned.control.fileno()):
+            self._loop.change(process.spawned.control.fileno(), READ | WRITE if writing else READ)
 
     def check(self, now: float) -> bool:
         """Ping everybody and end those that do not answer; return whether all are well."""
@@ -108,6 +114,11 @@ class Children:
             del self._by_key[process.key]
         self.wiring.forget(process)
         process.close()
+
+    def _on_control(self, process: Process, events: int) -> None:
+        if events & WRITE:
+            self.on_writable(process)
+        self._on_record(process)
 
     def _on_record(self, process: Process) -> None:
         try:

@@ -49,6 +49,7 @@ class Generation:
         self._failed: Callable[[str], None] = lambda _why: None
         self._drained: Callable[[], None] = lambda: None
         self.children.on_ready, self.children.on_death = self._on_ready, self._on_death
+        self.children.on_writable = self.principals.flush
 
     def start(self, started: Callable[[], None], failed: Callable[[str], None]) -> None:
         """Start everybody; one of the two is called, later, once.

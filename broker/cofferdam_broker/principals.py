@@ -19,8 +19,8 @@ CLIENT: Final = Record(ToChild.CLIENT).to_bytes()
 OVERFLOW_UID: Final = 65534
 """What the kernel says of a peer whose uid has no number here (user_namespaces(7)): many users in one."""
 _UCRED: Final = struct.Struct("=iII")
-_MAX_WAITING: Final = 128
-"""Connections of a principal that wait for its frontend to start."""
+_MAX_WAITING: Final = 1024
+"""Connections of a principal that wait for its frontend to start, or to take more."""
 _ACCEPTS: Final = 64
 """Connections taken per round of the loop."""
 
@@ -52,20 +52,19 @@ class Principals:
             connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
             _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
             process = self._assigned.get(uid)
-            if process is not None:
-                self._hand_over(process, descriptor)
-            elif self._admit(uid):
-                self._waiting.setdefault(uid, []).append(connection.detach())
-                self.assign_spares()
-                continue
-            connection.close()
+            if process is not None and uid not in self._waiting and self._hand_over(process, descriptor):
+                connection.close()
+            elif process is not None or self._admit(uid):
+                self._wait(uid, connection.detach())
+            else:
+                connection.close()
 
     def assign_spares(self) -> None:
         """Give ready spares to the principals that wait, and see to it that a spare is on its way."""
         for process in list(self._spares()):
-            if process.ready and self._waiting:
-                self._assign(process, next(iter(self._waiting)))
-        if len(list(self._spares())) < max(1, len(self._waiting)):
+            if process.ready and (unassigned := self._unassigned()):
+                self._assign(process, unassigned[0])
+        if len(list(self._spares())) < max(1, len(self._unassigned())):
             used = {process.number for process in self._children if process.role is Role.FRONTEND}
             self._children.start(Role.FRONTEND, next(n for n in range(UID_COUNT) if n not in used))
 
@@ -75,6 +74,17 @@ class Principals:
         if uid is not None and self._assigned.get(uid) is process:
             del self._assigned[uid]
             self._histories.setdefault(uid, History()).record(time.monotonic())
+            for descriptor in self._waiting.pop(uid, ()):
+                os.close(descriptor)
+
+    def flush(self, process: Process) -> None:
+        """Hand over what waits for a frontend, as far as it takes it."""
+        waiting = self._waiting.get(process.principal, []) if process.principal is not None else []
+        while waiting and self._hand_over(process, waiting[0]):
+            os.close(waiting.pop(0))
+        if process.principal is not None and not waiting:
+            self._waiting.pop(process.principal, None)
+        self._children.watch_writing(process, writing=bool(waiting))
 
     def retire(self, now: float) -> None:
         """Stop the frontends that had no client for long."""
@@ -90,6 +100,9 @@ class Principals:
                 os.close(descriptor)
         self._waiting.clear()
 
+    def _unassigned(self) -> list[int]:
+        return [uid for uid in self._waiting if uid not in self._assigned]
+
     def _spares(self) -> Iterator[Process]:
         return (
             process
@@ -101,12 +114,10 @@ class Principals:
         if uid in self._refused:
             self._log.warning("a connection of a uid that cannot be a client is refused", uid=uid)
             return False
-        if len(self._waiting.get(uid, ())) >= _MAX_WAITING:
-            return False
         history = self._histories.get(uid)
         if history is not None and history.is_closed(time.monotonic()):
             return False
-        if uid not in self._waiting and len(self._assigned) + len(self._waiting) >= self._settings.max_frontends:
+        if uid not in self._waiting and len(self._assigned) + len(self._unassigned()) >= self._settings.max_frontends:
             return self._make_room(uid)
         return True
 
@@ -131,15 +142,28 @@ class Principals:
             self._children.connect(process, server, uid)
         process.send(Record(ToChild.ASSIGN, uid, process.number))
         self._assigned[uid] = process
-        for descriptor in self._waiting.pop(uid):
-            self._hand_over(process, descriptor)
-            os.close(descriptor)
+        self.flush(process)
 
-    def _hand_over(self, process: Process, descriptor: int) -> None:
+    def _wait(self, uid: int, descriptor: int) -> None:
+        """Keep a connection until the frontend of its principal takes it."""
+        waiting = self._waiting.setdefault(uid, [])
+        if len(waiting) >= _MAX_WAITING:
+            self._log.warning("too many connections of a principal wait; one is closed", uid=uid, limit=_MAX_WAITING)
+            os.close(descriptor)
+            return
+        waiting.append(descriptor)
+        process = self._assigned.get(uid)
+        if process is None:
+            self.assign_spares()
+        else:
+            self._children.watch_writing(process, writing=True)
+
+    @staticmethod
+    def _hand_over(process: Process, descriptor: int) -> bool:
+        """Pass a connection on; return False if the frontend takes no more for now."""
         process.last_client = time.monotonic()
         try:
-            if not process.spawned.control.send_bytes(CLIENT, descriptor):
-                self._log.warning("a frontend takes no more connections for now", process=process.title)
+            return process.spawned.control.send_bytes(CLIENT, descriptor)
         except ControlError:
             # Its death is on the way; the client comes again.
-            pass
+            return True

@@ -1,0 +1,215 @@
+"""Clients that are slow, many, silent or greedy: they get their limits, the others their service."""
+
+import os
+import socket
+import threading
+import time
+
+import pytest
+from tests.harness import wire
+from tests.harness.service import Service, acting_as
+from tests.harness.wire import ECDSA_SHA_256, KEEP_ALIVE, P256_SIGN, RSA_SIGN, Caller, Request, call, exchange
+
+PING = Request()
+AS_ROOT = os.geteuid() == 0
+NOBODY_ELSE = 59002
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def median(times: list[float]) -> float:
+    return sorted(times)[len(times) // 2]
+
+
+def time_pings(path: str, count: int = 50) -> list[float]:
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        assert call(path, PING).status == 0
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def test_many_silent_connections_are_cut_at_the_deadline_and_delay_nobody() -> None:
+    with Service(tables={"listener": {"timeout": 2000}}) as service:
+        silent = []
+        for _ in range(900):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(service.socket_path)
+            silent.append((client, time.monotonic()))
+        assert median(time_pings(service.socket_path)) < 0.05
+        for client, began in silent:
+            client.settimeout(5)
+            data = client.recv(100)
+            assert int.from_bytes(data[32:34], "little") == 15
+            assert client.recv(100) == b""
+            assert 1.7 < time.monotonic() - began < 6
+            client.close()
+
+
+def test_a_client_that_drips_is_cut_at_the_absolute_deadline() -> None:
+    tables = {"listener": {"timeout": 500}, "limits": {"request_timeout_ms": 1500}}
+    with Service(tables=tables) as service, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(service.socket_path)
+        began = time.monotonic()
+        data = PING.but(body_len=100).to_bytes() + bytes(100)
+        for byte in data:
+            try:
+                client.send(bytes((byte,)))
+            except BrokenPipeError:
+                break
+            if time.monotonic() - began > 4:
+                break
+            time.sleep(0.05)
+        assert int.from_bytes(client.recv(100)[32:34], "little") == 15
+        assert 1.3 < time.monotonic() - began < 3
+
+
+def test_connections_of_one_principal_are_bounded() -> None:
+    with Service(tables={"limits": {"max_connections": 20}, "listener": {"timeout": 5000}}) as service:
+        held = []
+        for _ in range(20):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(service.socket_path)
+            client.sendall(PING.to_bytes()[:10])
+            held.append(client)
+        time.sleep(0.2)
+        with pytest.raises((wire.BrokenResponseError, OSError)):
+            call(service.socket_path, PING)
+        for client in held:
+            client.close()
+        time.sleep(0.2)
+        assert call(service.socket_path, PING).status == 0
+
+
+def test_a_kept_connection_that_says_nothing_is_closed_without_a_word() -> None:
+    tables = {"limits": {"idle_connection_ms": 1000}}
+    with Service(tables=tables) as service, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(service.socket_path)
+        client.sendall(PING.but(flags=KEEP_ALIVE).to_bytes())
+        assert len(client.recv(100)) == 38
+        began = time.monotonic()
+        assert client.recv(100) == b""
+        assert 0.8 < time.monotonic() - began < 2
+
+
+def test_a_reader_that_never_reads_holds_up_only_itself() -> None:
+    with Service(tables={"listener": {"timeout": 1000}}) as service:
+        stuck = []
+        for _ in range(10):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(service.socket_path)
+            client.sendall(Caller(os.getuid()).random(1 << 20).to_bytes())
+            stuck.append(client)
+        assert median(time_pings(service.socket_path)) < 0.05
+        time.sleep(1.5)
+        for client in stuck:
+            client.close()
+        assert len(wire.first_blob(call(service.socket_path, Caller(os.getuid()).random(1 << 20)).body)) == 1 << 20
+
+
+def test_a_flood_of_one_uid_leaves_the_others_their_share() -> None:
+    if not AS_ROOT:
+        # One uid is one principal: what is left to show is that a flood is answered, every request of it.
+        with Service() as service:
+            assert all(call(service.socket_path, PING).status == 0 for _ in range(500))
+        return
+    with Service() as service:
+        quiet, loud = Caller(NOBODY_ELSE), Caller(os.getuid())
+        assert call(service.socket_path, loud.generate("k", P256_SIGN)).status == 0
+        sign = loud.sign("k", ECDSA_SHA_256, bytes(32))
+        stop = threading.Event()
+
+        def flood() -> None:
+            while not stop.is_set():
+                call(service.socket_path, sign)
+
+        with acting_as(NOBODY_ELSE):
+            assert call(service.socket_path, quiet.generate("q", P256_SIGN)).status == 0
+        threads = [threading.Thread(target=flood) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        try:
+            times = []
+            for _ in range(20):
+                with socket.socket(socket.AF_UNIX) as client, acting_as(NOBODY_ELSE):
+                    client.connect(service.socket_path)
+                    began = time.perf_counter()
+                    client.sendall(quiet.sign("q", ECDSA_SHA_256, bytes(32)).to_bytes())
+                    assert len(client.recv(200)) > 100
+                    times.append(time.perf_counter() - began)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert median(times) < 0.1
+
+
+def test_generating_keys_without_pause_keeps_nobody_waiting() -> None:
+    with Service() as service:
+        caller, path = Caller(os.getuid()), service.socket_path
+        assert call(path, caller.generate("k", P256_SIGN)).status == 0
+        stop = threading.Event()
+
+        def generate(prefix: str) -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                call(path, caller.generate(f"{prefix}{number}", RSA_SIGN))
+
+        threads = [threading.Thread(target=generate, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        times = []
+        for _ in range(50):
+            began = time.perf_counter()
+            assert call(path, caller.sign("k", ECDSA_SHA_256, bytes(32))).status == 0
+            times.append(time.perf_counter() - began)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert median(times) < 0.1
+
+
+def test_nothing_leaks_a_descriptor_or_a_process(service: Service) -> None:
+    caller, path = Caller(os.getuid()), service.socket_path
+    assert call(path, caller.generate("k", P256_SIGN)).status == 0
+    time.sleep(1)
+    before = {pid: descriptors(pid) for pid in service.pids()}
+    requests = [PING, PING.but(magic=1), caller.random(100_000), caller.sign("k", ECDSA_SHA_256, bytes(32))]
+    for number in range(1000):
+        request = requests[number % len(requests)].to_bytes()
+        exchange(path, request + bytes(number % 3))
+        exchange(path, request[: number % len(request)], half_close=True)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.send(request)
+    time.sleep(0.5)
+    assert {pid: descriptors(pid) for pid in service.pids()} == before
+    call(path, caller.destroy("k"))
+
+
+def test_key_names_reach_the_log_only_with_leave() -> None:
+    for details in (False, True):
+        with Service(tables={"core_settings": {"log_error_details": details, "log_level": "trace"}}) as service:
+            caller = Caller(os.getuid())
+            name = "very\nsecret name"
+            assert call(service.socket_path, caller.generate(name, P256_SIGN)).status == 0
+            assert call(service.socket_path, caller.sign(name, ECDSA_SHA_256, b"digest" + bytes(26))).status == 0
+            assert call(service.socket_path, caller.destroy("none")).status == 1140
+            log = service.log()
+            assert ("very\\u000asecret name" in log) == details
+            assert "secret name\n" not in log
+            assert "status=1140" in log
+            assert all(line.startswith("level=") or "event=" in line for line in log.splitlines())
+
+
+def test_two_service_folders_are_two_services() -> None:
+    with Service() as one, Service() as other:
+        caller = Caller(os.getuid())
+        assert call(one.socket_path, caller.generate("k", P256_SIGN)).status == 0
+        assert call(other.socket_path, caller.destroy("k")).status == 1140
