@@ -1,0 +1,70 @@
+"""What lies in packaging/ fits the code: the sample configuration is accepted, the unit grants what is needed."""
+
+import configparser
+from pathlib import Path
+
+import pytest
+
+from cofferdam_config.plan import read
+from cofferdam_config.tables import LIMITS
+from cofferdam_contracts.ipc.control import Level, Role
+from cofferdam_contracts.settings import KimSettings, SoftwareSettings
+from cofferdam_runtime.sandbox.broker import CAPABILITIES
+
+PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
+
+
+def _unit(name: str) -> configparser.RawConfigParser:
+    unit = configparser.RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=("#",))
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(PACKAGING / "systemd" / name)
+    return unit
+
+
+@pytest.fixture(scope="module")
+def service() -> configparser.RawConfigParser:
+    return _unit("cofferdam.service")
+
+
+def test_the_sample_configuration_is_accepted_without_warnings() -> None:
+    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", credentials={}, is_root=True)
+    assert plan.warnings == ()
+    assert plan.broker.require == Level.UID
+    settings = {role: value for role, _, value in plan.documents}
+    kim, worker = settings[Role.KIM], settings[Role.SOFTWARE_WORKER]
+    assert isinstance(kim, KimSettings)
+    assert isinstance(worker, SoftwareSettings)
+    # Inside what the unit lets the service write to.
+    assert {path.startswith("/var/lib/parsec/") for path in (kim.path, worker.kek_file)} == {True}
+
+
+def test_what_the_sample_has_commented_out_is_accepted_as_well() -> None:
+    lines = (PACKAGING / "config.toml").read_text().splitlines()
+    text = "\n".join(line.removeprefix("#") if line.startswith("#") and " = " in line else line for line in lines)
+    plan = read(text.encode(), path="config.toml", credentials={}, is_root=True)
+    assert plan.warnings == ()
+
+
+def test_the_unit_leaves_the_broker_its_capabilities(service: configparser.RawConfigParser) -> None:
+    granted = service["Service"]["CapabilityBoundingSet"].split()
+    assert {name.removeprefix("CAP_").lower() for name in granted} == CAPABILITIES.keys()
+
+
+def test_the_unit_waits_longer_than_the_service_takes(service: configparser.RawConfigParser) -> None:
+    limits = {key.name: key.default for key in LIMITS.keys}
+    assert int(service["Service"]["TimeoutStopSec"]) * 1000 > int(str(limits["drain_ms"]))
+    assert int(service["Service"]["WatchdogSec"]) * 1000 > int(str(limits["hang_ms"]))
+
+
+def test_the_children_may_confine_themselves(service: configparser.RawConfigParser) -> None:
+    text = (PACKAGING / "systemd" / "cofferdam.service").read_text()
+    needed = {"seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
+    allowed = {word for line in text.splitlines() if line.startswith("SystemCallFilter=") for word in line[17:].split()}
+    assert needed <= allowed
+    assert service["Service"]["KillMode"] == "mixed", "the broker ends the others in order"
+    assert service["Service"]["OOMPolicy"] == "continue", "one process too many is no reason to end all"
+
+
+def test_socket_and_configuration_name_the_same_path() -> None:
+    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", credentials={}, is_root=True)
+    assert _unit("cofferdam.socket")["Socket"]["ListenStream"] == plan.broker.socket_path
