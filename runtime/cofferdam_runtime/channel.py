@@ -10,7 +10,7 @@ import errno
 from collections import deque
 from typing import Any, Final
 
-from cofferdam_contracts.ipc.framing import Assembler, pack, split
+from cofferdam_contracts.ipc.framing import PART_SIZE, Assembler, pack, split
 
 MAX_DATAGRAM: Final = 256 * 1024
 """More than any sender can put into one datagram with the kernel's default buffer sizes."""
@@ -72,6 +72,10 @@ class Channel:
             ChannelClosedError: The other end is gone.
         """
         packed = pack(message)
+        if not self._waiting and len(packed) <= PART_SIZE:
+            if not self._send_one(packed):
+                self._waiting.append(packed)
+            return
         if self._waiting:
             self._waiting.extend(split(packed))
             return

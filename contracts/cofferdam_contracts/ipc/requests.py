@@ -9,6 +9,7 @@ claim. `SCHEMAS` is the whole protocol; what it does not name is refused.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from cofferdam_contracts import operations
@@ -30,13 +31,14 @@ from cofferdam_contracts.psa.encoding import (
     encode_algorithm,
     encode_attributes,
 )
-from cofferdam_contracts.registry import AuthType, Opcode
+from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import Status
 
 ANSWER: Final = 0x80
 """Bit that turns the number of a request into that of its answer; opcodes stay below it."""
 MAX_REQUEST_ID: Final = (1 << 64) - 1
 _ENVELOPE: Final = 5
+_ANSWER_HEADER: Final = 3
 
 WorkerOperation = CryptoOperation | DeleteClient
 
@@ -128,20 +130,23 @@ class Schema:
 
     kind: type[WorkerOperation]
     names: tuple[str, ...]
-    writers: tuple[Callable[[Any], Any] | None, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    """Takes the fields out of an operation."""
+    writers: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """For fields that do not travel as they are: where in the message, and how they are written."""
     readers: tuple[Callable[[Any], Any], ...]
 
 
 def _schema(kind: type[WorkerOperation]) -> Schema:
     codecs = {field.name: _CODECS[field.type] for field in fields(kind)}
-    writers, readers = zip(*codecs.values(), strict=True)
-    return Schema(kind, tuple(codecs), writers, readers)
+    writers = [(index, write) for index, (write, _) in enumerate(codecs.values(), _ENVELOPE) if write is not None]
+    getter = attrgetter(*codecs)
+    values = getter if len(codecs) > 1 else lambda operation: (getter(operation),)
+    return Schema(kind, tuple(codecs), values, tuple(writers), tuple(read for _, read in codecs.values()))
 
 
 SCHEMAS: Final[Mapping[int, Schema]] = {
-    int(opcode): _schema(kind)
-    for opcode, kind in operations.OPERATIONS.items()
-    if issubclass(kind, WorkerOperation)
+    int(opcode): _schema(kind) for opcode, kind in operations.OPERATIONS.items() if issubclass(kind, WorkerOperation)
 }
 """Every request that a worker takes, by number."""
 
@@ -150,11 +155,11 @@ def encode_request(
     operation: WorkerOperation, request_id: int, deadline: int, authenticator: int, application: str
 ) -> list[object]:
     """Return the message of a request."""
-    schema = SCHEMAS[operation.opcode]
-    message: list[object] = [int(operation.opcode), request_id, deadline, authenticator, application]
-    for name, write in zip(schema.names, schema.writers, strict=True):
-        value = getattr(operation, name)
-        message.append(value if write is None else write(value))
+    opcode = operation.opcode
+    schema = SCHEMAS[opcode]
+    message = [opcode.value, request_id, deadline, authenticator, application, *schema.values(operation)]
+    for index, write in schema.writers:
+        message[index] = write(message[index])
     return message
 
 
@@ -188,14 +193,13 @@ def decode_answer(message: tuple[Any, ...]) -> Answer:
     Raises:
         ForbiddenMessageError: The message is not an answer.
     """
-    if len(message) < 3 or any(type(value) is not int for value in message[1:3]):  # noqa: PLR2004
+    number, results = message[0] ^ ANSWER, message[_ANSWER_HEADER:]
+    if number not in SCHEMAS or len(message) < _ANSWER_HEADER:
+        raise ForbiddenMessageError(f"message {message[0]} in place of an answer")
+    for value in results:
+        if type(value) is not bytes:
+            raise ForbiddenMessageError(f"a {type(value).__name__} in an answer")
+    _, request_id, status = message[:_ANSWER_HEADER]
+    if type(request_id) is not int or type(status) is not int:
         raise ForbiddenMessageError("an answer without id and status")
-    number, request_id, status, *results = message
-    if not number & ANSWER or (number ^ ANSWER) not in SCHEMAS or any(type(value) is not bytes for value in results):
-        raise ForbiddenMessageError(f"message {number} in place of an answer")
-    return Answer(number ^ ANSWER, request_id, status, tuple(results))
-
-
-def request_opcode(message: tuple[Any, ...]) -> Opcode | None:
-    """Return the opcode of a message that claims to be a request, None when it is none."""
-    return Opcode(message[0]) if message[0] in SCHEMAS else None
+    return Answer(number, request_id, status, results)
