@@ -1,0 +1,73 @@
+"""Every file that the documentation names is there, and every page can be reached from the first one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packaging/**/*.md")])
+SOURCES = (
+    "broker",
+    "client",
+    "config",
+    "contracts",
+    "docs",
+    "frontend",
+    "kim",
+    "packaging",
+    "providers",
+    "runtime",
+    "tests",
+)
+LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+NAMED = re.compile(rf"`(?P<path>(?:{'|'.join(SOURCES)})/[A-Za-z0-9_./-]+)`")
+FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text())
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that the headings of a page have on the usual hosts."""
+    headings = re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _relative_links(page: Path) -> list[tuple[Path, str]]:
+    targets = [match["target"] for match in LINK.finditer(_prose(page)) if "://" not in match["target"]]
+    parts = [target.partition("#") for target in targets]
+    return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in parts]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = [
+        f"{target}#{anchor}"
+        for target, anchor in _relative_links(page)
+        if not target.exists() or (anchor and anchor not in _anchors(target))
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_files_that_are_named_are_there(page: Path) -> None:
+    named = [match["path"].rstrip("/") for match in NAMED.finditer(_prose(page))]
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached and page.suffix == ".md" and page.exists():
+            reached.add(page)
+            waiting.extend(target for target, _ in _relative_links(page))
+    template = ROOT / "docs" / "adr" / "0000-template.md"
+    assert sorted(set(PAGES) - reached - {template}) == []

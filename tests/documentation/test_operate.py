@@ -1,0 +1,59 @@
+"""docs/howto/operate.md explains every error and warning that the service can log, and no others."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cofferdam_contracts.status import Status
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "howto" / "operate.md").read_text()
+ROOTS = ("broker", "config", "frontend", "kim", "providers", "runtime")
+LEVELS = {"error", "warning"}
+TEXTS_OF_KIM = {"the database is damaged", "is not served"}
+"""Beginnings and parts of texts that `StoreReport.warnings` composes."""
+
+
+def _events(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts of calls like `log.error("event", …)` and `self._write("warning", "event", …)`."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        texts = [word.value if isinstance(word, ast.Constant) else None for word in node.args]
+        if node.func.attr in LEVELS and texts and isinstance(texts[0], str):
+            yield texts[0]
+        elif node.func.attr == "_write" and texts[0] in LEVELS and isinstance(texts[1], str):
+            yield texts[1]
+
+
+def _logged() -> set[str]:
+    modules = [path for root in ROOTS for path in (ROOT / root).rglob("*.py")]
+    return {event for path in modules for event in _events(ast.parse(path.read_bytes()))}
+
+
+def _explained() -> set[str]:
+    section = PAGE.partition("\n## Log\n")[2].partition("\n## ")[0]
+    cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| ")][1:]
+    return {event for cell in cells for event in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_every_event_is_explained() -> None:
+    logged = _logged()
+    assert len(logged) > len(LEVELS)
+    assert logged - _explained() == set()
+
+
+def test_no_event_is_explained_that_is_never_logged() -> None:
+    assert _explained() - _logged() - {"config"} == TEXTS_OF_KIM
+    report = (ROOT / "kim" / "cofferdam_kim" / "report.py").read_text()
+    assert all(text in report for text in TEXTS_OF_KIM)
+
+
+def test_statuses_in_the_table_exist() -> None:
+    section = PAGE.partition("\n## When a client gets an error\n")[2]
+    numbers = [
+        int(number) for row in re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE) for number in row.split(",")
+    ]
+    assert numbers
+    assert set(numbers) <= set(Status)
