@@ -15,6 +15,7 @@ from cofferdam_contracts.ipc.requests import ForbiddenMessageError, decode_answe
 from cofferdam_contracts.operations import CryptoOperation, DeleteClient
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_frontend.auth import Client
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.loop import READ, WRITE, Loop
 
@@ -61,14 +62,14 @@ class Backend:
             return deadline
         return None
 
-    def _add(self, result: Result) -> tuple[int, int]:
+    def _add(self, request_id: int, result: Result) -> int:
         if len(self._in_flight) >= self._most:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{self._most} requests are in flight")
-        self._last_id += 1
+        self._last_id = request_id
         # A server drops what it cannot begin in time; a little later we stop waiting for it.
         deadline = time.monotonic_ns() // 1000 + self._timeout_us
-        self._in_flight[self._last_id] = (result, deadline)
-        return self._last_id, deadline
+        self._in_flight[request_id] = (result, deadline)
+        return deadline
 
     def _send(self, message: list[object] | tuple[object, ...]) -> None:
         try:
@@ -106,10 +107,16 @@ class Backend:
 class WorkerBackend(Backend):
     """A provider worker."""
 
-    def request(self, operation: CryptoOperation | DeleteClient, auth: int, claimed: str, result: Result) -> None:
-        """Ask the worker; `result` is called once, now or later."""
-        request_id, deadline = self._add(result)
-        self._send(encode_request(operation, request_id, deadline, auth, claimed))
+    def request(
+        self, operation: CryptoOperation | DeleteClient, client: Client, request_id: int, result: Result
+    ) -> None:
+        """Ask the worker; ids grow from request to request. `result` is called once, now or later.
+
+        Raises:
+            ServiceError: Too much is in flight.
+        """
+        deadline = self._add(request_id, result)
+        self._send(encode_request(operation, request_id, deadline, client.authenticator, client.claimed))
 
     def _take(self, message: tuple[Any, ...]) -> None:
         number = message[0]
@@ -134,11 +141,15 @@ class StoreBackend(Backend):
         super().__init__(channel, loop, settings, lost)
         self._questions: dict[int, tuple[object, ...]] = {}
 
-    def ask(self, number: KimMessage, fields: tuple[object, ...], result: Result) -> None:
-        """Ask the key store; `result` is called once, now or later."""
-        request_id, _ = self._add(result)
+    def ask(self, number: KimMessage, client: Client, request_id: int, result: Result) -> None:
+        """Ask the key store about a client; ids grow from question to question. `result` is called once.
+
+        Raises:
+            ServiceError: Too much is in flight.
+        """
+        self._add(request_id, result)
         self._questions = {known: self._questions[known] for known in self._questions if known in self._in_flight}
-        self._questions[request_id] = (int(number), request_id, *fields)
+        self._questions[request_id] = (int(number), request_id, client.authenticator, client.claimed)
         self._send(self._questions[request_id])
 
     def _take(self, message: tuple[Any, ...]) -> None:

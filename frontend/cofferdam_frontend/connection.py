@@ -43,6 +43,8 @@ class Owner:
     on_request: Callable[["Connection", Request], None]
     on_wait: Callable[["Connection"], None]
     """The connection waits for its client from now on, see `Connection.state`."""
+    on_refuse: Callable[[Status], None]
+    """What came was no request."""
     on_close: Callable[["Connection"], None]
 
 
@@ -160,6 +162,7 @@ class Connection:
             self._refuse(Status.CONNECTION_ERROR)
 
     def _refuse(self, status: Status) -> None:
+        self._owner.on_refuse(status)
         self._keep = False
         self._refused = True
         self.state = State.WORKING

@@ -88,7 +88,7 @@ def _list_keys(core: Core, _operation: object, client: Client, responder: Respon
             return
         responder.send(_encode_keys(results[0]))
 
-    core.store.ask(KimMessage.LIST_KEYS, (client.authenticator, client.claimed), answer)
+    core.store.ask(KimMessage.LIST_KEYS, client, responder.request_id, answer)
 
 
 def _encode_keys(rows: tuple[tuple[int, str, bytes], ...]) -> bytes:
@@ -112,7 +112,7 @@ def _list_clients(core: Core, _operation: object, client: Client, responder: Res
         else:
             responder.fail(status)
 
-    core.store.ask(KimMessage.LIST_CLIENTS, (client.authenticator, client.claimed), answer)
+    core.store.ask(KimMessage.LIST_CLIENTS, client, responder.request_id, answer)
 
 
 def _delete_client(core: Core, operation: DeleteClient, client: Client, responder: Responder) -> None:
@@ -129,7 +129,7 @@ def _delete_client(core: Core, operation: DeleteClient, client: Client, responde
             responder.send(b"")
 
     for worker in core.workers:
-        worker.request(operation, client.authenticator, client.claimed, answer)
+        worker.request(operation, client, responder.request_id, answer)
 
 
 Handler = Callable[[Core, Any, Client, Responder], None]

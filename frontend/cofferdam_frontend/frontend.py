@@ -6,7 +6,7 @@ from typing import Final
 from cofferdam_contracts.ipc.control import Record, Role
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER
 from cofferdam_contracts.settings import FrontendSettings
-from cofferdam_contracts.status import ServiceError
+from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Limits, Request
 from cofferdam_frontend.auth import Authentication
 from cofferdam_frontend.backend import Backend, StoreBackend, WorkerBackend
@@ -58,6 +58,7 @@ class Frontend(Owner):
             State.DRAINING: (silence, silence),
         }
         self.draining = False
+        self._number = 0
         self._child: Child | None = None
 
     def watch(self, child: Child) -> None:
@@ -71,6 +72,7 @@ class Frontend(Owner):
         if self._pipeline is not None or self._store is None:
             raise BrokenPeerError("assigned twice, or before the channels")
         workers = {entry.id: self._workers[index] for index, entry in enumerate(self._settings.providers)}
+        self._number = record.b
         self._pipeline = Pipeline(
             Authentication(self._settings.authenticators, record.a),
             Core.of(self._settings, VERSION, self._store, tuple(workers.values())),
@@ -142,11 +144,11 @@ class Frontend(Owner):
         if self._pipeline is None or self._child is None:
             raise BrokenPeerError("a client before its principal")
         self._child.served += 1
-        responder = Responder(connection, request.header)
+        responder = Responder(connection, request.header, self._child.served)
         try:
             self._pipeline.serve(request, responder)
         except ServiceError as error:
-            self._log_refusal(request, error)
+            self._log_refusal(request, responder.request_id, error)
             responder.fail(error.status)
 
     def on_wait(self, connection: Connection) -> None:
@@ -158,6 +160,10 @@ class Frontend(Owner):
         silence, total = self._patience[state]
         connection.deadline = min(now + silence, connection.began + total)
         self._deadlines.schedule(connection, connection.deadline)
+
+    def on_refuse(self, status: Status) -> None:
+        """Say that somebody sent what is no request."""
+        self._log.debug("what came was no request", status=status.value, cause=status.name)
 
     def on_close(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -171,17 +177,16 @@ class Frontend(Owner):
         else:
             self._deadlines.schedule(connection, connection.deadline)
 
-    def _log_refusal(self, request: Request, error: ServiceError) -> None:
-        if self._log.enabled("debug"):
-            header = request.header
-            self._log.debug(
-                "a request was refused",
-                status=error.status.value,
-                cause=error.detail,
-                op=header.opcode,
-                provider=header.provider,
-                session=header.session,
-            )
+    def _log_refusal(self, request: Request, request_id: int, error: ServiceError) -> None:
+        header = request.header
+        self._log.debug(
+            "a request was refused",
+            req=f"{self._number}:{request_id:x}",
+            op=header.opcode.name,
+            provider=header.provider.name,
+            status=error.status.value,
+            cause=error.detail,
+        )
 
     def _lost(self, error: Exception) -> None:
         raise BrokenPeerError(str(error)) from error

@@ -44,7 +44,7 @@ class Pipeline:
             handler(self.core, operation, client, responder)
         else:
             worker = self.workers[header.provider]
-            worker.request(operation, client.authenticator, client.claimed, responder.answer)  # type: ignore[arg-type]
+            worker.request(operation, client, responder.request_id, responder.answer)  # type: ignore[arg-type]
 
     def _check_destination(self, header: RequestHeader) -> None:
         is_core = header.provider == ProviderId.CORE

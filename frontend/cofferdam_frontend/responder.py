@@ -11,10 +11,11 @@ from cofferdam_frontend.connection import Connection
 class Responder:
     """Answers one request, once."""
 
-    __slots__ = ("_connection", "_header")
+    __slots__ = ("_connection", "_header", "request_id")
 
-    def __init__(self, connection: Connection, header: RequestHeader) -> None:
-        """Answer the request with this header."""
+    def __init__(self, connection: Connection, header: RequestHeader, request_id: int) -> None:
+        """Answer the request with this header; the id names it in every log line about it."""
+        self.request_id = request_id
         self._connection = connection
         self._header = header
 
