@@ -80,7 +80,7 @@ def open_damaged(path: Path, data: bytes) -> KeyStore | None:
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_flipped_bits(path: Path, sound: bytes, seed: int) -> None:
-    source = random.Random(seed)  # noqa: S311
+    source = random.Random(seed)
     data = bytearray(sound)
     flips = source.choice([1, 1, 1, 2, 8])
     for _ in range(flips):
@@ -100,7 +100,7 @@ def test_flipped_bits(path: Path, sound: bytes, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(ROUNDS // 2))
 def test_exchanged_pages(path: Path, sound: bytes, seed: int) -> None:
-    source = random.Random(seed)  # noqa: S311
+    source = random.Random(seed)
     pages = [sound[at : at + 4096] for at in range(0, len(sound), 4096)]
     one, other = source.sample(range(1, len(pages)), 2)
     if seed % 2:
@@ -125,7 +125,7 @@ def test_damaged_text_of_the_schema(path: Path, sound: bytes) -> None:
 
 @pytest.mark.parametrize("seed", range(ROUNDS // 4))
 def test_truncated_file(path: Path, sound: bytes, seed: int) -> None:
-    cut = random.Random(seed).randrange(1, len(sound))  # noqa: S311
+    cut = random.Random(seed).randrange(1, len(sound))
     store = open_damaged(path, sound[:cut])
     if store is None:
         return
@@ -140,7 +140,7 @@ def test_damage_under_an_open_store(path: Path, sound: bytes, seed: int) -> None
     """Pages are read when they are needed, and may have gone bad by then."""
     store = open_damaged(path, sound)
     assert store is not None
-    source = random.Random(seed)  # noqa: S311
+    source = random.Random(seed)
     with path.open("r+b") as file:
         for _ in range(4):
             file.seek(source.randrange(4096, len(sound) - 64))

@@ -45,8 +45,8 @@ def test_a_message_arrives_whole(pair: Pair) -> None:
 def test_large_messages_arrive_between_small_ones(pair: Pair, size: int) -> None:
     sender, receiver = pair
     sent = [(4, 1, b"a"), (4, 2, os.urandom(size)), (4, 3, b"z")]
-    for message in sent:
-        sender.send(message)
+    for outgoing in sent:
+        sender.send(outgoing)
     got: list[object] = []
     for _ in range(1000):
         message = receiver.receive()
@@ -65,7 +65,7 @@ def test_a_reader_that_reads_nothing_stalls_only_the_backlog(pair: Pair) -> None
     for number in range(2000):
         sender.send((4, number, b"x" * 1000))
     assert sender.backlog
-    numbers = []
+    numbers: list[int] = []
     while len(numbers) < 2000:
         message = receiver.receive()
         if message is None:

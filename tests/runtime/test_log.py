@@ -2,13 +2,13 @@
 
 import os
 import shlex
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cofferdam_contracts.settings import LogSettings
-from cofferdam_runtime import log as module
 from cofferdam_runtime.log import BURST, Log
 
 
@@ -50,7 +50,7 @@ def test_details_are_shown_only_with_leave() -> None:
 
 def test_a_flood_is_cut_and_counted(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     log = Log("frontend[0]", LogSettings(timestamp=False))
     for number in range(BURST + 50):
         log.error("again", number=number)

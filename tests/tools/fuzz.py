@@ -15,6 +15,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from typing import Final
@@ -168,9 +169,12 @@ def _run_decoders(seconds: int, only: str | None) -> int:
     words = [sys.executable, "-m", "tests.tools.fuzz_decoders"]
     names = subprocess.run([*words, "--list"], check=True, capture_output=True, text=True).stdout.split()
     chosen = names if only is None else [only]
-    failed = [
-        name for name in chosen if subprocess.run([*words, name, f"-max_total_time={seconds}"], check=False).returncode
-    ]
+    failed = []
+    for name in chosen:
+        with tempfile.TemporaryDirectory(prefix="cofferdam-fuzz-") as folder:
+            done = subprocess.run([*words, name, folder, f"-max_total_time={seconds}"], check=False)
+        if done.returncode:
+            failed.append(name)
     print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed {' '.join(failed)}".rstrip())
     return 1 if failed else 0
 

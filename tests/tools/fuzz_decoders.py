@@ -1,11 +1,11 @@
-"""Every decoder of the project under atheris: `python -m tests.tools.fuzz_decoders TARGET [LIBFUZZER OPTION...]`.
+"""Every decoder of the project under atheris: `python -m tests.tools.fuzz_decoders TARGET FOLDER [OPTION...]`.
 
 The rule for each: any bytes give a value or the documented error. Whatever else is raised is a defect and ends the
-run; libFuzzer then writes the input to .cache/fuzz. It begins with good input and changes that.
+run; libFuzzer then writes the input to .cache/fuzz. It begins with good input, puts what leads to new ways into the
+folder, and changes all of that. The options are libFuzzer's.
 """
 
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_confi
     from cofferdam_config.plan import read
     from cofferdam_contracts.ipc import framing, keystore, requests
     from cofferdam_contracts.ipc.control import Record
+    from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
     from cofferdam_contracts.psa.encoding import (
         EncodingError,
         decode_algorithm,
@@ -27,7 +28,6 @@ with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_confi
         encode_algorithm,
         encode_attributes,
     )
-    from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
     from cofferdam_contracts.registry import CORE_OPCODES, AuthType, Opcode
     from cofferdam_contracts.status import ServiceError
     from cofferdam_contracts.wire.bodies import decode_operation, decode_result, encode_operation
@@ -212,17 +212,16 @@ def main() -> int:
         print("\n".join(TARGETS))
         return 0
     target = TARGETS.get(sys.argv[1]) if len(sys.argv) > 1 else None
-    if target is None:
-        print(f"usage: fuzz_decoders --list | {'|'.join(TARGETS)} [LIBFUZZER OPTION...]", file=sys.stderr)
+    if target is None or len(sys.argv) < 3:
+        print(f"usage: fuzz_decoders --list | {'|'.join(TARGETS)} FOLDER [OPTION...]", file=sys.stderr)
         return 2
     print(f"decoder {target.__name__}", flush=True)
+    folder, *options = sys.argv[2:]
+    for number, seed in enumerate(seeds(target.__name__)):
+        Path(folder, f"seed-{number}").write_bytes(seed)
     _FINDINGS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="cofferdam-fuzz-") as folder:
-        for number, seed in enumerate(seeds(target.__name__)):
-            Path(folder, str(number)).write_bytes(seed)
-        prefix = f"-artifact_prefix={_FINDINGS}/{target.__name__}-"
-        atheris.Setup([sys.argv[0], prefix, *sys.argv[2:], folder], target)
-        atheris.Fuzz()
+    atheris.Setup([sys.argv[0], f"-artifact_prefix={_FINDINGS}/{target.__name__}-", *options, folder], target)
+    atheris.Fuzz()
     return 0
 
 

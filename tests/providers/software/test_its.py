@@ -109,7 +109,7 @@ def test_a_file_that_was_cut_off_is_refused(length: int) -> None:
 
 
 @given(st.binary(max_size=120), st.booleans())
-def test_any_bytes_are_a_key_or_the_documented_error(data: bytes, header: bool) -> None:  # noqa: FBT001
+def test_any_bytes_are_a_key_or_the_documented_error(data: bytes, header: bool) -> None:
     content = its_file(0x7112, 256, P256)[:16] + data if header else data
     try:
         key = parse_its_file(content)

@@ -282,9 +282,9 @@ def test_a_file_of_the_reference_that_holds_no_key_is_corrupt() -> None:
 )
 def test_can_do_crypto_tells_the_truth(
     wanted: KeyAttributes,
-    generate: bool,  # noqa: FBT001
-    take: bool,  # noqa: FBT001
-    use: bool,  # noqa: FBT001
+    generate: bool,
+    take: bool,
+    use: bool,
 ) -> None:
     backend = provider()
     for possible, ask in ((generate, backend.can_generate), (take, backend.can_import), (use, backend.check_use)):
