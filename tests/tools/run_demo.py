@@ -68,7 +68,8 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="stop after the demonstration")
     arguments = parser.parse_args()
     # Both end the service in good order, whatever is going on.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with Service(admins=[str(os.geteuid())]) as service:
             print(f"The service is ready after {service.ready_s:.2f} s; its configuration:\n")
