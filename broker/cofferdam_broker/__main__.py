@@ -8,6 +8,7 @@ from cofferdam_contracts.settings import LogSettings
 from cofferdam_runtime.listener import ListenError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.sandbox.broker import trim_broker_capabilities
+from cofferdam_runtime.sandbox.prctl import forbid_dumps
 from cofferdam_runtime.sandbox.title import set_title
 
 
@@ -16,6 +17,7 @@ def main() -> int:
     (path,) = sys.argv[1:]
     set_title("broker")
     log = Log("broker", LogSettings(level="info"))
+    forbid_dumps()
     trim_broker_capabilities()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -22,6 +22,8 @@ from cofferdam_runtime.notify import Notifier
 from cofferdam_runtime.timers import Timers
 
 CHECK_S: Final = 1.0
+READ_S: Final = 10.0
+"""Longest time for reading the configuration."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -80,7 +82,8 @@ class Broker:
 
         self._reading = True
         try:
-            Reader(self._path, self._loop, self._log, finish)
+            reader = Reader(self._path, self._loop, self._log, finish)
+            self._timers.after(READ_S, reader.give_up)
         except OSError as error:
             self._log.error("the configuration cannot be read", file=self._path, cause=error.strerror)
             finish(None)

@@ -48,7 +48,8 @@ class Reader:
         self._log = log
         self._done = done
         self._documents: dict[tuple[int, int], int] = {}
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        # What looks like a file may be a FIFO, at which an open would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
             uid = READER_UID if os.geteuid() == 0 else None
@@ -58,6 +59,12 @@ class Reader:
         self.process = Process(Role.CONFIG, 0, None, spawned, time.monotonic(), "config")
         loop.add(spawned.pidfd, READ, lambda _events: self._on_end())
         loop.add(spawned.control.fileno(), READ, lambda _events: self._on_record())
+
+    def give_up(self) -> None:
+        """End a reader that takes too long."""
+        if self._loop.watches(self.process.spawned.pidfd):
+            self._log.error("reading the configuration takes too long", pid=self.process.spawned.pid)
+            self.process.kill()
 
     def _on_record(self) -> None:
         try:

@@ -37,6 +37,7 @@ class Principals:
         self._assigned: dict[int, Process] = {}
         self._waiting: dict[int, list[int]] = {}
         self._histories: dict[int, History] = {}
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
         self._refused = frozenset({OVERFLOW_UID, *uids})
 
@@ -45,9 +46,10 @@ class Principals:
         for _ in range(_ACCEPTS):
             try:
                 descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
+            except BlockingIOError:
+                return
             except OSError as error:
-                if not isinstance(error, BlockingIOError):
-                    self._log.error("a connection could not be accepted", cause=error)
+                self._shed(listener, error)
                 return
             connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
             _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
@@ -58,6 +60,17 @@ class Principals:
                 self._wait(uid, connection.detach())
             else:
                 connection.close()
+
+    def _shed(self, listener: _socket.socket, error: OSError) -> None:
+        """Give a descriptor up to hang up on one connection, so that it does not wake the loop for ever."""
+        self._log.error("a connection cannot be accepted; raise LimitNOFILE=", cause=error.strerror)
+        os.close(self._reserve)
+        try:
+            descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+            os.close(descriptor)
+        except OSError:
+            pass  # it went by itself, or another shortage holds
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def assign_spares(self) -> None:
         """Give ready spares to the principals that wait, and see to it that a spare is on its way."""
@@ -99,6 +112,9 @@ class Principals:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._waiting.clear()
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
 
     def _unassigned(self) -> list[int]:
         return [uid for uid in self._waiting if uid not in self._assigned]

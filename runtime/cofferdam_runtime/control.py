@@ -1,6 +1,7 @@
 """The control socket between the broker and a child: records of `ipc.control`, each with at most one descriptor."""
 
 import _socket
+import errno
 import sys
 from typing import Final
 
@@ -8,6 +9,10 @@ from cofferdam_contracts.ipc.control import RECORD, Record
 
 _SPACE: Final = _socket.CMSG_SPACE(4 * 4)
 """Room for a few descriptors, so that extra ones are seen, closed and refused instead of truncated silently."""
+
+
+_FOR_NOW: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+"""What passes: too little memory, or too many descriptors on their way at once (unix(7))."""
 
 
 class ControlError(Exception):
@@ -43,6 +48,8 @@ class Control:
         except BlockingIOError:
             return False
         except OSError as error:
+            if error.errno in _FOR_NOW:
+                return False
             raise ControlError(str(error)) from error
         return True
 

@@ -1,6 +1,7 @@
 """Clients that are slow, many, silent or greedy: they get their limits, the others their service."""
 
 import os
+import resource
 import socket
 import threading
 import time
@@ -213,3 +214,19 @@ def test_two_service_folders_are_two_services() -> None:
         caller = Caller(os.getuid())
         assert call(one.socket_path, caller.generate("k", P256_SIGN)).status == 0
         assert call(other.socket_path, caller.destroy("k")).status == 1140
+
+
+def test_a_broker_without_descriptors_sheds_load_and_recovers() -> None:
+    with Service(tables={"listener": {"timeout": 3000}}) as service:
+        assert call(service.socket_path, PING).status == 0
+        time.sleep(1)
+        used = {int(name) for name in os.listdir(f"/proc/{service.pid}/fd")}
+        full = min(set(range(1000)) - used)
+        _, most = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (full, most))
+        for _ in range(5):
+            with pytest.raises((wire.BrokenResponseError, OSError)):
+                call(service.socket_path, PING)
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (most, most))
+        assert call(service.socket_path, PING).status == 0
+        assert "LimitNOFILE" in service.log()
