@@ -28,7 +28,7 @@ def build() -> str:
     CACHE.mkdir(parents=True, exist_ok=True)
     program = CACHE / "go-client"
     subprocess.run([go, "vet", "./..."], check=True, timeout=_TIME_S, cwd=SOURCE)
-    subprocess.run([go, "build", "-o", str(program), "."], check=True, timeout=_TIME_S, cwd=SOURCE)
+    subprocess.run([go, "build", "-buildvcs=false", "-o", str(program), "."], check=True, timeout=_TIME_S, cwd=SOURCE)
     version = subprocess.run([go, "version"], check=True, capture_output=True, text=True).stdout
     print(version.strip(), flush=True)
     return str(program)
