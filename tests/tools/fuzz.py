@@ -80,7 +80,10 @@ def main() -> int:
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
     print(f"seed {seed}, {arguments.count} requests", flush=True)
     with Service(tables={"core_settings": {"log_level": "error"}}) as service:
-        complaints = _attack(service, seed, arguments.count)
+        try:
+            complaints = _attack(service, seed, arguments.count)
+        except OSError as error:
+            complaints = [f"the service cannot be reached any more: {error}"]
         if log := service.log():
             complaints.append(f"the service logged errors:\n{log}")
         if status := service.stop():
