@@ -73,7 +73,7 @@ class Children:
 
     def watch_writing(self, process: Process, *, writing: bool) -> None:
         """Call `on_writable` when the process takes control records again, or no longer."""
-        if self._loop.watches(process.spawned.control.fileno()):
+        if not process.closed and self._loop.watches(process.spawned.control.fileno()):
             self._loop.change(process.spawned.control.fileno(), READ | WRITE if writing else READ)
 
     def check(self, now: float) -> bool:

@@ -62,7 +62,7 @@ class Reader:
 
     def give_up(self) -> None:
         """End a reader that takes too long."""
-        if self._loop.watches(self.process.spawned.pidfd):
+        if not self.process.closed:
             self._log.error("reading the configuration takes too long", pid=self.process.spawned.pid)
             self.process.kill()
 

@@ -37,6 +37,7 @@ class Process:
     ready: bool = False
     stopping: bool = False
     failed: int = 0
+    closed: bool = False
     served: int = 0
     in_flight: int = 0
     count: int = 0
@@ -79,8 +80,9 @@ class Process:
             self.send(Record(ToChild.STOP))
 
     def kill(self) -> None:
-        """End the child now."""
-        signal.pidfd_send_signal(self.spawned.pidfd, signal.SIGKILL)
+        """End the child now; nothing happens when it is gone."""
+        if not self.closed:
+            signal.pidfd_send_signal(self.spawned.pidfd, signal.SIGKILL)
 
     def reap(self) -> str:
         """Collect the child's end and say what it was."""
@@ -90,7 +92,8 @@ class Process:
         return f"killed by {signal.Signals(result.si_status).name}"
 
     def close(self) -> None:
-        """Release what the broker held of the child."""
+        """Release what the broker held of the child; its descriptors belong to others from now on."""
+        self.closed = True
         self.spawned.control.socket.close()
         os.close(self.spawned.pidfd)
 

@@ -7,6 +7,7 @@ and wiped; descriptors that a peer attaches are dropped by the kernel, because n
 
 import _socket
 import errno
+import threading
 from collections import deque
 from typing import Any, Final
 
@@ -17,8 +18,16 @@ MAX_DATAGRAM: Final = 256 * 1024
 SO_PASSRIGHTS: Final = 83
 """asm-generic/socket.h, Linux 6.16: when 0, the kernel refuses descriptors sent to this socket."""
 
-_buffer = bytearray(MAX_DATAGRAM)
-_view = memoryview(_buffer)
+
+class _Buffer(threading.local):
+    """What datagrams are received into; one for each thread that receives any."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(MAX_DATAGRAM)
+        self.view = memoryview(self.data)
+
+
+_buffer = _Buffer()
 
 
 class ChannelClosedError(Exception):
@@ -99,18 +108,19 @@ class Channel:
             ChannelClosedError: The other end is gone.
             FramingError: The peer broke the protocol.
         """
+        data, view = _buffer.data, _buffer.view
         while True:
             try:
-                size = self.socket.recv_into(_buffer, 0, _socket.MSG_DONTWAIT)
+                size = self.socket.recv_into(data, 0, _socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return None
             except OSError as error:
                 raise ChannelClosedError from error
             if not size:
                 raise ChannelClosedError
-            message = self._assembler.feed(_view[:size])
+            message = self._assembler.feed(view[:size])
             # The buffer held key material or plaintext if anything did.
-            _buffer[:size] = bytes(size)
+            data[:size] = bytes(size)
             if message is not None:
                 return message
 

@@ -226,3 +226,14 @@ def test_a_socket_of_systemd_is_used_and_left(tmp_path: Path) -> None:
             assert os.path.exists(path)
     finally:
         service.close()
+
+
+def test_the_service_outlives_every_timer_of_its_start() -> None:
+    # The timers of the configuration reader and of the start refer to processes and descriptors that are long gone.
+    with Service(tables={"limits": {"start_ms": 1000}}) as service:
+        for _ in range(3):
+            service.signal(signal.SIGHUP)
+            time.sleep(1)
+        time.sleep(10)
+        assert call(service.socket_path, PING).status == 0
+        assert "too long" not in service.log()
