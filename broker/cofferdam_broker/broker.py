@@ -97,9 +97,10 @@ class Broker:
         self._notifier.reloading()
 
         def change(plan: Plan) -> None:
-            if self._stopping or plan.settings.socket_path != old.plan.settings.socket_path:
+            new, current = plan.settings, old.plan.settings
+            if self._stopping or (new.socket_path, new.status_path) != (current.socket_path, current.status_path):
                 plan.close()
-                self._refuse_reload("listener.socket_path changes with a restart only")
+                self._refuse_reload("listener.socket_path and service.status_path change with a restart only")
                 return
             self._pause()
             old.drain(lambda: self._start(plan, old.plan))

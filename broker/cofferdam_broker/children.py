@@ -29,6 +29,7 @@ class Children:
         self._settings = settings
         self._documents = documents
         self._by_key: dict[Key, Process] = {}
+        self._own_filters = max(thread.seccomp_filters for thread in observe(os.getpid()))
         self.histories: dict[Key, History] = {}
         self.wiring = Wiring()
         self.on_ready: Callable[[Process], None] = lambda _process: None
@@ -150,6 +151,9 @@ class Children:
         """Believe the kernel, not the child, about its confinement."""
         threads = observe(process.spawned.pid)
         lacking = [line for thread in threads for line in shortfalls(thread, uid=process.uid, seccomp=True)]
+        # A unit or a container may have put a filter on us, which every child inherits.
+        if any(thread.seccomp_filters <= self._own_filters for thread in threads):
+            lacking.append("has no seccomp filter of its own")
         process.level = Level(record.a) if record.a in set(Level) and not lacking else Level.NONE
         process.landlock_abi = record.b
         if process.level < self._settings.require:

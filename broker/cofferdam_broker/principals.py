@@ -9,7 +9,7 @@ from typing import Final
 
 from cofferdam_broker.children import Children
 from cofferdam_broker.process import History, Key, Process
-from cofferdam_broker.spawn import UID_COUNT
+from cofferdam_broker.spawn import PROGRAMS, UID_COUNT
 from cofferdam_contracts.ipc.control import Record, Role, ToChild
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.control import ControlError
@@ -18,6 +18,8 @@ from cofferdam_runtime.log import Log
 CLIENT: Final = Record(ToChild.CLIENT).to_bytes()
 OVERFLOW_UID: Final = 65534
 """What the kernel says of a peer whose uid has no number here (user_namespaces(7)): many users in one."""
+FRONTENDS: Final = range(UID_COUNT - PROGRAMS[Role.FRONTEND].uid_offset)
+"""Numbers of frontends, each with a uid of the block."""
 _UCRED: Final = struct.Struct("=iII")
 _MAX_WAITING: Final = 1024
 """Connections of a principal that wait for its frontend to start, or to take more."""
@@ -79,7 +81,7 @@ class Principals:
                 self._assign(process, unassigned[0])
         if len(list(self._spares())) < max(1, len(self._unassigned())):
             used = {process.number for process in self._children if process.role is Role.FRONTEND}
-            self._children.start(Role.FRONTEND, next(n for n in range(UID_COUNT) if n not in used))
+            self._children.start(Role.FRONTEND, next(n for n in FRONTENDS if n not in used))
 
     def on_death(self, process: Process) -> None:
         """Forget a frontend; its principal gets another one with its next connection."""

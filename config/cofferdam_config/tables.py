@@ -13,7 +13,7 @@ from cofferdam_config.schema import Key, Origin, Table
 INT32_MAX: Final = (1 << 31) - 1
 UID_BLOCK: Final = 256
 """Consecutive uids, from `uid_base` on, that the processes get."""
-MAX_FRONTENDS: Final = 240
+MAX_FRONTENDS: Final = 200
 """What the block of uids holds beside the key store, the workers, the reader and the spare frontend."""
 LEAST_REQUEST_TIMEOUT_MS: Final = 5000
 """Default of `request_timeout_ms`, unless `listener.timeout` is longer."""

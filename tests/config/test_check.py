@@ -199,8 +199,8 @@ def _problems(text: str) -> tuple[str, ...]:
         ),
         (
             "[core_settings]",
-            "[limits]\nmax_frontends = 241\n[core_settings]",
-            "2: limits.max_frontends: found 241, allowed: an integer from 1 to 240",
+            "[limits]\nmax_frontends = 201\n[core_settings]",
+            "2: limits.max_frontends: found 201, allowed: an integer from 1 to 200",
         ),
         (
             "[core_settings]",

@@ -196,7 +196,7 @@ class Worker:
             peer.slow -= 1
             self._end(peer, request, slow, outcome[0])
 
-        self._lane.submit(lambda: outcome.append(self._service.run(slow)), done)
+        self._lane.submit(peer, lambda: outcome.append(self._service.run(slow)), done)
 
     def _end(self, peer: Peer, request: Request, slow: Slow, outcome: object) -> None:
         try:
@@ -237,7 +237,7 @@ class Worker:
             self._send(peer, answer)
         else:
             # Generations that came before the SYNC are answered before it.
-            self._lane.submit(lambda: None, lambda: self._send(peer, answer))
+            self._lane.submit(peer, lambda: None, lambda: self._send(peer, answer))
 
     def _send(self, peer: Peer, message: tuple[object, ...]) -> None:
         if peer.closed:

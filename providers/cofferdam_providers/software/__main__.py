@@ -18,7 +18,11 @@ def main() -> int:
     settings = start.settings(SoftwareSettings)
     log = Log("worker[software]", settings.worker.log)
     try:
-        kek = read_kek(settings.kek_file, create=settings.kek_create)
+        kek, made = read_kek(settings.kek_file, create=settings.kek_create)
+        if made:
+            log.warning(
+                "a new key-encryption key was made; keys sealed with another one stay closed", file=settings.kek_file
+            )
         its = read_its_files(settings.mbed_its_path) if settings.mbed_its_path else {}
     except CredentialError as error:
         log.error("the key-encryption key cannot be had", cause=error)

@@ -19,26 +19,27 @@ class CredentialError(Exception):
     """Raised when a secret cannot be read or trusted; the text names the file and what to do."""
 
 
-def read_kek(path: str, *, create: bool) -> bytes:
-    """Return the key-encryption key, made first if it may be and is not there.
+def read_kek(path: str, *, create: bool) -> tuple[bytes, bool]:
+    """Return the key-encryption key, and whether it was made just now because it may be and was not there.
 
     Raises:
         CredentialError: It cannot be had, others can read it, or it is no key.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         if not create:
             raise CredentialError(
                 f"{path} does not exist; restore it from a backup, keys cannot be read without"
             ) from error
-        return _create(path)
+        return _create(path), True
     except OSError as error:
         raise CredentialError(f"{path}: {error.strerror}") from error
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        raise CredentialError(f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            raise CredentialError(f"{path} is not a regular file")
         if state.st_mode & _PRIVATE or state.st_uid not in (0, os.geteuid()):
             raise CredentialError(
                 f"{path} has mode {stat.S_IMODE(state.st_mode):04o} and owner {state.st_uid}; "
@@ -47,7 +48,7 @@ def read_kek(path: str, *, create: bool) -> bytes:
         kek = file.read(KEK_LENGTH + 1)
     if len(kek) != KEK_LENGTH:
         raise CredentialError(f"{path} must hold exactly {KEK_LENGTH} bytes")
-    return kek
+    return kek, False
 
 
 def read_its_files(folder: str) -> dict[int, bytes]:
