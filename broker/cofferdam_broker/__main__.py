@@ -1,5 +1,6 @@
 """`python -I -S -m cofferdam_broker PATH`: the service, in the foreground. People start it as `cofferdam serve`."""
 
+import gc
 import resource
 import sys
 
@@ -15,6 +16,7 @@ from cofferdam_runtime.sandbox.title import set_title
 def main() -> int:
     """Give up what a broker does not need, then serve."""
     (path,) = sys.argv[1:]
+    gc.enable()
     set_title("broker")
     log = Log("broker", LogSettings(level="info"))
     forbid_dumps()

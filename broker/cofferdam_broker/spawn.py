@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_runtime.channel import refuse_descriptors
+from cofferdam_runtime.boot import BOOT, CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.control import Control
-from cofferdam_runtime.entry import BOOT, CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
+from cofferdam_runtime.pairs import refuse_descriptors
 
 _SHARED: Final = ("cofferdam_contracts", "cofferdam_runtime", "msgpack")
 _HIGH: Final = 64

@@ -11,7 +11,7 @@ from typing import Final
 
 from cofferdam_broker.process import Key, Process
 from cofferdam_contracts.ipc.control import Record, Role, ToChild
-from cofferdam_runtime.channel import socket_pair
+from cofferdam_runtime.pairs import socket_pair
 
 ROUTES: Final[Mapping[Role, frozenset[Role]]] = {
     Role.FRONTEND: frozenset({Role.KIM, Role.SOFTWARE_WORKER}),

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Final, NoReturn
 
-from cofferdam_runtime.entry import BOOT
+from cofferdam_runtime.boot import BOOT
 
 _OURS: Final = (
     "cofferdam_contracts",

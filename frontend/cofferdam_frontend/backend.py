@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import KimMessage
-from cofferdam_contracts.ipc.requests import ForbiddenMessageError, decode_answer, encode_request
+from cofferdam_contracts.ipc.requests import decode_answer, encode_request
 from cofferdam_contracts.operations import CryptoOperation, DeleteClient
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cofferdam_contracts.ipc.control import Record
+from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER
-from cofferdam_contracts.ipc.requests import ForbiddenMessageError
 from cofferdam_kim.service import KimService, Peer
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.log import Log

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER, SCHEMAS, Asker, KimMessage
-from cofferdam_contracts.ipc.requests import ForbiddenMessageError
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry

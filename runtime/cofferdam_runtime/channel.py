@@ -15,8 +15,6 @@ from cofferdam_contracts.ipc.framing import PART_SIZE, Assembler, pack, split
 
 MAX_DATAGRAM: Final = 256 * 1024
 """More than any sender can put into one datagram with the kernel's default buffer sizes."""
-SO_PASSRIGHTS: Final = 83
-"""asm-generic/socket.h, Linux 6.16: when 0, the kernel refuses descriptors sent to this socket."""
 
 
 class _Buffer(threading.local):
@@ -32,23 +30,6 @@ _buffer = _Buffer()
 
 class ChannelClosedError(Exception):
     """Raised when the other end of a channel is gone."""
-
-
-def socket_pair() -> tuple[_socket.socket, _socket.socket]:
-    """Make the two ends of a channel that carries data but no descriptors."""
-    ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    for end in ends:
-        refuse_descriptors(end)
-    return ends
-
-
-def refuse_descriptors(end: _socket.socket) -> None:
-    """Have the kernel refuse descriptors on this socket, where it can."""
-    try:
-        end.setsockopt(_socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
-    except OSError as error:
-        if error.errno not in (errno.ENOPROTOOPT, errno.EINVAL, errno.EOPNOTSUPP):
-            raise
 
 
 class Channel:

@@ -6,6 +6,7 @@ the service was started by a normal user.
 """
 
 import _socket
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from typing import Final, NoReturn, TypeVar
 
 from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role, ToChild
 from cofferdam_contracts.settings import load
+from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.control import Control, ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
@@ -23,13 +25,6 @@ from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.policy import Policy
 from cofferdam_runtime.sandbox.title import set_title
 
-CONTROL_DESCRIPTOR: Final = 3
-SETTINGS_DESCRIPTOR: Final = 4
-BOOT: Final = (
-    "import sys;sys.path[:0]=sys.argv.pop(1).split(':');package=sys.argv.pop(1);"
-    "sys.exit(__import__(package+'.__main__',fromlist=['main']).main())"
-)
-"""What the interpreter runs: put our own roots first, then the role's package. The broker names the package."""
 _MAX_SETTINGS: Final = 1 << 20
 _TURN: Final = 16
 """Control records taken before others have their turn."""
@@ -128,6 +123,9 @@ class Child:
 
     def ready(self, achieved: Achieved) -> None:
         """Tell the broker that clients may come."""
+        # What lives now lives for ever: no collection has to look at it again.
+        gc.freeze()
+        gc.enable()
         self._control.send(Record(FromChild.READY, achieved.level, achieved.landlock_abi))
 
     def count_one(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cofferdam_client.serve import MissingPackageError, _root_of, command
-from cofferdam_runtime.entry import BOOT
+from cofferdam_runtime.boot import BOOT
 
 ROLES = ("broker", "config", "frontend", "kim")
 

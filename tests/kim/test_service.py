@@ -24,6 +24,7 @@ from tests.kim.support import (
 )
 
 from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import (
     MAX_APPLICATION,
     MAX_KEY_ID,
@@ -32,7 +33,6 @@ from cofferdam_contracts.ipc.keystore import (
     Asker,
     KimMessage,
 )
-from cofferdam_contracts.ipc.requests import ForbiddenMessageError
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings
 from cofferdam_contracts.status import ServiceError, Status

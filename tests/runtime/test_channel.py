@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from cofferdam_contracts.ipc.framing import PART_SIZE, FramingError, pack
-from cofferdam_runtime.channel import Channel, ChannelClosedError, socket_pair
+from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_runtime.pairs import socket_pair
 
 LIMIT = 1 << 21
 Ends = tuple[_socket.socket, _socket.socket]

@@ -18,7 +18,7 @@ from tests.harness.interpreter import CHECKOUT
 with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_config"]):
     from cofferdam_config.errors import ConfigError
     from cofferdam_config.plan import read
-    from cofferdam_contracts.ipc import framing, keystore, requests
+    from cofferdam_contracts.ipc import errors, framing, keystore, requests
     from cofferdam_contracts.ipc.control import Record
     from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
     from cofferdam_contracts.psa.encoding import (
@@ -85,7 +85,7 @@ def channel_requests(data: bytes) -> None:
     if message is not None:
         try:
             requests.decode_request(message)
-        except requests.ForbiddenMessageError:
+        except errors.ForbiddenMessageError:
             return
 
 
@@ -95,7 +95,7 @@ def channel_answers(data: bytes) -> None:
     if message is not None:
         try:
             requests.decode_answer(message)
-        except requests.ForbiddenMessageError:
+        except errors.ForbiddenMessageError:
             return
 
 

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from cofferdam_contracts import operations
+from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.operations import CheckType, CryptoOperation, DeleteClient
 from cofferdam_contracts.psa.algorithm import (
     Aead,
@@ -41,10 +42,6 @@ _ENVELOPE: Final = 5
 _ANSWER_HEADER: Final = 3
 
 WorkerOperation = CryptoOperation | DeleteClient
-
-
-class ForbiddenMessageError(Exception):
-    """Raised when a peer sends what its channel does not allow; the channel is closed without an answer."""
 
 
 class Request(NamedTuple):

@@ -8,7 +8,8 @@ and the name is what the request says.
 from dataclasses import dataclass
 
 from cofferdam_contracts.identity import Application
-from cofferdam_contracts.ipc.requests import ForbiddenMessageError, Request
+from cofferdam_contracts.ipc.errors import ForbiddenMessageError
+from cofferdam_contracts.ipc.requests import Request
 from cofferdam_contracts.registry import AuthType
 
 

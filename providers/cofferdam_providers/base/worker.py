@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.requests import ForbiddenMessageError, Request, decode_request, encode_answer
+from cofferdam_contracts.ipc.requests import Request, decode_request, encode_answer
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import Context, Results, Slow

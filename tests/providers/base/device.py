@@ -31,9 +31,10 @@ from cofferdam_providers.base.lane import Lane
 from cofferdam_providers.base.provider import Key, Provider, StoredKey
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import Worker
-from cofferdam_runtime.channel import Channel, socket_pair
+from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.pairs import socket_pair
 
 ENTRY = ProviderEntry(
     id=ProviderId.MBED_CRYPTO,
