@@ -5,7 +5,7 @@ application is that uid. With Direct authentication, if the administrator config
 and the name is what the request says.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
@@ -21,6 +21,12 @@ class Principal:
     number: int
     """The frontend's number, for the log."""
     authenticators: frozenset[int]
+    by_uid: Application = field(init=False)
+    """Who the clients are by Unix peer credentials."""
+
+    def __post_init__(self) -> None:
+        """Name the clients once, not with every request."""
+        object.__setattr__(self, "by_uid", Application(AuthType.UNIX_PEER_CREDENTIALS, str(self.uid)))
 
     def application(self, request: Request) -> Application | None:
         """Return the identity that a request has on this channel, None for a request without authentication.
@@ -37,7 +43,7 @@ class Principal:
         if request.authenticator is AuthType.UNIX_PEER_CREDENTIALS:
             if request.application:
                 raise ForbiddenMessageError("a name beside Unix peer credentials")
-            return Application(request.authenticator, str(self.uid))
+            return self.by_uid
         if request.authenticator is AuthType.DIRECT and request.application:
             return Application(request.authenticator, request.application)
         raise ForbiddenMessageError(f"authenticator {request.authenticator} cannot vouch for this")
