@@ -197,6 +197,6 @@ class Broker:
         for bound, ours in ((self._listener, not self._activated), (self._status, True)):
             if bound is not None:
                 if ours:
-                    os.unlink(bound.getsockname())
+                    listener.remove(bound)
                 bound.close()
         self._log.info("stopped")

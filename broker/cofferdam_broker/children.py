@@ -5,18 +5,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from cofferdam_broker.process import History, Key, Process, title_of
+from cofferdam_broker.process import Key, Process, title_of
 from cofferdam_broker.spawn import PROGRAMS, spawn
 from cofferdam_broker.wiring import ROUTES, Wiring
 from cofferdam_contracts.ipc.control import FromChild, Level, Record, Role
 from cofferdam_contracts.settings import BrokerSettings
+from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
-from cofferdam_runtime.sandbox.inspect import observe, shortfalls
+from cofferdam_runtime.sandbox.inspect import lacking, observe
 
 SERVERS: Final = frozenset({Role.KIM, Role.SOFTWARE_WORKER})
 """Roles that are there once per configuration and are replaced when they die."""
+_TURN: Final = 16
+"""Records of one child taken before others have their turn."""
 
 
 class Children:
@@ -123,7 +126,10 @@ class Children:
 
     def _on_record(self, process: Process) -> None:
         try:
-            while (received := process.spawned.control.receive()) is not None:
+            for _ in range(_TURN):
+                received = process.spawned.control.receive()
+                if received is None:
+                    return
                 record, descriptor = received
                 if descriptor is not None:
                     os.close(descriptor)
@@ -149,12 +155,8 @@ class Children:
 
     def _ready(self, process: Process, record: Record) -> None:
         """Believe the kernel, not the child, about its confinement."""
-        threads = observe(process.spawned.pid)
-        lacking = [line for thread in threads for line in shortfalls(thread, uid=process.uid, seccomp=True)]
-        # A unit or a container may have put a filter on us, which every child inherits.
-        if any(thread.seccomp_filters <= self._own_filters for thread in threads):
-            lacking.append("has no seccomp filter of its own")
-        process.level = Level(record.a) if record.a in set(Level) and not lacking else Level.NONE
+        missing = lacking(process.spawned.pid, uid=process.uid, inherited_filters=self._own_filters)
+        process.level = Level(record.a) if record.a in set(Level) and not missing else Level.NONE
         process.landlock_abi = record.b
         if process.level < self._settings.require:
             self._log.error(
@@ -162,7 +164,7 @@ class Children:
                 process=process.title,
                 reached=process.level.name.lower(),
                 required=Level(self._settings.require).name.lower(),
-                lacking="; ".join(lacking),
+                lacking="; ".join(missing),
             )
             process.failed = 1
             process.kill()
@@ -171,9 +173,7 @@ class Children:
         self.on_ready(process)
 
     def _violation(self, process: Process, record: Record) -> None:
-        if record.a not in set(Role):
-            raise ControlError(f"a violation by role {record.a}")
-        offender = self._by_key.get((Role(record.a), record.b))
+        offender = next((other for other in self if (other.role, other.serial) == (record.a, record.b)), None)
         if offender is None or process.key not in self.wiring.servers_of(offender):
             return
         self._log.error(

@@ -14,8 +14,9 @@ from typing import Final
 from cofferdam_broker.children import SERVERS, Children
 from cofferdam_broker.plan import Plan
 from cofferdam_broker.principals import Principals
-from cofferdam_broker.process import History, Process
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_broker.process import Process
+from cofferdam_contracts.ipc.control import Failure, Role
+from cofferdam_runtime.backoff import History
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.timers import Timers
@@ -43,13 +44,14 @@ class Generation:
         self.log = Log("broker", plan.settings.log)
         self.phase = Phase.STARTING
         self.children = Children(loop, self.log, plan.settings, plan.documents)
-        self.principals = Principals(self.children, self.log, plan.settings)
+        self.principals = Principals(self.children, self.log, plan.settings, timers)
         self._timers = timers
         self._started: Callable[[], None] = lambda: None
         self._failed: Callable[[str], None] = lambda _why: None
         self._drained: Callable[[], None] = lambda: None
         self.children.on_ready, self.children.on_death = self._on_ready, self._on_death
         self.children.on_writable = self.principals.flush
+        self.principals.on_demand = self._assign_spares
 
     def start(self, started: Callable[[], None], failed: Callable[[str], None]) -> None:
         """Start everybody; one of the two is called, later, once.
@@ -87,7 +89,7 @@ class Generation:
         level = process.level.name.lower()
         self.log.info("a process is ready", process=process.title, pid=process.spawned.pid, level=level, ms=took)
         if self.phase is Phase.SERVING:
-            self.principals.assign_spares()
+            self._assign_spares()
         elif self.phase is Phase.STARTING and all(other.ready for other in self.children):
             self.phase = Phase.SERVING
             self._started()
@@ -98,7 +100,7 @@ class Generation:
             self._advance()
         elif self.phase is Phase.STARTING:
             self._failed(f"{process.title} ended before it was ready")
-        elif process.failed:
+        elif process.failed and process.failed != Failure.STORE:
             self.log.error("a process cannot work and stays down until a reload", process=process.title)
         elif process.role in SERVERS or not process.ready:
             delay = self.children.histories.get(process.key, History()).delay(time.monotonic())
@@ -106,16 +108,26 @@ class Generation:
                 self.log.error("a process dies again and again", process=process.title, next_try_s=delay)
             self._timers.after(delay, lambda: self._replace(process))
         else:
+            self._assign_spares()
+
+    def _assign_spares(self) -> None:
+        """See to the spares; what cannot be started now is tried again."""
+        if self.phase is not Phase.SERVING:
+            return
+        try:
             self.principals.assign_spares()
+        except OSError as error:
+            self.log.error("a process cannot be started; trying again", process="frontend", cause=error)
+            self._timers.after(RETRY_S, self._assign_spares)
 
     def _replace(self, process: Process) -> None:
         if self.phase is not Phase.SERVING:
             return
+        if process.role not in SERVERS:
+            self._assign_spares()
+            return
         try:
-            if process.role in SERVERS:
-                self.children.start(process.role, process.number)
-            else:
-                self.principals.assign_spares()
+            self.children.start(process.role, process.number)
         except OSError as error:
             self.log.error("a process cannot be started; trying again", process=process.title, cause=error)
             self._timers.after(RETRY_S, lambda: self._replace(process))

@@ -97,7 +97,7 @@ class Reader:
             self._done(None)
 
     def _plan(self) -> Plan:
-        with os.fdopen(self._documents.pop(_OWN), "rb") as document:
-            document.seek(0)
-            settings = load(BrokerSettings, document.read(_MAX_SETTINGS))
+        own = self._documents.pop(_OWN)
+        settings = load(BrokerSettings, os.pread(own, _MAX_SETTINGS, 0))
+        os.close(own)
         return Plan(settings, {(Role(role), number): found for (role, number), found in self._documents.items()})

@@ -2,18 +2,21 @@
 
 import _socket
 import os
+import resource
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from cofferdam_broker.children import Children
-from cofferdam_broker.process import History, Key, Process
+from cofferdam_broker.process import Key, Process
 from cofferdam_broker.spawn import PROGRAMS, UID_COUNT
 from cofferdam_contracts.ipc.control import Record, Role, ToChild
 from cofferdam_contracts.settings import BrokerSettings
+from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
+from cofferdam_runtime.timers import Timers
 
 CLIENT: Final = Record(ToChild.CLIENT).to_bytes()
 OVERFLOW_UID: Final = 65534
@@ -30,16 +33,23 @@ _ACCEPTS: Final = 64
 class Principals:
     """The frontends of one configuration."""
 
-    def __init__(self, children: Children, log: Log, settings: BrokerSettings) -> None:
+    def __init__(self, children: Children, log: Log, settings: BrokerSettings, timers: Timers) -> None:
         """Serve nobody yet."""
         self._children = children
         self._log = log
         self._settings = settings
+        self._timers = timers
         self._servers: tuple[Key, ...] = ((Role.KIM, 0), *((Role(w.role), w.index) for w in settings.workers))
         self._assigned: dict[int, Process] = {}
         self._waiting: dict[int, list[int]] = {}
         self._histories: dict[int, History] = {}
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        # The rest is for processes and their channels.
+        self._most_waiting = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self.on_demand: Callable[[], None] = self.assign_spares
+        """Called when somebody waits for a frontend."""
+        self._turned_away = 0
+        self._said = 0.0
         uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
         self._refused = frozenset({OVERFLOW_UID, *uids})
 
@@ -66,13 +76,17 @@ class Principals:
     def _shed(self, listener: _socket.socket, error: OSError) -> None:
         """Give a descriptor up to hang up on one connection, so that it does not wake the loop for ever."""
         self._log.error("a connection cannot be accepted; raise LimitNOFILE=", cause=error.strerror)
-        os.close(self._reserve)
+        if self._reserve >= 0:
+            os.close(self._reserve)
         try:
             descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             os.close(descriptor)
         except OSError:
             pass  # it went by itself, or another shortage holds
-        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._reserve = -1  # somebody was faster; the next shortage tries again
 
     def assign_spares(self) -> None:
         """Give ready spares to the principals that wait, and see to it that a spare is on its way."""
@@ -81,7 +95,11 @@ class Principals:
                 self._assign(process, unassigned[0])
         if len(list(self._spares())) < max(1, len(self._unassigned())):
             used = {process.number for process in self._children if process.role is Role.FRONTEND}
-            self._children.start(Role.FRONTEND, next(n for n in FRONTENDS if n not in used))
+            number = next((number for number in FRONTENDS if number not in used), None)
+            if number is None:
+                self._log.error("there are no uids left for another frontend", used=len(used))
+            else:
+                self._children.start(Role.FRONTEND, number)
 
     def on_death(self, process: Process) -> None:
         """Forget a frontend; its principal gets another one with its next connection."""
@@ -105,7 +123,7 @@ class Principals:
         """Stop the frontends that had no client for long."""
         for process in list(self._assigned.values()):
             idle = now - process.last_client > self._settings.idle_ms / 1000
-            if idle and not process.count and not process.asked:
+            if idle and not process.connections and not process.asked:
                 self._retire(process)
 
     def close(self) -> None:
@@ -117,6 +135,11 @@ class Principals:
         if self._reserve >= 0:
             os.close(self._reserve)
             self._reserve = -1
+
+    def _count(self) -> int:
+        """Return how many principals are served, wait, or still have a frontend that is ending."""
+        ending = sum(1 for process in self._children if process.role is Role.FRONTEND and process.stopping)
+        return len(self._assigned) + len(self._unassigned()) + ending
 
     def _unassigned(self) -> list[int]:
         return [uid for uid in self._waiting if uid not in self._assigned]
@@ -135,13 +158,13 @@ class Principals:
         history = self._histories.get(uid)
         if history is not None and history.is_closed(time.monotonic()):
             return False
-        if uid not in self._waiting and len(self._assigned) + len(self._unassigned()) >= self._settings.max_frontends:
+        if uid not in self._waiting and self._count() >= self._settings.max_frontends:
             return self._make_room(uid)
         return True
 
     def _make_room(self, uid: int) -> bool:
         for process in sorted(self._assigned.values(), key=lambda process: process.last_client):
-            if not process.count and not process.asked:
+            if not process.connections and not process.asked:
                 self._retire(process)
                 return True
         self._log.warning(
@@ -153,6 +176,8 @@ class Principals:
         if process.principal is not None:
             self._assigned.pop(process.principal, None)
         process.stop()
+        # One that does not obey must not stay.
+        self._timers.after(self._settings.drain_ms / 1000, process.kill)
 
     def _assign(self, process: Process, uid: int) -> None:
         process.principal = uid
@@ -165,16 +190,27 @@ class Principals:
     def _wait(self, uid: int, descriptor: int) -> None:
         """Keep a connection until the frontend of its principal takes it."""
         waiting = self._waiting.setdefault(uid, [])
-        if len(waiting) >= _MAX_WAITING:
-            self._log.warning("too many connections of a principal wait; one is closed", uid=uid, limit=_MAX_WAITING)
+        if len(waiting) >= min(_MAX_WAITING, self._most_waiting - sum(map(len, self._waiting.values()))):
+            self._turn_away(uid)
             os.close(descriptor)
+            if not waiting:
+                del self._waiting[uid]
             return
         waiting.append(descriptor)
         process = self._assigned.get(uid)
         if process is None:
-            self.assign_spares()
+            self.on_demand()
         else:
             self._children.watch_writing(process, writing=True)
+
+    def _turn_away(self, uid: int) -> None:
+        """Say it once a second, however often it happens."""
+        self._turned_away += 1
+        if time.monotonic() > self._said + 1:
+            self._log.warning(
+                "too many connections wait for their frontends; some are closed", uid=uid, closed=self._turned_away
+            )
+            self._turned_away, self._said = 0, time.monotonic()
 
     @staticmethod
     def _hand_over(process: Process, descriptor: int) -> bool:

@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections import deque
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 from cofferdam_broker.spawn import PROGRAMS, Spawned
@@ -13,12 +13,7 @@ from cofferdam_runtime.control import ControlError
 Key = tuple[Role, int]
 """A role and the number within it: what survives a restart."""
 
-WINDOW_S: Final = 60.0
-FREE_RESTARTS: Final = 3
-"""Deaths within the window after which a successor still starts at once."""
-BREAKER: Final = 5
-"""Deaths within the window that open the breaker: one probe every `BREAKER_S` from then on."""
-BREAKER_S: Final = 30.0
+_SERIALS: Final = count(1)
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +26,8 @@ class Process:
     spawned: Spawned
     started: float
     title: str
+    serial: int = field(default_factory=_SERIALS.__next__)
+    """What no other process is ever called, unlike the number within the role."""
     principal: int | None = None
     level: Level = Level.NONE
     landlock_abi: int = 0
@@ -40,7 +37,7 @@ class Process:
     closed: bool = False
     served: int = 0
     in_flight: int = 0
-    count: int = 0
+    connections: int = 0
     pings: int = 0
     asked: float = 0.0
     """When the oldest unanswered ping was sent; 0 when all are answered."""
@@ -71,7 +68,7 @@ class Process:
         """Take a sign of life; one that was never asked for counts as none."""
         if record.a == self.pings:
             self.asked = 0.0
-        self.served, self.in_flight, self.count = record.b, record.c, record.d
+        self.served, self.in_flight, self.connections = record.b, record.c, record.d
 
     def stop(self) -> None:
         """Let the child finish and end."""
@@ -101,27 +98,3 @@ class Process:
 def title_of(role: Role, number: int) -> str:
     """Return what a process is called in logs and in the status."""
     return f"{PROGRAMS[role].title}[{number}]" if role is Role.FRONTEND else PROGRAMS[role].title
-
-
-@dataclass(slots=True)
-class History:
-    """The deaths of a server, or of the frontends of a principal."""
-
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=BREAKER))
-    total: int = 0
-
-    def record(self, now: float) -> None:
-        """Count a death."""
-        self.deaths.append(now)
-        self.total += 1
-
-    def delay(self, now: float) -> float:
-        """Return how long a successor has to wait, in seconds."""
-        recent = sum(1 for death in self.deaths if death > now - WINDOW_S)
-        if recent >= BREAKER:
-            return BREAKER_S
-        return float(1 << (recent - FREE_RESTARTS)) if recent > FREE_RESTARTS else 0.0
-
-    def is_closed(self, now: float) -> bool:
-        """Tell whether the successor still has to wait."""
-        return bool(self.deaths) and now - self.deaths[-1] < self.delay(now)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_broker.process import Key, Process
-from cofferdam_contracts.ipc.control import Record, Role, ToChild
+from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
 from cofferdam_runtime.pairs import socket_pair
 
 ROUTES: Final[Mapping[Role, frozenset[Role]]] = {
@@ -31,7 +31,8 @@ class Link:
 
     def record(self, *, adopted: bool) -> Record:
         """Return what the server is told about its end."""
-        return Record(ToChild.CHANNEL, self.client.role, self.principal, self.client.number, int(adopted))
+        flags = channel_flags(self.client.serial, adopted=adopted)
+        return Record(ToChild.CHANNEL, self.client.role, self.principal, self.client.number, flags)
 
 
 class Wiring:

@@ -11,7 +11,7 @@ from cofferdam_client.authentication import FirstUsable
 from cofferdam_client.client import Client
 from cofferdam_client.commands import COMMANDS, CURVES, CommandError, Output
 from cofferdam_client.errors import ClientError, ConnectionFailedError, ServiceStatusError
-from cofferdam_client.serve import MissingPackageError, serve
+from cofferdam_client.serve import MissingPackageError, add_options, serve
 from cofferdam_client.status import DEFAULT_SOCKET, StatusError, fetch, parse, socket_of, table
 from cofferdam_client.text import explain, printable
 
@@ -125,7 +125,7 @@ def _add_client_options(target: argparse.ArgumentParser, default: str | None) ->
 
 def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     start = commands.add_parser("serve", help="start the service, in the foreground", allow_abbrev=False)
-    start.add_argument("-c", "--config", default="config.toml", metavar="PATH", help="its configuration (%(default)s)")
+    add_options(start)
     status = commands.add_parser("status", help="show the processes of the service", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="write the document as the service gives it")
     where = status.add_mutually_exclusive_group()

@@ -1,8 +1,10 @@
 """`cofferdam serve`: become the broker, in a fresh isolated interpreter that has our own packages on its path."""
 
+import argparse
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from cofferdam_runtime.boot import BOOT
@@ -22,6 +24,25 @@ _LIBRARIES: Final = ("msgpack", "cryptography", "google.protobuf", "prctl", "set
 
 class MissingPackageError(Exception):
     """Raised when a part of the service is not installed, or is where no search path can name it."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `cofferdam serve` with these words after it; return only when that failed."""
+    parser = argparse.ArgumentParser(
+        prog="cofferdam serve", description="Start the service, in the foreground.", allow_abbrev=False
+    )
+    add_options(parser)
+    options = parser.parse_args(words)
+    try:
+        serve(options.config)
+    except (MissingPackageError, OSError) as error:
+        sys.stderr.write(f"cofferdam: serve: {error}\n")
+        return 1
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `cofferdam serve`."""
+    parser.add_argument("-c", "--config", default="config.toml", metavar="PATH", help="its configuration (%(default)s)")
 
 
 def serve(config: str) -> NoReturn:

@@ -144,6 +144,7 @@ def _kim(document: Document) -> KimSettings:
         path=manager.text("sqlite_db_path"),
         providers=_providers(document),
         authenticators=_authenticators(document),
+        max_keys=document.one(LIMITS).number("max_keys"),
     )
 
 

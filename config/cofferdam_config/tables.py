@@ -351,6 +351,7 @@ LIMITS: Final = Table(
             default=30_000,
         ),
         _own("max_connections", _QUEUE, "Most open connections of one uid; more are closed at once.", default=1024),
+        _own("max_keys", _QUEUE, "Most keys of one application; more are refused.", default=10_000),
         _own("max_in_flight", _QUEUE, "Most requests of one uid under way; more get an error at once.", default=256),
         _own(
             "key_cache",

@@ -110,6 +110,8 @@ class KimSettings:
     path: str
     providers: tuple[ProviderEntry, ...]
     authenticators: tuple[AuthenticatorSettings, ...]
+    max_keys: int
+    """Most keys of one application."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings
 from cofferdam_contracts.status import ServiceError, Status
@@ -62,8 +63,8 @@ class Authentication:
             name = proof.decode()
         except UnicodeDecodeError as error:
             raise ServiceError(Status.AUTHENTICATION_ERROR, "a Direct name that is not UTF-8") from error
-        if not name:
-            raise ServiceError(Status.AUTHENTICATION_ERROR, "an empty Direct name")
+        if not name or len(proof) > MAX_APPLICATION:
+            raise ServiceError(Status.AUTHENTICATION_ERROR, f"a Direct name of {len(proof)} bytes")
         return Client(AuthType.DIRECT, name, name in self._admins[AuthType.DIRECT])
 
 

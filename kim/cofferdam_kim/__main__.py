@@ -28,6 +28,7 @@ def main() -> int:
     except StoreError as error:
         log.error("the key store cannot be opened", cause=error)
         give_up(start.control, Failure.STORE)
+    store.max_keys = settings.max_keys
     for line in store.report.warnings():
         log.warning(line)
     service = KimService(

@@ -1,10 +1,11 @@
 """The loop of the key store: questions of workers and frontends, a few of each channel in turn."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cofferdam_contracts.ipc.control import Record
+from cofferdam_contracts.ipc.control import Record, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER
@@ -14,7 +15,8 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import HANGUP, READ, WRITE, Loop
 
 _TURN: Final = 16
-"""Questions of one channel before the next one has its turn."""
+_TURN_S: Final = 0.005
+"""Questions of one channel, or the time they may take, before the next one has its turn."""
 _ENVELOPE: Final = 2
 
 
@@ -25,7 +27,7 @@ class Asking:
     channel: Channel
     peer: Peer
     role: int
-    number: int
+    serial: int
 
 
 class Server:
@@ -44,12 +46,15 @@ class Server:
         """Take the channel of a worker or of a frontend; one that a predecessor served is greeted with HELLO."""
         if descriptor is None:
             raise ValueError("a channel without descriptor")
-        channel = Channel.of(descriptor, MAX_ANSWER, adopted=bool(record.d))
-        asking = Asking(channel, self._service.peer(record), record.a, record.c)
+        channel = Channel.of(descriptor, MAX_ANSWER, adopted=is_adopted(record))
+        asking = Asking(channel, self._service.peer(record), record.a, serial_of(record))
         self._channels.add(asking)
         self._loop.add(descriptor, READ, lambda events: self._on_events(asking, events))
-        if record.d:
-            self._send(asking, (Common.HELLO,))
+        if is_adopted(record):
+            try:
+                self._send(asking, (Common.HELLO,))
+            except ChannelClosedError:
+                self._close(asking)
 
     def close(self) -> None:
         """Hang up on everybody."""
@@ -70,19 +75,22 @@ class Server:
             self._log.error(
                 "a process broke the protocol; its channel is closed",
                 role=asking.role,
-                number=asking.number,
+                serial=asking.serial,
                 cause=error,
             )
-            self.violated(asking.role, asking.number)
+            self.violated(asking.role, asking.serial)
             self._close(asking)
 
     def _answer_some(self, asking: Asking) -> None:
+        until = time.monotonic() + _TURN_S
         for _ in range(_TURN):
             message = None if asking.channel.backlog else asking.channel.receive()
             if message is None:
                 return
             self.served()
             self._send(asking, self._answer(asking, message))
+            if time.monotonic() > until:
+                return
 
     def _answer(self, asking: Asking, message: tuple[Any, ...]) -> tuple[object, ...]:
         if len(message) < _ENVELOPE or type(message[1]) is not int:

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.ipc.keystore import MAX_ANSWER, PendingState
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -50,6 +50,15 @@ _KEYS_OF: Final = (
     f"SELECT {COLUMNS}, rowid FROM key_mapping WHERE rowid IN"  # noqa: S608
     " (SELECT rowid FROM key_mapping WHERE authenticator_id = ? AND application_name = ?)"
 )
+_SOME: Final = 1000
+_SOME_OF: Final = " AND provider_uuid = ? ORDER BY key_name LIMIT ?"
+_OWNED: Final = "FROM key_mapping WHERE authenticator_id = ? AND application_name = ?"
+_COUNT_KEYS: Final = (
+    f"SELECT (SELECT count(*) {_OWNED})"  # noqa: S608
+    " + (SELECT count(*) FROM cofferdam_pending WHERE authenticator_id = ? AND application_name = ?)"
+)
+_SIZE_OF: Final = f"SELECT coalesce(sum(length(CAST(key_name AS BLOB)) + length(key_attributes)), 0) {_OWNED}"
+"""Asked before the rows are fetched, so that a listing too large to send costs no memory."""
 _ALL_KEYS: Final = f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED"  # noqa: S608
 _PENDING_OF: Final = f"SELECT {COLUMNS}, state FROM cofferdam_pending WHERE provider_uuid = ? ORDER BY rowid"  # noqa: S608
 _INSERT_KEY: Final = f"INSERT INTO key_mapping ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -75,6 +84,8 @@ class KeyStore:
         self._ids = {provider.uuid: provider.id for provider in providers}
         self._quarantined = {bad.row_id for bad in report.quarantined if bad.table == "key_mapping"}
         self._partial = report.damage is not None
+        self.max_keys: int | None = None
+        """Most keys of one application; whoever has them already keeps them."""
         self._read_only = report.damage
         self.report = report
 
@@ -124,6 +135,7 @@ class KeyStore:
                 raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key has this name")
             pending = self._find_pending(identity)
             if pending is None:
+                self._check_quota(identity)
                 self._connection.execute(_INSERT_PENDING, (*wanted, PendingState.RESERVED))
             elif not (_is(pending, provider, PendingState.RESERVED) and record_of(pending) == planned):
                 raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made or destroyed")
@@ -183,12 +195,17 @@ class KeyStore:
         ]
 
     def client_keys(self, provider: ProviderEntry, application: Application) -> list[str]:
-        """Return the names of an application's keys in one provider, in order."""
-        return [row[2] for row in self._keys_of(application) if row[PROVIDER_UUID] == provider.uuid]
+        """Return names of an application's keys in one provider; more than some are got by asking again."""
+        rows = self._keys_of(application, _SOME_OF, (provider.uuid, _SOME))
+        return [row[2] for row in rows if row[PROVIDER_UUID] == provider.uuid]
 
     def list_keys(self, application: Application) -> list[tuple[int, str, bytes]]:
         """Return provider number, name and attributes of an application's keys, in the order of the providers."""
-        rows = [row for row in self._keys_of(application) if row[PROVIDER_UUID] in self._ids]
+        with self._translated():
+            (size,) = self._connection.execute(_SIZE_OF, (application.authenticator, application.name)).fetchone()
+        if size > MAX_ANSWER:
+            raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of {size} bytes")
+        rows = [row for row in self._keys_of(application, "", ()) if row[PROVIDER_UUID] in self._ids]
         rows.sort(key=lambda row: self._order[row[PROVIDER_UUID]])
         return [(self._ids[row[PROVIDER_UUID]], row[2], row[7]) for row in rows]
 
@@ -204,12 +221,18 @@ class KeyStore:
             }
         )
 
-    def _keys_of(self, application: Application) -> list[RawRow]:
+    def _check_quota(self, identity: KeyIdentity) -> None:
+        owner = (identity.authenticator, identity.application)
+        (count,) = self._connection.execute(_COUNT_KEYS, owner * 2).fetchone()
+        if self.max_keys is not None and count >= self.max_keys:
+            raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"an application has limits.max_keys = {count}")
+
+    def _keys_of(self, application: Application, condition: str, values: tuple[object, ...]) -> list[RawRow]:
         if application.authenticator == INTERNAL_AUTHENTICATOR:
             return []
         wanted = (application.authenticator, application.name)
         with self._translated():
-            rows = self._connection.execute(_KEYS_OF, wanted).fetchall()
+            rows = self._connection.execute(_KEYS_OF + condition, (*wanted, *values)).fetchall()
             if any(row[:2] != wanted for row in rows):
                 raise self._misled()
             sound = [row for row in rows if self._fault(row) is None]

@@ -50,10 +50,10 @@ class Start:
 
     def settings(self, kind: type[T]) -> T:
         """Read the settings document and close it."""
-        with os.fdopen(self.document, "rb") as document:
-            # Every process of a role gets the same open file, at whatever place the last one left it.
-            document.seek(0)
-            return load(kind, document.read(_MAX_SETTINGS))
+        # Processes of a role share the open file and so its offset, which pread leaves alone.
+        document = os.pread(self.document, _MAX_SETTINGS, 0)
+        os.close(self.document)
+        return load(kind, document)
 
 
 def begin(title: str) -> Start:

@@ -49,15 +49,27 @@ def bind(path: str, mode: int) -> _socket.socket:
     listener.setblocking(False)  # noqa: FBT003
     try:
         _clear(path)
-        # The mode is right from the first moment on: nobody connects before `listen`.
-        listener.bind(path)
-        os.chmod(path, mode)
+        # The file that bind makes takes its mode from the socket, less the umask; a chmod by path could follow a link.
+        os.fchmod(listener.fileno(), mode)
+        umask = os.umask(0)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(umask)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         hint = "make its folder first" if isinstance(error, FileNotFoundError) else "check owner and mode of its folder"
         raise ListenError(f"socket {path}: {error.strerror}; {hint}") from error
     return listener
+
+
+def remove(bound: _socket.socket) -> None:
+    """Remove the file of a listening socket, if it is still there."""
+    try:
+        os.unlink(bound.getsockname())
+    except OSError:
+        pass  # somebody else did, or the folder is gone
 
 
 def _clear(path: str) -> None:

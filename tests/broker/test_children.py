@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from cofferdam_broker.children import Children
-from cofferdam_broker.process import BREAKER_S, FREE_RESTARTS, History, Process
+from cofferdam_broker.process import Process
 from cofferdam_broker.spawn import Spawned
 from cofferdam_broker.wiring import ROUTES, Wiring
-from cofferdam_contracts.ipc.control import RECORD, FromChild, Level, Record, Role, ToChild
+from cofferdam_contracts.ipc.control import RECORD, FromChild, Level, Record, Role, ToChild, is_adopted, serial_of
 from cofferdam_contracts.settings import BrokerSettings, LogSettings
+from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS, History
 from cofferdam_runtime.control import Control
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -119,7 +120,7 @@ def test_a_pong_that_was_not_asked_for_is_no_sign_of_life(rogue: Rogue) -> None:
     assert rogue.process.asked
     rogue.say(Record(FromChild.PONG, 1, 10, 2, 3).to_bytes())
     assert not rogue.process.asked
-    assert (rogue.process.served, rogue.process.in_flight, rogue.process.count) == (10, 2, 3)
+    assert (rogue.process.served, rogue.process.in_flight, rogue.process.connections) == (10, 2, 3)
 
 
 def test_a_silent_child_is_killed(rogue: Rogue) -> None:
@@ -141,7 +142,7 @@ def test_a_violation_ends_only_clients_of_the_accuser(rogue: Rogue) -> None:
             rogue.children._by_key[other.process.key] = other.process
         rogue.children.connect(client.process, rogue.process.key)
         for other in (stranger, client):
-            rogue.say(Record(FromChild.VIOLATION, other.process.role, 0).to_bytes())
+            rogue.say(Record(FromChild.VIOLATION, other.process.role, other.process.serial).to_bytes())
         assert client.is_killed()
         assert not stranger.is_killed()
         rogue.children.wiring.close()
@@ -159,7 +160,9 @@ def test_what_is_not_in_the_process_graph_is_not_connected(client: Role, server:
         if server in ROUTES.get(client, ()):
             wiring.connect(one.process, other.process.key, other.process, 1000)
             assert wiring.servers_of(one.process) == {other.process.key}
-            assert Record.from_bytes(other.theirs.recv(100))[:4] == (ToChild.CHANNEL, client, 1000, 0)
+            record = Record.from_bytes(other.theirs.recv(100))
+            assert record[:4] == (ToChild.CHANNEL, client, 1000, 0)
+            assert (serial_of(record), is_adopted(record)) == (one.process.serial, False)
         else:
             with pytest.raises(ValueError, match="no route"):
                 wiring.connect(one.process, other.process.key, other.process, 1000)

@@ -67,7 +67,13 @@ def test_what_a_file_of_parsec_comes_to() -> None:
         (
             Role.KIM,
             0,
-            KimSettings(log=log, path="/var/lib/p/kim.sqlite3", providers=(provider,), authenticators=authenticators),
+            KimSettings(
+                log=log,
+                path="/var/lib/p/kim.sqlite3",
+                providers=(provider,),
+                max_keys=10_000,
+                authenticators=authenticators,
+            ),
         ),
         (
             Role.FRONTEND,

@@ -12,6 +12,7 @@ from tests.kim.support import (
     ECDSA,
     MBED,
     PKCS11,
+    PLANNED,
     PROVIDERS,
     RECORD,
     RSA,
@@ -236,18 +237,32 @@ def test_failures_of_the_store_are_reported_and_refusals_are_not(path: Path) -> 
 
 
 def test_a_listing_that_is_too_long(service: KimService, store: KeyStore) -> None:
-    """A client gets none of it; a worker gets what fits and comes again."""
-    long = [f"{number:02}" + "x" * (MAX_KEY_NAME - 2) for number in range(18)]
-    for key_name in long:
-        create(store, name(key_name))
+    """A client gets none of it; a worker gets some and comes again."""
+    create(store, name("k"))
+    store._connection.executemany(
+        "INSERT INTO key_mapping SELECT authenticator_id, application_name, ?, provider_uuid, provider_name, key_id,"
+        " key_id_version, key_attributes, key_attributes_version FROM key_mapping WHERE key_name = 'k'",
+        [(f"{number:05}" + "x" * (MAX_KEY_NAME - 5),) for number in range(4200)],
+    )
     assert service.answer(FRONTEND, KimMessage.LIST_KEYS, (3, "")) == (Status.RESPONSE_TOO_LARGE, ())
-    (some,) = ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000")
-    assert list(some) == long[:15]
-    for key_name in some:
-        store.mark_deleting(MBED, name(key_name))
-    assert len(ok(service, WORKER, KimMessage.PENDING)[0]) == 15
-    assert ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000") == (tuple(long[15:]),)
-    assert len(ok(service, FRONTEND, KimMessage.LIST_KEYS, 3, "")[0]) == 3
+    seen: set[str] = set()
+    while some := ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000")[0]:
+        assert not seen & set(some)
+        seen |= set(some)
+        store._connection.executemany("DELETE FROM key_mapping WHERE key_name = ?", [(known,) for known in some])
+    assert len(seen) == 4201
+
+
+def test_an_application_has_a_quota(store: KeyStore) -> None:
+    store.max_keys = 2
+    create(store, name("one"))
+    store.reserve(MBED, name("two"), PLANNED)
+    with pytest.raises(ServiceError) as caught:
+        store.reserve(MBED, name("three"), PLANNED)
+    assert caught.value.status is Status.PSA_ERROR_INSUFFICIENT_STORAGE
+    store.reserve(MBED, name("three", application="2000"), PLANNED)
+    store.cancel(MBED, name("two"))
+    store.reserve(MBED, name("three"), PLANNED)
 
 
 def test_peers_of_channels(service: KimService) -> None:

@@ -39,6 +39,7 @@ MEANINGS: Final[Mapping[Status, str]] = {
     "earlier key of the same name is not resolved yet.",
     Status.PSA_ERROR_ALREADY_EXISTS: "A key of this name exists, or is being made or destroyed.",
     Status.PSA_ERROR_DOES_NOT_EXIST: "The client has no key of this name in this provider.",
+    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "The application has as many keys as `limits.max_keys` allows.",
     Status.PSA_ERROR_INSUFFICIENT_MEMORY: "Too much at once: `max_in_flight` requests of this uid are under way, or 16 "
     "key generations wait. Nothing was done.",
     Status.PSA_ERROR_COMMUNICATION_FAILURE: "No answer of the provider in `answer_timeout_ms`, or its process died. "

@@ -12,7 +12,7 @@ import timeit
 from collections.abc import Callable
 from typing import Final
 
-from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.ipc.framing import Assembler, pack
 from cofferdam_contracts.ipc.requests import decode_answer, decode_request, encode_answer, encode_request
 from cofferdam_contracts.operations import SignHash
@@ -77,7 +77,7 @@ def stages() -> dict[str, Callable[[], object]]:
         "frontend: body to operation": lambda: decode_operation(request.header.opcode, request.body),
         "frontend: operation to message": lambda: pack(encode_request(operation, 1, 1 << 62, 3, "")),
         "worker: message to operation": lambda: decode_request(asked.feed(message) or ()),
-        "worker: identity of the channel": lambda: principal.application(received) == Application(3, str(UID)),
+        "worker: identity of the channel": lambda: principal.application(received),
         "worker: usage, policy, type, values": lambda: check_use(key.attributes, operation.opcode, operation),
         "worker: signature": lambda: provider.sign_hash(key, operation),
         "worker: answer to message": lambda: pack(encode_answer(operation.opcode, 1, Status.SUCCESS, (signature,))),

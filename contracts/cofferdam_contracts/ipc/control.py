@@ -39,7 +39,8 @@ class ToChild(enum.IntEnum):
     CLIENT = 1
     """To a frontend, with a connection that a client made."""
     CHANNEL = 2
-    """With one end of a channel: a = peer role, b = peer uid (the principal of a frontend), c = peer number."""
+    """With one end of a channel: a = peer role, b = peer uid (the principal of a frontend), c = peer number,
+    d = what `channel_flags` makes of the peer's serial number and of whether a predecessor served the channel."""
     ASSIGN = 3
     """To a spare frontend: a = the principal's uid. Clients follow."""
     PING = 4
@@ -61,7 +62,8 @@ class FromChild(enum.IntEnum):
     PLAN = 4
     """From the configuration reader: a settings document. a = role it is for (0: the broker), b = number in it."""
     VIOLATION = 5
-    """A peer broke the protocol of a channel, which is closed now. a = the peer's role, b = its number."""
+    """A peer broke the protocol of a channel, which is closed now. a = the peer's role, b = its serial number, which
+    unlike its number within the role no other process ever gets."""
 
 
 @enum.unique
@@ -101,3 +103,18 @@ class Record(NamedTuple):
         if len(data) != RECORD.size:
             raise ValueError(f"a control record has {RECORD.size} bytes, not {len(data)}")
         return cls._make(RECORD.unpack(data))
+
+
+def channel_flags(serial: int, *, adopted: bool) -> int:
+    """Return the last number of a CHANNEL record."""
+    return serial << 1 | adopted
+
+
+def is_adopted(record: Record) -> bool:
+    """Tell whether a predecessor served the channel of a CHANNEL record."""
+    return bool(record.d & 1)
+
+
+def serial_of(record: Record) -> int:
+    """Return the serial number of the process at the other end of the channel of a CHANNEL record."""
+    return record.d >> 1

@@ -14,10 +14,10 @@ from typing import Final
 
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 
-MAX_APPLICATION: Final = 65_535
-"""Bytes of an application name: more than any authentication field carries."""
-MAX_KEY_NAME: Final = 1 << 20
-"""Bytes of a key name: as much as the largest request body of a default configuration."""
+MAX_APPLICATION: Final = 4096
+"""Bytes of an application name. Names are kept in memory for each key in use and sent with each listing."""
+MAX_KEY_NAME: Final = 4096
+"""Bytes of a key name, for the same reason; the reference's on-disk store takes 189."""
 MAX_KEY_ID: Final = 1 << 16
 """Bytes of a backend's key id, which may be a wrapped key."""
 MAX_ATTRIBUTES: Final = 256

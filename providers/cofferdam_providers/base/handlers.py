@@ -3,11 +3,11 @@
 A handler returns the results of the answer, or None when the answer comes later (key generation on the slow lane).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.identity import Application
 from cofferdam_contracts.operations import (
     AttestKey,
     CanDoCrypto,
@@ -27,7 +27,7 @@ from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.settings import WorkerSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.checks import can_do_crypto, check_export, check_use
-from cofferdam_providers.base.keyring import Keyring
+from cofferdam_providers.base.keyring import Keyring, identity_of
 from cofferdam_providers.base.provider import Key, Provider, StoredKey
 from cofferdam_runtime.log import Log
 
@@ -44,6 +44,13 @@ class Slow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gradual:
+    """Work in many small steps, between which others are served; it is done when the steps end."""
+
+    steps: Iterator[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What the handlers of a worker work with."""
 
@@ -53,7 +60,7 @@ class Context:
     log: Log
 
 
-Handler = Callable[[Context, Application, Any], Results | Slow]
+Handler = Callable[[Context, Application, Any], Results | Slow | Gradual]
 AnonymousHandler = Callable[[Context, Any], Results]
 
 
@@ -62,7 +69,7 @@ def _generate(context: Context, application: Application, operation: GenerateKey
     if is_deprecated(attributes) and not context.settings.allow_deprecated:
         raise ServiceError(Status.DEPRECATED_PRIMITIVE, "a deprecated algorithm or key type")
     context.provider.check_generate(attributes)
-    identity = KeyIdentity(application.authenticator, application.name, operation.key_name)
+    identity = identity_of(application, operation.key_name)
     planned = context.keyring.begin(identity, attributes)
     return Slow(
         make=lambda: context.provider.generate_key(identity, attributes, planned),
@@ -76,7 +83,7 @@ def _import(context: Context, application: Application, operation: ImportKey) ->
     if is_deprecated(attributes):
         context.log.warning("a key with a deprecated algorithm or type is imported")
     context.provider.check_import(attributes, operation.data)
-    identity = KeyIdentity(application.authenticator, application.name, operation.key_name)
+    identity = identity_of(application, operation.key_name)
     planned = context.keyring.begin(identity, attributes)
     try:
         made = context.provider.import_key(identity, attributes, operation.data, planned)
@@ -133,14 +140,14 @@ def _refuse_attesting_key(name: str) -> None:
         raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "an attesting key other than the default one")
 
 
-def _delete_client(context: Context, application: Application, operation: DeleteClient) -> Results:
+def _delete_client(context: Context, application: Application, operation: DeleteClient) -> Gradual:
     for authenticator in context.settings.authenticators:
         if authenticator.auth_type == application.authenticator and application.name in authenticator.admins:
             break
     else:
         raise ServiceError(Status.ADMIN_OPERATION, "the caller is no administrator")
-    context.keyring.destroy_all(Application(application.authenticator, operation.client))
-    return ()
+    client = Application(application.authenticator, operation.client)
+    return Gradual(steps=context.keyring.destroy_all(client))
 
 
 def _random(context: Context, operation: GenerateRandom) -> Results:

@@ -6,11 +6,11 @@ the device makes the key and activated after; a key is marked before the device 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.ipc.keystore import MAX_KEY_NAME, PendingState
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import HandleT, Key, Provider, StoredKey
@@ -19,6 +19,17 @@ from cofferdam_runtime.log import Log
 
 Making = Callable[[bytes], StoredKey]
 """Makes the key in the device, given the planned id."""
+
+
+def identity_of(application: Application, key_name: str) -> KeyIdentity:
+    """Return the full name of a key.
+
+    Raises:
+        ServiceError: `KEY_INFO_MANAGER_ERROR` when the name is longer than the key store takes.
+    """
+    if len(key_name) > MAX_KEY_NAME // 4 and len(key_name.encode()) > MAX_KEY_NAME:
+        raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"a key name of more than {MAX_KEY_NAME} bytes")
+    return KeyIdentity(application.authenticator, application.name, key_name)
 
 
 class Keyring(Generic[HandleT]):
@@ -46,7 +57,7 @@ class Keyring(Generic[HandleT]):
         if key is not None:
             self._ready.move_to_end(slot)
             return key
-        identity = KeyIdentity(*slot)
+        identity = identity_of(application, key_name)
         key = self._provider.open_key(identity, self._store.lookup(identity))
         self._ready[slot] = key
         if len(self._ready) > self._capacity:
@@ -87,7 +98,7 @@ class Keyring(Generic[HandleT]):
 
     def destroy(self, application: Application, key_name: str) -> None:
         """Destroy a key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
-        identity = KeyIdentity(application.authenticator, application.name, key_name)
+        identity = identity_of(application, key_name)
         stored = self._store.lookup(identity)
         self._store.mark_deleting(identity)
         self._drop(identity)
@@ -98,20 +109,28 @@ class Keyring(Generic[HandleT]):
             self.unresolved = True
             raise
 
-    def destroy_all(self, application: Application) -> int:
-        """Destroy all keys of an application, going on after failures; return how many failed."""
-        failed = 0
-        for key_name in self._store.keys_of(application):
-            try:
-                self.destroy(application, key_name)
-            except ServiceError as error:
-                failed += 1
-                self._log.error(
-                    "a key of a deleted client was not destroyed",
-                    cause=error,
-                    **self._log.detail(client=application.name, key=key_name),
-                )
-        return failed
+    def destroy_all(self, application: Application) -> Iterator[None]:
+        """Destroy all keys of an application, one with each step, going on after failures.
+
+        Raises:
+            ServiceError: `PSA_ERROR_GENERIC_ERROR` at the end, when some keys remain.
+        """
+        remaining: set[str] = set()
+        # The key store names as many as fit into an answer.
+        while names := [name for name in self._store.keys_of(application) if name not in remaining]:
+            for key_name in names:
+                try:
+                    self.destroy(application, key_name)
+                except ServiceError as error:
+                    remaining.add(key_name)
+                    self._log.error(
+                        "a key of a deleted client was not destroyed",
+                        cause=error,
+                        **self._log.detail(client=application.name, key=key_name),
+                    )
+                yield
+        if remaining:
+            raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, f"{len(remaining)} keys of a deleted client remain")
 
     def reconcile(self) -> None:
         """Finish or undo what was begun and not finished, by this process or one before it."""

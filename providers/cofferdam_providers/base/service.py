@@ -7,7 +7,13 @@ from typing import Any
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.requests import Request
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Results, Slow
+from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Results, Slow
+
+
+def check_deadline(deadline: int) -> None:
+    """Refuse to begin what nobody waits for any more; microseconds of the monotonic clock."""
+    if deadline < time.monotonic_ns() // 1000:
+        raise ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the deadline passed before the work began")
 
 
 class Service:
@@ -17,14 +23,13 @@ class Service:
         """Perform them with this provider, keyring and settings."""
         self._context = context
 
-    def perform(self, application: Application | None, request: Request) -> Results | Slow:
+    def perform(self, application: Application | None, request: Request) -> Results | Slow | Gradual:
         """Do what an authenticated (or anonymous) application asks.
 
         Raises:
             ServiceError: With the status for the client.
         """
-        if request.deadline < time.monotonic_ns() // 1000:
-            raise ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the deadline passed before the work began")
+        check_deadline(request.deadline)
         opcode = request.operation.opcode
         try:
             anonymous = ANONYMOUS.get(opcode)
@@ -38,9 +43,10 @@ class Service:
         except Exception as error:
             raise self.unexpected(error) from error
 
-    def run(self, slow: Slow) -> Any:  # noqa: ANN401  a stored key or the error, for `conclude`
+    def run(self, slow: Slow, deadline: int) -> Any:  # noqa: ANN401  a stored key or the error, for `conclude`
         """Do the slow part of a request, on whichever thread; return what `conclude` needs."""
         try:
+            check_deadline(deadline)
             return slow.make()
         except ServiceError as error:
             return error

@@ -7,7 +7,7 @@ a key store that died.
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
@@ -20,6 +20,9 @@ from cofferdam_runtime.channel import Channel, ChannelClosedError
 
 PATIENCE_MS: Final = 3000
 _MIN_ANSWER: Final = 3
+_REPEATS: Final = 3
+"""How often a question is asked again of a successor."""
+_STATUSES: Final[Mapping[object, Status]] = {int(status): status for status in Status}
 
 
 class KeyStore:
@@ -60,8 +63,13 @@ class KeyStore:
     def pending(self) -> Iterator[tuple[PendingState, KeyIdentity, StoredKey]]:
         """Yield the keys that were being made or destroyed when something died."""
         (rows,) = self._ask(KimMessage.PENDING)
-        for state, authenticator, application, key_name, *row in rows:
-            yield PendingState(state), KeyIdentity(authenticator, application, key_name), _stored(*row)
+        for row in rows:
+            try:
+                state, authenticator, application, key_name, key_id, version, attributes = row
+                pending = PendingState(state)
+            except (TypeError, ValueError) as error:
+                raise _malformed(KimMessage.PENDING) from error
+            yield pending, KeyIdentity(authenticator, application, key_name), _stored(key_id, version, attributes)
 
     def keys_of(self, application: Application) -> tuple[str, ...]:
         """Return the names of an application's keys in this provider."""
@@ -78,25 +86,31 @@ class KeyStore:
             message = self._await(question)
         except (ChannelClosedError, FramingError) as error:
             raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"the key store's channel failed: {error}") from error
-        status = message[2]
-        if status != Status.SUCCESS:
-            raise ServiceError(Status(status), f"the key store refused {number.name}")
-        if tuple(type(value) for value in message[_MIN_ANSWER:]) != SCHEMAS[number].answer:
-            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"the key store's answer to {number.name} is malformed")
+        status = _STATUSES.get(message[2])
+        if status is None or (not status and tuple(map(type, message[_MIN_ANSWER:])) != SCHEMAS[number].answer):
+            raise _malformed(number)
+        if status:
+            raise ServiceError(status, f"the key store refused {number.name}")
         return message[_MIN_ANSWER:]
 
     def _await(self, question: tuple[object, ...]) -> tuple[Any, ...]:
         deadline = time.monotonic() + PATIENCE_MS / 1000
+        repeats = _REPEATS
         while (left := deadline - time.monotonic()) > 0:
             self._channel.flush()
             self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.backlog else 0))
             self._poll.poll(max(1, int(left * 1000)))
-            while (message := self._channel.receive()) is not None:
-                if message[0] == Common.HELLO:
+            while time.monotonic() < deadline and (message := self._channel.receive()) is not None:
+                if message[0] == Common.HELLO and repeats:
+                    repeats -= 1
                     self._channel.send(question)
                 elif len(message) >= _MIN_ANSWER and message[:2] == (question[0] + 1, question[1]):  # type: ignore[operator]
                     return message
         raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"no answer of the key store within {PATIENCE_MS} ms")
+
+
+def _malformed(number: KimMessage) -> ServiceError:
+    return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"the key store's answer to {number.name} is malformed")
 
 
 def _name(identity: KeyIdentity) -> tuple[int, str, str]:

@@ -7,17 +7,17 @@ the backend allows it. A message that no honest frontend sends closes its channe
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.control import Record, Role, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.requests import Request, decode_request, encode_answer
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.handlers import Context, Results, Slow
+from cofferdam_providers.base.handlers import Context, Gradual, Results, Slow
 from cofferdam_providers.base.lane import Lane
 from cofferdam_providers.base.peers import Principal
 from cofferdam_providers.base.service import Service
@@ -43,8 +43,14 @@ class Peer:
 
     channel: Channel
     principal: Principal
+    serial: int
     deficit: float = 0.0
     slow: int = 0
+    """Its requests on the slow lane."""
+    sync: int | None = None
+    """The token of a SYNC that waits for them."""
+    gradual: tuple[Request, Iterator[None]] | None = None
+    """A request that is worked on a little in each turn, before the next one is taken."""
     closed: bool = False
 
 
@@ -72,12 +78,12 @@ class Worker:
         """Take the channel of a frontend; one that a predecessor served is greeted with HELLO."""
         if descriptor is None or record.a != Role.FRONTEND:
             raise ValueError("a worker serves frontends, each over a channel")
-        channel = Channel.of(descriptor, self._limit, adopted=bool(record.d))
+        channel = Channel.of(descriptor, self._limit, adopted=is_adopted(record))
         principal = Principal(uid=record.b, number=record.c, authenticators=self._authenticators)
-        peer = Peer(channel, principal)
+        peer = Peer(channel, principal, serial_of(record))
         self._peers.add(peer)
         self._loop.add(channel.fileno(), READ, lambda events: self._on_channel(peer, events))
-        if record.d:
+        if is_adopted(record):
             self._send(peer, (Common.HELLO,))
 
     def close(self) -> None:
@@ -145,11 +151,14 @@ class Worker:
         before = time.monotonic_ns()
         try:
             while peer.deficit > 0:
-                message = None if peer.channel.backlog else peer.channel.receive()
-                if message is None:
-                    peer.deficit = 0.0
-                    return True
-                self._take(peer, message)
+                if peer.gradual is not None:
+                    self._go_on(peer, *peer.gradual)
+                else:
+                    message = None if peer.channel.backlog else peer.channel.receive()
+                    if message is None:
+                        peer.deficit = 0.0
+                        return True
+                    self._take(peer, message)
                 now = time.monotonic_ns()
                 peer.deficit -= (now - before) / 1000
                 before = now
@@ -162,7 +171,7 @@ class Worker:
                 uid=peer.principal.uid,
                 cause=error,
             )
-            self.violated(Role.FRONTEND, peer.principal.number)
+            self.violated(Role.FRONTEND, peer.serial)
             self._close(peer)
         return False
 
@@ -178,14 +187,27 @@ class Worker:
             if isinstance(outcome, Slow):
                 self._begin(peer, request, outcome)
                 return
+            if isinstance(outcome, Gradual):
+                peer.gradual = (request, outcome.steps)
+                return
         except ServiceError as error:
             self._fail(peer, request, error)
             return
         self._succeed(peer, request, outcome)
 
+    def _go_on(self, peer: Peer, request: Request, steps: Iterator[None]) -> None:
+        try:
+            next(steps)
+        except StopIteration:
+            peer.gradual = None
+            self._succeed(peer, request, ())
+        except ServiceError as error:
+            peer.gradual = None
+            self._fail(peer, request, error)
+
     def _begin(self, peer: Peer, request: Request, slow: Slow) -> None:
         if self._lane is None:
-            self._end(peer, request, slow, self._service.run(slow))
+            self._end(peer, request, slow, self._service.run(slow, request.deadline))
             return
         if peer.slow >= MAX_SLOW:
             slow.abandon()
@@ -196,8 +218,11 @@ class Worker:
         def done() -> None:
             peer.slow -= 1
             self._end(peer, request, slow, outcome[0])
+            if not peer.slow and peer.sync is not None:
+                self._send(peer, (Common.SYNCED, peer.sync))
+                peer.sync = None
 
-        self._lane.submit(peer, lambda: outcome.append(self._service.run(slow)), done)
+        self._lane.submit(peer, lambda: outcome.append(self._service.run(slow, request.deadline)), done)
 
     def _end(self, peer: Peer, request: Request, slow: Slow, outcome: object) -> None:
         try:
@@ -233,12 +258,11 @@ class Worker:
     def _sync(self, peer: Peer, message: tuple[Any, ...]) -> None:
         if len(message) != _SYNC_LENGTH or type(message[1]) is not int:
             raise ForbiddenMessageError("a malformed SYNC")
-        answer = (Common.SYNCED, message[1])
-        if self._lane is None or not peer.slow:
-            self._send(peer, answer)
+        if peer.slow:
+            # Generations that came before the SYNC are answered before it; the last SYNC stands for all.
+            peer.sync = message[1]
         else:
-            # Generations that came before the SYNC are answered before it.
-            self._lane.submit(peer, lambda: None, lambda: self._send(peer, answer))
+            self._send(peer, (Common.SYNCED, message[1]))
 
     def _send(self, peer: Peer, message: tuple[object, ...]) -> None:
         if peer.closed:

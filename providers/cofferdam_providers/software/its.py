@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType
+from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
 
 _HEADER: Final = struct.Struct("<8sII")
@@ -23,6 +23,16 @@ _FAMILY_MASK: Final = 0xFF
 _MAX_FILE: Final = 16384
 """More bytes than any key's file has."""
 
+_USAGE_BITS: Final[Mapping[int, Usage]] = {
+    0x0001: Usage.EXPORT,
+    0x0100: Usage.ENCRYPT,
+    0x0200: Usage.DECRYPT,
+    0x1000: Usage.SIGN_HASH,
+    0x2000: Usage.VERIFY_HASH,
+    0x4000: Usage.DERIVE,
+}
+"""PSA Crypto API, "Key usage flags": those that the reference passed on and that mean anything here."""
+_CHECKED: Final = Usage(sum(_USAGE_BITS.values()))
 _PLAIN_TYPES: Final[Mapping[int, KeyKind]] = {
     0x1001: KeyKind.RAW_DATA,
     0x1100: KeyKind.HMAC,
@@ -57,10 +67,12 @@ _DH_FAMILIES: Final[Mapping[int, DhFamily]] = {0x03: DhFamily.RFC7919}
 
 @dataclass(frozen=True, slots=True)
 class ItsKey:
-    """What a file says of a key; usage and algorithm are left out, as those of the key store count."""
+    """What a file says of a key; the algorithm is left out, as that of the key store counts."""
 
     type: KeyType
     bits: int
+    usage: Usage
+    """What the reference's cryptography let the key be used for."""
     material: bytes = field(repr=False)
 
 
@@ -94,6 +106,8 @@ def find_its_key(files: Mapping[int, bytes], key_id: bytes, attributes: KeyAttri
     # The reference stores 0 bits for a key that was imported so.
     if key.type != attributes.type or attributes.bits not in (0, key.bits):
         raise ServiceError(Status.PSA_ERROR_CORRUPTION_DETECTED, "the file holds another key than the row says")
+    if attributes.usage & _CHECKED & ~key.usage and key.type.kind not in PUBLIC_KINDS:
+        raise ServiceError(Status.PSA_ERROR_CORRUPTION_DETECTED, "the row allows more than the file does")
     return key
 
 
@@ -103,13 +117,14 @@ def _parse(data: bytes) -> ItsKey:
     magic, size, _flags = _HEADER.unpack_from(data)
     if magic != _MAGIC or size != len(data) - _HEADER.size:
         raise ValueError("not a file of the store, or cut off")
-    magic, version, lifetime, type_number, bits, _usage, _alg, _alg2, length = _KEY_HEADER.unpack_from(
+    magic, version, lifetime, type_number, bits, usage, _alg, _alg2, length = _KEY_HEADER.unpack_from(
         data, _HEADER.size
     )
     material = data[_HEADER.size + _KEY_HEADER.size :]
     if magic != _KEY_MAGIC or version != 0 or lifetime != _PERSISTENT or length != len(material):
         raise ValueError("not a persistent key, or cut off")
-    return ItsKey(_type(type_number), bits, material)
+    allowed = Usage(sum(flag for bit, flag in _USAGE_BITS.items() if usage & bit))
+    return ItsKey(_type(type_number), bits, allowed, material)
 
 
 def _type(number: int) -> KeyType:

@@ -98,6 +98,24 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
+def lacking(pid: int, *, uid: int | None, inherited_filters: int) -> tuple[str, ...]:
+    """Return in what a process that says it is confined is not; empty when it is.
+
+    Args:
+        pid: The process.
+        uid: As for `shortfalls`.
+        inherited_filters: Seccomp filters that it has from its parent, for which it did nothing.
+    """
+    try:
+        threads = observe(pid)
+    except (OSError, ValueError) as error:
+        return (f"cannot be looked at: {error}",)
+    missing = [complaint for thread in threads for complaint in shortfalls(thread, uid=uid, seccomp=True)]
+    if any(thread.seccomp_filters <= inherited_filters for thread in threads):
+        missing.append("has no seccomp filter of its own")
+    return tuple(missing)
+
+
 def _numbers(text: bytes, count: int | None = None) -> tuple[int, ...]:
     numbers = tuple(int(word) for word in text.split())
     if count is not None and len(numbers) != count:

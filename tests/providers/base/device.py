@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.control import Record, Role, ToChild
+from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER
 from cofferdam_contracts.ipc.requests import Answer, WorkerOperation, decode_answer, encode_request
 from cofferdam_contracts.operations import SignHash
@@ -159,7 +159,7 @@ class Running:
     def connect(self, uid: int, number: int = 0, *, adopted: bool = False) -> "Asking":
         """Be the frontend of a principal."""
         ours, theirs = socket_pair()
-        record = Record(ToChild.CHANNEL, Role.FRONTEND, uid, number, int(adopted))
+        record = Record(ToChild.CHANNEL, Role.FRONTEND, uid, number, channel_flags(number, adopted=adopted))
         self._worker.add_channel(record, theirs.detach())
         channel = Channel(ours, 4 << 20)
         self._ends.append(channel)

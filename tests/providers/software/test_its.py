@@ -1,16 +1,18 @@
 """Keys of the reference's software provider, from files made by hand as facts section 6.2 describes them."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.providers.software.support import P256, RSA_1024, attributes, refused
 
-from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyKind, KeyType
+from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.software.its import ItsKey, find_its_key, parse_its_file
 
+BOTH = Usage.SIGN_HASH | Usage.VERIFY_HASH
 CORRUPT = Status.PSA_ERROR_DATA_CORRUPT
 TYPES = [
     (0x1001, KeyType(KeyKind.RAW_DATA)),
@@ -44,9 +46,10 @@ def its_file(  # noqa: PLR0913  every field of the format
     lifetime: int = 1,
     size_off_by: int = 0,
     length_off_by: int = 0,
+    usage: int = 0x3000,
 ) -> bytes:
     """Return a file of the format, or one with a single thing wrong."""
-    usage, algorithm, second = 0x1000, 0x06000609, 0
+    algorithm, second = 0x06000609, 0
     key = struct.pack(
         "<8sIIHHIIII",
         key_magic,
@@ -65,7 +68,9 @@ def its_file(  # noqa: PLR0913  every field of the format
 
 @pytest.mark.parametrize(("number", "key_type"), TYPES, ids=[hex(number) for number, _ in TYPES])
 def test_every_type_is_read(number: int, key_type: KeyType) -> None:
-    assert parse_its_file(its_file(number, 256, P256)) == ItsKey(key_type, 256, P256)
+    assert parse_its_file(its_file(number, 256, P256)) == ItsKey(
+        key_type, 256, Usage.SIGN_HASH | Usage.VERIFY_HASH, P256
+    )
 
 
 def test_a_file_as_bytes() -> None:
@@ -74,7 +79,7 @@ def test_a_file_as_bytes() -> None:
         "505341004b45590000000000010000001271000100140000090600060000000020000000"
     )  # fmt: skip
     key = parse_its_file(content + P256)
-    assert key == ItsKey(KeyType(KeyKind.ECC_KEY_PAIR, EccFamily.SECP_R1), 256, P256)
+    assert key == ItsKey(KeyType(KeyKind.ECC_KEY_PAIR, EccFamily.SECP_R1), 256, Usage.SIGN_HASH, P256)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +155,12 @@ def test_a_row_that_does_not_fit_its_file_is_refused(key_id: bytes, wanted: obje
     assert isinstance(wanted, type(P256_ATTRIBUTES))
     with refused(status):
         find_its_key(FILES, key_id, wanted)
+
+
+def test_a_row_that_allows_more_than_its_file_is_refused() -> None:
+    row = replace(P256_ATTRIBUTES, usage=BOTH)
+    files = {2: its_file(0x7112, 256, P256, usage=0x2000)}
+    with refused(Status.PSA_ERROR_CORRUPTION_DETECTED):
+        find_its_key(files, struct.pack("<I", 2), row)
+    files = {2: its_file(0x7112, 256, P256, usage=0x3301)}
+    assert find_its_key(files, struct.pack("<I", 2), row).material == P256

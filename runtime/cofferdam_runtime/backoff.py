@@ -1,0 +1,36 @@
+"""When the successor of something that died may start: at once, later, or once in a while."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+WINDOW_S: Final = 60.0
+FREE_RESTARTS: Final = 3
+"""Deaths within the window after which a successor still starts at once."""
+BREAKER: Final = 5
+"""Deaths within the window that open the breaker: one probe every `BREAKER_S` from then on."""
+BREAKER_S: Final = 30.0
+
+
+@dataclass(slots=True)
+class History:
+    """The deaths of a server, or of the frontends of a principal."""
+
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=BREAKER))
+    total: int = 0
+
+    def record(self, now: float) -> None:
+        """Count a death."""
+        self.deaths.append(now)
+        self.total += 1
+
+    def delay(self, now: float) -> float:
+        """Return how long a successor has to wait, in seconds."""
+        recent = sum(1 for death in self.deaths if death > now - WINDOW_S)
+        if recent >= BREAKER:
+            return BREAKER_S
+        return float(1 << (recent - FREE_RESTARTS)) if recent > FREE_RESTARTS else 0.0
+
+    def is_closed(self, now: float) -> bool:
+        """Tell whether the successor still has to wait."""
+        return bool(self.deaths) and now - self.deaths[-1] < self.delay(now)

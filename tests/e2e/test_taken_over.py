@@ -1,0 +1,80 @@
+"""Regressions found by reading the code as an attacker."""
+
+import os
+import signal
+import time
+
+import pytest
+from tests.harness import wire
+from tests.harness.service import Service, acting_as
+from tests.harness.wire import P256_SIGN, Caller, Request, call
+
+from cofferdam_client import Client, Direct, ServiceStatusError, Status, ecc_signing_key
+
+PING = Request()
+AS_ROOT = os.geteuid() == 0
+
+
+def test_a_client_has_a_quota_of_keys() -> None:
+    with Service(tables={"limits": {"max_keys": 5}}) as service:
+        caller, path = Caller(os.getuid()), service.socket_path
+        statuses = [call(path, caller.generate(f"k{number}", P256_SIGN)).status for number in range(7)]
+        assert statuses == [0] * 5 + [1142] * 2
+        assert call(path, caller.destroy("k0")).status == 0
+        assert call(path, caller.generate("k7", P256_SIGN)).status == 0
+
+
+def test_a_name_that_is_too_long_is_refused_and_costs_nothing() -> None:
+    with Service() as service:
+        caller, path = Caller(os.getuid()), service.socket_path
+        for name in ("n" * 4097, "n" * 900_000):
+            for request in (caller.generate(name, P256_SIGN), caller.destroy(name)):
+                assert call(path, request).status == 14
+        assert call(path, caller.generate("n" * 4096, P256_SIGN)).status == 0
+        assert "broke the protocol" not in service.log()
+
+
+def test_deleting_a_client_with_many_keys_keeps_nobody_waiting_and_leaves_none() -> None:
+    with Service(authenticators=["UnixPeerCredentials", "Direct"], admins=["boss"]) as service:
+        with Client(service.endpoint, auth=Direct("app")) as app:
+            for number in range(150):
+                app.generate_key(f"k{number}", ecc_signing_key())
+            with Client(service.endpoint, auth=Direct("boss")) as boss:
+                boss.delete_client("app")
+            assert app.list_keys() == []
+            with pytest.raises(ServiceStatusError) as caught:
+                app.export_public_key("k1")
+            assert caught.value.status == Status.PSA_ERROR_DOES_NOT_EXIST
+        assert "died" not in service.log()
+
+
+def test_a_frontend_that_does_not_answer_the_key_store_does_not_keep_it_from_starting() -> None:
+    with Service(tables={"limits": {"hang_ms": 60_000}}) as service:
+        caller, path = Caller(os.getuid()), service.socket_path
+        assert call(path, caller.generate("k", P256_SIGN)).status == 0
+        frontend = next(row["pid"] for row in service.rows("frontend") if row["principal"] == os.getuid())
+        os.kill(frontend, signal.SIGSTOP)
+        os.kill(service.pids("kim")[0], signal.SIGKILL)
+        time.sleep(0.1)
+        os.kill(frontend, signal.SIGKILL)
+        time.sleep(1.5)
+        assert call(path, caller.request(wire.LIST_KEYS, provider=0)).status == 0
+        assert service.log().count("process=kim") <= 4
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be many uids")
+def test_many_uids_at_once_are_served_or_refused_and_the_broker_stays() -> None:
+    with Service(tables={"limits": {"max_frontends": 3, "frontend_idle_ms": 1000}}) as service:
+        broker = service.pid
+        served = 0
+        for uid in range(59100, 59112):
+            with acting_as(uid):
+                try:
+                    served += call(service.socket_path, PING).status == 0
+                except (wire.BrokenResponseError, OSError):
+                    continue
+        assert served >= 3
+        time.sleep(2.5)
+        assert call(service.socket_path, PING).status == 0
+        assert service.pid == broker
+        assert len(service.rows("frontend")) <= 5
