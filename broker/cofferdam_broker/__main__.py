@@ -18,7 +18,7 @@ def main() -> int:
     (path,) = sys.argv[1:]
     gc.enable()
     set_title("broker")
-    log = Log("broker", LogSettings(level="info"))
+    log = Log("broker", LogSettings(level="info", timestamp=False))
     forbid_dumps()
     trim_broker_capabilities()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -15,7 +15,7 @@ from cofferdam_runtime.control import Control
 from cofferdam_runtime.pairs import refuse_descriptors
 
 _SHARED: Final = ("cofferdam_contracts", "cofferdam_runtime", "msgpack")
-_HIGH: Final = 64
+_HIGH: Final = 16
 """Descriptors are moved above this before they are put into their places, so that none is in another's place."""
 _PASSED_ON: Final = ("JOURNAL_STREAM",)
 

@@ -34,8 +34,9 @@ class Process:
     pid: int
     uid: int | None
     principal: int | None
-    level: str
-    landlock_abi: int
+    level: str | None
+    """None while the process starts."""
+    landlock_abi: int | None
     state: str
     requests: int
     in_flight: int
@@ -56,8 +57,8 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "pid": (int,),
     "uid": (int, type(None)),
     "principal": (int, type(None)),
-    "level": (str,),
-    "landlock_abi": (int,),
+    "level": (str, type(None)),
+    "landlock_abi": (int, type(None)),
     "state": (str,),
     "requests": (int,),
     "in_flight": (int,),
@@ -65,6 +66,10 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "uptime_s": (int, float),
 }
 _COLUMNS: Final = tuple(_KINDS)
+
+
+def _hint(error: OSError) -> str:
+    return "only who runs the service may look" if isinstance(error, PermissionError) else "is the service running?"
 
 
 def socket_of(config: str) -> str:
@@ -112,7 +117,7 @@ def fetch(path: str) -> bytes:
                 if len(document) > _MAX_DOCUMENT:
                     raise StatusError(f"what {path} says does not end")
         except OSError as error:
-            raise StatusError(f"no status at {path}: {error.strerror or error}; is the service running?") from error
+            raise StatusError(f"no status at {path}: {error.strerror or error}; {_hint(error)}") from error
     raise StatusError(f"{path} says nothing within {_TIMEOUT:g} s")
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from typing import Final
 
 from cofferdam_config.errors import ConfigError
@@ -22,7 +23,10 @@ def main() -> int:
     """Read the configuration and hand its parts to the broker."""
     start = begin("config")
     path, credentials_folder = start.arguments
-    log = Log("config", LogSettings(level="info"))
+    log = Log("config", LogSettings(level="info", timestamp=False))
+    if not stat.S_ISREG(os.fstat(start.document).st_mode):
+        log.error("the configuration is not a regular file", file=path)
+        give_up(start.control, Failure.CONFIGURATION)
     with os.fdopen(start.document, "rb") as file:
         document = file.read(_MAX_FILE + 1)
     credentials = _credentials(credentials_folder)

@@ -1,5 +1,7 @@
 """The process of the key store: open the database, give up the rest, answer until the broker says stop."""
 
+import os
+
 from cofferdam_contracts.ipc.control import Failure, Role, ToChild
 from cofferdam_contracts.settings import KimSettings
 from cofferdam_kim.errors import StoreError
@@ -20,6 +22,8 @@ def main() -> int:
     log = Log("kim", settings.log)
     loop = Loop()
     folder, _ = split(settings.path)
+    if not os.path.lexists(settings.path):
+        log.warning("a new key store is made; keys in another one are not served", file=settings.path)
     try:
         for warning in prepare(settings.path, start.uid, start.uid):
             log.warning(warning)

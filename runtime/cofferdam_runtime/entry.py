@@ -60,8 +60,8 @@ def begin(title: str) -> Start:
     """Take a name, adopt the descriptors that the broker left, and leave signals to the broker."""
     set_title(title)
     _, role, number, uid, parent, *arguments = sys.argv
-    # A terminal sends SIGINT and SIGHUP to the whole group; the broker decides what they mean.
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    # Terminals and supervisors send these to the whole group; the broker decides what they mean.
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     control = _socket.socket(fileno=CONTROL_DESCRIPTOR)
     os.set_inheritable(CONTROL_DESCRIPTOR, False)  # noqa: FBT003  the standard library's signature

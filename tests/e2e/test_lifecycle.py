@@ -237,3 +237,33 @@ def test_the_service_outlives_every_timer_of_its_start() -> None:
         time.sleep(10)
         assert call(service.socket_path, PING).status == 0
         assert "too long" not in service.log()
+
+
+def test_a_key_store_that_is_in_use_is_named() -> None:
+    with Service() as service:
+        second = Service(tables={"key_manager": {"sqlite_db_path": str(service.folder / "kim" / "kim.sqlite3")}})
+        try:
+            with pytest.raises(ServiceFailedError, match="the key store cannot be opened"):
+                second.start()
+            assert "SIGSYS" not in second.log()
+        finally:
+            second.close()
+        assert call(service.socket_path, MINE.generate("k", P256_SIGN)).status == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo"])
+def test_a_configuration_that_is_no_file_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    run = subprocess.run([*cofferdam(), "serve", "-c", str(path)], capture_output=True, timeout=20, check=False)
+    assert run.returncode == 1
+    assert b"not a regular file" in run.stderr
+    assert b"Traceback" not in run.stderr
+
+
+def test_a_supervisor_may_signal_the_whole_group() -> None:
+    with Service() as service:
+        assert call(service.socket_path, PING).status == 0
+        os.killpg(service.pid, signal.SIGTERM)
+        assert service.stop() == 0
+        assert "died" not in service.log()

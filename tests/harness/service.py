@@ -40,8 +40,8 @@ class ProcessStatus(TypedDict):
     pid: int
     uid: int | None
     principal: int | None
-    level: str
-    landlock_abi: int
+    level: str | None
+    landlock_abi: int | None
     state: str
     requests: int
     in_flight: int

@@ -68,7 +68,7 @@ def reopen(path: Path) -> State:
 
 def start(path: Path) -> "subprocess.Popen[bytes]":
     open_store(path).close()
-    return subprocess.Popen([sys.executable, CHILD, path], stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, CHILD, path], stdout=subprocess.PIPE, bufsize=0)
 
 
 def test_the_scenario_ends_well(path: Path) -> None:

@@ -250,9 +250,11 @@ class Worker:
             "req": f"{peer.principal.number}:{request.id:x}",
             "op": request.operation.opcode.name,
         }
-        name = getattr(request.operation, "key_name", None)
-        if self._context.log.details and name is not None:
-            about |= {"uid": peer.principal.uid, "app": request.application, "key": name}
+        if self._context.log.details:
+            about |= {"uid": peer.principal.uid, "app": request.application or str(peer.principal.uid)}
+            for field in ("key_name", "client"):
+                if hasattr(request.operation, field):
+                    about[field] = getattr(request.operation, field)
         return about
 
     def _sync(self, peer: Peer, message: tuple[Any, ...]) -> None:

@@ -66,7 +66,8 @@ class Wrapping:
             return cipher.decrypt(_NONCE, sealed[start:], self._bound(identity, attributes))
         except InvalidTag as error:
             raise ServiceError(
-                Status.PSA_ERROR_CORRUPTION_DETECTED, "a stored key that was changed or moved"
+                Status.PSA_ERROR_CORRUPTION_DETECTED,
+                "a stored key that was changed, moved, or sealed with another key-encryption key",
             ) from error
 
     def _cipher(self, salt: bytes) -> AESGCM:

@@ -71,6 +71,8 @@ _FILES: Final = frozenset(
         "fchmod",
         # SQLite writes its pid, and asks whether it is root before fchown.
         *("getpid", "geteuid"),
+        # It sleeps between attempts while somebody else holds the lock of the database.
+        *("clock_nanosleep", "nanosleep"),
     }
 )
 """SQLite, in a folder that Landlock holds it in."""
