@@ -92,6 +92,9 @@ class Backend:
                 if message is None:
                     return
                 self._take(message)
+                if not self._in_flight:
+                    # Nothing else can be there, and asking costs as much as an answer.
+                    return
         except (ChannelClosedError, FramingError, ForbiddenMessageError) as error:
             self._lost(error)
 

@@ -16,7 +16,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -79,14 +80,14 @@ class Load:
     seconds: float
     runs: int
 
-    def run(self, service: Service, clients: int) -> dict[str, Any]:  # the generator's JSON
+    def run(self, path: str, processes: Iterable[int], clients: int) -> dict[str, Any]:  # the generator's JSON
         """Replay the request from some clients at once."""
-        processes = [word for pid in _names(service) for word in ("-P", str(pid))]
-        words = [self.program, "-s", service.socket_path, "-f", self.request_path, "-t", str(clients)]
-        words += ["-d", str(self.seconds), "-w", str(_WARM_UP_S), *processes]
+        watched = [word for pid in processes for word in ("-P", str(pid))]
+        words = [self.program, "-s", path, "-f", self.request_path, "-t", str(clients)]
+        words += ["-d", str(self.seconds), "-w", str(_WARM_UP_S), *watched]
         done = subprocess.run(words, check=False, capture_output=True, text=True)
         if done.returncode:
-            raise UnavailableError(f"parsec_load failed: {done.stderr or done.stdout}\n{service.log()}")
+            raise UnavailableError(f"parsec_load failed: {done.stderr or done.stdout}")
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
@@ -97,17 +98,25 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="cofferdam-bench-") as folder:
             load = Load(_compile(folder), os.path.join(folder, "request"), arguments.seconds, arguments.runs)
+            before = _stolen()
             ready = [_time_to_ready() for _ in range(arguments.runs)]
             with Service(tables={"core_settings": {"log_level": "warn"}}) as service:
                 rows = [_measure(service, load, *operation) for operation in _operations(service).items()]
                 memory = _memory(service)
+            rows.append(_floor(load, folder))
+            after = _stolen()
     except UnavailableError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     figures = _figures(rows, statistics.median(ready), memory)
     print(_report(rows, ready, memory, figures))
+    stolen = (after[0] - before[0]) / max(1, after[1] - before[1])
+    ratio = figures["ping/rate_16"] / rows[-1].rates[CLIENTS[-1]]
+    print(f"\nThe hypervisor kept {stolen:.0%} of the processor time.")
+    print(f"Pings with {CLIENTS[-1]} clients, service to bare loop: {ratio:.2f}.")
     if arguments.json:
-        document = {"machine": _machine(), "ready_s": ready, "pss_kb": memory, "operations": [asdict(r) for r in rows]}
+        operations = [asdict(row) for row in rows]
+        document = {"machine": _machine(), "ready_s": ready, "pss_kb": memory, "operations": operations}
         Path(arguments.json).write_text(json.dumps(document, indent=1) + "\n")
     return 0
 
@@ -126,11 +135,15 @@ def _compile(folder: str) -> str:
     except LabMissingError as error:
         raise UnavailableError(str(error)) from error
     program = os.path.join(folder, "parsec_load")
+    _cc(source, program)
+    return program
+
+
+def _cc(source: Path, program: str) -> None:
     try:
         subprocess.run([os.environ.get("CC", "cc"), "-O2", "-pthread", "-o", program, str(source)], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise UnavailableError(f"parsec_load.c cannot be compiled: {error}") from error
-    return program
+        raise UnavailableError(f"{source.name} cannot be compiled: {error}") from error
 
 
 def _time_to_ready() -> float:
@@ -168,8 +181,12 @@ def _operations(service: Service) -> dict[str, bytes]:
 
 def _measure(service: Service, load: Load, name: str, request: bytes) -> Row:
     Path(load.request_path).write_bytes(request)
-    runs = {clients: [load.run(service, clients) for _ in range(load.runs)] for clients in CLIENTS}
-    most, names = runs[CLIENTS[-1]], _names(service)
+    return _row(load, name, service.socket_path, _names(service))
+
+
+def _row(load: Load, name: str, path: str, names: Mapping[int, str]) -> Row:
+    runs = {clients: [load.run(path, names, clients) for _ in range(load.runs)] for clients in CLIENTS}
+    most = runs[CLIENTS[-1]]
     return Row(
         operation=name,
         p50_ms=statistics.median(run["latency"]["p50_us"] for run in runs[1]) / 1000,
@@ -181,6 +198,29 @@ def _measure(service: Service, load: Load, name: str, request: bytes) -> Row:
         }
         | {"client": statistics.median(run["client_cpu_us_per_req"] for run in most)},
     )
+
+
+def _floor(load: Load, folder: str) -> Row:
+    """Measure a ping that is answered by nothing but a loop in C: what machine and client allow at this moment."""
+    program, path = os.path.join(folder, "floor"), os.path.join(folder, "floor.sock")
+    _cc(Path(__file__).with_name("floor.c"), program)
+    Path(load.request_path).write_bytes(wire.Request().to_bytes())
+    with subprocess.Popen([program, path]) as server:
+        try:
+            while not os.path.exists(path):
+                if server.poll() is not None:
+                    raise UnavailableError("the floor does not start")
+                time.sleep(0.01)
+            return _row(load, "(ping, a bare loop in C)", path, {server.pid: "server"})
+        finally:
+            server.kill()
+
+
+def _stolen() -> tuple[int, int]:
+    """Return the ticks that a hypervisor kept from this machine, and all ticks (proc_stat(5))."""
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return ticks[7], sum(ticks)
 
 
 def _names(service: Service) -> dict[int, str]:
@@ -221,7 +261,7 @@ def _machine() -> str:
 def _report(
     rows: Sequence[Row], ready: Sequence[float], memory: Mapping[str, int], figures: Mapping[str, float]
 ) -> str:
-    roles = list(rows[0].cpu_us)
+    roles = list(dict.fromkeys(role for row in rows for role in row.cpu_us))
     head = ["operation", "p50 ms", "p99 ms", *(f"req/s {n} cl." for n in CLIENTS), *(f"{role} µs" for role in roles)]
     lines = [f"{_machine()}. Processor time is per request, with {CLIENTS[-1]} clients.", "", *_markdown_head(head)]
     for row in rows:

@@ -105,7 +105,8 @@ class Worker:
             self._reconcile()
         if self._ready:
             self._serve_round()
-            return 0.0
+            if self._ready:
+                return 0.0
         if self._stopping and not self.in_flight():
             self._loop.stop()
             return 0.0
