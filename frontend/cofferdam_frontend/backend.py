@@ -5,6 +5,7 @@ the successor has answered everything that was queued (SYNC) was lost with the p
 to the key store change nothing, so they are asked again instead.
 """
 
+import abc
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -27,7 +28,7 @@ _TURN: Final = 64
 """Answers taken before others have their turn."""
 
 
-class Backend:
+class Backend(abc.ABC):
     """One server of this frontend."""
 
     def __init__(
@@ -98,8 +99,9 @@ class Backend:
         except (ChannelClosedError, FramingError, ForbiddenMessageError) as error:
             self._lost(error)
 
+    @abc.abstractmethod
     def _take(self, message: tuple[Any, ...]) -> None:
-        raise NotImplementedError
+        """Make of a message what the server means by it."""
 
     def _finish(self, request_id: int, status: int, results: tuple[Any, ...]) -> None:
         entry = self._in_flight.pop(request_id, None)

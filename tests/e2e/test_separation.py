@@ -100,7 +100,7 @@ def test_clients_of_different_uids_have_different_frontends_and_keys() -> None:
             assert call(service.socket_path, other.sign("k", ECDSA_SHA_256, bytes(32))).status == 11
 
 
-@pytest.mark.skipif(not AS_ROOT, reason="only root can be another uid; the refusal itself is the broker's unit test")
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be a uid of the service")
 def test_the_services_own_uids_are_no_clients() -> None:
     with Service() as service:
         worker = service.rows("worker[software]")[0]["uid"]
