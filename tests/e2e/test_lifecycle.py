@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.harness.interpreter import cofferdam
 from tests.harness.service import Service, ServiceFailedError
-from tests.harness.wire import KEEP_ALIVE, P256_SIGN, Caller, Request, call
+from tests.harness.wire import ECDSA_SHA_256, KEEP_ALIVE, P256_SIGN, Caller, Request, call
 
 PING = Request()
 MINE = Caller(os.getuid())
@@ -267,3 +267,41 @@ def test_a_supervisor_may_signal_the_whole_group() -> None:
         os.killpg(service.pid, signal.SIGTERM)
         assert service.stop() == 0
         assert "died" not in service.log()
+
+
+def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    credential = tmp_path / "cofferdam.software.kek"
+    credential.write_bytes(os.urandom(32))
+    credential.chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    service = Service()
+    try:
+        for _ in range(2):
+            process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
+            wait_for_socket(service)
+            assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status in {0, 1140}
+            call(service.socket_path, MINE.generate("k", P256_SIGN))
+            process.terminate()
+            assert process.wait(20) == 0
+        assert not (service.folder / "kek").exists()
+        credential.chmod(0o600)
+        credential.write_bytes(os.urandom(32))
+        process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
+        wait_for_socket(service)
+        assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status == 1151
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        service.close()
+
+
+def wait_for_socket(service: Service) -> None:
+    """Wait until somebody who connects is answered."""
+    for _ in range(500):
+        try:
+            if service.status()["phase"] == "running":
+                return
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.02)
+    raise service.failure("it never serves")
