@@ -51,6 +51,16 @@ def _authenticators_differ(document: Document, report: Report, _: Surroundings) 
             report.warn((*section.path, "auth_type"), "clients choose their own names, so each can act as any other")
 
 
+def _admins_can_be(document: Document, report: Report, _: Surroundings) -> None:
+    for section in authenticators(document):
+        if section.find("auth_type", str) != "UnixPeerCredentials":
+            continue
+        for admin in section.arrays["admins"]:
+            name = admin.find("name", str)
+            if name is not None and not (name.isascii() and name.isdigit() and str(int(name)) == name):
+                report.warn((*admin.path, "name"), f"{quote(name)} is no uid in decimal, so it is nobody's name")
+
+
 def _key_managers_differ(document: Document, report: Report, _: Surroundings) -> None:
     _refuse_repeated(document.all(KEY_MANAGER), "name", lambda section: section.find("name", str), report)
 
@@ -150,6 +160,7 @@ def _refuse_repeated(
 
 RULES: Final[tuple[Callable[[Document, Report, Surroundings], None], ...]] = (
     _authenticators_differ,
+    _admins_can_be,
     _key_managers_differ,
     _key_managers_are_used,
     _providers_have_a_key_manager,

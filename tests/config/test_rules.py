@@ -140,3 +140,12 @@ def test_a_file_that_a_credential_replaces_is_warned_of() -> None:
             "takes its place"
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"), [("0", False), ("1000", False), ("root", True), ("007", True), ("٣", True)]
+)
+def test_an_admin_that_is_no_uid_is_warned_about(name: str, warned: bool) -> None:
+    admins = f'auth_type = "UnixPeerCredentials"\nadmins = [{{ name = "{name}" }}]'
+    plan = read_text(SMALL.replace('auth_type = "UnixPeerCredentials"', admins))
+    assert any("is no uid" in warning for warning in plan.warnings) == warned
