@@ -83,8 +83,12 @@ class Children:
     def check(self, now: float) -> bool:
         """Ping everybody and end those that do not answer; return whether all are well."""
         well = True
+        patience = self._settings.hang_ms / 1000
         for process in self:
-            if process.asked and now - process.asked > self._settings.hang_ms / 1000:
+            if process.asked and now - process.asked > patience:
+                # Perhaps it was us who slept, and its answer lies there unread.
+                self._on_record(process)
+            if process.asked and now - process.asked > patience:
                 self._log.error("a process hangs and is killed", process=process.title, pid=process.spawned.pid)
                 process.kill()
                 well = False
@@ -96,14 +100,15 @@ class Children:
         """End whatever still runs, and release everything."""
         for process in self:
             process.kill()
-            self._forget(process, process.reap())
+            process.reap()
+            self._forget(process)
         self.wiring.close()
 
     def _on_death(self, process: Process) -> None:
         # What the child said last may still lie in its control socket.
         self._on_record(process)
         how = process.reap()
-        self._forget(process, how)
+        self._forget(process)
         if not process.stopping:
             self.histories.setdefault(process.key, History()).record(time.monotonic())
             self._log.error(
@@ -111,7 +116,7 @@ class Children:
             )
         self.on_death(process)
 
-    def _forget(self, process: Process, _how: str) -> None:
+    def _forget(self, process: Process) -> None:
         self._loop.remove(process.spawned.pidfd)
         self._loop.remove(process.spawned.control.fileno())
         if self._by_key.get(process.key) is process:

@@ -121,9 +121,9 @@ class Principals:
 
     def retire(self, now: float) -> None:
         """Stop the frontends that had no client for long."""
+        since = now - self._settings.idle_ms / 1000
         for process in list(self._assigned.values()):
-            idle = now - process.last_client > self._settings.idle_ms / 1000
-            if idle and not process.connections and not process.asked:
+            if process.last_client < since and not process.connections and not process.asked:
                 self._retire(process)
 
     def close(self) -> None:
@@ -158,9 +158,7 @@ class Principals:
         history = self._histories.get(uid)
         if history is not None and history.is_closed(time.monotonic()):
             return False
-        if uid not in self._waiting and self._count() >= self._settings.max_frontends:
-            return self._make_room(uid)
-        return True
+        return uid in self._waiting or self._count() < self._settings.max_frontends or self._make_room(uid)
 
     def _make_room(self, uid: int) -> bool:
         for process in sorted(self._assigned.values(), key=lambda process: process.last_client):

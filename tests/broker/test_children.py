@@ -131,6 +131,15 @@ def test_a_silent_child_is_killed(rogue: Rogue) -> None:
     assert rogue.is_killed()
 
 
+def test_an_answer_that_lies_unread_is_a_sign_of_life(rogue: Rogue) -> None:
+    rogue.process.ready = True
+    now = time.monotonic()
+    rogue.children.check(now)
+    rogue.theirs.send(Record(FromChild.PONG, 1).to_bytes())
+    assert rogue.children.check(now + 60)
+    assert not rogue.is_killed()
+
+
 def test_a_violation_ends_only_clients_of_the_accuser(rogue: Rogue) -> None:
     if rogue.process.role is not Role.KIM:
         rogue.say(Record(FromChild.VIOLATION, Role.FRONTEND, 0).to_bytes())
