@@ -99,7 +99,8 @@ class FrontendSettings:
     """Connections one principal may have open; more are closed at once."""
     max_in_flight: int
     """Requests of one principal under way; more get an error at once."""
-    allow_deprecated: bool
+    buffer_size_limit: int
+    """Most random bytes a client gets at a time: with the body limit, what bounds an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,9 @@ class Frontend(Owner):
             self._store = StoreBackend(channel, self.loop, self._settings, self._lost)
             self._backends.append(self._store)
             return
-        channel = Channel.of(descriptor, self._settings.body_len_limit + OVERHEAD)
+        channel = Channel.of(
+            descriptor, max(self._settings.body_len_limit, self._settings.buffer_size_limit) + OVERHEAD
+        )
         worker = self._workers[record.c] = WorkerBackend(channel, self.loop, self._settings, self._lost)
         self._backends.append(worker)
 

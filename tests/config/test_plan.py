@@ -89,7 +89,7 @@ def test_what_a_file_of_parsec_comes_to() -> None:
                 idle_connection_ms=30000,
                 max_connections=1024,
                 max_in_flight=256,
-                allow_deprecated=True,
+                buffer_size_limit=4096,
             ),
         ),
         (
@@ -115,7 +115,7 @@ def test_defaults_are_those_of_parsec() -> None:
     assert kim.authenticators == (AuthenticatorSettings(auth_type=3),)
     frontend = _document(plan, Role.FRONTEND, FrontendSettings)
     assert (frontend.body_len_limit, frontend.read_timeout_ms, frontend.request_timeout_ms) == (1 << 20, 200, 5000)
-    assert not frontend.allow_deprecated
+    assert frontend.buffer_size_limit == 1 << 20
     assert _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings).worker.buffer_size_limit == 1 << 20
 
 

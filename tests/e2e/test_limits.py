@@ -232,3 +232,10 @@ def test_a_broker_without_descriptors_sheds_load_and_recovers() -> None:
         resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (most, most))
         assert call(service.socket_path, PING).status == 0
         assert "LimitNOFILE" in service.log()
+
+
+def test_an_answer_may_be_larger_than_any_request() -> None:
+    with Service(tables={"core_settings": {"buffer_size_limit": 4 << 20}}) as service:
+        response = call(service.socket_path, Caller(os.getuid()).random(3 << 20))
+        assert len(wire.first_blob(response.body)) == 3 << 20
+        assert "died" not in service.log()
