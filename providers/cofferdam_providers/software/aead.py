@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20
 
 from cofferdam_contracts.psa.algorithm import DEFAULT_TAG_LENGTH, Aead, AeadScheme
 from cofferdam_contracts.psa.attributes import KeyKind
-from cofferdam_providers.software.errors import invalid_argument, invalid_signature, not_supported
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
+from cofferdam_providers.pyca.keys import Handle, ReadyAead, SecretKey
 from cofferdam_providers.software.gcm import AnyNonceGcm
-from cofferdam_providers.software.keys import Handle, ReadyAead, SecretKey
 
 TAG_LENGTHS: Final[Mapping[AeadScheme, frozenset[int]]] = {
     AeadScheme.GCM: frozenset({4, 8, 12, 13, 14, 15, 16}),

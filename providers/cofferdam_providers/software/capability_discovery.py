@@ -17,16 +17,16 @@ from cofferdam_contracts.psa.algorithm import (
 )
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, EccFamily, KeyAttributes, KeyKind
 from cofferdam_contracts.psa.policy import is_compatible
-from cofferdam_providers.software.aead import SCHEMES, TAG_LENGTHS
-from cofferdam_providers.software.asym_encryption import OAEP_HASHES
-from cofferdam_providers.software.asym_sign import (
+from cofferdam_providers.pyca.asym_encryption import OAEP_HASHES
+from cofferdam_providers.pyca.asym_sign import (
     DETERMINISTIC_HASHES,
     ECDSA_HASHES,
     PKCS1V15_HASHES,
     PSS_HASHES,
 )
+from cofferdam_providers.pyca.errors import not_supported
+from cofferdam_providers.software.aead import SCHEMES, TAG_LENGTHS
 from cofferdam_providers.software.cipher import MAKERS, XTS_BITS
-from cofferdam_providers.software.errors import not_supported
 
 _SIGNATURE_HASHES: Final = {
     SignatureScheme.RSA_PKCS1V15: PKCS1V15_HASHES,

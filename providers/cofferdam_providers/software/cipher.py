@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from cofferdam_contracts.psa.algorithm import CipherMode
 from cofferdam_contracts.psa.attributes import KeyKind
-from cofferdam_providers.software.errors import invalid_argument, invalid_padding, not_supported
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding, not_supported
+from cofferdam_providers.pyca.keys import Handle, SecretKey
 from cofferdam_providers.software.generate_random import random_bytes
-from cofferdam_providers.software.keys import Handle, SecretKey
 
 BLOCK: Final = 16
 XTS_BITS: Final = 256

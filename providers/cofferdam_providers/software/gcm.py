@@ -15,7 +15,7 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from cofferdam_providers.software.errors import invalid_signature
+from cofferdam_providers.pyca.errors import invalid_signature
 
 TAG: Final = 16
 _BLOCK: Final = 16

@@ -3,8 +3,8 @@
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
 from cofferdam_contracts.psa.algorithm import KeyAgreement, RawAgreement
-from cofferdam_providers.software.errors import invalid_argument, not_supported
-from cofferdam_providers.software.keys import (
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.keys import (
     EccKey,
     Handle,
     MontgomeryKey,

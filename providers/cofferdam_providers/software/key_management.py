@@ -6,11 +6,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, EccFamily, KeyAttributes, KeyKind
-from cofferdam_providers.software import capability_discovery
-from cofferdam_providers.software.curves import Curve, find_curve, has_curves
-from cofferdam_providers.software.errors import invalid_argument, not_supported
-from cofferdam_providers.software.generate_random import random_bytes
-from cofferdam_providers.software.keys import (
+from cofferdam_providers.pyca.curves import Curve, find_curve, has_curves
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.keys import (
     RSA_SIZES,
     SECRET_SIZES,
     Handle,
@@ -18,6 +16,8 @@ from cofferdam_providers.software.keys import (
     read_key,
     read_montgomery_private,
 )
+from cofferdam_providers.software import capability_discovery
+from cofferdam_providers.software.generate_random import random_bytes
 
 PUBLIC_EXPONENT: Final = 65537
 

@@ -10,18 +10,9 @@ from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, StoredKey
-from cofferdam_providers.software import (
-    aead,
-    asym_encryption,
-    asym_sign,
-    cipher,
-    generate_random,
-    hashes,
-    key_agreement,
-    key_management,
-    keys,
-)
-from cofferdam_providers.software.errors import not_supported, translated
+from cofferdam_providers.pyca import asym_encryption, asym_sign, hashes, keys
+from cofferdam_providers.pyca.errors import not_supported, translated
+from cofferdam_providers.software import aead, cipher, generate_random, key_agreement, key_management
 from cofferdam_providers.software.its import find_its_key
 from cofferdam_providers.software.self_test import run_self_test
 from cofferdam_providers.software.wrapping import Wrapping

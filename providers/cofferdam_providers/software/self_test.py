@@ -22,18 +22,10 @@ from cofferdam_contracts.psa.algorithm import (
 )
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software import (
-    aead,
-    asym_encryption,
-    asym_sign,
-    cipher,
-    key_agreement,
-    key_management,
-    keys,
-    known_answers,
-)
-from cofferdam_providers.software.curves import CURVES, Curve
-from cofferdam_providers.software.hashes import AVAILABLE, digest_of
+from cofferdam_providers.pyca import asym_encryption, asym_sign, keys
+from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.hashes import AVAILABLE, digest_of
+from cofferdam_providers.software import aead, cipher, key_agreement, key_management, known_answers
 from cofferdam_providers.software.wrapping import KEK_LENGTH, Wrapping
 
 _TEXT: Final = bytes(range(32))

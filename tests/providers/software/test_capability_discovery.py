@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from tests.providers.software.support import P256, attributes, handle, refused, rsa_material
+from tests.providers.support import P256, attributes, handle, refused, rsa_material
 
 from cofferdam_contracts.psa.algorithm import (
     ANY_HASH,
@@ -30,9 +30,10 @@ from cofferdam_contracts.psa.algorithm import (
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType
 from cofferdam_contracts.psa.policy import is_compatible
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software import aead, asym_encryption, asym_sign, cipher, key_agreement
+from cofferdam_providers.pyca import asym_encryption, asym_sign
+from cofferdam_providers.pyca.keys import Handle, export_public
+from cofferdam_providers.software import aead, cipher, key_agreement
 from cofferdam_providers.software.capability_discovery import check_policy, check_use
-from cofferdam_providers.software.keys import Handle, export_public
 
 HKDF = KeyDerivation(DerivationScheme.HKDF, Hash.SHA_256)
 UNSUPPORTED = Status.PSA_ERROR_NOT_SUPPORTED

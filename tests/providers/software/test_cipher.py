@@ -3,14 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.providers.software.support import P256, handle, refused
-from tests.providers.software.vectors import Record, records, spread
+from tests.providers.support import P256, handle, refused
+from tests.providers.vectors import Record, records, spread
 
 from cofferdam_contracts.psa.algorithm import CipherMode
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.status import Status
+from cofferdam_providers.pyca.keys import Handle
 from cofferdam_providers.software import cipher
-from cofferdam_providers.software.keys import Handle
 
 KEY = bytes(range(32))
 AES = handle(KeyKind.AES, KEY)

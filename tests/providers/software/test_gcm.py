@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.providers.software.support import refused
+from tests.providers.support import refused
 
 from cofferdam_contracts.status import Status
 from cofferdam_providers.software.gcm import AnyNonceGcm

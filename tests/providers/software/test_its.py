@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.providers.software.support import P256, RSA_1024, attributes, refused
+from tests.providers.support import P256, RSA_1024, attributes, refused
 
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status

@@ -1,15 +1,15 @@
 """Raw key agreement, against published vectors and with hostile peers."""
 
 import pytest
-from tests.providers.software.support import P256, RSA_1024, handle, refused
-from tests.providers.software.vectors import number, records
+from tests.providers.support import P256, RSA_1024, handle, refused
+from tests.providers.vectors import number, records
 
 from cofferdam_contracts.psa.algorithm import DerivationScheme, Hash, KeyAgreement, KeyDerivation, RawAgreement
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.status import Status
-from cofferdam_providers.software.curves import CURVES, Curve
+from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.keys import Handle, export_public
 from cofferdam_providers.software.key_agreement import agree
-from cofferdam_providers.software.keys import Handle, export_public
 
 ECDH = KeyAgreement(RawAgreement.ECDH)
 EVERY = list(CURVES.values())

@@ -1,7 +1,7 @@
 """Which keys can be made and taken over."""
 
 import pytest
-from tests.providers.software.support import P256, RSA_1024, attributes, refused
+from tests.providers.support import P256, RSA_1024, attributes, refused
 
 from cofferdam_contracts.psa.algorithm import NoAlgorithm
 from cofferdam_contracts.psa.attributes import (
@@ -14,10 +14,10 @@ from cofferdam_contracts.psa.attributes import (
     KeyKind,
 )
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software.curves import CURVES, KNOWN_SIZES
-from cofferdam_providers.software.der import read_integers
+from cofferdam_providers.pyca.curves import CURVES, KNOWN_SIZES
+from cofferdam_providers.pyca.der import read_integers
+from cofferdam_providers.pyca.keys import MAX_SECRET_BITS, SECRET_SIZES, export_public, read_key
 from cofferdam_providers.software.key_management import check_generate, check_import, generate, take_over
-from cofferdam_providers.software.keys import MAX_SECRET_BITS, SECRET_SIZES, export_public, read_key
 
 INVALID = Status.PSA_ERROR_INVALID_ARGUMENT
 UNSUPPORTED = Status.PSA_ERROR_NOT_SUPPORTED

@@ -4,8 +4,8 @@ import threading
 from dataclasses import replace
 
 import pytest
-from tests.providers.software.support import IDENTITY, KEK, P256, RSA_1024, attributes, provider, refused, rsa_material
 from tests.providers.software.test_its import its_file
+from tests.providers.support import IDENTITY, KEK, P256, RSA_1024, attributes, provider, refused, rsa_material
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import KeyIdentity
@@ -28,8 +28,8 @@ from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind
 from cofferdam_contracts.registry import CORE_OPCODES, PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.status import Status
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, StoredKey
-from cofferdam_providers.software.curves import CURVES
-from cofferdam_providers.software.keys import Handle
+from cofferdam_providers.pyca.curves import CURVES
+from cofferdam_providers.pyca.keys import Handle
 from cofferdam_providers.software.provider import SoftwareProvider
 
 INVALID = Status.PSA_ERROR_INVALID_ARGUMENT

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.providers.software.support import provider
+from tests.providers.support import provider
 
 from cofferdam_contracts.psa.algorithm import CipherMode, Hash
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.pyca.hashes import AVAILABLE
 from cofferdam_providers.software import cipher, known_answers, self_test
-from cofferdam_providers.software.hashes import AVAILABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOTS = [str(ROOT / name) for name in ("contracts", "runtime", "providers")]

@@ -1,6 +1,6 @@
 """The vector reader itself: a reader that skips records would make every test with vectors pass."""
 
-from tests.providers.software.vectors import blocks, records, spread
+from tests.providers.vectors import blocks, records, spread
 
 
 def test_records_carry_what_stands_before_them() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.providers.software.support import IDENTITY, KEK, attributes, refused
+from tests.providers.support import IDENTITY, KEK, attributes, refused
 
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.providers.software.support import RSA_1024, der_element, der_sequence
+from tests.providers.support import RSA_1024, der_element, der_sequence
 
-from cofferdam_providers.software.der import MAX_DER, DerError, read_integers
+from cofferdam_providers.pyca.der import MAX_DER, DerError, read_integers
 
 
 @given(st.lists(st.integers(min_value=0, max_value=1 << 1024), max_size=9))

@@ -4,13 +4,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.providers.software.support import P256, RSA_1024, der_sequence, handle, refused, rsa_material
+from tests.providers.support import P256, RSA_1024, der_sequence, handle, refused, rsa_material
 
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyKind, KeyType
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software.curves import CURVES, Curve
-from cofferdam_providers.software.der import read_integers
-from cofferdam_providers.software.keys import MAX_SECRET_BITS, RsaKey, export_public, read_key
+from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.der import read_integers
+from cofferdam_providers.pyca.keys import MAX_SECRET_BITS, RsaKey, export_public, read_key
 
 INVALID = Status.PSA_ERROR_INVALID_ARGUMENT
 UNSUPPORTED = Status.PSA_ERROR_NOT_SUPPORTED

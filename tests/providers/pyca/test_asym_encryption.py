@@ -6,15 +6,15 @@ import os
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
-from tests.providers.software.support import P256, RSA_1024, handle, refused, rsa_material
-from tests.providers.software.vectors import blocks, records, rsa_private
+from tests.providers.support import P256, RSA_1024, handle, refused, rsa_material
+from tests.providers.vectors import blocks, records, rsa_private
 
 from cofferdam_contracts.psa.algorithm import HASH_LENGTH, AsymmetricEncryption, EncryptionScheme, Hash
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software.asym_encryption import OAEP_HASHES, _decrypter, decrypt, encrypt
-from cofferdam_providers.software.implicit_rejection import RejectionPredictor
-from cofferdam_providers.software.keys import Handle, RsaKey, export_public
+from cofferdam_providers.pyca.asym_encryption import OAEP_HASHES, _decrypter, decrypt, encrypt
+from cofferdam_providers.pyca.implicit_rejection import RejectionPredictor
+from cofferdam_providers.pyca.keys import Handle, RsaKey, export_public
 
 PKCS = AsymmetricEncryption(EncryptionScheme.RSA_PKCS1V15)
 OAEP = AsymmetricEncryption(EncryptionScheme.RSA_OAEP, Hash.SHA_256)

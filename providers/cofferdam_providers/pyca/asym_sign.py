@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
 
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
-from cofferdam_providers.software.errors import invalid_argument, invalid_signature, not_supported
-from cofferdam_providers.software.hashes import PRIMITIVES, digest_of
-from cofferdam_providers.software.keys import EccKey, Handle, RsaKey, Signer, Verifier
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
+from cofferdam_providers.pyca.hashes import PRIMITIVES, digest_of
+from cofferdam_providers.pyca.keys import EccKey, Handle, RsaKey, Signer, Verifier
 
 _PKCS1V15: Final = padding.PKCS1v15()
 _RAW: Final = NoDigestInfo()

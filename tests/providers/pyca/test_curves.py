@@ -1,11 +1,11 @@
 """Which curves there are, and which statuses the others have."""
 
 import pytest
-from tests.providers.software.support import refused
+from tests.providers.support import refused
 
 from cofferdam_contracts.psa.attributes import EccFamily
 from cofferdam_contracts.status import Status
-from cofferdam_providers.software.curves import CURVES, KNOWN_SIZES, find_curve, find_curve_by_size, has_curves
+from cofferdam_providers.pyca.curves import CURVES, KNOWN_SIZES, find_curve, find_curve_by_size, has_curves
 
 KNOWN = [(family, bits) for family, sizes in KNOWN_SIZES.items() for bits in sizes]
 

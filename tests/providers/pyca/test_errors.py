@@ -2,10 +2,10 @@
 
 import pytest
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
-from tests.providers.software.support import refused
+from tests.providers.support import refused
 
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software.errors import translated
+from cofferdam_providers.pyca.errors import translated
 
 
 @translated

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
 
 from cofferdam_contracts.psa.algorithm import Aead, AsymmetricSignature
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind, KeyType
-from cofferdam_providers.software.curves import Curve, find_curve, find_curve_by_size
-from cofferdam_providers.software.der import DerError, read_integers
-from cofferdam_providers.software.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.curves import Curve, find_curve, find_curve_by_size
+from cofferdam_providers.pyca.der import DerError, read_integers
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 
 RSA_SIZES: Final = frozenset({1024, 2048, 3072, 4096})
 MAX_SECRET_BITS: Final = 0xFFF8

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 
 from cofferdam_contracts.operations import HashCompare, HashCompute
 from cofferdam_contracts.psa.algorithm import Hash
-from cofferdam_providers.software.errors import invalid_signature, not_supported
+from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 
 _NAMES: Final[Mapping[Hash, str]] = {
     Hash.MD5: "md5",

@@ -1,6 +1,6 @@
 """The substitute messages of implicit rejection."""
 
-from cofferdam_providers.software.implicit_rejection import RejectionPredictor
+from cofferdam_providers.pyca.implicit_rejection import RejectionPredictor
 
 SIZE = 128
 

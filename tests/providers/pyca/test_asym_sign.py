@@ -7,13 +7,13 @@ from cryptography.hazmat.primitives import hashes as pyca_hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from tests.providers.software.support import P256, RSA_1024, handle, refused, rsa_material
-from tests.providers.software.vectors import Record, blocks, number, read, records, rsa_public, spread
+from tests.providers.support import P256, RSA_1024, handle, refused, rsa_material
+from tests.providers.vectors import Record, blocks, number, read, records, rsa_public, spread
 
 from cofferdam_contracts.psa.algorithm import ANY_HASH, HASH_LENGTH, AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.status import Status
-from cofferdam_providers.software.asym_sign import (
+from cofferdam_providers.pyca.asym_sign import (
     DETERMINISTIC_HASHES,
     ECDSA_HASHES,
     PKCS1V15_HASHES,
@@ -22,9 +22,9 @@ from cofferdam_providers.software.asym_sign import (
     sign_hash,
     verify_hash,
 )
-from cofferdam_providers.software.curves import CURVES, Curve
-from cofferdam_providers.software.hashes import digest_of
-from cofferdam_providers.software.keys import EccKey, Handle, RsaKey, export_public
+from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.hashes import digest_of
+from cofferdam_providers.pyca.keys import EccKey, Handle, RsaKey, export_public
 
 ECDSA_256 = AsymmetricSignature(SignatureScheme.ECDSA, Hash.SHA_256)
 ECDSA_ANY = AsymmetricSignature(SignatureScheme.ECDSA_ANY)

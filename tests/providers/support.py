@@ -12,7 +12,7 @@ from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.algorithm import Algorithm, NoAlgorithm
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software.keys import Handle, read_key
+from cofferdam_providers.pyca.keys import Handle, read_key
 from cofferdam_providers.software.known_answers import RSA_KEY
 from cofferdam_providers.software.provider import SoftwareProvider
 

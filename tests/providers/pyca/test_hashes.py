@@ -4,13 +4,13 @@ import hashlib
 from pathlib import PurePath
 
 import pytest
-from tests.providers.software.support import refused
-from tests.providers.software.vectors import records, spread
+from tests.providers.support import refused
+from tests.providers.vectors import records, spread
 
 from cofferdam_contracts.operations import HashCompare, HashCompute
 from cofferdam_contracts.psa.algorithm import HASH_LENGTH, Hash
 from cofferdam_contracts.status import Status
-from cofferdam_providers.software.hashes import AVAILABLE, PRIMITIVES, digest_of, hash_compare, hash_compute
+from cofferdam_providers.pyca.hashes import AVAILABLE, PRIMITIVES, digest_of, hash_compare, hash_compute
 
 FILES = {
     Hash.MD5: "MD5/rfc-1321.txt",

@@ -11,7 +11,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cofferdam_contracts.psa.attributes import EccFamily
-from cofferdam_providers.software.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 
 KNOWN_SIZES: Final[Mapping[EccFamily, tuple[int, ...]]] = {
     EccFamily.SECP_K1: (192, 224, 256),

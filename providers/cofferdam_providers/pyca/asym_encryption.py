@@ -13,10 +13,10 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, EncryptionScheme, Hash
-from cofferdam_providers.software.errors import invalid_argument, invalid_padding, not_supported
-from cofferdam_providers.software.hashes import PRIMITIVES
-from cofferdam_providers.software.implicit_rejection import RejectionPredictor
-from cofferdam_providers.software.keys import Handle, RsaKey
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding, not_supported
+from cofferdam_providers.pyca.hashes import PRIMITIVES
+from cofferdam_providers.pyca.implicit_rejection import RejectionPredictor
+from cofferdam_providers.pyca.keys import Handle, RsaKey
 
 _PKCS1V15: Final = padding.PKCS1v15()
 OAEP_HASHES: Final = frozenset({Hash.SHA_1, Hash.SHA_224, Hash.SHA_256, Hash.SHA_384, Hash.SHA_512})
