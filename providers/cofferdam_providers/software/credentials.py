@@ -5,14 +5,14 @@ worker reads it before it becomes somebody else, so nobody else ever can.
 """
 
 import os
-import stat
 from typing import Final
+
+from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 
 KEK_LENGTH: Final = 32
 _MAX_ITS_FILE: Final = 1 << 16
 _ITS_SUFFIX: Final = ".psa_its"
 _ITS_DIGITS: Final = 16
-_PRIVATE: Final = 0o077
 
 
 class CredentialError(Exception):
@@ -26,26 +26,15 @@ def read_kek(path: str, *, create: bool) -> tuple[bytes, bool]:
         CredentialError: It cannot be had, others can read it, or it is no key.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        kek = read_secret(path, KEK_LENGTH)
     except FileNotFoundError as error:
         if not create:
             raise CredentialError(
                 f"{path} does not exist; restore it from a backup, keys cannot be read without"
             ) from error
         return _create(path), True
-    except OSError as error:
-        raise CredentialError(f"{path}: {error.strerror}") from error
-    state = os.fstat(descriptor)
-    if not stat.S_ISREG(state.st_mode):
-        os.close(descriptor)
-        raise CredentialError(f"{path} is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        if state.st_mode & _PRIVATE or state.st_uid not in (0, os.geteuid()):
-            raise CredentialError(
-                f"{path} has mode {stat.S_IMODE(state.st_mode):04o} and owner {state.st_uid}; "
-                f"nobody but uid {os.geteuid()} may read it: chown {os.geteuid()} and chmod 0400"
-            )
-        kek = file.read(KEK_LENGTH + 1)
+    except SecretFileError as error:
+        raise CredentialError(str(error)) from error
     if len(kek) != KEK_LENGTH:
         raise CredentialError(f"{path} must hold exactly {KEK_LENGTH} bytes")
     return kek, False

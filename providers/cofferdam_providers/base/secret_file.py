@@ -1,0 +1,37 @@
+"""Files with secrets: read whole, and only if nobody else could have read or written them."""
+
+import os
+import stat
+from typing import Final
+
+_PRIVATE: Final = 0o077
+
+
+class SecretFileError(Exception):
+    """Raised when a file with a secret cannot be read or trusted; the text names the file and what to do."""
+
+
+def read_secret(path: str, most: int) -> bytes:
+    """Return the content of a file, at most one byte more than `most`, so that a longer one is noticed.
+
+    Raises:
+        FileNotFoundError: There is no file.
+        SecretFileError: It cannot be read, others can read it, or it is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SecretFileError(f"{path}: {error.strerror}") from error
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        raise SecretFileError(f"{path} is not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        if state.st_mode & _PRIVATE or state.st_uid not in (0, os.geteuid()):
+            raise SecretFileError(
+                f"{path} has mode {stat.S_IMODE(state.st_mode):04o} and owner {state.st_uid}; "
+                f"nobody but uid {os.geteuid()} may read it: chown {os.geteuid()} and chmod 0400"
+            )
+        return file.read(most + 1)
