@@ -184,7 +184,7 @@ class Pkcs11Settings:
     """Whether keys may be made that can be exported."""
     give_back: bool
     """Whether new keys are made so that the reference service can use them as well."""
-    environment: tuple[str, ...]
+    environment: tuple[str, ...] = field(repr=False)
     """What the module finds in its environment, each as NAME=value."""
     readable: tuple[str, ...]
     """Files and folders that the module may read while it serves."""
