@@ -1,12 +1,14 @@
 """The reader of the configuration: sees one open file, says what every process is told, and ends."""
 
 import fcntl
+import grp
 import os
 import stat
 from typing import Final
 
 from cofferdam_config.errors import ConfigError
 from cofferdam_config.plan import Plan, read
+from cofferdam_config.surroundings import Surroundings
 from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role
 from cofferdam_contracts.settings import LogSettings, dump
 from cofferdam_runtime.entry import Start, begin, confine, give_up
@@ -29,14 +31,17 @@ def main() -> int:
         give_up(start.control, Failure.CONFIGURATION)
     with os.fdopen(start.document, "rb") as file:
         document = file.read(_MAX_FILE + 1)
-    credentials = _credentials(credentials_folder)
-    is_root = start.uid is not None
+    surroundings = Surroundings(
+        credentials=_credentials(credentials_folder),
+        groups=_groups() if b"module_groups" in document else {},
+        is_root=start.uid is not None,
+    )
     confine(start, log, POLICIES[Role.CONFIG])
     if len(document) > _MAX_FILE:
         log.error("the configuration file is too large", file=path, limit_bytes=_MAX_FILE)
         give_up(start.control, Failure.CONFIGURATION)
     try:
-        plan = read(document, path=path, credentials=credentials, is_root=is_root)
+        plan = read(document, path=path, surroundings=surroundings)
     except ConfigError as error:
         for problem in error.problems:
             log.error(problem)
@@ -50,6 +55,11 @@ def main() -> int:
 def _credentials(folder: str) -> dict[str, str]:
     """Return the paths of the systemd credentials by name (systemd.exec(5), LoadCredential=)."""
     return {entry.name: entry.path for entry in os.scandir(folder)} if folder else {}
+
+
+def _groups() -> dict[str, int]:
+    """Return the gids of the machine's groups by name: the name services are out of reach later."""
+    return {group.gr_name: group.gr_gid for group in grp.getgrall()}
 
 
 def _hand_over(start: Start, plan: Plan) -> None:

@@ -1,29 +1,19 @@
 """How each type of provider is served: one row per type that this build has."""
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from cofferdam_config.check import Section
+from cofferdam_config.check import Document, Section
+from cofferdam_config.pkcs11 import pkcs11_settings
+from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import KEK_CREDENTIAL
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_contracts.registry import ProviderId
+from cofferdam_contracts.registry import Opcode, ProviderId
 from cofferdam_contracts.settings import SoftwareSettings, WorkerSettings
 
 _KEK_FILE: Final = "cofferdam/software.kek"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What settings depend on besides the document."""
-
-    credentials: Mapping[str, str]
-    """The systemd credentials there are: the path of each by its name."""
-    is_root: bool
-    """Whether the service was started as root, so that its processes can have uids of their own."""
-    state_folder: str
-    """Where files are that the configuration does not place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +22,15 @@ class Backend:
 
     id: ProviderId
     role: Role
-    settings: Callable[[Section, WorkerSettings, Surroundings], object]
+    settings: Callable[[Section, WorkerSettings, Surroundings, Document], object]
     """Makes the settings of its worker."""
+    more_opcodes: frozenset[Opcode]
+    """Operations that `list_all_opcodes` adds to those of the reference."""
 
 
-def _software(section: Section, worker: WorkerSettings, surroundings: Surroundings) -> SoftwareSettings:
+def _software(
+    section: Section, worker: WorkerSettings, surroundings: Surroundings, _document: Document
+) -> SoftwareSettings:
     credential = surroundings.credentials.get(KEK_CREDENTIAL)
     configured = section.find("key_encryption_key_file", str)
     return SoftwareSettings(
@@ -47,7 +41,22 @@ def _software(section: Section, worker: WorkerSettings, surroundings: Surroundin
     )
 
 
+_MESSAGES_AND_CIPHERS: Final = frozenset(
+    {Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE, Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT}
+)
+
 BACKENDS: Final = {
-    "MbedCrypto": Backend(id=ProviderId.MBED_CRYPTO, role=Role.SOFTWARE_WORKER, settings=_software),
+    "MbedCrypto": Backend(
+        id=ProviderId.MBED_CRYPTO,
+        role=Role.SOFTWARE_WORKER,
+        settings=_software,
+        more_opcodes=_MESSAGES_AND_CIPHERS,
+    ),
+    "Pkcs11": Backend(
+        id=ProviderId.PKCS11,
+        role=Role.PKCS11_WORKER,
+        settings=pkcs11_settings,
+        more_opcodes=_MESSAGES_AND_CIPHERS | {Opcode.PSA_AEAD_ENCRYPT, Opcode.PSA_AEAD_DECRYPT, Opcode.PSA_EXPORT_KEY},
+    ),
 }
 """By `provider_type`."""

@@ -49,6 +49,10 @@ class Section:
         """Return an integer."""
         return self.get(name, int)
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the strings of an array, none when it has not been given."""
+        return tuple(self.find(name, list) or ())
+
     def flag(self, name: str) -> bool:
         """Return a boolean."""
         return self.get(name, bool)

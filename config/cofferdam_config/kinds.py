@@ -1,11 +1,16 @@
 """What values a key may have. Each kind says which it accepts, and in words which are allowed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from cofferdam_config import token_uri
+
 INT64_MAX: Final = (1 << 63) - 1
 """The largest integer of TOML."""
+MAX_GID: Final = (1 << 32) - 2
+"""The largest number of a group; all ones mean none (chown(2))."""
 MAX_PATH: Final = 4095
 """Bytes of a path (PATH_MAX less its NUL)."""
 MAX_SOCKET_PATH: Final = 107
@@ -146,4 +151,79 @@ class AbsolutePath(_Plain):
             and value.startswith("/")
             and "\0" not in value
             and len(value.encode()) <= self.max_bytes
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern(_Plain):
+    """A string that a regular expression matches as a whole, with the words for it."""
+
+    expression: str
+    words: str
+
+    @property
+    def allowed(self) -> str:
+        """The accepted values in words."""
+        return self.words
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a TOML value is one of them."""
+        return isinstance(value, str) and re.fullmatch(self.expression, value, re.DOTALL) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Group(_Plain):
+    """A group of the machine."""
+
+    @property
+    def allowed(self) -> str:
+        """The accepted values in words."""
+        return "the name of a group or its number"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a TOML value is one of them."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return 0 <= value <= MAX_GID
+        return isinstance(value, str) and value != ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUri:
+    """The URI of a token."""
+
+    @property
+    def allowed(self) -> str:
+        """The accepted values in words."""
+        return "a PKCS#11 URI (RFC 7512) of a token"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a TOML value is one of them."""
+        return isinstance(value, str) and not self.remark(value)
+
+    def remark(self, value: object) -> str:
+        """Return what is wrong with a URI, without anything of it."""
+        if not isinstance(value, str):
+            return ""
+        try:
+            token_uri.parse(value)
+        except token_uri.TokenUriError as error:
+            return f" ({error})"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Array(_Plain):
+    """An array of values of one kind, each of them once."""
+
+    item: Kind
+
+    @property
+    def allowed(self) -> str:
+        """The accepted values in words."""
+        return f"an array, each once, of: {self.item.allowed}"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a TOML value is one of them."""
+        return isinstance(value, list) and all(
+            self.item.accepts(item) and item not in value[:index] for index, item in enumerate(value)
         )

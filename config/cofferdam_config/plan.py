@@ -4,15 +4,16 @@
 document without any becomes a `Plan`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cofferdam_config.backends import BACKENDS, Surroundings
+from cofferdam_config.backends import BACKENDS
 from cofferdam_config.check import Document, Section, check_document
 from cofferdam_config.errors import Report
+from cofferdam_config.pkcs11 import module_groups
 from cofferdam_config.rules import RULES, authenticators, provider_name, status_path
 from cofferdam_config.source import parse
+from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import (
     CORE_SETTINGS,
     INT32_MAX,
@@ -25,7 +26,7 @@ from cofferdam_config.tables import (
     TABLES,
 )
 from cofferdam_contracts.ipc.control import Level, Role
-from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode
+from cofferdam_contracts.registry import PROVIDERS, AuthType
 from cofferdam_contracts.settings import (
     AuthenticatorSettings,
     BrokerSettings,
@@ -37,12 +38,8 @@ from cofferdam_contracts.settings import (
     WorkerSettings,
 )
 
-STATE_FOLDER: Final = "/var/lib/parsec"
 _MAX_BODY: Final = (1 << 32) - 1
 """The length of a body is a 32-bit field on the wire."""
-_EXTRA_OPCODES: Final = frozenset(
-    {Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE, Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT}
-)
 _AUTH_TYPES: Final = {"Direct": AuthType.DIRECT, "UnixPeerCredentials": AuthType.UNIX_PEER_CREDENTIALS}
 _LEVELS: Final = {level.name.lower(): level for level in Level}
 _LOG_LEVELS: Final = {"warn": "warning", "trace": "debug"}
@@ -60,22 +57,13 @@ class Plan:
     """What an operator should know, one line of text each."""
 
 
-def read(
-    document: bytes,
-    *,
-    path: str,
-    credentials: Mapping[str, str],
-    is_root: bool,
-    state_folder: str = STATE_FOLDER,
-) -> Plan:
+def read(document: bytes, *, path: str, surroundings: Surroundings) -> Plan:
     """Turn a configuration document into settings.
 
     Args:
         document: The content of the file.
         path: What the file is called in messages.
-        credentials: The systemd credentials there are: the path of each by its name.
-        is_root: Whether the service was started as root, so that its processes can have uids of their own.
-        state_folder: Where files are that the configuration does not place.
+        surroundings: What else the settings depend on.
 
     Raises:
         ConfigError: The document cannot be used. It has all reasons, or the first one if the document is no TOML.
@@ -83,12 +71,11 @@ def read(
     tree, lines = parse(document, path)
     report = Report(file=path, lines=lines)
     checked = check_document(tree, TABLES, report)
-    surroundings = Surroundings(credentials=credentials, is_root=is_root, state_folder=state_folder)
     for rule in RULES:
         rule(checked, report, surroundings)
     report.raise_problems()
     return Plan(
-        broker=_broker(checked),
+        broker=_broker(checked, surroundings),
         documents=(
             (Role.KIM, 0, _kim(checked)),
             (Role.FRONTEND, 0, _frontend(checked)),
@@ -98,7 +85,7 @@ def read(
     )
 
 
-def _broker(document: Document) -> BrokerSettings:
+def _broker(document: Document, surroundings: Surroundings) -> BrokerSettings:
     limits, isolation = document.one(LIMITS), document.one(ISOLATION)
     return BrokerSettings(
         log=_log(document),
@@ -107,13 +94,19 @@ def _broker(document: Document) -> BrokerSettings:
         uid_base=isolation.number("uid_base"),
         require=_LEVELS[isolation.text("require")],
         workers=tuple(
-            WorkerEntry(index=index, role=BACKENDS[section.text("provider_type")].role, name=entry.name)
+            WorkerEntry(
+                index=index,
+                role=BACKENDS[section.text("provider_type")].role,
+                name=entry.name,
+                groups=module_groups(section, surroundings),
+            )
             for index, (section, entry) in enumerate(zip(document.all(PROVIDER), _providers(document), strict=True))
         ),
         max_frontends=limits.number("max_frontends"),
         idle_ms=limits.number("frontend_idle_ms"),
         hang_ms=limits.number("hang_ms"),
         start_ms=limits.number("start_ms"),
+        generate_ms=limits.number("generate_ms"),
         drain_ms=limits.number("drain_ms"),
     )
 
@@ -163,7 +156,7 @@ def _workers(document: Document, surroundings: Surroundings) -> tuple[tuple[Role
             allow_deprecated=core.flag("allow_deprecated"),
             key_cache=document.one(LIMITS).number("key_cache"),
         )
-        documents.append((backend.role, index, backend.settings(section, worker, surroundings)))
+        documents.append((backend.role, index, backend.settings(section, worker, surroundings, document)))
     return tuple(documents)
 
 
@@ -192,8 +185,9 @@ def _providers(document: Document) -> tuple[ProviderEntry, ...]:
 
 
 def _provider(section: Section) -> ProviderEntry:
-    description = PROVIDERS[BACKENDS[section.text("provider_type")].id]
-    opcodes = description.opcodes | (_EXTRA_OPCODES if section.flag("list_all_opcodes") else frozenset())
+    backend = BACKENDS[section.text("provider_type")]
+    description = PROVIDERS[backend.id]
+    opcodes = description.opcodes | (backend.more_opcodes if section.flag("list_all_opcodes") else frozenset())
     return ProviderEntry(
         id=description.id,
         uuid=description.uuid,

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Final
 
-from cofferdam_config.backends import BACKENDS, Surroundings
+from cofferdam_config.backends import BACKENDS
 from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report, quote
 from cofferdam_config.kinds import MAX_SOCKET_PATH
+from cofferdam_config.pkcs11 import groups_exist, pin_has_one_source, token_is_named_once
+from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import (
     ADDITIONAL_AUTHENTICATOR,
     AUTHENTICATOR,
@@ -168,4 +170,7 @@ RULES: Final[tuple[Callable[[Document, Report, Surroundings], None], ...]] = (
     _sockets_differ,
     _level_can_be_reached,
     _credential_goes_first,
+    token_is_named_once,
+    pin_has_one_source,
+    groups_exist,
 )

@@ -7,7 +7,19 @@ that Parsec ignores, so that one file serves both services.
 from functools import partial
 from typing import Final
 
-from cofferdam_config.kinds import MAX_SOCKET_PATH, AbsolutePath, Choice, Flag, Integer, Name, Text
+from cofferdam_config.kinds import (
+    MAX_SOCKET_PATH,
+    AbsolutePath,
+    Array,
+    Choice,
+    Flag,
+    Group,
+    Integer,
+    Name,
+    Pattern,
+    Text,
+    TokenUri,
+)
 from cofferdam_config.schema import Key, Origin, Table
 
 INT32_MAX: Final = (1 << 31) - 1
@@ -20,6 +32,8 @@ LEAST_REQUEST_TIMEOUT_MS: Final = 5000
 STATUS_SOCKET: Final = "cofferdam-status.sock"
 KEK_CREDENTIAL: Final = "cofferdam.software.kek"
 """The systemd credential that takes the place of `key_encryption_key_file`."""
+PIN_CREDENTIAL: Final = "cofferdam.pkcs11.pin"
+"""The systemd credential that takes the place of the PIN of a PKCS#11 token, wherever that is."""
 _LEAST_WATCH_MS: Final = 100
 """A shorter limit would take a process for dead that only waits for the processor."""
 _MOST_QUEUED: Final = 65536
@@ -34,6 +48,7 @@ _tpm = partial(_hidden, only_for=("Tpm",))
 _atca = partial(_hidden, only_for=("CryptoAuthLib",))
 _own_hidden = partial(_own, shown=False)
 _software = partial(_own_hidden, only_for=("MbedCrypto",))
+_module = partial(_own_hidden, only_for=("Pkcs11",))
 
 _EPOLL: Final = "the service waits for events: it has no pool of threads and does not sleep between connections"
 _BYTES: Final = Integer(unit="bytes")
@@ -46,6 +61,10 @@ def _absent(what: str, *types: str) -> dict[str, str]:
     return {name: f"this build has no {what} of type {name}" for name in types}
 
 
+_VARIABLE: Final = Pattern(
+    expression=r"(?!LD_|PYTHON)[A-Za-z_][A-Za-z0-9_]*=[^\0]*",
+    words="a string NAME=value, whose name does not begin with LD_ or PYTHON",
+)
 _AUTH_TYPE: Final = Key(
     "auth_type",
     Choice(values=("Direct", "UnixPeerCredentials"), absent=_absent("authenticator", "JwtSvid")),
@@ -198,10 +217,11 @@ PROVIDER: Final = Table(
         Key(
             "provider_type",
             Choice(
-                values=("MbedCrypto",),
-                absent=_absent("provider", "Pkcs11", "Tpm", "CryptoAuthLib", "TrustedService"),
+                values=("MbedCrypto", "Pkcs11"),
+                absent=_absent("provider", "Tpm", "CryptoAuthLib", "TrustedService"),
             ),
-            "The kind of provider. `MbedCrypto` is the one in software.",
+            "The kind of provider. `MbedCrypto` is the one in software, `Pkcs11` one with a token behind a PKCS#11 "
+            "module.",
             required=True,
         ),
         Key("key_info_manager", Name(), "The `name` of a key manager.", required=True),
@@ -209,13 +229,14 @@ PROVIDER: Final = Table(
             "name",
             Name(),
             "What the provider is called in the key store; keys of a renamed provider are not found again.",
-            default_note="by type: `mbed-crypto-provider`",
+            default_note="by type: `mbed-crypto-provider`, `pkcs11-provider`",
         ),
         _own_hidden(
             "list_all_opcodes",
             Flag(),
-            "Whether ListOpcodes also shows the operations that Parsec does not have here: PsaSignMessage, "
-            "PsaVerifyMessage, PsaCipherEncrypt and PsaCipherDecrypt. They work either way.",
+            "Whether ListOpcodes also shows the operations that Parsec's provider does not have: PsaSignMessage, "
+            "PsaVerifyMessage, PsaCipherEncrypt and PsaCipherDecrypt, and with `Pkcs11` PsaAeadEncrypt, PsaAeadDecrypt "
+            "and PsaExportKey. They work either way, as far as the token has them.",
             default=False,
         ),
         _software(
@@ -231,14 +252,39 @@ PROVIDER: Final = Table(
             "Folder with the `.psa_its` files of Parsec's provider, to take its keys over from: the folder that it ran "
             "in.",
         ),
-        _pkcs11("library_path", Text(), "The PKCS#11 module.", required=True),
+        _pkcs11("library_path", AbsolutePath(), "The PKCS#11 module.", required=True),
         _pkcs11("serial_number", Text(), "Serial number of the token; goes before `slot_number`."),
-        _pkcs11("slot_number", Integer(), "Slot of the token.", default_note="the only token there is"),
+        _pkcs11(
+            "slot_number",
+            Integer(),
+            "Slot of the token. Where another key says which token is meant, this one only leads to a warning if that "
+            "token is in another slot.",
+            default_note="the only token there is",
+        ),
+        _module("token_label", Text(), "Label of the token; goes before `slot_number`."),
+        _module(
+            "token_uri",
+            TokenUri(),
+            "The token as `p11tool` and others show it: `pkcs11:` and any of token, serial, manufacturer, model, "
+            "slot-id, slot-description, slot-manufacturer, library-manufacturer, library-description and "
+            "library-version. Its pin-source is the same as `user_pin_file`. Goes before `slot_number`, and may not "
+            "contradict the other keys.",
+        ),
         _pkcs11(
             "user_pin",
-            Text(),
-            "PIN of the token: plain, or after `str:`, or in hexadecimal after `hex:`.",
+            Pattern(
+                expression=r"(?!hex:).*|hex:(?:[0-9A-Fa-f]{2})*",
+                words="a string, which after `hex:` has pairs of hexadecimal digits",
+            ),
+            "PIN of the token: plain, or after `str:`, or the bytes of it in hexadecimal after `hex:`. Not beside "
+            "`user_pin_file`, which is the better place.",
             default_note="no login",
+        ),
+        _module(
+            "user_pin_file",
+            AbsolutePath(),
+            "File with the PIN of the token, which only root, or the user that starts the service, may read. A systemd "
+            f"credential `{PIN_CREDENTIAL}` takes its place and that of `user_pin`.",
         ),
         _pkcs11(
             "software_public_operations",
@@ -247,6 +293,41 @@ PROVIDER: Final = Table(
             default=False,
         ),
         _pkcs11("allow_export", Flag(), "Whether keys may be made that can be exported.", default=True),
+        _module(
+            "module_environment",
+            Array(_VARIABLE),
+            'What the module finds in its environment, for example `["SOFTHSM2_CONF=/etc/softhsm2.conf"]`. Nothing is '
+            "inherited.",
+        ),
+        _module(
+            "module_readable",
+            Array(AbsolutePath()),
+            "Files and folders that the module reads while it works, such as its configuration; they have to exist. "
+            "Libraries can be read while it is loaded.",
+        ),
+        _module(
+            "module_writable",
+            Array(AbsolutePath()),
+            "Files and folders in which it may also write, make and remove files, such as those of a token in "
+            "software. The worker's uid needs the permission as well.",
+        ),
+        _module(
+            "module_groups",
+            Array(Group()),
+            "Groups that the worker is a member of when the service is started as root, for devices and daemons that "
+            "are open to a group.",
+        ),
+        _module(
+            "module_needs",
+            Array(Choice(values=("sockets", "threads", "libraries"))),
+            "What the module does beyond files: connect to a daemon or the network; start threads; load libraries, or "
+            "make code, after the start. Each one takes something off the worker's confinement.",
+        ),
+        _module(
+            "quirks",
+            Array(Pattern(expression=r"[a-z][a-z0-9-]*(?:=[0-9]+)?", words="a name, or a name, `=` and a number")),
+            "What the module does otherwise than the standard says, where the worker does not find out by itself.",
+        ),
         _tpm("tcti", Text(), "How to reach the TPM, for example `device:/dev/tpmrm0`.", required=True),
         _tpm(
             "owner_hierarchy_auth",
@@ -336,6 +417,12 @@ LIMITS: Final = Table(
         _own("frontend_idle_ms", _MILLISECONDS, "A frontend without clients ends after this time.", default=60_000),
         _own("hang_ms", _WATCH, "A process that does not react for this long is killed and replaced.", default=5000),
         _own("start_ms", _WATCH, "A process that is not ready after this long counts as failed.", default=10_000),
+        _own(
+            "generate_ms",
+            _MILLISECONDS,
+            "Longest time that a device may take to make one key; until then its worker does not count as hanging.",
+            default=120_000,
+        ),
         _own("drain_ms", _MILLISECONDS, "Longest wait for running requests at stop and reload.", default=10_000),
         _own(
             "request_timeout_ms",
@@ -369,9 +456,9 @@ KIM: Final = Table(
         _own(
             "give_back",
             Flag(),
-            "Whether new keys are stored in a form that Parsec can use as well.",
+            "Whether new keys are made so that Parsec can use them as well. Has effect on those of `Pkcs11`: the "
+            "software provider always encrypts its keys, which Parsec cannot read.",
             default=False,
-            no_effect="the software provider always encrypts its keys, which Parsec cannot read",
         ),
     ),
 )

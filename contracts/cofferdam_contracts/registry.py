@@ -120,6 +120,8 @@ _SOFTWARE_OPCODES: Final = frozenset(
     Opcode(number) for number in (2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17, 18, 19, 32)
 )
 
+_PKCS11_OPCODES: Final = frozenset(Opcode(number) for number in (2, 3, 4, 5, 6, 7, 10, 11, 13, 32))
+
 PROVIDERS: Final = {
     ProviderId.CORE: ProviderDescription(
         id=ProviderId.CORE,
@@ -138,6 +140,14 @@ PROVIDERS: Final = {
         ),
         vendor="Arm",
         opcodes=_SOFTWARE_OPCODES,
+    ),
+    ProviderId.PKCS11: ProviderDescription(
+        id=ProviderId.PKCS11,
+        name="pkcs11-provider",
+        uuid="30e39502-eba6-4d60-a4af-c518b7f5e38f",
+        description="PKCS #11 provider, interfacing with a PKCS #11 library.",
+        vendor="OASIS Standard.",
+        opcodes=_PKCS11_OPCODES,
     ),
 }
 """Descriptions of the providers that this service has, by number."""

@@ -51,6 +51,8 @@ class WorkerEntry:
     index: int
     role: int
     name: str
+    groups: tuple[int, ...] = ()
+    """Supplementary groups that it keeps when it is started as root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class BrokerSettings:
     """A process that leaves a ping unanswered this long is killed and replaced."""
     start_ms: int
     """A process that is not ready after this long counts as failed."""
+    generate_ms: int
+    """A device may take this long to make one key, before its worker counts as hanging."""
     drain_ms: int
     """Longest wait for running requests at shutdown and reload."""
 
@@ -141,6 +145,57 @@ class SoftwareSettings:
     kek_create: bool
     mbed_its_path: str | None
     """Folder with the key files of the reference service's provider, to take its keys over from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenMatch:
+    """Which token is meant: each text that is not None has to be the token's, without its padding."""
+
+    label: str | None
+    serial: str | None
+    manufacturer: str | None
+    model: str | None
+    slot_id: int | None
+    slot_description: str | None
+    slot_manufacturer: str | None
+    library_manufacturer: str | None
+    library_description: str | None
+    library_version: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pkcs11Settings:
+    """What the worker of a PKCS#11 module needs."""
+
+    worker: WorkerSettings
+    library_path: str
+    token: TokenMatch
+    slot_number: int | None
+    """The slot that was configured, to say so when the token is in another one."""
+    pin: str | None = field(repr=False)
+    """The bytes of the PIN, in hexadecimal."""
+    pin_file: str | None = field(repr=False)
+    """File with the PIN, read before the worker is confined. Neither of both: no login."""
+    state_folder: str
+    """Folder that this worker has to itself."""
+    software_public_operations: bool
+    """Whether public keys are used outside the device."""
+    allow_export: bool
+    """Whether keys may be made that can be exported."""
+    give_back: bool
+    """Whether new keys are made so that the reference service can use them as well."""
+    environment: tuple[str, ...] = field(repr=False)
+    """What the module finds in its environment, each as NAME=value."""
+    readable: tuple[str, ...]
+    """Files and folders that the module may read while it serves."""
+    writable: tuple[str, ...]
+    """Files and folders that it may write as well."""
+    needs: tuple[str, ...]
+    """What the module does beyond files, by the names of the sandbox's `MODULE_NEEDS`."""
+    quirks: tuple[str, ...]
+    """Deviations of the module from the standard, as name or name=number; the worker knows which there are."""
+    groups: tuple[int, ...]
+    """Supplementary groups that the worker keeps when it is started as root."""
 
 
 T = TypeVar("T")

@@ -87,10 +87,17 @@ def give_up(control: Control, reason: Failure) -> NoReturn:
     os._exit(1)
 
 
-def confine(start: Start, log: Log, policy: Policy, *, start_threads: Callable[[], object] | None = None) -> Achieved:
-    """Enter the sandbox, or end."""
+def confine(
+    start: Start,
+    log: Log,
+    policy: Policy,
+    *,
+    groups: tuple[int, ...] = (),
+    prepare: Callable[[], object] | None = None,
+) -> Achieved:
+    """Enter the sandbox, or end; the arguments are those of `enter_sandbox`."""
     try:
-        achieved = enter_sandbox(policy, uid=start.uid, parent=start.parent, start_threads=start_threads)
+        achieved = enter_sandbox(policy, uid=start.uid, parent=start.parent, groups=groups, prepare=prepare)
     except (SandboxError, OSError) as error:
         log.error("the process cannot be confined", cause=error)
         give_up(start.control, Failure.SANDBOX)

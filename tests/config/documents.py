@@ -1,9 +1,13 @@
 """Configuration documents for the tests, and how they are read there."""
 
 from cofferdam_config.plan import Plan, read
+from cofferdam_config.surroundings import Surroundings
 
 SECRET = "s3cr3t-Marker"
 """Stands for a PIN."""
+
+GROUPS = {"root": 0, "tss": 107, "pcscd": 108}
+"""The groups of the machine."""
 
 PARSEC = """\
 # What an installation of Parsec has in its file: every table, the optional keys too.
@@ -75,4 +79,5 @@ endorsement_hierarchy_auth = "{SECRET}"
 
 def read_text(text: str, *, is_root: bool = False, credentials: dict[str, str] | None = None) -> Plan:
     """Read a document as the file config.toml."""
-    return read(text.encode(), path="config.toml", credentials=credentials or {}, is_root=is_root)
+    surroundings = Surroundings(credentials=credentials or {}, groups=GROUPS, is_root=is_root)
+    return read(text.encode(), path="config.toml", surroundings=surroundings)

@@ -2,17 +2,30 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.config.documents import PARSEC, PKCS11, SECRET, TPM
+from tests.config.documents import GROUPS, PARSEC, PKCS11, SECRET, TPM
 
 from cofferdam_config.errors import ConfigError
 from cofferdam_config.plan import Plan, read
+from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import TABLES
 from cofferdam_contracts import settings as documents
 
+SURROUNDINGS = Surroundings(credentials={}, groups=GROUPS, is_root=True)
 _MANAGER = '[[key_manager]]\nname = "m"\nmanager_type = "SQLite"\n'
 _LINES = (PARSEC + _MANAGER + PKCS11 + TPM).splitlines()
+_TOKEN = f"""\
+token_label = "{SECRET}"
+token_uri = "pkcs11:token={SECRET};model=1?pin-source=/etc/pin"
+module_environment = ["PIN={SECRET}"]
+module_readable = ["/etc/module.conf"]
+module_groups = ["tss"]
+module_needs = ["sockets"]
+quirks = ["id-bytes=4"]
+"""
 _OWN_LINES = (PARSEC + f'user_pin = "{SECRET}"\n').splitlines()
 """A document without errors; its secret stands in a provider that has no use for it."""
+_TOKEN_LINES = (PARSEC + PKCS11.replace('"m"', '"sqlite-manager"') + _TOKEN).splitlines()
+"""One with a PIN in two places; its secrets also stand where a PIN may have been put by mistake."""
 
 _KEYS = sorted({key.name for table in TABLES for key in table.keys} | {"admins", "unknown", '"x\\n"', "a.b"})
 _PLAIN_VALUES = st.sampled_from(
@@ -27,6 +40,7 @@ _SECRET_VALUES = st.sampled_from(
         *(f'["{SECRET}"]', f'[[["{SECRET}"]]]', f'{{ a = "{SECRET}" }}', f'[{{ a = "{SECRET}" }}]'),
         *(SECRET, f"[{SECRET}]", f'"{SECRET}', f'"{SECRET}" x', f'"{SECRET}\\q"'),
         *(f'"""\n{SECRET}"""', f"'hex:{SECRET}'"),
+        *(f"'pkcs11:pin-value={SECRET}'", f"'pkcs11:{SECRET}=x'", f"'pkcs11:serial={SECRET}'", f"['{SECRET}=']"),
     ]
 )
 _HEADERS = st.sampled_from(
@@ -42,7 +56,7 @@ _STATEMENTS = st.one_of(_HEADERS, st.builds("{} = {}".format, st.sampled_from(_K
 @st.composite
 def _mutations(draw: st.DrawFn) -> str:
     """Draw a document in which some lines are left out, put in, repeated or have got another value."""
-    lines = list(draw(st.sampled_from([_LINES, _OWN_LINES])))
+    lines = list(draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES])))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
         key, _, _ = lines[at].partition(" = ")
@@ -62,7 +76,7 @@ def _mutations(draw: st.DrawFn) -> str:
 @st.composite
 def _edits(draw: st.DrawFn) -> bytes:
     """Draw a document in one line of which some bytes have become others."""
-    lines = [line.encode() for line in draw(st.sampled_from([_LINES, _OWN_LINES]))]
+    lines = [line.encode() for line in draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES]))]
     at = draw(st.integers(0, len(lines) - 1))
     start = draw(st.integers(0, len(lines[at])))
     end = draw(st.integers(start, len(lines[at])))
@@ -73,7 +87,7 @@ def _edits(draw: st.DrawFn) -> bytes:
 
 def _read(document: bytes) -> Plan | ConfigError:
     try:
-        return read(document, path="config.toml", credentials={}, is_root=True)
+        return read(document, path="config.toml", surroundings=SURROUNDINGS)
     except ConfigError as error:
         return error
 
@@ -110,3 +124,4 @@ def test_no_text_holds_a_secret_whatever_the_slip(document: bytes) -> None:
 def test_the_documents_to_start_from_are_a_plan_and_an_error() -> None:
     assert any("user_pin" in text for text in _texts("\n".join(_OWN_LINES).encode()))
     assert len(_texts("\n".join(_LINES).encode())) > 3
+    assert any("pin-source beside user_pin" in text for text in _texts("\n".join(_TOKEN_LINES).encode()))

@@ -8,6 +8,7 @@ from tests.config.documents import PARSEC, SMALL, read_text
 from cofferdam_config.backends import BACKENDS
 from cofferdam_config.kinds import Choice
 from cofferdam_config.plan import Plan, read
+from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import PROVIDER
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Level, Role
@@ -51,6 +52,7 @@ def test_what_a_file_of_parsec_comes_to() -> None:
         idle_ms=60000,
         hang_ms=5000,
         start_ms=10000,
+        generate_ms=120_000,
         drain_ms=10000,
     )
     worker = WorkerSettings(
@@ -190,7 +192,8 @@ def test_a_credential_takes_the_place_of_the_file() -> None:
 
 
 def test_files_without_a_place_are_in_the_state_folder() -> None:
-    plan = read(SMALL.encode(), path="c", credentials={"other": "/x"}, is_root=False, state_folder="/srv/state")
+    surroundings = Surroundings(credentials={"other": "/x"}, groups={}, is_root=False, state_folder="/srv/state")
+    plan = read(SMALL.encode(), path="c", surroundings=surroundings)
     assert _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings).kek_file == "/srv/state/cofferdam/software.kek"
 
 

@@ -30,7 +30,6 @@ def test_keys_without_effect_say_so() -> None:
         "allow_root",
         "thread_pool_size",
         "idle_listener_sleep_duration",
-        "give_back",
     ]
 
 

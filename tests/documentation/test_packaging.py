@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from cofferdam_config.plan import read
+from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import LIMITS
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_contracts.settings import KimSettings, SoftwareSettings
 from cofferdam_runtime.sandbox.broker import CAPABILITIES
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
+SURROUNDINGS = Surroundings(credentials={}, groups={}, is_root=True)
 
 
 def _unit(name: str) -> configparser.RawConfigParser:
@@ -27,7 +29,7 @@ def service() -> configparser.RawConfigParser:
 
 
 def test_the_sample_configuration_is_accepted_without_warnings() -> None:
-    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", credentials={}, is_root=True)
+    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", surroundings=SURROUNDINGS)
     assert plan.warnings == ()
     assert plan.broker.require == Level.UID
     settings = {role: value for role, _, value in plan.documents}
@@ -41,7 +43,7 @@ def test_the_sample_configuration_is_accepted_without_warnings() -> None:
 def test_what_the_sample_has_commented_out_is_accepted_as_well() -> None:
     lines = (PACKAGING / "config.toml").read_text().splitlines()
     text = "\n".join(line.removeprefix("#") if line.startswith("#") and " = " in line else line for line in lines)
-    plan = read(text.encode(), path="config.toml", credentials={}, is_root=True)
+    plan = read(text.encode(), path="config.toml", surroundings=SURROUNDINGS)
     assert plan.warnings == ()
 
 
@@ -66,5 +68,5 @@ def test_the_children_may_confine_themselves(service: configparser.RawConfigPars
 
 
 def test_socket_and_configuration_name_the_same_path() -> None:
-    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", credentials={}, is_root=True)
+    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", surroundings=SURROUNDINGS)
     assert _unit("cofferdam.socket")["Socket"]["ListenStream"] == plan.broker.socket_path

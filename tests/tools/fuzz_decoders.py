@@ -18,6 +18,7 @@ from tests.harness.interpreter import CHECKOUT
 with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_config"]):
     from cofferdam_config.errors import ConfigError
     from cofferdam_config.plan import read
+from cofferdam_config.surroundings import Surroundings
     from cofferdam_contracts.ipc import errors, framing, keystore, requests
     from cofferdam_contracts.ipc.control import Record
     from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
@@ -145,7 +146,7 @@ def stored_algorithms(data: bytes) -> None:
 def configurations(data: bytes) -> None:
     """Read a configuration."""
     try:
-        read(data, path="fuzz.toml", credentials={}, is_root=False)
+        read(data, path="fuzz.toml", surroundings=Surroundings(credentials={}, groups={}, is_root=False))
     except ConfigError:
         return
 

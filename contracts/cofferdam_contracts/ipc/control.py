@@ -17,6 +17,7 @@ class Role(enum.IntEnum):
     KIM = 2
     FRONTEND = 3
     SOFTWARE_WORKER = 4
+    PKCS11_WORKER = 5
 
 
 @enum.unique
@@ -64,6 +65,9 @@ class FromChild(enum.IntEnum):
     VIOLATION = 5
     """A peer broke the protocol of a channel, which is closed now. a = the peer's role, b = its serial number, which
     unlike its number within the role no other process ever gets."""
+    BUSY = 6
+    """From a worker with a device: a key is being made in it, so the next answer to a ping may take
+    `limits.generate_ms`."""
 
 
 @enum.unique

@@ -27,7 +27,7 @@ def serve(start: Start, log: Log, settings: WorkerSettings, provider: Provider[A
     except RuntimeError as error:
         log.error("the self-test of the provider failed", cause=error)
         give_up(start.control, Failure.SANDBOX)
-    achieved = confine(start, log, policy, start_threads=None if lane is None else lane.start)
+    achieved = confine(start, log, policy, prepare=None if lane is None else lane.start)
     store = KeyStore(_await_store(start))
     context = Context(
         provider=provider,

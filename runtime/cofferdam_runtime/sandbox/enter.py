@@ -1,8 +1,9 @@
 """The way into the sandbox, in an order where each step still has what it needs and none can be undone.
 
 Privileges first, since what follows needs none. Landlock before the second thread exists, since it holds for the
-calling thread and its children only. Limits after it, since they forbid threads. The filter last, since it forbids the
-rest.
+calling thread and its children only. Then what the role prepares: whatever it loads runs with no more than the role has
+later, but for the filter, and for libraries that it may read until then. Limits after it, since they forbid threads.
+The filter last, since it forbids the rest.
 """
 
 import errno
@@ -28,7 +29,12 @@ class Achieved:
 
 
 def enter_sandbox(
-    policy: Policy, *, uid: int | None, parent: int, start_threads: Callable[[], object] | None = None
+    policy: Policy,
+    *,
+    uid: int | None,
+    parent: int,
+    groups: tuple[int, ...] = (),
+    prepare: Callable[[], object] | None = None,
 ) -> Achieved:
     """Give up everything that the policy does not grant, for good, and prove it.
 
@@ -36,8 +42,10 @@ def enter_sandbox(
         policy: What is kept.
         uid: The uid and gid to become; None to stay who we are, when the service was started by a normal user.
         parent: The pid of the process that started this one, and with which this one ends.
-        start_threads: Starts the threads of the role, if it has any, and returns when they run. They are confined like
-            the rest; there may be none before.
+        groups: The supplementary groups to be in; without a uid to become they stay as they are.
+        prepare: What must happen under the new identity and within Landlock, and before the filter: start the role's
+            threads, load a PKCS#11 module. Threads are confined like the rest, except that they go on reading the
+            policy's `loading`; there may be none before.
 
     Raises:
         SandboxError: The process is not confined, or was not started as it should be; it must end.
@@ -47,15 +55,17 @@ def enter_sandbox(
     imports.preload()
     test = selftest.prepare()
     limits.forbid_core_dumps()
-    identity.drop(uid)
+    identity.drop(uid, groups)
     prctl.forbid_new_privileges()
     prctl.forbid_dumps()
     identity.stay_with(parent)
-    identity.verify(uid)
+    identity.verify(uid, groups)
     _refuse_executable_memory(policy)
-    abi = landlock.restrict(policy.readable, policy.writable)
-    if start_threads is not None:
-        start_threads()
+    abi = landlock.restrict(policy.readable, policy.writable, loading=policy.loading, sockets=policy.sockets)
+    if prepare is not None:
+        prepare()
+    if policy.loading and not policy.executable_memory:
+        landlock.restrict(policy.readable, policy.writable, sockets=policy.sockets)
     notes = limits.apply(policy)
     imports.freeze()
     seccomp.load(policy)

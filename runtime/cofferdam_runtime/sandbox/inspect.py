@@ -1,6 +1,7 @@
 """What the kernel says about a process, so that nobody has to believe the process: /proc/<pid>/status (proc(5))."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,12 +68,13 @@ def observe(pid: int) -> tuple[Observed, ...]:
     return tuple(parse(_read(f"{tasks}/{thread}/status")) for thread in os.listdir(tasks))
 
 
-def shortfalls(observed: Observed, *, uid: int | None, seccomp: bool) -> tuple[str, ...]:
+def shortfalls(observed: Observed, *, uid: int | None, groups: Iterable[int] = (), seccomp: bool) -> tuple[str, ...]:
     """Return in what a thread is less confined than it should be; empty when it is as it should.
 
     Args:
         observed: What the kernel says.
         uid: The uid and gid it should have, None when it keeps those of whoever started the service.
+        groups: The supplementary groups it should have then, and no others.
         seccomp: Whether its filter should be loaded already.
     """
     held = observed.inheritable | observed.permitted | observed.effective | observed.ambient
@@ -85,7 +87,7 @@ def shortfalls(observed: Observed, *, uid: int | None, seccomp: bool) -> tuple[s
         checks += [
             (set(observed.uids) == {uid}, f"has uids {observed.uids}"),
             (set(observed.gids) == {uid}, f"has gids {observed.gids}"),
-            (not observed.groups, f"is in groups {observed.groups}"),
+            (set(observed.groups) == set(groups), f"is in groups {observed.groups}"),
             # Without CAP_SETPCAP nobody can empty this one, and no_new_privs makes it pointless.
             (not observed.bounding, f"has a bounding set {observed.bounding:#x}"),
         ]
@@ -98,19 +100,22 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def lacking(pid: int, *, uid: int | None, inherited_filters: int) -> tuple[str, ...]:
+def lacking(pid: int, *, uid: int | None, groups: Iterable[int] = (), inherited_filters: int) -> tuple[str, ...]:
     """Return in what a process that says it is confined is not; empty when it is.
 
     Args:
         pid: The process.
         uid: As for `shortfalls`.
+        groups: As for `shortfalls`.
         inherited_filters: Seccomp filters that it has from its parent, for which it did nothing.
     """
     try:
         threads = observe(pid)
     except (OSError, ValueError) as error:
         return (f"cannot be looked at: {error}",)
-    missing = [complaint for thread in threads for complaint in shortfalls(thread, uid=uid, seccomp=True)]
+    missing = [
+        complaint for thread in threads for complaint in shortfalls(thread, uid=uid, groups=groups, seccomp=True)
+    ]
     if any(thread.seccomp_filters <= inherited_filters for thread in threads):
         missing.append("has no seccomp filter of its own")
     return tuple(missing)

@@ -1,8 +1,8 @@
 """Landlock: no path but those of the policy, no TCP, no abstract sockets of others, no signals to others.
 
 The rights are those of Documentation/userspace-api/landlock.rst. All that the kernel knows are handled, so that what
-the policy does not name is denied. Before ABI 8 a ruleset holds for the calling thread and those it starts later, hence
-it is enforced before there are others.
+the policy does not name is denied. A ruleset holds for the calling thread and those it starts later, hence it is
+enforced before there are others. Rulesets stack: what one of them denies, none gives back.
 """
 
 import enum
@@ -72,8 +72,16 @@ def version() -> int:
     return kernel.landlock_version()
 
 
-def restrict(readable: Iterable[str], writable: Iterable[str]) -> int:
+def restrict(
+    readable: Iterable[str], writable: Iterable[str], *, loading: Iterable[str] = (), sockets: bool = False
+) -> int:
     """Confine the calling thread to some paths and return the ABI; 0 when the kernel has none and nothing was done.
+
+    Args:
+        readable: What may be read.
+        writable: What may be written as well.
+        loading: What may be read too, where it exists.
+        sockets: Whether to leave connections alone.
 
     Raises:
         OSError: A path does not exist, or the kernel refused.
@@ -81,12 +89,12 @@ def restrict(readable: Iterable[str], writable: Iterable[str]) -> int:
     abi = version()
     if not abi:
         return 0
-    known = _up_to(abi, ACCESS_SINCE)
-    ruleset = kernel.landlock_create_ruleset(
-        kernel.RulesetAttributes(known, _up_to(abi, NET_SINCE), _up_to(abi, SCOPE_SINCE))
-    )
+    known, net, scope = (_up_to(abi, rights) for rights in (ACCESS_SINCE, NET_SINCE, SCOPE_SINCE))
+    if sockets:
+        known, net, scope = known & ~Access.RESOLVE_UNIX, 0, scope & ~Scope.ABSTRACT_UNIX_SOCKET
+    ruleset = kernel.landlock_create_ruleset(kernel.RulesetAttributes(known, net, scope))
     try:
-        for path in readable:
+        for path in (*readable, *filter(os.path.exists, loading)):
             _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
         for path in writable:
             _allow(ruleset, path, WRITE_FILE & known, WRITE_FOLDER & known)

@@ -18,9 +18,11 @@ def forbid_core_dumps() -> None:
 def apply(policy: Policy) -> tuple[str, ...]:
     """Set the policy's limits, which cannot be raised again, and return what had to be left out, for the log.
 
-    Threads must be there already: the limit on processes is 0 and counts them.
+    Threads must be there already, unless the policy lets them start later: the limit on processes is 0 and counts
+    them.
     """
-    _lower(resource.RLIMIT_NPROC, 0)
+    if not policy.threads:
+        _lower(resource.RLIMIT_NPROC, 0)
     _lower(resource.RLIMIT_NOFILE, policy.open_files)
     if policy.file_size is None:
         return ()

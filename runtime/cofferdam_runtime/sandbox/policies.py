@@ -1,13 +1,16 @@
-"""The policies of all roles, in one literal each.
+"""The policies of all roles, in one literal each, and what the administrator may add for a PKCS#11 module.
 
 A system call is here because strace saw the role make it after confinement, under load, with exceptions and large
-buffers; the few that such a run does not show say at their place when they come. Where a call has one name on x86-64
+buffers; the few that such a run does not show say at their place when they come. What a PKCS#11 module calls depends
+on the module: it gets what reading and writing files takes, and the rest by name. Where a call has one name on x86-64
 and another on aarch64, both are listed; libseccomp leaves out what an architecture does not have.
 """
 
+import dataclasses
 import errno
 import fcntl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -16,6 +19,10 @@ from cofferdam_runtime.sandbox.policy import Condition, Policy, Refusal
 
 _CMD: Final = 0xFFFF_FFFF
 """Mask of a C int."""
+_CLONE_THREAD: Final = 0x0001_0000
+"""linux/sched.h."""
+_FAMILIES: Final = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
+"""linux/socket.h."""
 
 _LIFE: Final = frozenset(
     {
@@ -76,6 +83,38 @@ _FILES: Final = frozenset(
     }
 )
 """SQLite, in a folder that Landlock holds it in."""
+_MODULE: Final = frozenset(
+    {
+        # As SQLite, which a module may keep its objects in.
+        *_FILES,
+        *("stat", "lstat", "statx", "readlink", "readlinkat", "getcwd", "getdents64"),
+        *("write", "rename", "renameat", "renameat2", "flock", "umask"),
+        # Who and where it is, for its lock files and its log.
+        *("getuid", "getgid", "getegid", "gettid", "uname"),
+        # Reading a file through a duplicate of its descriptor.
+        "dup",
+        # The time that a device takes of the processor.
+        "getrusage",
+        # The stack of a thread, before it turns out that there may be none; never with PROT_EXEC.
+        "mprotect",
+    }
+)
+"""A PKCS#11 module that keeps its objects in files, where Landlock lets it. No folders are made."""
+_LOCKS: Final = tuple(
+    # Without F_SETOWN, which sends signals, and F_DUPFD.
+    Condition(syscall="fcntl", argument=1, mask=_CMD, value=command)
+    for command in (
+        *(fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL),
+        *(fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW),
+    )
+)
+"""Locks on files, and their flags."""
+LIBRARIES: Final = (
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"),
+    # OpenSSL's configuration, in its places on Debian and on Fedora; the latter includes files of the third.
+    *("/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/etc/crypto-policies"),
+)
+"""What loading a module reads: the libraries that it needs, and what these read when they are loaded."""
 
 REFUSALS: Final = (
     Refusal(
@@ -148,14 +187,7 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
         # Its folder is added at run time.
         Role.KIM: Policy(
             syscalls=_LIFE | _MEMORY | _CHANNELS | _FILES,
-            # Without F_SETOWN, which sends signals, and F_DUPFD.
-            conditions=tuple(
-                Condition(syscall="fcntl", argument=1, mask=_CMD, value=command)
-                for command in (
-                    *(fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL),
-                    *(fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW),
-                )
-            ),
+            conditions=_LOCKS,
             refusals=REFUSALS,
             open_files=4096,
             file_size=None,
@@ -172,5 +204,90 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
             refusals=REFUSALS,
             open_files=4096,
         ),
+        # Its paths are added at run time, and what `for_module` makes of the configuration.
+        Role.PKCS11_WORKER: Policy(
+            syscalls=_LIFE | _MEMORY | _CHANNELS | _MODULE | {"poll", "ppoll"},
+            conditions=(*_LOCKS, Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_SETFL)),
+            refusals=REFUSALS,
+            loading=LIBRARIES,
+            open_files=4096,
+            file_size=None,
+        ),
     }
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a PKCS#11 module may do beyond files, when its administrator says that it has to."""
+
+    syscalls: frozenset[str] = frozenset()
+    conditions: tuple[Condition, ...] = ()
+    sockets: bool = False
+    threads: bool = False
+    executable_memory: bool = False
+
+
+MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
+    {
+        # A device behind a network or a daemon such as pcscd. Nobody is listened to.
+        "sockets": Need(
+            syscalls=frozenset(
+                {
+                    *("connect", "getpeername", "setsockopt", "shutdown"),
+                    *("select", "pselect6"),
+                    # The resolver asks for both kinds of addresses at once.
+                    "sendmmsg",
+                }
+            ),
+            conditions=(
+                *(
+                    Condition(syscall="socket", argument=0, mask=_CMD, value=_FAMILIES[family])
+                    for family in ("AF_UNIX", "AF_INET", "AF_INET6")
+                ),
+                # The resolver looks for addresses of its own, and does without.
+                Condition(
+                    syscall="socket",
+                    argument=0,
+                    mask=_CMD,
+                    value=_FAMILIES["AF_NETLINK"],
+                    error=errno.EAFNOSUPPORT,
+                ),
+            ),
+            sockets=True,
+        ),
+        # The flags of clone3 are out of a filter's sight, so it is refused, and glibc uses clone: for threads only.
+        "threads": Need(
+            syscalls=_THREADS | {"rseq", "rt_sigprocmask", "sched_yield", "set_robust_list"},
+            conditions=(
+                Condition(syscall="clone", argument=0, mask=_CLONE_THREAD, value=_CLONE_THREAD),
+                Condition(syscall="clone", argument=0, mask=_CLONE_THREAD, value=0, error=errno.EPERM),
+            ),
+            threads=True,
+        ),
+        # Code that is loaded after the start, or made. What `loading` names stays readable.
+        "libraries": Need(executable_memory=True),
+    }
+)
+"""By the names of `module_needs` in the configuration."""
+
+
+def for_module(policy: Policy, needs: Iterable[str]) -> Policy:
+    """Return a policy with what a PKCS#11 module needs besides.
+
+    Raises:
+        ValueError: There is no such need.
+    """
+    for name in set(needs):
+        need = MODULE_NEEDS.get(name)
+        if need is None:
+            raise ValueError(f"there is no need {name}, only {', '.join(MODULE_NEEDS)}")
+        policy = dataclasses.replace(
+            policy,
+            syscalls=policy.syscalls | need.syscalls,
+            conditions=policy.conditions + need.conditions,
+            sockets=policy.sockets or need.sockets,
+            threads=policy.threads or need.threads,
+            executable_memory=policy.executable_memory or need.executable_memory,
+        )
+    return policy

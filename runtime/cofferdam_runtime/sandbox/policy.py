@@ -22,13 +22,15 @@ FORBIDDEN: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """Allows a system call only when `argument & mask == value`."""
+    """Allows a system call only when `argument & mask == value`, or lets it fail then."""
 
     syscall: str
     argument: int
     """Position, from 0."""
     mask: int
     value: int
+    error: int = 0
+    """The errno that it fails with; 0 allows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,8 @@ class Refusal:
 class Policy:
     """One process's privileges.
 
-    There is no field for the network, for new processes or for signals to others: no process gets them.
+    There is no field for new processes or for signals to others: no process gets them. Sockets, threads and code from
+    further libraries are only for the worker of a device whose administrator asked for them.
     """
 
     syscalls: frozenset[str] = frozenset()
@@ -57,10 +60,17 @@ class Policy:
     """What is not allowed but fails; anything in no list ends the process."""
     executable_memory: bool = False
     """Whether memory may be made executable, as for a PKCS#11 module that loads others late."""
+    sockets: bool = False
+    """Whether Landlock leaves connecting alone: to TCP ports, abstract sockets and sockets of the file system."""
+    threads: bool = False
+    """Whether threads may be started later. Their number is not limited: RLIMIT_NPROC counts those of the whole uid."""
     readable: tuple[str, ...] = ()
     """Absolute paths of files, or of folders with all beneath them."""
     writable: tuple[str, ...] = ()
     """As `readable`, and regular files in them may be written, made and removed."""
+    loading: tuple[str, ...] = ()
+    """As `readable` until the role is prepared, and for good where `executable_memory` is; those that do not exist
+    are left out."""
     open_files: int = 0
     """Highest number of descriptors plus one; those that are open stay open."""
     file_size: int | None = 0
@@ -72,17 +82,29 @@ class Policy:
             raise ValueError(f"no policy may allow {', '.join(sorted(forbidden))}")
         if twice := self.syscalls.intersection(condition.syscall for condition in self.conditions):
             raise ValueError(f"both allowed and conditional: {', '.join(sorted(twice))}")
-        if relative := [path for path in (*self.readable, *self.writable) if not path.startswith("/")]:
+        if relative := [path for path in (*self.readable, *self.writable, *self.loading) if not path.startswith("/")]:
             raise ValueError(f"not absolute: {', '.join(relative)}")
 
     @property
     def allowed(self) -> frozenset[str]:
         """System calls that the kernel carries out, with some arguments at least."""
-        return self.syscalls.union(condition.syscall for condition in self.conditions)
+        return self.syscalls.union(condition.syscall for condition in self.conditions if not condition.error)
 
-    def with_paths(self, *, readable: tuple[str, ...] = (), writable: tuple[str, ...] = ()) -> "Policy":
+    def with_paths(
+        self, *, readable: tuple[str, ...] = (), writable: tuple[str, ...] = (), loading: tuple[str, ...] = ()
+    ) -> "Policy":
         """Return this policy with further paths, known only at run time."""
-        return dataclasses.replace(self, readable=self.readable + readable, writable=self.writable + writable)
+        return dataclasses.replace(
+            self,
+            readable=self.readable + readable,
+            writable=self.writable + writable,
+            loading=self.loading + loading,
+        )
+
+    def grants(self, path: str) -> bool:
+        """Tell whether a path, or a folder above it, is named."""
+        named = self.readable + self.writable + (self.loading if self.executable_memory else ())
+        return any(f"{path}/".startswith(f"{granted.rstrip('/')}/") for granted in named)
 
     def refuses(self, syscall: str) -> bool:
         """Tell whether a system call fails, with any arguments, and the process lives on."""

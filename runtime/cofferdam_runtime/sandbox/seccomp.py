@@ -65,11 +65,11 @@ def load(policy: Policy) -> None:
         _set(context, SCMP_FLTATR_CTL_TSYNC, 1)
         for name in sorted(policy.syscalls):
             if name in _PROTECTION and not policy.executable_memory:
-                _allow_if(context, Condition(syscall=name, argument=_PROTECTION[name], mask=PROT_EXEC, value=0))
+                _add_condition(context, Condition(syscall=name, argument=_PROTECTION[name], mask=PROT_EXEC, value=0))
             else:
                 _add(context, SCMP_ACT_ALLOW, name)
         for condition in policy.conditions:
-            _allow_if(context, condition)
+            _add_condition(context, condition)
         for refusal in policy.refusals:
             for name in sorted(refusal.syscalls - policy.allowed):
                 _add(context, SCMP_ACT_ERRNO | refusal.error, name)
@@ -108,9 +108,10 @@ def _add(context: int, action: int, name: str, *comparisons: _Comparison) -> Non
     _check(_LIB.seccomp_rule_add_array(context, action, resolve(name), len(comparisons), array))
 
 
-def _allow_if(context: int, condition: Condition) -> None:
+def _add_condition(context: int, condition: Condition) -> None:
     comparison = _Comparison(condition.argument, SCMP_CMP_MASKED_EQ, condition.mask, condition.value)
-    _add(context, SCMP_ACT_ALLOW, condition.syscall, comparison)
+    action = SCMP_ACT_ERRNO | condition.error if condition.error else SCMP_ACT_ALLOW
+    _add(context, action, condition.syscall, comparison)
 
 
 def _check(result: int) -> None:

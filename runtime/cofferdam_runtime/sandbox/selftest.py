@@ -33,14 +33,16 @@ class Probe:
     """Raises OSError or ImportError when it fails."""
     syscall: str | None
     """The system call that the filter has to refuse; None when there is none."""
-    landlock: bool = False
-    """Whether Landlock stops it as well."""
+    path: str | None = None
+    """What Landlock keeps out of reach, unless the policy names it."""
 
     def applies(self, policy: Policy, landlock_abi: int) -> bool:
         """Tell whether the policy promises that it fails, rather than allowing it or ending the process."""
         if self.syscall is None or policy.refuses(self.syscall):
             return True
-        return self.syscall in policy.allowed and self.landlock and landlock_abi > 0
+        if self.path is None or policy.grants(self.path):
+            return False
+        return self.syscall in policy.allowed and landlock_abi > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +82,9 @@ def prepare() -> SelfTest:
     clients = [_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET) for _ in range(2)]
     waiting = list(clients)
     probes = (
-        Probe(name="read a file", attempt=_read, syscall="openat", landlock=True),
-        Probe(name="write a file", attempt=_write, syscall="openat", landlock=True),
-        Probe(name="make a file", attempt=_make, syscall="openat", landlock=True),
+        Probe(name="read a file", attempt=_read, syscall="openat", path=_READABLE),
+        Probe(name="write a file", attempt=_write, syscall="openat", path=_WRITABLE),
+        Probe(name="make a file", attempt=_make, syscall="openat", path=_TEMPORARY),
         Probe(name="make a network socket", attempt=_make_inet_socket, syscall="socket"),
         Probe(name="connect to a local socket", attempt=lambda: waiting.pop().connect(address), syscall="connect"),
         Probe(name="fork", attempt=_fork, syscall="clone"),

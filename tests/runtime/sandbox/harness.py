@@ -44,12 +44,13 @@ IDENTITIES: Final[dict[str, Identity]] = (
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt: of which attack, in which role (None: unconfined), without which mechanisms."""
+    """One attempt: of which attack, in which role (None: unconfined), without which mechanisms, with what besides."""
 
     attack: str
     role: str | None = None
     uid: int | None = None
     without: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 @contextmanager

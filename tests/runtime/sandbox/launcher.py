@@ -32,7 +32,7 @@ from cofferdam_runtime.sandbox import (  # noqa: E402
     seccomp,
     selftest,
 )
-from cofferdam_runtime.sandbox.policies import POLICIES  # noqa: E402
+from cofferdam_runtime.sandbox.policies import POLICIES, for_module  # noqa: E402
 from cofferdam_runtime.sandbox.policy import Policy  # noqa: E402
 
 SECONDS: Final = 20
@@ -43,7 +43,7 @@ def _nothing(*_arguments: object, **_named: object) -> tuple[()]:
     return ()
 
 
-def _no_landlock(*_arguments: object) -> int:
+def _no_landlock(*_arguments: object, **_named: object) -> int:
     return 0
 
 
@@ -66,6 +66,7 @@ def make_scene(folder: Path) -> attacks.Scene:
     path = folder / "service.sock"
     path.unlink(missing_ok=True)
     listener.bind(str(path))
+    path.chmod(0o666)
     listener.listen(4)
     abstract = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     abstract.bind("")
@@ -74,6 +75,7 @@ def make_scene(folder: Path) -> attacks.Scene:
     path = folder / "notify.sock"
     path.unlink(missing_ok=True)
     notify.bind(str(path))
+    path.chmod(0o666)
     pipe, _ = os.pipe()
     victim = os.fork()
     if not victim:
@@ -146,7 +148,7 @@ def confinement(job: dict[str, Any], folder: Path) -> Callable[[], object]:
     """Return what a child does before the attempt."""
     if job["role"] is None:
         return _nothing
-    policy: Policy = POLICIES[Role[job["role"]]]
+    policy: Policy = for_module(POLICIES[Role[job["role"]]], job["needs"])
     if job["role"] == Role.KIM.name:
         policy = policy.with_paths(writable=(str(folder / "kim"),))
     if "conditions on memory" in job["without"]:

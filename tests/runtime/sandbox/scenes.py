@@ -5,6 +5,7 @@ Run by name in an interpreter of their own; each prints one JSON value.
 
 import _socket
 import array
+import ctypes
 import errno
 import fcntl
 import gc
@@ -34,7 +35,7 @@ from cofferdam_runtime.sandbox import enter, imports, inspect, landlock, limits,
 from cofferdam_runtime.sandbox.broker import trim_broker_capabilities
 from cofferdam_runtime.sandbox.enter import Achieved, enter_sandbox
 from cofferdam_runtime.sandbox.errors import SandboxError
-from cofferdam_runtime.sandbox.policies import POLICIES
+from cofferdam_runtime.sandbox.policies import POLICIES, for_module
 from cofferdam_runtime.sandbox.policy import Policy
 from cofferdam_runtime.sandbox.title import set_title
 
@@ -111,7 +112,7 @@ def software_worker() -> object:
     # cryptography imports it when the first ECDSA object is made.
     imports.preload(["cryptography.hazmat.backends.openssl.backend"])
     thread = threading.Thread(target=work)
-    achieved = _enter(POLICIES[Role.SOFTWARE_WORKER], start_threads=thread.start)
+    achieved = _enter(POLICIES[Role.SOFTWARE_WORKER], prepare=thread.start)
     jobs.release()
     os.eventfd_read(event)
     thread.join()
@@ -168,10 +169,68 @@ def config(path: str) -> object:
     return _summary(achieved) | {"document": json.loads(os.read(memory, 1000)), "open": broker.fileno() > 0}
 
 
+def pkcs11_worker(folder: str, *needs: str) -> object:
+    """Load a library while that is allowed, keep files in one folder, and do what the needs are for."""
+    library, token, other = (str(Path(folder, name)) for name in ("module.so", "kim", "config.toml"))
+    policy = for_module(POLICIES[Role.PKCS11_WORKER], needs)
+    policy = policy.with_paths(writable=(token,), loading=(library, "/nonexistent"))
+    prepared: list[object] = []
+
+    def prepare() -> None:
+        prepared.extend((type(ctypes.CDLL(library)).__name__, os.getgroups() if UID else []))
+
+    groups = (60200, 60100) if UID else ()
+    achieved = enter_sandbox(policy, uid=UID, parent=os.getppid(), groups=groups, prepare=prepare)
+    object_file = Path(token, "object")
+    with object_file.with_suffix(".new").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        file.write("key")
+    object_file.with_suffix(".new").rename(object_file)
+    kept = object_file.read_text(), sorted(os.listdir(token))
+    object_file.unlink()
+    _strain()
+    return _summary(achieved) | {
+        "prepared": prepared,
+        "kept": kept,
+        "late library": _stopped(lambda: os.open(library, os.O_RDONLY)),
+        "other file": _stopped(lambda: os.open(other, os.O_RDONLY)),
+        "thread": _stopped(_run_thread),
+        "process": _stopped(lambda: os.waitpid(os.fork() or os._exit(0), 0)),
+        "connection": _stopped(lambda: _connect(Path(folder, "public.sock"))),
+        "netlink": _stopped(lambda: _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW)),
+    }
+
+
+def _run_thread() -> None:
+    try:
+        thread = threading.Thread(target=_strain)
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, "no thread") from error
+    thread.join()
+
+
+def _connect(path: Path) -> None:
+    client = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    client.connect(str(path))
+    client.close()
+
+
+def missing_path() -> object:
+    """Enter with a path that does not exist."""
+    policy = POLICIES[Role.PKCS11_WORKER].with_paths(readable=("/nonexistent",))
+    return _complaint(lambda: _enter(policy))
+
+
+def granted_probe() -> object:
+    """Enter with paths that the self-test would find open."""
+    return _summary(_enter(POLICIES[Role.PKCS11_WORKER].with_paths(readable=("/etc",), writable=("/dev/null",))))
+
+
 def wait(role: str) -> object:
     """Enter, say so, and stay until the test ends this."""
     thread = threading.Thread(target=threading.Event().wait, daemon=True)
-    options = {"start_threads": thread.start} if role == Role.SOFTWARE_WORKER.name else {}
+    options = {"prepare": thread.start} if role == Role.SOFTWARE_WORKER.name else {}
     _enter(POLICIES[Role[role]], **options)
     os.write(1, b"confined\n")
     return threading.Event().wait()
@@ -202,16 +261,16 @@ def broken(part: str, role: str) -> object:
     """Enter with one mechanism that does nothing, which the self-test or a check must notice."""
     parts: Mapping[str, tuple[object, str, Callable[..., object]]] = {
         "seccomp": (seccomp, "load", lambda _policy: None),
-        "landlock": (landlock, "restrict", lambda _readable, _writable: 7),
+        "landlock": (landlock, "restrict", lambda *_paths, **_options: 7),
         "imports": (imports, "freeze", lambda: None),
-        "identity": (enter.identity, "drop", lambda _uid: None),  # type: ignore[attr-defined]
+        "identity": (enter.identity, "drop", lambda *_ids: None),  # type: ignore[attr-defined]
         "new privileges": (prctl, "forbid_new_privileges", lambda: None),
     }
     module, name, replacement = parts[part]
     setattr(module, name, replacement)
     if part == "imports":
         # What stops an import otherwise.
-        seccomp.load = landlock.restrict = lambda *_arguments: 0  # type: ignore[assignment]
+        seccomp.load = landlock.restrict = lambda *_arguments, **_options: 0  # type: ignore[assignment]
     # The uid could not read the interpreter's modules, in an installation that only root can read.
     uid = None if part == "imports" else UID
     return _complaint(lambda: enter_sandbox(POLICIES[Role[role]], uid=uid, parent=os.getppid()))

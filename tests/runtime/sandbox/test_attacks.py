@@ -7,11 +7,21 @@ from tests.runtime.sandbox.attacks import ATTACKS
 from tests.runtime.sandbox.harness import IDENTITIES, IS_ROOT, Job, attempt
 
 from cofferdam_contracts.ipc.control import Role
+from cofferdam_runtime.sandbox.policies import MODULE_NEEDS
 
 ALLOWED = {
     # The key store serves its database.
     (Role.KIM, "read the key database"),
 }
+GRANTED = {
+    "sockets": {
+        *("make an IPv4 socket", "make an IPv6 socket", "make a local socket"),
+        *("connect to a service by path", "connect to an abstract address", "notify the service manager"),
+    },
+    "threads": set[str](),
+    "libraries": {"map writable code", "turn data into code"},
+}
+"""What works in the worker of a PKCS#11 module that was granted a need."""
 STOPPED = {"EPERM", "EACCES", "ENOSYS", "OSError", "FrozenImportsError", "LookupError", "ValueError"}
 NOT_IN_THIS_KERNEL = {
     "make a kernel crypto socket": {"EAFNOSUPPORT"},
@@ -30,6 +40,11 @@ NOT_IN_THIS_KERNEL = {
 def outcomes(identity: str) -> dict[str, str]:
     who = IDENTITIES[identity]
     jobs = {f"{attack} {role}": Job(attack, role.name, who.uid) for attack in ATTACKS for role in Role}
+    jobs |= {
+        f"{attack} {need}": Job(attack, Role.PKCS11_WORKER.name, who.uid, needs=(need,))
+        for attack in ATTACKS
+        for need in MODULE_NEEDS
+    }
     controls = {attack: Job(attack) for attack in ATTACKS}
     return attempt(controls | jobs, who.user)
 
@@ -57,3 +72,11 @@ def test_it_works_without_the_sandbox(identity: str, name: str) -> None:
 def test_every_role_is_stopped_unless_it_is_its_work(identity: str, name: str) -> None:
     seen = {role: outcomes(identity)[f"{name} {role}"] for role in Role}
     assert {role: outcome for role, outcome in seen.items() if outcome not in expected_inside(role, name)} == {}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_a_module_is_stopped_where_it_was_granted_nothing(identity: str, name: str) -> None:
+    seen = {need: outcomes(identity)[f"{name} {need}"] for need in MODULE_NEEDS}
+    expected = {need: {"done"} if name in GRANTED[need] else {"killed", "EAFNOSUPPORT"} | STOPPED for need in seen}
+    assert {need: outcome for need, outcome in seen.items() if outcome not in expected[need]} == {}

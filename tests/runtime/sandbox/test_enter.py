@@ -1,6 +1,7 @@
 """Entering the sandbox: what each role can still do, what the kernel says about it, and what is noticed."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,42 @@ def test_the_key_store_works_in_its_folder_only(folder: Path) -> None:
 def test_the_reader_of_the_configuration_makes_sealed_documents(folder: Path) -> None:
     (folder / "config.toml").write_text("limit = 5\n")
     assert scene("config", str(folder / "config.toml")) == FULL | {"document": {"limit": 5}, "open": True}
+
+
+OF_A_MODULE = {
+    "prepared": ["CDLL", [60100, 60200] if IS_ROOT else []],
+    "kept": ["key", ["database", "object", "private"]],
+    "late library": ["EACCES"],
+    "other file": ["EACCES"],
+    "thread": ["EAGAIN"],
+    "process": ["EPERM"],
+    "connection": ["EPERM"],
+    "netlink": ["EPERM"],
+}
+NEEDED: dict[str, dict[str, list[str]]] = {
+    "sockets": {"connection": [], "netlink": ["EAFNOSUPPORT"]},
+    "threads": {"thread": []},
+    "libraries": {"late library": []},
+}
+
+
+@pytest.mark.parametrize("needs", [(), *((need,) for need in NEEDED), tuple(NEEDED)])
+def test_a_module_is_loaded_and_then_has_its_folder_and_what_it_needs(folder: Path, needs: tuple[str, ...]) -> None:
+    granted = {name: outcome for need in needs for name, outcome in NEEDED[need].items()}
+    (folder / "public.sock").unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "public.sock"))
+        (folder / "public.sock").chmod(0o666)
+        listener.listen()
+        assert scene("pkcs11_worker", str(folder), *needs) == FULL | OF_A_MODULE | granted
+
+
+def test_a_path_that_does_not_exist_is_named() -> None:
+    assert scene("missing_path") == "[Errno 2] No such file or directory: '/nonexistent'"
+
+
+def test_what_the_administrator_opened_is_no_hole() -> None:
+    assert scene("granted_probe") == FULL
 
 
 @pytest.mark.parametrize("role", Role)

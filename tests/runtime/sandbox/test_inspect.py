@@ -99,6 +99,14 @@ def test_a_confined_thread_falls_short_of_nothing() -> None:
     assert shortfalls(CONFINED, uid=None, seccomp=True) == ()
 
 
+def test_groups_have_to_be_exactly_the_expected_ones() -> None:
+    member = replace(CONFINED, groups=(4, 20))
+    assert shortfalls(member, uid=9, groups=(20, 4), seccomp=True) == ()
+    assert shortfalls(member, uid=9, groups=(4,), seccomp=True) == ("is in groups (4, 20)",)
+    assert shortfalls(CONFINED, uid=9, groups=(4,), seccomp=True) == ("is in groups ()",)
+    assert shortfalls(member, uid=None, seccomp=True) == ()
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

@@ -3,7 +3,7 @@
 import pytest
 
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_runtime.sandbox.policies import POLICIES, REFUSALS
+from cofferdam_runtime.sandbox.policies import LIBRARIES, MODULE_NEEDS, POLICIES, REFUSALS, for_module
 from cofferdam_runtime.sandbox.policy import FORBIDDEN, Condition, Policy
 from cofferdam_runtime.sandbox.seccomp import resolve
 
@@ -40,15 +40,43 @@ def test_no_role_gets_the_network_or_processes(role: Role) -> None:
     assert not POLICIES[role].allowed & (NETWORK | PROCESSES | FORBIDDEN)
 
 
-@pytest.mark.parametrize("role", [role for role in Role if role is not Role.KIM])
-def test_only_the_key_store_opens_files(role: Role) -> None:
+@pytest.mark.parametrize("role", [role for role in Role if role not in {Role.KIM, Role.PKCS11_WORKER}])
+def test_only_the_key_store_and_a_module_open_files(role: Role) -> None:
     assert not POLICIES[role].allowed & OPENING
-    assert not POLICIES[role].writable + POLICIES[role].readable
+    assert not POLICIES[role].loading
 
 
 @pytest.mark.parametrize("role", Role)
-def test_no_role_may_make_code(role: Role) -> None:
-    assert not POLICIES[role].executable_memory
+def test_no_role_has_paths_before_its_start_but_libraries(role: Role) -> None:
+    assert not POLICIES[role].writable + POLICIES[role].readable
+    assert POLICIES[role].loading == (LIBRARIES if role is Role.PKCS11_WORKER else ())
+
+
+@pytest.mark.parametrize("role", Role)
+def test_no_role_may_make_code_or_connect(role: Role) -> None:
+    policy = POLICIES[role]
+    assert (policy.executable_memory, policy.sockets, policy.threads) == (False, False, False)
+
+
+def test_a_module_gets_what_it_needs_and_no_more() -> None:
+    plain = POLICIES[Role.PKCS11_WORKER]
+    assert for_module(plain, ()) == plain
+    for name, need in MODULE_NEEDS.items():
+        policy = for_module(plain, (name, name))
+        added = need.syscalls.union(condition.syscall for condition in need.conditions if not condition.error)
+        assert policy.allowed == plain.allowed | added
+        assert policy.conditions == plain.conditions + need.conditions
+        assert (policy.sockets, policy.threads, policy.executable_memory) == tuple(
+            name == granted for granted in ("sockets", "threads", "libraries")
+        )
+    whole = for_module(plain, MODULE_NEEDS)
+    assert all(isinstance(resolve(name), int) for name in sorted(whole.allowed))
+    assert not whole.allowed & (FORBIDDEN | {"bind", "listen", "accept", "accept4", "clone3", "fork", "vfork", "kill"})
+
+
+def test_an_unknown_need_is_an_error() -> None:
+    with pytest.raises(ValueError, match="there is no need root, only sockets, threads, libraries"):
+        for_module(POLICIES[Role.PKCS11_WORKER], ("root",))
 
 
 def test_nothing_is_refused_twice() -> None:
@@ -58,6 +86,7 @@ def test_nothing_is_refused_twice() -> None:
 def test_the_default_grants_nothing() -> None:
     policy = Policy()
     assert (policy.allowed, policy.refusals, policy.readable, policy.writable) == (frozenset(), (), (), ())
+    assert (policy.loading, policy.sockets, policy.threads) == ((), False, False)
     assert (policy.executable_memory, policy.open_files, policy.file_size) == (False, 0, 0)
 
 
@@ -75,7 +104,16 @@ def test_an_unconditional_rule_would_hide_a_conditional_one() -> None:
 
 
 def test_paths_are_added_at_run_time() -> None:
-    policy = POLICIES[Role.KIM].with_paths(readable=("/a",), writable=("/b",))
-    assert (policy.readable, policy.writable, policy.syscalls) == (("/a",), ("/b",), POLICIES[Role.KIM].syscalls)
+    policy = POLICIES[Role.KIM].with_paths(readable=("/a",), writable=("/b",), loading=("/c",))
+    assert (policy.readable, policy.writable, policy.loading) == (("/a",), ("/b",), ("/c",))
+    assert policy.syscalls == POLICIES[Role.KIM].syscalls
     with pytest.raises(ValueError, match="not absolute: relative"):
         policy.with_paths(writable=("relative",))
+
+
+def test_what_is_beneath_a_path_is_granted_with_it() -> None:
+    policy = Policy(readable=("/a",), writable=("/b/c/",), loading=("/d",))
+    granted = ["/a", "/a/x", "/b/c", "/b/c/x"]
+    assert [path for path in (*granted, "/", "/ab", "/b", "/d/x") if policy.grants(path)] == granted
+    assert Policy(readable=("/",)).grants("/etc/passwd")
+    assert Policy(loading=("/d",), executable_memory=True).grants("/d/x")

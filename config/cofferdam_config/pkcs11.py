@@ -1,0 +1,144 @@
+"""What the keys of a PKCS#11 provider come to, and what they have to say together."""
+
+import dataclasses
+import posixpath
+from collections.abc import Iterator
+from typing import Final
+
+from cofferdam_config import token_uri
+from cofferdam_config.check import Document, Section
+from cofferdam_config.errors import Report
+from cofferdam_config.surroundings import Surroundings
+from cofferdam_config.tables import KIM, PIN_CREDENTIAL, PROVIDER
+from cofferdam_config.token_uri import TokenUri, unpadded
+from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch, WorkerSettings
+
+_STATE_FOLDER: Final = "cofferdam/pkcs11"
+_ANY: Final = TokenUri(
+    match=TokenMatch(**dict.fromkeys((field.name for field in dataclasses.fields(TokenMatch)), None)),
+    pin_file=None,
+    module_path=None,
+)
+"""What no URI says."""
+_HEX: Final = "hex:"
+_PLAIN: Final = "str:"
+
+
+def pkcs11_settings(
+    section: Section, worker: WorkerSettings, surroundings: Surroundings, document: Document
+) -> Pkcs11Settings:
+    """Return the settings of the worker of a PKCS#11 provider."""
+    credential = surroundings.credentials.get(PIN_CREDENTIAL)
+    pin = section.find("user_pin", str)
+    return Pkcs11Settings(
+        worker=worker,
+        library_path=section.text("library_path"),
+        token=_token(section),
+        slot_number=section.find("slot_number", int),
+        pin=None if credential or pin is None else _pin_bytes(pin).hex(),
+        pin_file=credential or section.find("user_pin_file", str) or _uri(section).pin_file,
+        state_folder=posixpath.join(surroundings.state_folder, _STATE_FOLDER),
+        software_public_operations=section.flag("software_public_operations"),
+        allow_export=section.flag("allow_export"),
+        give_back=document.one(KIM).flag("give_back"),
+        environment=section.texts("module_environment"),
+        readable=section.texts("module_readable"),
+        writable=section.texts("module_writable"),
+        needs=section.texts("module_needs"),
+        quirks=section.texts("quirks"),
+        groups=module_groups(section, surroundings),
+    )
+
+
+def module_groups(section: Section, surroundings: Surroundings) -> tuple[int, ...]:
+    """Return the supplementary groups of a provider's worker, in order; none for a name that there is not."""
+    gids = (_gid(group, surroundings) for group in section.find("module_groups", list) or ())
+    return tuple(sorted({gid for gid in gids if gid is not None}))
+
+
+def token_is_named_once(document: Document, report: Report, _: Surroundings) -> None:
+    """Refuse a URI that contradicts the keys beside it."""
+    for section in _sections(document):
+        uri = _uri(section)
+        for key, attribute, other in (
+            ("serial_number", "serial", uri.match.serial),
+            ("token_label", "token", uri.match.label),
+        ):
+            value = unpadded(section.find(key, str))
+            if value is not None and other is not None and value != other:
+                report.refuse(
+                    (*section.path, "token_uri"), f"another {attribute} than {key}", "the same, or one of them"
+                )
+        library = section.find("library_path", str)
+        if uri.module_path is not None and library is not None and uri.module_path != library:
+            report.refuse((*section.path, "token_uri"), "another module-path than library_path", "the same, or none")
+
+
+def pin_has_one_source(document: Document, report: Report, surroundings: Surroundings) -> None:
+    """Refuse two PINs; say which one is not used, and that the configuration is no place for one."""
+    for section in _sections(document):
+        sources = {
+            "user_pin": section.find("user_pin", str),
+            "user_pin_file": section.find("user_pin_file", str),
+            "token_uri": _uri(section).pin_file,
+        }
+        given = {key: value for key, value in sources.items() if value is not None}
+        files = {value for key, value in given.items() if key != "user_pin"}
+        if len(files) + ("user_pin" in given) > 1:
+            *_, last = given
+            found = "pin-source" if last == "token_uri" else "a PIN"
+            report.refuse((*section.path, last), f"{found} beside {next(iter(given))}", "one place for the PIN")
+        elif PIN_CREDENTIAL in surroundings.credentials:
+            for key in given:
+                what = "its pin-source is not used" if key == "token_uri" else "not used"
+                report.warn((*section.path, key), f"{what}, as the credential {PIN_CREDENTIAL} takes its place")
+        elif "user_pin" in given:
+            report.warn(
+                (*section.path, "user_pin"),
+                f"user_pin_file or the credential {PIN_CREDENTIAL} would keep the PIN out of the configuration",
+            )
+
+
+def groups_exist(document: Document, report: Report, surroundings: Surroundings) -> None:
+    """Refuse groups that there are not, and that of root."""
+    for section in _sections(document):
+        groups = section.find("module_groups", list) or ()
+        for index, group in enumerate(groups):
+            path = (*section.path, "module_groups", index)
+            gid = _gid(group, surroundings)
+            if gid is None:
+                report.refuse(path, "a name that no group has", "the name of a group, or its number")
+            elif gid == 0:
+                report.refuse(path, "the group of root", "another group")
+        if groups and not surroundings.is_root:
+            report.warn((*section.path, "module_groups"), "has no effect, as the service was not started as root")
+
+
+def _sections(document: Document) -> Iterator[Section]:
+    return (section for section in document.all(PROVIDER) if section.find("provider_type", str) == "Pkcs11")
+
+
+def _uri(section: Section) -> TokenUri:
+    text = section.find("token_uri", str)
+    return _ANY if text is None else token_uri.parse(text)
+
+
+def _token(section: Section) -> TokenMatch:
+    match = _uri(section).match
+    match = dataclasses.replace(
+        match,
+        serial=unpadded(section.find("serial_number", str)) if match.serial is None else match.serial,
+        label=unpadded(section.find("token_label", str)) if match.label is None else match.label,
+    )
+    # Numbers of slots change with what is plugged in, so one counts only where it is all there is.
+    return dataclasses.replace(match, slot_id=section.find("slot_number", int)) if match == _ANY.match else match
+
+
+def _pin_bytes(text: str) -> bytes:
+    if text.startswith(_HEX):
+        return bytes.fromhex(text.removeprefix(_HEX))
+    return text.removeprefix(_PLAIN).encode()
+
+
+def _gid(group: object, surroundings: Surroundings) -> int | None:
+    return group if isinstance(group, int) else surroundings.groups.get(str(group))
