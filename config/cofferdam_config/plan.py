@@ -42,6 +42,7 @@ _MAX_BODY: Final = (1 << 32) - 1
 """The length of a body is a 32-bit field on the wire."""
 _EXTRA_OPCODES: Final = frozenset(
     {Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE, Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT}
+    | {Opcode.PSA_MAC_COMPUTE, Opcode.PSA_MAC_VERIFY}
 )
 _AUTH_TYPES: Final = {"Direct": AuthType.DIRECT, "UnixPeerCredentials": AuthType.UNIX_PEER_CREDENTIALS}
 _LEVELS: Final = {level.name.lower(): level for level in Level}

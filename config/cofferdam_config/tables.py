@@ -215,7 +215,8 @@ PROVIDER: Final = Table(
             "list_all_opcodes",
             Flag(),
             "Whether ListOpcodes also shows the operations that Parsec does not have here: PsaSignMessage, "
-            "PsaVerifyMessage, PsaCipherEncrypt and PsaCipherDecrypt. They work either way.",
+            "PsaVerifyMessage, PsaCipherEncrypt, PsaCipherDecrypt, PsaMacCompute and PsaMacVerify. They work "
+            "either way. Clients built on Parsec's Rust library cannot read a list with the last two.",
             default=False,
         ),
         _software(
