@@ -10,6 +10,8 @@ from cofferdam_contracts.psa.algorithm import (
     EncryptionScheme,
     Hash,
     KeyAgreement,
+    Mac,
+    MacScheme,
     RawAgreement,
     SignatureScheme,
 )
@@ -18,6 +20,7 @@ RSA_PKCS1V15_ENCRYPTION: Final = AsymmetricEncryption(EncryptionScheme.RSA_PKCS1
 AES_GCM: Final = Aead(AeadScheme.GCM)
 AES_CCM: Final = Aead(AeadScheme.CCM)
 CHACHA20_POLY1305: Final = Aead(AeadScheme.CHACHA20_POLY1305)
+CMAC: Final = Mac(MacScheme.CMAC)
 ECDH: Final = KeyAgreement(RawAgreement.ECDH)
 
 
@@ -39,3 +42,13 @@ def ecdsa(hash_algorithm: Hash = Hash.SHA_256) -> AsymmetricSignature:
 def rsa_oaep(hash_algorithm: Hash = Hash.SHA_256) -> AsymmetricEncryption:
     """Return RSA-OAEP, with the hash for the label and for the mask."""
     return AsymmetricEncryption(EncryptionScheme.RSA_OAEP, hash_algorithm)
+
+
+def hmac_with(hash_algorithm: Hash = Hash.SHA_256) -> Mac:
+    """Return HMAC."""
+    return Mac(MacScheme.HMAC, hash_algorithm)
+
+
+def truncated(mac: Mac, length: int) -> Mac:
+    """Return a MAC of which only the first `length` bytes are used."""
+    return Mac(mac.scheme, mac.hash, length)

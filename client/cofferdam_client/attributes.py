@@ -6,17 +6,20 @@ from typing import Final
 from cofferdam_client.algorithms import (
     AES_GCM,
     CHACHA20_POLY1305,
+    CMAC,
     ECDH,
     RSA_PKCS1V15_ENCRYPTION,
     ecdsa,
+    hmac_with,
     rsa_oaep,
     rsa_pkcs1v15,
     rsa_pss,
 )
-from cofferdam_contracts.psa.algorithm import Algorithm, Hash
+from cofferdam_contracts.psa.algorithm import HASH_LENGTH, Algorithm, Hash
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 
 _SIGNING: Final = Usage.SIGN_HASH | Usage.VERIFY_HASH | Usage.SIGN_MESSAGE | Usage.VERIFY_MESSAGE
+_AUTHENTICATING: Final = Usage.SIGN_MESSAGE | Usage.VERIFY_MESSAGE
 _ENCRYPTING: Final = Usage.ENCRYPT | Usage.DECRYPT
 
 
@@ -72,6 +75,19 @@ def aes_gcm_key(bits: int = 256, *, exportable: bool = False) -> KeyAttributes:
 def chacha20_poly1305_key(*, exportable: bool = False) -> KeyAttributes:
     """Return the attributes of a ChaCha20-Poly1305 key."""
     return _attributes(KeyType(KeyKind.CHACHA20), 256, _ENCRYPTING, CHACHA20_POLY1305, exportable=exportable)
+
+
+def hmac_key(
+    hash_algorithm: Hash = Hash.SHA_256, *, bits: int | None = None, exportable: bool = False
+) -> KeyAttributes:
+    """Return the attributes of an HMAC key, as long as the digests unless a size is given."""
+    size = HASH_LENGTH[hash_algorithm] * 8 if bits is None else bits
+    return _attributes(KeyType(KeyKind.HMAC), size, _AUTHENTICATING, hmac_with(hash_algorithm), exportable=exportable)
+
+
+def aes_cmac_key(bits: int = 256, *, exportable: bool = False) -> KeyAttributes:
+    """Return the attributes of an AES key for CMAC."""
+    return _attributes(KeyType(KeyKind.AES), bits, _AUTHENTICATING, CMAC, exportable=exportable)
 
 
 def public_key_of(pair: KeyAttributes) -> KeyAttributes:

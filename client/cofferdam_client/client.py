@@ -30,6 +30,8 @@ from cofferdam_contracts.operations import (
     ListClients,
     ListKeys,
     ListOpcodes,
+    MacCompute,
+    MacVerify,
     Ping,
     PrepareKeyAttestation,
     RawKeyAgreement,
@@ -45,6 +47,7 @@ from cofferdam_contracts.psa.algorithm import (
     Cipher,
     Hash,
     KeyAgreement,
+    Mac,
     RawAgreement,
 )
 from cofferdam_contracts.psa.attributes import KeyAttributes
@@ -190,6 +193,17 @@ class Client:
     def verify_message(self, key_name: str, message: bytes, signature: bytes, algorithm: AsymmetricSignature) -> None:
         """Verify the signature of a message; return only if it fits."""
         self._crypto(VerifyMessage(key_name, algorithm, message, signature))
+
+    # Message authentication codes. One that does not fit is a ServiceStatusError with PSA_ERROR_INVALID_SIGNATURE. A
+    # service that does not know these operations answers OPCODE_DOES_NOT_EXIST.
+
+    def mac_compute(self, key_name: str, data: bytes, algorithm: Mac) -> bytes:
+        """Return the MAC of some data."""
+        return self._crypto_bytes(MacCompute(key_name, algorithm, data))
+
+    def mac_verify(self, key_name: str, data: bytes, mac: bytes, algorithm: Mac) -> None:
+        """Verify the MAC of some data; return only if it fits."""
+        self._crypto(MacVerify(key_name, algorithm, data, mac))
 
     # Encryption.
 

@@ -15,6 +15,7 @@ from cofferdam_contracts.psa.algorithm import (
     Cipher,
     Hash,
     KeyAgreement,
+    Mac,
 )
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import Opcode
@@ -233,6 +234,27 @@ class CipherDecrypt:
 
 
 @dataclass(frozen=True, slots=True)
+class MacCompute:
+    """Compute the MAC of some input."""
+
+    opcode: ClassVar[Opcode] = Opcode.PSA_MAC_COMPUTE
+    key_name: str
+    alg: Mac
+    input: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MacVerify:
+    """Compute the MAC of some input and compare."""
+
+    opcode: ClassVar[Opcode] = Opcode.PSA_MAC_VERIFY
+    key_name: str
+    alg: Mac
+    input: bytes = field(repr=False)
+    mac: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RawKeyAgreement:
     """Agree on a secret with the holder of a public key; `alg` is always raw."""
 
@@ -317,6 +339,8 @@ CryptoOperation: TypeAlias = (
     | AeadDecrypt
     | CipherEncrypt
     | CipherDecrypt
+    | MacCompute
+    | MacVerify
     | RawKeyAgreement
     | GenerateRandom
     | HashCompute
@@ -352,6 +376,8 @@ OPERATIONS: Final[dict[Opcode, type[Operation]]] = {
         AeadDecrypt,
         CipherEncrypt,
         CipherDecrypt,
+        MacCompute,
+        MacVerify,
         RawKeyAgreement,
         GenerateRandom,
         HashCompute,

@@ -13,6 +13,7 @@ from tests.contracts.golden import BODIES, vector
 
 from cofferdam_client import (
     AES_GCM,
+    CMAC,
     AuthenticatorInfo,
     CheckType,
     Cipher,
@@ -33,16 +34,20 @@ from cofferdam_client import (
     ServiceStatusError,
     Status,
     UnixPeerCredentials,
+    aes_cmac_key,
     aes_gcm_key,
     chacha20_poly1305_key,
     ecc_signing_key,
     ecdh_key,
     ecdsa,
+    hmac_key,
+    hmac_with,
     public_key_of,
     rsa_encryption_key,
     rsa_oaep,
     rsa_pss,
     rsa_signing_key,
+    truncated,
 )
 from cofferdam_client.connection import MAX_BODY, Connection
 from cofferdam_client.endpoint import socket_path
@@ -147,6 +152,18 @@ CALLS: dict[Opcode, tuple[Callable[[Client], object], Operation, Result, object]
         (b"p",),
         b"p",
     ),
+    Opcode.PSA_MAC_COMPUTE: (
+        lambda c: c.mac_compute("e", b"i", hmac_with(Hash.SHA_512)),
+        operations.MacCompute("e", hmac_with(Hash.SHA_512), b"i"),
+        (b"m",),
+        b"m",
+    ),
+    Opcode.PSA_MAC_VERIFY: (
+        lambda c: c.mac_verify("e", b"i", b"m", truncated(CMAC, 8)),
+        operations.MacVerify("e", truncated(CMAC, 8), b"i", b"m"),
+        (),
+        None,
+    ),
     Opcode.PSA_RAW_KEY_AGREEMENT: (
         lambda c: c.raw_key_agreement("e", b"p"),
         operations.RawKeyAgreement("e", ecdh_key().algorithm, b"p"),  # type: ignore[arg-type]
@@ -229,7 +246,13 @@ def test_every_method_raises_the_status_of_the_service(path: Path, opcode: Opcod
 
 def test_the_operations_that_are_never_repeated_are_those_without_a_result() -> None:
     """The others that return nothing only compare or check."""
-    harmless = {Opcode.PSA_VERIFY_HASH, Opcode.PSA_VERIFY_MESSAGE, Opcode.PSA_HASH_COMPARE, Opcode.CAN_DO_CRYPTO}
+    harmless = {
+        Opcode.PSA_VERIFY_HASH,
+        Opcode.PSA_VERIFY_MESSAGE,
+        Opcode.PSA_MAC_VERIFY,
+        Opcode.PSA_HASH_COMPARE,
+        Opcode.CAN_DO_CRYPTO,
+    }
     assert {opcode for opcode, (_, _, result, _) in CALLS.items() if result == ()} - harmless == CHANGING_OPCODES
 
 
@@ -278,6 +301,10 @@ def test_attributes_say_what_was_asked_for() -> None:
     assert Usage.EXPORT not in aes_gcm_key(128).usage
     assert chacha20_poly1305_key().bits == 256
     assert ecdh_key(Curve.X25519).bits == 255
+    assert (hmac_key(Hash.SHA_384).bits, hmac_key(bits=512).bits) == (384, 512)
+    assert hmac_key(Hash.SHA_384).algorithm == hmac_with(Hash.SHA_384)
+    assert (aes_cmac_key().type.kind, aes_cmac_key(128).bits) == (KeyKind.AES, 128)
+    assert hmac_key(exportable=True).usage == Usage.SIGN_MESSAGE | Usage.VERIFY_MESSAGE | Usage.EXPORT
     public = public_key_of(rsa_encryption_key())
     assert (public.type.kind, public.usage) == (KeyKind.RSA_PUBLIC_KEY, Usage.ENCRYPT)
     assert public_key_of(ecc_signing_key()).usage == Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE

@@ -28,4 +28,4 @@ def test_the_examples_run_one_after_the_other(tmp_path: Path) -> None:
         )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("(1, 0)\n1 software")
-    assert {"invoices", "archive"} <= set(vault.keys)
+    assert {"invoices", "sessions", "archive"} <= set(vault.keys)

@@ -1,5 +1,6 @@
 """A service with one key of each kind, for the tests of the command line; its cryptography is pyca's."""
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,6 +22,7 @@ from cofferdam_contracts.wire.bodies import AuthenticatorInfo, KeyInfo, Provider
 RSA: Final = rsa.generate_private_key(65537, 2048)
 ECC: Final = ec.generate_private_key(ec.SECP256R1())
 _AES: Final = AESGCM(bytes(32))
+_HMAC_KEY: Final = bytes(32)
 _PREHASHED: Final = Prehashed(hashes.SHA256())
 _WIDTH: Final = 32
 
@@ -64,6 +66,8 @@ class Vault:
             Opcode.PSA_ASYMMETRIC_DECRYPT: lambda o: (RSA.decrypt(o.ciphertext, _padding(o)),),
             Opcode.PSA_AEAD_ENCRYPT: lambda o: (_AES.encrypt(o.nonce, o.plaintext, o.additional_data),),
             Opcode.PSA_AEAD_DECRYPT: lambda o: (_AES.decrypt(o.nonce, o.ciphertext, o.additional_data),),
+            Opcode.PSA_MAC_COMPUTE: lambda o: (hmac.digest(_HMAC_KEY, o.input, "sha256"),),
+            Opcode.PSA_MAC_VERIFY: lambda _: (),
             Opcode.PSA_GENERATE_RANDOM: lambda o: (bytes(range(o.size)),),
         }
 

@@ -1,6 +1,6 @@
 """Hypothesis strategies for PSA values and operations: every valid value can come up."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from hypothesis import strategies as st
 
@@ -53,6 +53,10 @@ ENCRYPTIONS: list[AsymmetricEncryption] = [
 AGREEMENTS: list[KeyAgreement] = [
     KeyAgreement(raw, derivation) for raw in RawAgreement for derivation in (None, *DERIVATIONS)
 ]
+MACS: list[Mac] = [
+    *(Mac(MacScheme.HMAC, h) for h in Hash),
+    *(Mac(scheme) for scheme in (MacScheme.CBC_MAC, MacScheme.CMAC)),
+]
 CIPHERS: list[Cipher] = [Cipher(mode) for mode in CipherMode]
 KEY_TYPES: list[KeyType] = [
     KeyType(kind, family)
@@ -65,8 +69,7 @@ KEY_TYPES: list[KeyType] = [
 
 def all_algorithms(lengths: tuple[int | None, ...] = (None, 8)) -> list[Algorithm]:
     """Return every algorithm there is, MACs and AEADs with each of these lengths."""
-    macs = [Mac(MacScheme.HMAC, h, length) for h in Hash for length in lengths]
-    macs += [Mac(scheme, None, length) for scheme in (MacScheme.CBC_MAC, MacScheme.CMAC) for length in lengths]
+    macs = [replace(whole, length=length) for whole in MACS for length in lengths]
     return [
         NoAlgorithm(),
         *(HashAlgorithm(h) for h in Hash),
@@ -80,12 +83,15 @@ def all_algorithms(lengths: tuple[int | None, ...] = (None, 8)) -> list[Algorith
     ]
 
 
+def _truncated(lengths: st.SearchStrategy[int]) -> st.SearchStrategy[Mac]:
+    return st.builds(replace, st.sampled_from(MACS), length=lengths)
+
+
 def algorithms(lengths: st.SearchStrategy[int] = U32) -> st.SearchStrategy[Algorithm]:
     """Return any algorithm."""
     return st.one_of(
         st.sampled_from(all_algorithms((None,))),
-        st.builds(Mac, st.just(MacScheme.HMAC), HASHES, lengths),
-        st.builds(Mac, st.sampled_from([MacScheme.CBC_MAC, MacScheme.CMAC]), st.none(), lengths),
+        _truncated(lengths),
         st.builds(Aead, st.sampled_from(AeadScheme), lengths),
     )
 
@@ -110,6 +116,7 @@ _BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     AsymmetricEncryption: st.sampled_from(ENCRYPTIONS),
     Aead: st.builds(Aead, st.sampled_from(AeadScheme), st.none() | U32),
     Cipher: st.sampled_from(CIPHERS),
+    Mac: st.sampled_from(MACS) | _truncated(U32),
 }
 _BY_FIELD: dict[tuple[type[Operation], str], st.SearchStrategy[object]] = {
     (ListOpcodes, "provider_id"): st.integers(0, 5),

@@ -1,5 +1,7 @@
 """The tables about policies, key types and deprecated primitives, cell by cell."""
 
+from dataclasses import replace
+
 import pytest
 from tests.contracts.strategies import AGREEMENTS, CIPHERS, DERIVATIONS, ENCRYPTIONS, SIGNATURES, all_algorithms
 
@@ -24,10 +26,12 @@ from cofferdam_contracts.psa.algorithm import (
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.psa.policy import (
     digest_length_fits,
+    full_mac_length,
     hashes_of,
     is_compatible,
     is_deprecated,
     is_permitted,
+    mac_length_fits,
 )
 
 LENGTHS = (None, 8, DEFAULT_TAG_LENGTH)
@@ -109,6 +113,22 @@ def test_the_digest_lengths_are_those_of_the_table() -> None:
 def test_a_digest_has_the_length_of_its_hash_and_any_where_there_is_none(algorithm: AsymmetricSignature) -> None:
     fitting = {length for length in range(70) if digest_length_fits(algorithm, length)}
     assert fitting == ({HASH_LENGTH[algorithm.hash]} if isinstance(algorithm.hash, Hash) else set(range(70)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole"),
+    [
+        *((KeyKind.HMAC, Mac(MacScheme.HMAC, hash_alg)) for hash_alg in Hash),
+        *((kind, Mac(scheme)) for kind in (KeyKind.AES, KeyKind.DES) for scheme in (MacScheme.CMAC, MacScheme.CBC_MAC)),
+    ],
+)
+def test_a_mac_can_be_truncated_to_some_of_its_bytes(kind: KeyKind, whole: Mac) -> None:
+    full = 8 if kind is KeyKind.DES else 16 if whole.hash is None else HASH_LENGTH[whole.hash]
+    assert full_mac_length(kind, whole) == full
+    assert mac_length_fits(kind, whole)
+    assert [length for length in range(70) if mac_length_fits(kind, replace(whole, length=length))] == [
+        *range(1, full + 1)
+    ]
 
 
 def attributes(key_type: KeyType, bits: int = 256, algorithm: Algorithm | None = None) -> KeyAttributes:

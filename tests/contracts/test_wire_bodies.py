@@ -26,6 +26,8 @@ from cofferdam_contracts.operations import (
     HashCompute,
     ListKeys,
     ListOpcodes,
+    MacCompute,
+    MacVerify,
     Operation,
     Ping,
     PrepareKeyAttestation,
@@ -40,6 +42,8 @@ from cofferdam_contracts.psa.algorithm import (
     EncryptionScheme,
     Hash,
     KeyAgreement,
+    Mac,
+    MacScheme,
     NoAlgorithm,
     RawAgreement,
     SignatureScheme,
@@ -141,6 +145,8 @@ def test_request_bodies_are_the_golden_ones(what: str, operation: Operation) -> 
         (Opcode.DELETE_CLIENT, (), b""),
         (Opcode.PSA_GENERATE_KEY, (), b""),
         (Opcode.PSA_SIGN_HASH, (b"signature",), text(1, b"signature")),
+        (Opcode.PSA_MAC_COMPUTE, (b"mac",), text(1, b"mac")),
+        (Opcode.PSA_MAC_VERIFY, (), b""),
         (Opcode.PSA_GENERATE_RANDOM, (b"",), b""),
         (Opcode.ATTEST_KEY, (b"c",), text(1, text(1, text(1, b"c")))),
         (Opcode.ATTEST_KEY, (b"",), text(1, text(1, b""))),
@@ -167,6 +173,18 @@ def test_results_are_written_as_the_reference_does_and_read_back(opcode: Opcode,
             num(1, 2) + text(2, b"k") + text(3, b"peer"),
         ),
         (CipherEncrypt("k", Cipher(CipherMode.CTR), b"p"), text(1, b"k") + num(2, 2) + text(3, b"p")),
+        (
+            MacCompute("k", Mac(MacScheme.HMAC, Hash.SHA_256), b"i"),
+            text(1, b"k") + text(2, text(1, text(1, num(1, 7)))) + text(3, b"i"),
+        ),
+        (
+            MacCompute("k", Mac(MacScheme.CMAC), b""),
+            text(1, b"k") + text(2, text(1, text(3, b""))),
+        ),
+        (
+            MacVerify("k", Mac(MacScheme.HMAC, Hash.SHA_512, 8), b"i", b"m"),
+            text(1, b"k") + text(2, text(2, text(1, text(1, num(1, 9))) + num(2, 8))) + text(3, b"i") + text(4, b"m"),
+        ),
         (HashCompute(Hash.SHA_256, b"i"), num(1, 7) + text(2, b"i")),
         (
             AttestKey("k", "a", b"blob", b"s"),
@@ -215,8 +233,8 @@ def key_type(content: bytes) -> bytes:
 KEYED_WITH_ALG = (
     Opcode.PSA_SIGN_HASH, Opcode.PSA_VERIFY_HASH, Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE,
     Opcode.PSA_ASYMMETRIC_ENCRYPT, Opcode.PSA_ASYMMETRIC_DECRYPT, Opcode.PSA_AEAD_ENCRYPT, Opcode.PSA_AEAD_DECRYPT,
-    Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT, Opcode.PSA_RAW_KEY_AGREEMENT,
-    Opcode.PSA_HASH_COMPUTE, Opcode.PSA_HASH_COMPARE,
+    Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT, Opcode.PSA_MAC_COMPUTE, Opcode.PSA_MAC_VERIFY,
+    Opcode.PSA_RAW_KEY_AGREEMENT, Opcode.PSA_HASH_COMPUTE, Opcode.PSA_HASH_COMPARE,
 )  # fmt: skip
 GENERATE = Opcode.PSA_GENERATE_KEY
 SIGN = Opcode.PSA_SIGN_HASH
@@ -225,7 +243,7 @@ INCOMPLETE: dict[str, tuple[Opcode, bytes]] = {
     **{
         f"algorithm without variant: {opcode.name}": (opcode, text(2, b""))
         for opcode in KEYED_WITH_ALG
-        if opcode.value in {4, 5, 10, 11, 17, 18, 24, 25}
+        if opcode.value in {4, 5, 10, 11, 17, 18, 22, 23, 24, 25}
     },
     "no attributes: generate": (GENERATE, text(1, b"k")),
     "no attributes: import": (Opcode.PSA_IMPORT_KEY, text(1, b"k") + text(3, b"data")),
@@ -269,6 +287,8 @@ INCOMPLETE: dict[str, tuple[Opcode, bytes]] = {
     **{f"signature {n} with hash without variant": (SIGN, text(2, text(n, text(1, b"")))) for n in (1, 3, 4, 6)},
     "signature with hash 0": (SIGN, text(2, text(4, text(1, num(2, 0))))),
     "signature with unknown hash": (SIGN, text(2, text(4, text(1, num(2, 16))))),
+    "MAC compute without hash": (Opcode.PSA_MAC_COMPUTE, text(2, text(1, text(1, b"")))),
+    "MAC verify truncated without MAC": (Opcode.PSA_MAC_VERIFY, text(2, text(2, num(2, 8)))),
     "raw key agreement 3": (Opcode.PSA_RAW_KEY_AGREEMENT, num(1, 3)),
     "hash compute with unknown hash": (Opcode.PSA_HASH_COMPUTE, num(1, 99)),
     "attestation without parameters": (Opcode.ATTEST_KEY, text(1, b"k")),

@@ -31,8 +31,6 @@ REFUSED = [
     (3, True, PING.but(accept_type=1)),
     (12, True, PING.but(auth_type=5)),
     (9, True, PING.but(opcode=0)),
-    (9, True, PING.but(opcode=0x16)),
-    (9, True, PING.but(opcode=0x17)),
     (9, True, PING.but(opcode=0x1D)),
     (9, True, PING.but(opcode=0x21, provider=9)),
     (6, True, PING.but(provider=6)),

@@ -22,6 +22,8 @@ from cofferdam_contracts.psa.algorithm import (
     EncryptionScheme,
     Hash,
     KeyAgreement,
+    Mac,
+    MacScheme,
     NoAlgorithm,
     RawAgreement,
     SignatureScheme,
@@ -73,9 +75,9 @@ _END: Final = """\
 
 ## Policies that permit nothing here
 
-A key may be made and kept with a policy for which the protocol has no operation: MACs, key derivation, and key
-agreement followed by a derivation. The same holds for no algorithm at all. Such keys can be listed, destroyed and, with
-the usage flag, exported.
+A key may be made and kept with a policy for which the protocol has no operation: key derivation, and key agreement
+followed by a derivation. The same holds for no algorithm at all. Such keys can be listed, destroyed and, with the usage
+flag, exported.
 
 ## Deprecated keys
 
@@ -202,6 +204,8 @@ def _algorithms(asked: SoftwareProvider) -> Iterator[str]:
                     found.setdefault(shown, []).append(key_name)
             for shown, names in (found or {"": ["none"]}).items():
                 yield _row(name, *([shown or "-"] if parameter else []), ", ".join(names))
+    lengths = [n for n in _TAGS if _succeeds(lambda n=n: asked.check_use(_truncated_cmac(n)))]  # type: ignore[misc]
+    yield f"\nMACs may be truncated to their leading bytes, of which {lengths[0]} at least are left.\n"
     yield "\n### Hashes\n\n"
     working = [h.name for h in Hash if _succeeds(lambda h=h: asked.hash_compute(HashCompute(h, b"")))]  # type: ignore[misc]
     yield f"PsaHashCompute and PsaHashCompare: {', '.join(working)}.\n"
@@ -250,12 +254,21 @@ def _aead(scheme: AeadScheme) -> Named:
     return {**{str(tag): Aead(scheme, tag) for tag in _TAGS}, "default (16)": Aead(scheme)}
 
 
+def _mac(scheme: MacScheme) -> Named:
+    return _hashed(lambda hash_alg: Mac(scheme, hash_alg)) if scheme is MacScheme.HMAC else {"": Mac(scheme)}
+
+
+def _truncated_cmac(length: int) -> KeyAttributes:
+    return _attributes(KeyType(KeyKind.AES), 128, Mac(MacScheme.CMAC, None, length))
+
+
 _FAMILIES: Final[tuple[tuple[str, tuple[str, ...], list[tuple[str, Named]]], ...]] = (
     ("Signatures", ("Hashes",), [(scheme.name, _signature(scheme)) for scheme in SignatureScheme]),
     ("Asymmetric encryption", ("Hashes",), [(scheme.name, _encryption(scheme)) for scheme in EncryptionScheme]),
     ("Authenticated encryption", ("Tag lengths in bytes",), [(scheme.name, _aead(scheme)) for scheme in AeadScheme]),
     ("Unauthenticated encryption", (), [(mode.name, {"": Cipher(mode)}) for mode in CipherMode]),
     ("Raw key agreement", (), [(raw.name, {"": KeyAgreement(raw)}) for raw in RawAgreement]),
+    ("Message authentication codes", ("Hashes",), [(scheme.name, _mac(scheme)) for scheme in MacScheme]),
 )
 """Title, what the algorithms of one row differ in, and the rows."""
 

@@ -23,6 +23,7 @@ from cofferdam_contracts.psa.algorithm import (
     Cipher,
     Hash,
     KeyAgreement,
+    Mac,
 )
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.psa.encoding import (
@@ -119,6 +120,7 @@ _CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Callable[[Any]
     AsymmetricEncryption: (encode_algorithm, _algorithm(AsymmetricEncryption)),
     Aead: (encode_algorithm, _algorithm(Aead)),
     Cipher: (encode_algorithm, _algorithm(Cipher)),
+    Mac: (encode_algorithm, _algorithm(Mac)),
     KeyAgreement: (encode_algorithm, _algorithm(KeyAgreement)),
 }
 

@@ -1,6 +1,7 @@
 """Rules that decide from a key's stored attributes alone whether an operation may go on.
 
-Source: facts on the wire and operations, section 3.3 (policy permits, key type compatible, deprecated primitives).
+Source: facts on the wire and operations, section 3.3 (policy permits, key type compatible, deprecated primitives); for
+the lengths of MACs the PSA Certified Crypto API 1.2, section 10.3.1.
 """
 
 from typing import Final
@@ -33,7 +34,9 @@ _DEPRECATED_FAMILIES: Final = frozenset({EccFamily.SECP_R2, EccFamily.SECT_R2})
 _DEPRECATED_CURVES: Final = frozenset(
     {(EccFamily.BRAINPOOL_P_R1, 160), (EccFamily.SECT_R1, 163), (EccFamily.SECT_K1, 163)}
 )
-_BLOCK_CIPHERS: Final = frozenset({KeyKind.AES, KeyKind.CAMELLIA, KeyKind.DES})
+_BLOCK_LENGTH: Final = {KeyKind.AES: 16, KeyKind.CAMELLIA: 16, KeyKind.DES: 8}
+"""Block length of each block cipher in bytes, which is that of a MAC made of it."""
+_BLOCK_CIPHERS: Final = frozenset(_BLOCK_LENGTH)
 _AEAD_BLOCK_CIPHERS: Final = frozenset({KeyKind.AES, KeyKind.CAMELLIA})
 _RSA_SIGNATURES: Final = frozenset(
     {SignatureScheme.RSA_PKCS1V15, SignatureScheme.RSA_PKCS1V15_RAW, SignatureScheme.RSA_PSS}
@@ -111,3 +114,13 @@ def is_deprecated(attributes: KeyAttributes) -> bool:
 def digest_length_fits(algorithm: AsymmetricSignature, length: int) -> bool:
     """Tell whether a digest of `length` bytes belongs to the operation's hash; schemes without one take any."""
     return not isinstance(algorithm.hash, Hash) or HASH_LENGTH[algorithm.hash] == length
+
+
+def full_mac_length(kind: KeyKind, algorithm: Mac) -> int:
+    """Return the length in bytes of a MAC before it is truncated; the key must be compatible with the algorithm."""
+    return HASH_LENGTH[algorithm.hash] if algorithm.hash is not None else _BLOCK_LENGTH[kind]
+
+
+def mac_length_fits(kind: KeyKind, algorithm: Mac) -> bool:
+    """Tell whether a MAC can be truncated to the length of the operation: to some of its bytes, or to all of them."""
+    return algorithm.length is None or 0 < algorithm.length <= full_mac_length(kind, algorithm)

@@ -115,6 +115,16 @@ def aead(serialised: bytes) -> Aead:
     return _aead(Message.Aead.FromString(serialised))
 
 
+@lru_cache(maxsize=CACHED)
+def mac(serialised: bytes) -> Mac:
+    """Return the MAC algorithm of a serialised message.
+
+    Raises:
+        ServiceError: `INVALID_ENCODING`.
+    """
+    return _mac(Message.Mac.FromString(serialised))
+
+
 def algorithm(message: Message) -> Algorithm:
     """Return the algorithm of a message.
 
@@ -251,7 +261,8 @@ def aead_message(value: Aead) -> Message.Aead:
     return Message.Aead(aead_with_shortened_tag=shortened)
 
 
-def _mac_message(value: Mac) -> Message.Mac:
+def mac_message(value: Mac) -> Message.Mac:
+    """Return the message of a MAC algorithm."""
     full = Message.Mac.FullLength()
     inner = _chosen(full, _name(_MACS, value.scheme))
     if value.hash is not None:
@@ -283,7 +294,7 @@ def algorithm_message(value: Algorithm) -> Message:  # noqa: PLR0911  one return
         case HashAlgorithm(hash_alg):
             return Message(hash=number(hash_alg))
         case Mac():
-            return Message(mac=_mac_message(value))
+            return Message(mac=mac_message(value))
         case Cipher(mode):
             return Message(cipher=number(mode))
         case Aead():

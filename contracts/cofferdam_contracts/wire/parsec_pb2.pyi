@@ -738,6 +738,38 @@ class PsaCipherDecryptResult(_message.Message):
     plaintext: bytes
     def __init__(self, plaintext: _Optional[bytes] = ...) -> None: ...
 
+class PsaMacComputeOperation(_message.Message):
+    __slots__ = ("key_name", "alg", "input")
+    KEY_NAME_FIELD_NUMBER: _ClassVar[int]
+    ALG_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    key_name: str
+    alg: Algorithm.Mac
+    input: bytes
+    def __init__(self, key_name: _Optional[str] = ..., alg: _Optional[_Union[Algorithm.Mac, _Mapping]] = ..., input: _Optional[bytes] = ...) -> None: ...
+
+class PsaMacComputeResult(_message.Message):
+    __slots__ = ("mac",)
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    mac: bytes
+    def __init__(self, mac: _Optional[bytes] = ...) -> None: ...
+
+class PsaMacVerifyOperation(_message.Message):
+    __slots__ = ("key_name", "alg", "input", "mac")
+    KEY_NAME_FIELD_NUMBER: _ClassVar[int]
+    ALG_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    key_name: str
+    alg: Algorithm.Mac
+    input: bytes
+    mac: bytes
+    def __init__(self, key_name: _Optional[str] = ..., alg: _Optional[_Union[Algorithm.Mac, _Mapping]] = ..., input: _Optional[bytes] = ..., mac: _Optional[bytes] = ...) -> None: ...
+
+class PsaMacVerifyResult(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class PsaSignMessageOperation(_message.Message):
     __slots__ = ("key_name", "alg", "message")
     KEY_NAME_FIELD_NUMBER: _ClassVar[int]

@@ -29,6 +29,8 @@ from cofferdam_contracts.operations import (
     ListKeys,
     ListOpcodes,
     ListProviders,
+    MacCompute,
+    MacVerify,
     Operation,
     Ping,
     PrepareKeyAttestation,
@@ -48,6 +50,8 @@ from cofferdam_contracts.wire.algorithms import (
     encryption,
     encryption_message,
     invalid,
+    mac,
+    mac_message,
     member,
     number,
     signature,
@@ -254,6 +258,18 @@ REQUESTS: Final[dict[Opcode, Codec[Operation]]] = dict(
             lambda o: pb.PsaCipherDecryptOperation(
                 key_name=o.key_name, alg=number(o.alg.mode), ciphertext=o.ciphertext
             ),
+        ),
+        _codec(
+            MacCompute,
+            pb.PsaMacComputeOperation,
+            lambda m: MacCompute(m.key_name, mac(m.alg.SerializeToString()), m.input),
+            lambda o: pb.PsaMacComputeOperation(key_name=o.key_name, alg=mac_message(o.alg), input=o.input),
+        ),
+        _codec(
+            MacVerify,
+            pb.PsaMacVerifyOperation,
+            lambda m: MacVerify(m.key_name, mac(m.alg.SerializeToString()), m.input, m.mac),
+            lambda o: pb.PsaMacVerifyOperation(key_name=o.key_name, alg=mac_message(o.alg), input=o.input, mac=o.mac),
         ),
         _codec(
             RawKeyAgreement,

@@ -195,6 +195,8 @@ RESULTS: Final[dict[Opcode, Codec[Result]]] = {
     Opcode.PSA_AEAD_DECRYPT: _one_field(pb.PsaAeadDecryptResult),
     Opcode.PSA_CIPHER_ENCRYPT: _one_field(pb.PsaCipherEncryptResult),
     Opcode.PSA_CIPHER_DECRYPT: _one_field(pb.PsaCipherDecryptResult),
+    Opcode.PSA_MAC_COMPUTE: _one_field(pb.PsaMacComputeResult),
+    Opcode.PSA_MAC_VERIFY: _nothing(pb.PsaMacVerifyResult),
     Opcode.PSA_RAW_KEY_AGREEMENT: _one_field(pb.PsaRawKeyAgreementResult),
     Opcode.PSA_GENERATE_RANDOM: _one_field(pb.PsaGenerateRandomResult),
     Opcode.PSA_HASH_COMPUTE: _one_field(pb.PsaHashComputeResult),

@@ -18,9 +18,9 @@ from cofferdam_contracts.operations import (
     SignHash,
     VerifyHash,
 )
-from cofferdam_contracts.psa.algorithm import EncryptionScheme, NoAlgorithm
+from cofferdam_contracts.psa.algorithm import EncryptionScheme, Mac, NoAlgorithm
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes, Usage
-from cofferdam_contracts.psa.policy import digest_length_fits, is_compatible, is_permitted
+from cofferdam_contracts.psa.policy import digest_length_fits, is_compatible, is_permitted, mac_length_fits
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import Provider
@@ -36,6 +36,8 @@ USAGE_NEEDED: Final[Mapping[Opcode, int]] = {
     Opcode.PSA_AEAD_DECRYPT: int(Usage.DECRYPT),
     Opcode.PSA_CIPHER_ENCRYPT: int(Usage.ENCRYPT),
     Opcode.PSA_CIPHER_DECRYPT: int(Usage.DECRYPT),
+    Opcode.PSA_MAC_COMPUTE: int(Usage.SIGN_MESSAGE | Usage.SIGN_HASH),
+    Opcode.PSA_MAC_VERIFY: int(Usage.VERIFY_MESSAGE | Usage.VERIFY_HASH),
     Opcode.PSA_RAW_KEY_AGREEMENT: int(Usage.DERIVE),
 }
 """Flags of which one must be set, for every operation with an algorithm."""
@@ -102,6 +104,8 @@ def check_use(attributes: KeyAttributes, opcode: Opcode, operation: Any) -> None
         raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key's policy has another algorithm")
     if not is_compatible(attributes.type, operation.alg):
         raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the algorithm does not fit the key type")
+    if isinstance(operation.alg, Mac) and not mac_length_fits(attributes.type.kind, operation.alg):
+        raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"a MAC truncated to {operation.alg.length} bytes")
     rule = VALUES.get(opcode)
     if rule is not None:
         rule(operation)

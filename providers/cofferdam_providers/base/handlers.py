@@ -195,6 +195,8 @@ HANDLERS: Final[Mapping[Opcode, Handler]] = {
             (Opcode.PSA_AEAD_DECRYPT, lambda provider: provider.aead_decrypt),
             (Opcode.PSA_CIPHER_ENCRYPT, lambda provider: provider.cipher_encrypt),
             (Opcode.PSA_CIPHER_DECRYPT, lambda provider: provider.cipher_decrypt),
+            (Opcode.PSA_MAC_COMPUTE, lambda provider: provider.mac_compute),
+            (Opcode.PSA_MAC_VERIFY, lambda provider: provider.mac_verify),
             (Opcode.PSA_RAW_KEY_AGREEMENT, lambda provider: provider.raw_key_agreement),
         )
     },

@@ -127,6 +127,14 @@ class Provider(Generic[HandleT]):
         """Return the plaintext."""
         _unsupported(key, operation)
 
+    def mac_compute(self, key: Key[HandleT], operation: operations.MacCompute) -> bytes:
+        """Return the MAC, of the length that the algorithm says."""
+        _unsupported(key, operation)
+
+    def mac_verify(self, key: Key[HandleT], operation: operations.MacVerify) -> None:
+        """Raise `PSA_ERROR_INVALID_SIGNATURE` unless the MAC is that of the input, compared in constant time."""
+        _unsupported(key, operation)
+
     def raw_key_agreement(self, key: Key[HandleT], operation: operations.RawKeyAgreement) -> bytes:
         """Return the shared secret."""
         _unsupported(key, operation)

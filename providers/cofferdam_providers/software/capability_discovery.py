@@ -5,7 +5,6 @@ from typing import Final
 from cofferdam_contracts.psa.algorithm import (
     DEFAULT_TAG_LENGTH,
     Aead,
-    Algorithm,
     AnyHash,
     AsymmetricEncryption,
     AsymmetricSignature,
@@ -13,10 +12,11 @@ from cofferdam_contracts.psa.algorithm import (
     CipherMode,
     EncryptionScheme,
     KeyAgreement,
+    Mac,
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, EccFamily, KeyAttributes, KeyKind
-from cofferdam_contracts.psa.policy import is_compatible
+from cofferdam_contracts.psa.policy import is_compatible, mac_length_fits
 from cofferdam_providers.pyca.asym_encryption import OAEP_HASHES
 from cofferdam_providers.pyca.asym_sign import (
     DETERMINISTIC_HASHES,
@@ -27,6 +27,7 @@ from cofferdam_providers.pyca.asym_sign import (
 from cofferdam_providers.pyca.errors import not_supported
 from cofferdam_providers.software.aead import SCHEMES, TAG_LENGTHS
 from cofferdam_providers.software.cipher import MAKERS, XTS_BITS
+from cofferdam_providers.software.mac import is_long_enough, is_supported
 
 _SIGNATURE_HASHES: Final = {
     SignatureScheme.RSA_PKCS1V15: PKCS1V15_HASHES,
@@ -38,7 +39,7 @@ _SIGNATURE_HASHES: Final = {
 
 def check_use(attributes: KeyAttributes) -> None:
     """Refuse a key whose policy permits nothing that can be done here; 0 bits means any size."""
-    if not _works(attributes) or not _tag_exists(attributes.algorithm):
+    if not _works(attributes) or not _length_exists(attributes):
         raise not_supported("the policy's algorithm with such a key")
     if isinstance(attributes.algorithm, KeyAgreement) and attributes.type.kind in PUBLIC_KINDS:
         raise not_supported("key agreement with a public key of one's own")
@@ -47,7 +48,7 @@ def check_use(attributes: KeyAttributes) -> None:
 def check_policy(attributes: KeyAttributes) -> None:
     """Refuse a new key whose policy permits one algorithm that does not work here.
 
-    Policies for which the protocol has no operation at all (MACs, derivation) and those that do not fit the type are
+    Policies for which the protocol has no operation at all (derivation) and those that do not fit the type are
     let through, as the reference does: such keys can be kept and exported.
     """
     algorithm = attributes.algorithm
@@ -55,7 +56,7 @@ def check_policy(attributes: KeyAttributes) -> None:
         return
     if isinstance(algorithm, KeyAgreement) and algorithm.derivation is not None:
         return
-    operable = AsymmetricSignature | AsymmetricEncryption | Aead | Cipher | KeyAgreement
+    operable = AsymmetricSignature | AsymmetricEncryption | Aead | Cipher | Mac | KeyAgreement
     if isinstance(algorithm, operable) and not _works(attributes):
         raise not_supported("the policy's algorithm with such a key")
 
@@ -74,14 +75,20 @@ def _works(attributes: KeyAttributes) -> bool:  # noqa: PLR0911  one return per 
             return (kind, scheme) in SCHEMES
         case Cipher(mode):
             return (kind, mode) in MAKERS and (mode is not CipherMode.XTS or attributes.bits in (0, XTS_BITS))
+        case Mac() as mac:
+            return is_supported(kind, mac)
         case KeyAgreement(_, derivation):
             return derivation is None and kind in {KeyKind.ECC_KEY_PAIR, KeyKind.ECC_PUBLIC_KEY}
         case _:
             return False
 
 
-def _tag_exists(algorithm: Algorithm) -> bool:
-    if not isinstance(algorithm, Aead):
-        return True
-    tag = DEFAULT_TAG_LENGTH if algorithm.tag_length is None else algorithm.tag_length
-    return tag in TAG_LENGTHS[algorithm.scheme]
+def _length_exists(attributes: KeyAttributes) -> bool:
+    """Tell whether tags or MACs can be as long as the algorithm says."""
+    match attributes.algorithm:
+        case Aead(scheme, tag_length):
+            return (DEFAULT_TAG_LENGTH if tag_length is None else tag_length) in TAG_LENGTHS[scheme]
+        case Mac() as mac:
+            return mac_length_fits(attributes.type.kind, mac) and is_long_enough(mac)
+        case _:
+            return True

@@ -234,3 +234,43 @@ CIPHERS: Final = tuple(
     )
 )
 """Key kind, mode, key, IV, plaintext, ciphertext: RFC 3686, NIST CAVS, RFC 8439, NTT's and OpenSSL's Camellia."""
+
+HMAC_KEY: Final = b"Jefe"
+HMAC_TEXT: Final = b"what do ya want for nothing?"
+HMACS: Final = {
+    Hash.MD5: bytes.fromhex("750c783e6ab0b503eaa86e310a5db738"),
+    Hash.RIPEMD160: bytes.fromhex("dda6c0213a485a9e24f4742064a7f033b43c4069"),
+    Hash.SHA_1: bytes.fromhex("effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
+    Hash.SHA_224: bytes.fromhex("a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44"),
+    Hash.SHA_256: bytes.fromhex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+    Hash.SHA_384: bytes.fromhex(
+        "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649"
+    ),
+    Hash.SHA_512: bytes.fromhex(
+        "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554"
+        "9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737"
+    ),
+}
+"""Test case 2 of RFC 2202, RFC 2286 and RFC 4231. The other hashes have none there."""
+
+CMACS: Final = (
+    (
+        KeyKind.AES,
+        bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c"),
+        bytes.fromhex("6bc1bee22e409f96e93d7e117393172a"),
+        bytes.fromhex("070a16b46b4d4144f79bdd9dd04a287c"),
+    ),
+    (
+        KeyKind.AES,
+        bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c"),
+        bytes.fromhex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411"),
+        bytes.fromhex("dfa66747de9ae63030ca32611497c827"),
+    ),
+    (
+        KeyKind.CAMELLIA,
+        bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c"),
+        bytes.fromhex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411"),
+        bytes.fromhex("5c18d119ccd6766144ac1866131d9f22"),
+    ),
+)
+"""Key kind, key, text, MAC: NIST SP 800-38B, examples 2 and 3; draft-kato-ipsec-camellia-cmac96and128, example 3."""

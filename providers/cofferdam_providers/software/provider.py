@@ -12,7 +12,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, StoredKey
 from cofferdam_providers.pyca import asym_encryption, asym_sign, hashes, keys
 from cofferdam_providers.pyca.errors import not_supported, translated
-from cofferdam_providers.software import aead, cipher, generate_random, key_agreement, key_management
+from cofferdam_providers.software import aead, cipher, generate_random, key_agreement, key_management, mac
 from cofferdam_providers.software.its import find_its_key
 from cofferdam_providers.software.self_test import run_self_test
 from cofferdam_providers.software.wrapping import Wrapping
@@ -33,6 +33,8 @@ class SoftwareProvider(Provider[keys.Handle]):
         Opcode.PSA_VERIFY_MESSAGE,
         Opcode.PSA_CIPHER_ENCRYPT,
         Opcode.PSA_CIPHER_DECRYPT,
+        Opcode.PSA_MAC_COMPUTE,
+        Opcode.PSA_MAC_VERIFY,
     }
     concurrent_generation = True
 
@@ -149,6 +151,16 @@ class SoftwareProvider(Provider[keys.Handle]):
     def cipher_decrypt(self, key: Key[keys.Handle], operation: operations.CipherDecrypt) -> bytes:
         """Return the plaintext."""
         return cipher.decrypt(key.handle, operation.alg.mode, operation.ciphertext)
+
+    @translated
+    def mac_compute(self, key: Key[keys.Handle], operation: operations.MacCompute) -> bytes:
+        """Return the MAC."""
+        return mac.compute(key.handle, operation.alg, operation.input)
+
+    @translated
+    def mac_verify(self, key: Key[keys.Handle], operation: operations.MacVerify) -> None:
+        """Refuse a MAC that is not that of the input."""
+        mac.verify(key.handle, operation.alg, operation.input, operation.mac)
 
     @translated
     def raw_key_agreement(self, key: Key[keys.Handle], operation: operations.RawKeyAgreement) -> bytes:

@@ -17,6 +17,8 @@ from cofferdam_contracts.psa.algorithm import (
     EncryptionScheme,
     Hash,
     KeyAgreement,
+    Mac,
+    MacScheme,
     RawAgreement,
     SignatureScheme,
 )
@@ -25,7 +27,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca import asym_encryption, asym_sign, keys
 from cofferdam_providers.pyca.curves import CURVES, Curve
 from cofferdam_providers.pyca.hashes import AVAILABLE, digest_of
-from cofferdam_providers.software import aead, cipher, key_agreement, key_management, known_answers
+from cofferdam_providers.software import aead, cipher, key_agreement, key_management, known_answers, mac
 from cofferdam_providers.software.wrapping import KEK_LENGTH, Wrapping
 
 _TEXT: Final = bytes(range(32))
@@ -169,6 +171,25 @@ def _test_ciphers() -> None:
         _expect(mode.name, cipher.decrypt(key, mode, cipher.encrypt(key, mode, _TEXT)), _TEXT)
 
 
+def _test_macs() -> None:
+    key, text = _read(KeyKind.HMAC, known_answers.HMAC_KEY), known_answers.HMAC_TEXT
+    for hash_alg in AVAILABLE:
+        _mac_and_verify(key, Mac(MacScheme.HMAC, hash_alg), text, known_answers.HMACS.get(hash_alg))
+    for kind, material, text, wanted in known_answers.CMACS:
+        _mac_and_verify(_read(kind, material), Mac(MacScheme.CMAC), text, wanted)
+
+
+def _mac_and_verify(key: keys.Handle, algorithm: Mac, text: bytes, wanted: bytes | None) -> None:
+    computed = mac.compute(key, algorithm, text)
+    _expect(algorithm.scheme.name, computed, wanted or computed)
+    mac.verify(key, algorithm, text, computed)
+    _expect_refusal(
+        algorithm.scheme.name,
+        Status.PSA_ERROR_INVALID_SIGNATURE,
+        lambda: mac.verify(key, algorithm, _changed(text), computed),
+    )
+
+
 def _test_wrapping() -> None:
     wrapping = Wrapping(bytes(KEK_LENGTH), "")
     identity = KeyIdentity(0, "", "")
@@ -186,5 +207,6 @@ _TESTS: Final = (
     _test_montgomery,
     _test_aeads,
     _test_ciphers,
+    _test_macs,
     _test_wrapping,
 )

@@ -28,15 +28,16 @@ from cofferdam_contracts.psa.algorithm import (
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType
-from cofferdam_contracts.psa.policy import is_compatible
+from cofferdam_contracts.psa.policy import is_compatible, mac_length_fits
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca import asym_encryption, asym_sign
 from cofferdam_providers.pyca.keys import Handle, export_public
-from cofferdam_providers.software import aead, cipher, key_agreement
+from cofferdam_providers.software import aead, cipher, key_agreement, mac
 from cofferdam_providers.software.capability_discovery import check_policy, check_use
 
 HKDF = KeyDerivation(DerivationScheme.HKDF, Hash.SHA_256)
 UNSUPPORTED = Status.PSA_ERROR_NOT_SUPPORTED
+MAC_LENGTHS = (None, *range(18), 32, 64, 65)
 OPERABLE: list[Algorithm] = [
     *(AsymmetricSignature(scheme, hash_alg) for scheme, hash_alg in itertools.product(sorted(HASHED_SIGNATURES), Hash)),
     *(AsymmetricSignature(scheme) for scheme in SignatureScheme if scheme not in HASHED_SIGNATURES),
@@ -45,6 +46,8 @@ OPERABLE: list[Algorithm] = [
     *(Aead(scheme) for scheme in AeadScheme),
     *(Aead(scheme, tag) for scheme, tag in itertools.product(AeadScheme, range(19))),
     *(Cipher(mode) for mode in CipherMode),
+    *(Mac(MacScheme.HMAC, hash_alg, length) for hash_alg, length in itertools.product(Hash, MAC_LENGTHS)),
+    *(Mac(scheme, None, n) for scheme, n in itertools.product((MacScheme.CMAC, MacScheme.CBC_MAC), MAC_LENGTHS)),
     *(KeyAgreement(raw) for raw in RawAgreement),
 ]
 """Every algorithm that some operation of the protocol has."""
@@ -76,6 +79,8 @@ def _use(key: Handle, algorithm: Algorithm) -> None:
             assert aead.decrypt(key, algorithm, bytes(12), b"", sealed) == b"text"
         case Cipher(mode):
             assert cipher.decrypt(key, mode, cipher.encrypt(key, mode, bytes(16))) == bytes(16)
+        case Mac():
+            mac.verify(key, algorithm, b"text", mac.compute(key, algorithm, b"text"))
         case KeyAgreement():
             assert key_agreement.agree(key, algorithm, export_public(key))
         case _:
@@ -84,9 +89,11 @@ def _use(key: Handle, algorithm: Algorithm) -> None:
 
 @pytest.mark.parametrize(("key_type", "key"), KEYS, ids=[f"{key_type}-{key.bits}" for key_type, key in KEYS])
 def test_the_answer_is_what_happens(key_type: KeyType, key: Handle) -> None:
-    """The worker refuses what does not fit the type; of the rest, exactly what is said to work works."""
+    """The worker refuses what does not fit the type, and MACs of no length; of the rest, what is said to work works."""
     for algorithm in OPERABLE:
         if not is_compatible(key_type, algorithm):
+            continue
+        if isinstance(algorithm, Mac) and not mac_length_fits(key_type.kind, algorithm):
             continue
         wanted = KeyAttributes(key_type, key.bits, attributes(key_type.kind, 0).usage, algorithm)
         try:
@@ -118,9 +125,10 @@ def test_wildcards_and_open_sizes_count_as_usable(wanted: KeyAttributes) -> None
 @pytest.mark.parametrize(
     "wanted",
     [
-        attributes(KeyKind.HMAC, 256, Mac(MacScheme.HMAC, Hash.SHA_256)),
-        attributes(KeyKind.HMAC, 256, Mac(MacScheme.HMAC, Hash.SHA_256, 16)),
-        attributes(KeyKind.AES, 128, Mac(MacScheme.CMAC)),
+        attributes(KeyKind.HMAC, 256, Mac(MacScheme.HMAC, Hash.SHA_256, 3)),
+        attributes(KeyKind.HMAC, 256, Mac(MacScheme.HMAC, Hash.SHA_256, 33)),
+        attributes(KeyKind.AES, 128, Mac(MacScheme.CMAC, None, 0)),
+        attributes(KeyKind.RAW_DATA, 256, Mac(MacScheme.HMAC, Hash.SHA_256)),
         attributes(KeyKind.DERIVE, 256, HKDF),
         attributes(KeyKind.ECC_KEY_PAIR, 256, KeyAgreement(RawAgreement.ECDH, HKDF), EccFamily.SECP_R1),
         attributes(KeyKind.ECC_PUBLIC_KEY, 256, KeyAgreement(RawAgreement.ECDH), EccFamily.SECP_R1),
@@ -145,6 +153,8 @@ def test_keys_may_be_kept_that_cannot_be_used(wanted: KeyAttributes) -> None:
         attributes(KeyKind.CAMELLIA, 256, Aead(AeadScheme.GCM)),
         attributes(KeyKind.CAMELLIA, 256, Cipher(CipherMode.CTR)),
         attributes(KeyKind.AES, 128, Cipher(CipherMode.XTS)),
+        attributes(KeyKind.AES, 128, Mac(MacScheme.CBC_MAC)),
+        attributes(KeyKind.HMAC, 256, Mac(MacScheme.HMAC, Hash.MD4)),
         attributes(
             KeyKind.ECC_KEY_PAIR,
             255,

@@ -21,10 +21,13 @@ from cofferdam_contracts.psa.algorithm import (
     EncryptionScheme,
     Hash,
     KeyAgreement,
+    Mac,
+    MacScheme,
     RawAgreement,
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
+from cofferdam_contracts.psa.policy import full_mac_length
 from cofferdam_contracts.registry import CORE_OPCODES, PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.status import Status
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, StoredKey
@@ -160,6 +163,27 @@ def test_texts_are_encrypted_and_decrypted(kind: KeyKind, bits: int, mode: Ciphe
 
 
 @pytest.mark.parametrize(
+    ("kind", "bits", "alg"),
+    [
+        (KeyKind.HMAC, 256, Mac(MacScheme.HMAC, Hash.SHA_256)),
+        (KeyKind.HMAC, 8, Mac(MacScheme.HMAC, Hash.SHA3_512, 64)),
+        (KeyKind.HMAC, 65528, Mac(MacScheme.HMAC, Hash.SHA_512, 63)),
+        (KeyKind.AES, 192, Mac(MacScheme.CMAC)),
+        (KeyKind.CAMELLIA, 256, Mac(MacScheme.CMAC, None, 4)),
+    ],
+)
+def test_macs_are_computed_and_verified(kind: KeyKind, bits: int, alg: Mac) -> None:
+    backend = provider()
+    key = _open(backend, attributes(kind, bits, alg))
+    mac = backend.mac_compute(key, operations.MacCompute("", alg, b"text"))
+    assert len(mac) == (alg.length or full_mac_length(kind, alg))
+    backend.mac_verify(key, operations.MacVerify("", alg, b"text", mac))
+    for operation in (operations.MacVerify("", alg, b"test", mac), operations.MacVerify("", alg, b"text", mac[:-1])):
+        with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
+            backend.mac_verify(key, operation)
+
+
+@pytest.mark.parametrize(
     ("alg", "salt"),
     [
         (AsymmetricEncryption(EncryptionScheme.RSA_PKCS1V15), b""),
@@ -272,6 +296,9 @@ def test_a_file_of_the_reference_that_holds_no_key_is_corrupt() -> None:
         (attributes(KeyKind.RSA_KEY_PAIR, 0, AsymmetricSignature(SignatureScheme.RSA_PKCS1V15_RAW)), False, True, True),
         (attributes(KeyKind.RSA_KEY_PAIR, 512), False, False, False),
         (attributes(KeyKind.HMAC, 256), True, True, False),
+        (attributes(KeyKind.HMAC, 256, Mac(MacScheme.HMAC, Hash.SHA_256)), True, True, True),
+        (attributes(KeyKind.AES, 128, Mac(MacScheme.CMAC, None, 8)), True, True, True),
+        (attributes(KeyKind.AES, 128, Mac(MacScheme.CBC_MAC)), False, False, False),
         (attributes(KeyKind.DERIVE, 256), True, True, False),
         (attributes(KeyKind.RAW_DATA, 256), True, True, False),
         (attributes(KeyKind.AES, 256, Aead(AeadScheme.GCM)), True, True, True),

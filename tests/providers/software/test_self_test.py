@@ -12,7 +12,7 @@ from tests.providers.support import provider
 from cofferdam_contracts.psa.algorithm import CipherMode, Hash
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.hashes import AVAILABLE
-from cofferdam_providers.software import cipher, known_answers, self_test
+from cofferdam_providers.software import cipher, known_answers, mac, self_test
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOTS = [str(ROOT / name) for name in ("contracts", "runtime", "providers")]
@@ -70,6 +70,7 @@ def test_there_are_answers_for_every_hash_and_mode() -> None:
     assert {mode for _, mode, *_ in known_answers.CIPHERS} >= {
         mode for _, mode in cipher.MAKERS if mode is not CipherMode.CBC_PKCS7
     }
+    assert {kind for kind, *_ in known_answers.CMACS} == set(mac.CMAC_CIPHERS)
 
 
 def _flip(value: bytes) -> bytes:
@@ -93,13 +94,20 @@ def test_a_wrong_digest_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         provider().warm_up()
 
 
-@pytest.mark.parametrize("name", ["AEADS", "CIPHERS"])
+@pytest.mark.parametrize("name", ["AEADS", "CIPHERS", "CMACS"])
 @pytest.mark.parametrize("place", [0, -1])
-def test_a_wrong_ciphertext_is_noticed(name: str, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_ciphertext_or_code_is_noticed(name: str, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = list(getattr(known_answers, name))
     answers[place] = (*answers[place][:-1], _flip(answers[place][-1]))
     monkeypatch.setattr(known_answers, name, tuple(answers))
     with pytest.raises(RuntimeError, match="wrong answer"):
+        provider().warm_up()
+
+
+@pytest.mark.parametrize("hash_alg", known_answers.HMACS)
+def test_a_wrong_hmac_is_noticed(hash_alg: Hash, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(known_answers.HMACS, hash_alg, _flip(known_answers.HMACS[hash_alg]))
+    with pytest.raises(RuntimeError, match="HMAC"):
         provider().warm_up()
 
 

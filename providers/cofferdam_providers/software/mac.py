@@ -1,0 +1,74 @@
+"""Message authentication codes: HMAC and CMAC, whole and truncated to their leading bytes."""
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import Camellia
+from cryptography.hazmat.primitives import cmac
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, algorithms
+
+from cofferdam_contracts.psa.algorithm import Mac, MacScheme
+from cofferdam_contracts.psa.attributes import KeyKind
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
+from cofferdam_providers.pyca.hashes import AVAILABLE
+from cofferdam_providers.pyca.keys import Handle, SecretKey
+
+SHORTEST: Final = 4
+"""Shortest truncated MAC in bytes; the specification leaves it to the implementation, and this is the reference's."""
+CMAC_CIPHERS: Final[Mapping[KeyKind, Callable[[bytes], BlockCipherAlgorithm]]] = {
+    KeyKind.AES: algorithms.AES,
+    KeyKind.CAMELLIA: Camellia,
+}
+"""Block ciphers that CMAC works with here."""
+
+
+def is_supported(kind: KeyKind, algorithm: Mac) -> bool:
+    """Tell whether keys of a kind can make such MACs here.
+
+    CBC-MAC is left out: it can be forged where messages differ in length, and CMAC is what mends that.
+    """
+    match algorithm.scheme:
+        case MacScheme.HMAC:
+            return kind is KeyKind.HMAC and algorithm.hash in AVAILABLE
+        case MacScheme.CMAC:
+            return kind in CMAC_CIPHERS
+        case MacScheme.CBC_MAC:
+            return False
+
+
+def is_long_enough(algorithm: Mac) -> bool:
+    """Tell whether a MAC is as long as `SHORTEST`; one that is not truncated always is."""
+    return algorithm.length is None or algorithm.length >= SHORTEST
+
+
+def compute(key: Handle, algorithm: Mac, data: bytes) -> bytes:
+    """Return the MAC of some data; a truncated one may be no longer than the whole, which the worker has checked.
+
+    Raises:
+        ServiceError: The algorithm, its length or the key are not supported.
+    """
+    if not isinstance(key, SecretKey):
+        raise invalid_argument("a key that is not symmetric")
+    if not is_supported(key.kind, algorithm):
+        raise not_supported(f"{algorithm.scheme.name} with {key.kind.name}")
+    if not is_long_enough(algorithm):
+        raise not_supported(f"a MAC of {algorithm.length} bytes")
+    whole = _cmac(key, data) if algorithm.hash is None else hmac.digest(key.material, data, AVAILABLE[algorithm.hash])
+    return whole[: algorithm.length]
+
+
+def verify(key: Handle, algorithm: Mac, data: bytes, mac: bytes) -> None:
+    """Refuse a MAC that is not that of the data, whatever its length.
+
+    Raises:
+        ServiceError: The MAC is another one (`PSA_ERROR_INVALID_SIGNATURE`), or as for `compute`.
+    """
+    if not hmac.compare_digest(compute(key, algorithm, data), mac):
+        raise invalid_signature("the MAC is another one")
+
+
+def _cmac(key: SecretKey, data: bytes) -> bytes:
+    context = cmac.CMAC(CMAC_CIPHERS[key.kind](key.material))
+    context.update(data)
+    return context.finalize()
