@@ -1,0 +1,33 @@
+"""The process that looks at a token: `look.py LIBRARY SLOT PIN` prints its objects as JSON."""
+
+import json
+import os
+import sys
+
+import pkcs11
+from pkcs11.constants import Attribute
+from pkcs11.exceptions import AttributeTypeInvalid
+
+
+def _text(item: pkcs11.Object, attribute: Attribute) -> str:
+    try:
+        value = item[attribute]
+    except AttributeTypeInvalid:
+        return ""
+    if isinstance(value, bytes):
+        return value.hex()
+    return getattr(value, "name", str(value))
+
+
+def main() -> None:
+    """Print class, id, label and key type of every object."""
+    library, slot, pin = sys.argv[1:]
+    (found,) = [one for one in pkcs11.lib(library).get_slots(token_present=True) if one.slot_id == int(slot)]
+    session = found.get_token().open(user_pin=pin)
+    attributes = (Attribute.CLASS, Attribute.ID, Attribute.LABEL, Attribute.KEY_TYPE)
+    json.dump([[_text(item, attribute) for attribute in attributes] for item in session.get_objects()], sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # before SoftHSM takes itself apart
+
+
+main()
