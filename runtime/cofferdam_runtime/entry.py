@@ -139,6 +139,10 @@ class Child:
         """Count a request that was served."""
         self.served += 1
 
+    def busy(self) -> None:
+        """Tell the broker that the next answer to a ping may take long."""
+        self._control.send(Record(FromChild.BUSY))
+
     def violated(self, role: int, number: int) -> None:
         """Tell the broker that a peer must be replaced."""
         self._control.send(Record(FromChild.VIOLATION, role, number))

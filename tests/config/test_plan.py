@@ -170,7 +170,7 @@ key_cache = 12
     )
     software = _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings)
     assert software.worker.key_cache == 12
-    assert software.worker.provider.opcodes == tuple(sorted((*_OPCODES, 20, 21, 22, 23, 24, 25)))
+    assert software.worker.provider.opcodes == tuple(sorted((*_OPCODES, 20, 21, 24, 25)))
     assert (software.kek_file, software.kek_create, software.mbed_its_path) == ("/etc/parsec/kek", True, "/home/parsec")
 
 

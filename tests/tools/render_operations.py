@@ -119,7 +119,7 @@ def _operations(asked: SoftwareProvider) -> Iterator[str]:
     yield "\n## Operations\n\n"
     yield "*Needs* says what a client must be: anybody, authenticated, or an administrator. *Listed* says whether\n"
     yield "ListOpcodes shows the operation; the others shown as supported work all the same\n"
-    yield "(`provider.list_all_opcodes` lists those of the provider, too).\n"
+    yield "(`provider.list_all_opcodes` lists those of the provider, too, but never those for MACs).\n"
     yield _heading("Opcode", "Operation", "Provider", "Needs", "Supported", "Listed")
     for opcode in Opcode:
         is_core = opcode in CORE_OPCODES

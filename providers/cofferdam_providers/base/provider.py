@@ -22,6 +22,10 @@ OWN_FORM: Final = 2
 """`key_id_version` of a row that the reference service refuses to start with, in place of dropping it."""
 
 
+class DeviceLostError(ServiceError):
+    """Raised when nothing works any more until the device's library is started afresh: the worker answers and ends."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredKey:
     """What the key store keeps of a key: the backend's id, the form of the id, the attributes."""
@@ -48,6 +52,13 @@ class Provider(Generic[HandleT]):
     """Operations this backend implements, listed to clients or not."""
     concurrent_generation: bool = False
     """Whether `generate_key` may run on a second thread while the first one serves other operations."""
+    slow_generation: bool = False
+    """Whether `generate_key` may keep the loop's own thread longer than a process may hang; the broker is told then."""
+    expires: float | None = None
+    """When the worker has to make room for a successor, in seconds of the monotonic clock; None for never."""
+
+    def open(self) -> None:
+        """Open the device: under the worker's own identity and held to its files, before system calls are filtered."""
 
     def plan_key_id(self) -> bytes:
         """Return the id that a new key will get, when the device needs one chosen beforehand; else nothing."""

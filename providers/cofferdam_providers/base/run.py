@@ -18,7 +18,15 @@ from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policy import Policy
 
 
-def serve(start: Start, log: Log, settings: WorkerSettings, provider: Provider[Any], policy: Policy) -> int:
+def serve(  # noqa: PLR0913  what a worker is made of
+    start: Start,
+    log: Log,
+    settings: WorkerSettings,
+    provider: Provider[Any],
+    policy: Policy,
+    *,
+    groups: tuple[int, ...] = (),
+) -> int:
     """Confine the process and serve with this provider until the broker says stop; return the exit status."""
     loop = Loop()
     lane = Lane() if provider.concurrent_generation else None
@@ -27,7 +35,13 @@ def serve(start: Start, log: Log, settings: WorkerSettings, provider: Provider[A
     except RuntimeError as error:
         log.error("the self-test of the provider failed", cause=error)
         give_up(start.control, Failure.SANDBOX)
-    achieved = confine(start, log, policy, prepare=None if lane is None else lane.start)
+
+    def prepare() -> None:
+        provider.open()
+        if lane is not None:
+            lane.start()
+
+    achieved = confine(start, log, policy, groups=groups, prepare=prepare)
     store = KeyStore(_await_store(start))
     context = Context(
         provider=provider,
@@ -38,6 +52,7 @@ def serve(start: Start, log: Log, settings: WorkerSettings, provider: Provider[A
     worker = Worker(context, loop, lane)
     child = Child(start, log, loop, {ToChild.CHANNEL: worker.add_channel}, worker.stop)
     worker.served, worker.violated, child.in_flight = child.count_one, child.violated, worker.in_flight
+    worker.busy = child.busy
     child.ready(achieved)
     loop.run(worker.tick)
     return 0

@@ -20,6 +20,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import Context, Gradual, Results, Slow
 from cofferdam_providers.base.lane import Lane
 from cofferdam_providers.base.peers import Principal
+from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.base.service import Service
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
@@ -69,7 +70,10 @@ class Worker:
         self._ready: dict[Peer, None] = {}
         self._next_reconcile = 0.0
         self.served: Callable[[], None] = lambda: None
+        self.busy: Callable[[], None] = lambda: None
         self._stopping = False
+        self._lost = False
+        """Whether the device has to be started afresh; whatever is not answered yet is left to the successor."""
         self.violated: Callable[[int, int], None] = lambda _role, _number: None
         if lane is not None:
             loop.add(lane.fileno(), READ, lambda _events: lane.collect())
@@ -103,14 +107,19 @@ class Worker:
         """Give every channel that has something its turn; return the seconds until that is due again."""
         if self._context.keyring.unresolved and time.monotonic() >= self._next_reconcile:
             self._reconcile()
-        if self._ready:
+        if self._ready and not self._lost:
             self._serve_round()
             if self._ready:
                 return 0.0
+        idle = RECONCILE_S if self._context.keyring.unresolved else IDLE_S
+        expires = self._context.provider.expires
+        if expires is not None:
+            idle = min(idle, expires - time.monotonic())
+            self._stopping = self._stopping or idle <= 0
         if self._stopping and not self.in_flight():
             self._loop.stop()
             return 0.0
-        return RECONCILE_S if self._context.keyring.unresolved else IDLE_S
+        return idle
 
     def _reconcile(self) -> None:
         self._next_reconcile = time.monotonic() + RECONCILE_S
@@ -151,7 +160,7 @@ class Worker:
         """Serve one channel as far as its deficit goes; return whether it has nothing left."""
         before = time.monotonic_ns()
         try:
-            while peer.deficit > 0:
+            while peer.deficit > 0 and not self._lost:
                 if peer.gradual is not None:
                     self._go_on(peer, *peer.gradual)
                 else:
@@ -208,6 +217,8 @@ class Worker:
 
     def _begin(self, peer: Peer, request: Request, slow: Slow) -> None:
         if self._lane is None:
+            if self._context.provider.slow_generation:
+                self.busy()
             self._end(peer, request, slow, self._service.run(slow, request.deadline))
             return
         if peer.slow >= MAX_SLOW:
@@ -241,6 +252,9 @@ class Worker:
 
     def _fail(self, peer: Peer, request: Request, error: ServiceError) -> None:
         opcode = request.operation.opcode
+        if isinstance(error, DeviceLostError) and not self._lost:
+            self._context.log.error("the device has to be started afresh; the worker ends", cause=error.detail)
+            self._lost = self._stopping = True
         if self._context.log.enabled("info"):
             about = self._about(peer, request)
             self._context.log.info("a request failed", status=error.status.value, cause=error.detail, **about)

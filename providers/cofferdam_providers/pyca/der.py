@@ -1,4 +1,4 @@
-"""A strict reader for the one shape of DER that PKCS#1 keys have: a SEQUENCE of non-negative INTEGERs.
+"""A strict reader and a writer for the one shape of DER that PKCS#1 keys have: a SEQUENCE of non-negative INTEGERs.
 
 Everything that DER forbids is refused (long forms of short lengths, padded integers), and so is a byte too many, so
 that one key has one encoding: what is exported is what was imported.
@@ -66,3 +66,17 @@ def _integer(content: bytes) -> int:
     if len(content) > 1 and content[0] == 0 and not content[1] & 0x80:
         raise DerError("an integer that is not in its shortest form")
     return int.from_bytes(content, "big")
+
+
+def write_integers(*numbers: int) -> bytes:
+    """Return the DER of a sequence of non-negative integers."""
+    content = b"".join(_written(_INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big")) for number in numbers)
+    return _written(_SEQUENCE, content)
+
+
+def _written(tag: int, content: bytes) -> bytes:
+    length = len(content)
+    if length < _LONG:
+        return bytes((tag, length)) + content
+    digits = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, _LONG | len(digits))) + digits + content

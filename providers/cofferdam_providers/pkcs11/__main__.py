@@ -1,0 +1,35 @@
+"""The process of the PKCS#11 provider: read the PIN, become nobody, load the module, give up the rest, serve."""
+
+import os
+
+from cofferdam_contracts.ipc.control import Failure, Role
+from cofferdam_contracts.settings import Pkcs11Settings
+from cofferdam_providers.base.run import serve
+from cofferdam_providers.pkcs11.pin import PinError, read_pin
+from cofferdam_providers.pkcs11.place import PlaceError, own, place_of
+from cofferdam_providers.pkcs11.provider import Pkcs11Provider
+from cofferdam_providers.pkcs11.quirks import QuirkError
+from cofferdam_providers.pkcs11.token import SetupError
+from cofferdam_runtime.entry import begin, give_up
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.sandbox.policies import POLICIES, for_module
+
+
+def main() -> int:
+    """Run the PKCS#11 provider."""
+    start = begin("worker[pkcs11]")
+    settings = start.settings(Pkcs11Settings)
+    log = Log("worker[pkcs11]", settings.worker.log)
+    try:
+        pin = read_pin(settings.pin_file) if settings.pin_file else bytes.fromhex(settings.pin or "") or None
+        own(settings.state_folder, start.uid)
+        place = place_of(settings)
+        policy = for_module(POLICIES[Role.PKCS11_WORKER], place.needs).with_paths(
+            loading=place.loading, readable=place.readable, writable=place.writable
+        )
+        provider = Pkcs11Provider(settings, place, pin, log)
+        # A module's own exit handlers are known to crash; the loop ends by returning here.
+        os._exit(serve(start, log, settings.worker, provider, policy, groups=settings.groups))
+    except (PinError, PlaceError, QuirkError, SetupError, ValueError) as error:
+        log.error("the PKCS#11 provider cannot be set up", cause=error)
+        give_up(start.control, Failure.CONFIGURATION)

@@ -1,0 +1,75 @@
+"""Authenticated encryption by the token: AES-GCM, with whole and shortened tags."""
+
+from typing import Final
+
+from pkcs11 import ObjectClass
+
+from cofferdam_contracts.psa.algorithm import Aead, AeadScheme
+from cofferdam_contracts.status import Status
+from cofferdam_providers.pkcs11 import mechanisms
+from cofferdam_providers.pkcs11.capability_discovery import GCM_TAGS, tag_length
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.keys import TokenKey
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+
+ROOM: Final = 1024
+"""Bytes offered beyond the length of the input: modules want room for what they do not write in the end."""
+_PARAMETERS: Final[Codes] = {
+    Return.ARGUMENTS_BAD: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.MECHANISM_PARAM_INVALID: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.ENCRYPTED_DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
+}
+_WRONG_TAG: Final[Codes] = {
+    **_PARAMETERS,
+    Return.AEAD_DECRYPT_FAILED: Status.PSA_ERROR_INVALID_SIGNATURE,
+    Return.ENCRYPTED_DATA_INVALID: Status.PSA_ERROR_INVALID_SIGNATURE,
+    # What SoftHSM says; a session that is gone was told apart from it before.
+    Return.GENERAL_ERROR: Status.PSA_ERROR_INVALID_SIGNATURE,
+}
+
+
+def encrypt(  # noqa: PLR0913, PLR0917  the operation's own values
+    device: Device, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, plaintext: bytes
+) -> bytes:
+    """Return ciphertext and tag.
+
+    Raises:
+        ServiceError: Nonce or tag length do not fit, or the token has no such scheme.
+    """
+    tag = _tag(algorithm)
+    how = mechanisms.gcm(nonce, additional_data, tag)
+    function, room = device.cryptoki.encrypt, len(plaintext) + ROOM
+    sealed = device.use(key, ObjectClass.SECRET_KEY, _PARAMETERS, function, how, plaintext, room)
+    if len(sealed) != len(plaintext) + tag:
+        raise device.unbelievable(f"{len(sealed)} bytes of ciphertext and tag for {len(plaintext)}")
+    return sealed
+
+
+def decrypt(  # noqa: PLR0913, PLR0917  the operation's own values
+    device: Device, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, ciphertext: bytes
+) -> bytes:
+    """Return the plaintext.
+
+    Raises:
+        ServiceError: The tag does not match (`PSA_ERROR_INVALID_SIGNATURE`); otherwise as for `encrypt`.
+    """
+    tag = _tag(algorithm)
+    if len(ciphertext) < tag:
+        raise invalid_argument("a ciphertext shorter than its tag")
+    how = mechanisms.gcm(nonce, additional_data, tag)
+    function, room = device.cryptoki.decrypt, len(ciphertext) + ROOM
+    plaintext = device.use(key, ObjectClass.SECRET_KEY, _WRONG_TAG, function, how, ciphertext, room)
+    if len(plaintext) != len(ciphertext) - tag:
+        raise device.unbelievable(f"{len(plaintext)} bytes of plaintext for {len(ciphertext)}")
+    return plaintext
+
+
+def _tag(algorithm: Aead) -> int:
+    if algorithm.scheme is not AeadScheme.GCM:
+        raise not_supported(f"{algorithm.scheme.name} by a token")
+    tag = tag_length(algorithm)
+    if tag not in GCM_TAGS:
+        raise invalid_argument(f"a tag of {tag} bytes with GCM")
+    return tag

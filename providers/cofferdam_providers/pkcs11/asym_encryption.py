@@ -1,0 +1,81 @@
+"""RSA encryption: PKCS#1 v1.5 and OAEP with its label.
+
+With OpenSSL 3 beneath it, SoftHSM answers wrong PKCS#1 v1.5 padding with random text, as OpenSSL does (implicit
+rejection). Unlike in the software provider that cannot be told here, since the exponent stays in the token.
+"""
+
+from typing import Final
+
+from pkcs11 import Mechanism as Number
+from pkcs11 import MechanismFlag, ObjectClass
+
+from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, EncryptionScheme, Hash
+from cofferdam_contracts.status import Status
+from cofferdam_providers.pkcs11 import mechanisms
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.cryptoki import Mechanism
+from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.keys import TokenKey
+from cofferdam_providers.pyca import asym_encryption as in_memory
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+
+_ENCRYPT: Final[Codes] = {
+    Return.DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.DATA_INVALID: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.MECHANISM_PARAM_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.ARGUMENTS_BAD: Status.PSA_ERROR_NOT_SUPPORTED,
+}
+_DECRYPT: Final[Codes] = {
+    **_ENCRYPT,
+    Return.ENCRYPTED_DATA_INVALID: Status.PSA_ERROR_INVALID_PADDING,
+    Return.ENCRYPTED_DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
+    # What SoftHSM calls wrong padding; a session that is gone was told apart from it before.
+    Return.GENERAL_ERROR: Status.PSA_ERROR_INVALID_PADDING,
+}
+
+
+def encrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
+    """Return the ciphertext.
+
+    Raises:
+        ServiceError: The plaintext is too long for the key, or the token does not encrypt so.
+    """
+    number = Number(_mechanism(device, algorithm, b"").mechanism)
+    if ObjectClass.PUBLIC_KEY not in key.handles or device.capabilities.in_software(number, MechanismFlag.ENCRYPT):
+        return in_memory.encrypt(device.public_of(key), algorithm, plaintext, label)
+    if len(plaintext) > key.size - _overhead(algorithm):
+        raise invalid_argument("a plaintext too long for the key")
+    how = _mechanism(device, algorithm, label)
+    return device.use(key, ObjectClass.PUBLIC_KEY, _ENCRYPT, device.cryptoki.encrypt, how, plaintext, key.size)
+
+
+def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:
+    """Return the plaintext.
+
+    Raises:
+        ServiceError: The ciphertext has the wrong length (`PSA_ERROR_INVALID_ARGUMENT`), the padding in it or the
+            label is wrong (`PSA_ERROR_INVALID_PADDING`), or the token does not decrypt so.
+    """
+    if len(ciphertext) != key.size:
+        raise invalid_argument("a ciphertext that does not fit the modulus")
+    how = _mechanism(device, algorithm, label)
+    pin = device.pin if key.always_authenticate else None
+    return device.use(key, ObjectClass.PRIVATE_KEY, _DECRYPT, device.cryptoki.decrypt, how, ciphertext, key.size, pin)
+
+
+def _mechanism(device: Device, algorithm: AsymmetricEncryption, label: bytes) -> Mechanism:
+    if algorithm.scheme is EncryptionScheme.RSA_PKCS1V15:
+        return mechanisms.plain(Number.RSA_PKCS)
+    device.capabilities.check_parameters(algorithm)
+    if label and not device.capabilities.labels:
+        raise not_supported("OAEP with a label by this token")
+    if not isinstance(algorithm.hash, Hash):
+        raise invalid_argument("OAEP without a hash")
+    return mechanisms.oaep(algorithm.hash, label)
+
+
+def _overhead(algorithm: AsymmetricEncryption) -> int:
+    """Return the bytes that the padding needs (RFC 8017 sections 7.1.1 and 7.2.1)."""
+    if isinstance(algorithm.hash, Hash):
+        return 2 * mechanisms.PADDINGS[algorithm.hash].length + 2
+    return 11

@@ -1,0 +1,86 @@
+"""Signatures by the token: RSA PKCS#1 v1.5 and PSS, ECDSA. The digest is made before; the token sees no message."""
+
+from typing import Final
+
+from pkcs11 import Mechanism as Number
+from pkcs11 import MechanismFlag, ObjectClass
+
+from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
+from cofferdam_contracts.psa.attributes import RSA_KINDS
+from cofferdam_contracts.status import Status
+from cofferdam_providers.pkcs11 import mechanisms
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.cryptoki import Mechanism
+from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.keys import TokenKey
+from cofferdam_providers.pyca import asym_sign as in_memory
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
+
+_PADDING: Final = 11
+"""Bytes that PKCS#1 v1.5 needs beside what is signed (RFC 8017 section 9.2)."""
+_SIGN: Final[Codes] = {
+    Return.DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.DATA_INVALID: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.MECHANISM_PARAM_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.ARGUMENTS_BAD: Status.PSA_ERROR_NOT_SUPPORTED,
+}
+
+
+def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
+    """Return the signature of a digest.
+
+    Raises:
+        ServiceError: The token does not sign so, or the digest does not fit the key.
+    """
+    how, data = _input(device, key, algorithm, digest)
+    size = key.size if key.kind in RSA_KINDS else 2 * key.size
+    if key.always_authenticate and device.pin is not None:
+        sign, further = device.cryptoki.sign_with_login, (device.pin,)
+        signature = device.use(key, ObjectClass.PRIVATE_KEY, _SIGN, sign, how, data, size, *further)
+    else:
+        signature = device.use(key, ObjectClass.PRIVATE_KEY, _SIGN, device.cryptoki.sign, how, data, size)
+    if len(signature) != size:
+        raise device.unbelievable(f"a signature of {len(signature)} bytes in place of {size}")
+    return signature
+
+
+def verify_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
+    """Refuse a signature that is not a good one of the digest.
+
+    Raises:
+        ServiceError: `PSA_ERROR_INVALID_SIGNATURE`, or the token does not verify so.
+    """
+    how, data = _input(device, key, algorithm, digest)
+    number = Number(how.mechanism)
+    if ObjectClass.PUBLIC_KEY not in key.handles or device.capabilities.in_software(number, MechanismFlag.VERIFY):
+        in_memory.verify_hash(device.public_of(key), algorithm, digest, signature)
+        return
+    if len(signature) != (key.size if key.kind in RSA_KINDS else 2 * key.size):
+        raise invalid_signature("a signature of another length than the key's")
+    device.use(key, ObjectClass.PUBLIC_KEY, _SIGN, device.cryptoki.verify, how, data, signature)
+
+
+def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> tuple[Mechanism, bytes]:
+    """Return the mechanism, and what it is given."""
+    match algorithm:
+        case AsymmetricSignature(SignatureScheme.ECDSA | SignatureScheme.ECDSA_ANY):
+            # FIPS 186-5 section 6.4: the leftmost bits count. Some tokens refuse to find that out themselves.
+            shortened = digest if key.bits % 8 else digest[: key.size]
+            if not shortened:
+                raise invalid_argument("an empty digest")
+            return mechanisms.plain(Number.ECDSA), shortened
+        case AsymmetricSignature(SignatureScheme.RSA_PKCS1V15, Hash() as hash_alg):
+            return mechanisms.plain(Number.RSA_PKCS), _fitting(key, mechanisms.DIGEST_INFO[hash_alg] + digest)
+        case AsymmetricSignature(SignatureScheme.RSA_PKCS1V15_RAW):
+            return mechanisms.plain(Number.RSA_PKCS), _fitting(key, digest)
+        case AsymmetricSignature(SignatureScheme.RSA_PSS, Hash() as hash_alg):
+            device.capabilities.check_parameters(algorithm)
+            return mechanisms.pss(hash_alg), digest
+        case _:
+            raise not_supported(f"{algorithm.scheme.name} by a token")
+
+
+def _fitting(key: TokenKey, data: bytes) -> bytes:
+    if len(data) > key.size - _PADDING:
+        raise invalid_argument("more to sign than the modulus holds")
+    return data

@@ -1,0 +1,167 @@
+"""What the token can do: its own list of mechanisms, and what trying them showed beyond the list.
+
+A list says that there is OAEP, and not with which hashes; SoftHSM has it with SHA-1 alone. So parameters are tried once
+when the token is opened, with objects that live as long as the session. What could not be tried is believed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pkcs11 import Mechanism as Number
+from pkcs11 import MechanismFlag
+
+from cofferdam_contracts.psa.algorithm import (
+    Aead,
+    Algorithm,
+    AsymmetricEncryption,
+    AsymmetricSignature,
+    EncryptionScheme,
+    Hash,
+    KeyAgreement,
+    Mac,
+    SignatureScheme,
+)
+from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, KeyAttributes, KeyKind, Usage
+from cofferdam_contracts.psa.policy import is_compatible
+from cofferdam_providers.pkcs11 import curves
+from cofferdam_providers.pkcs11.mechanisms import DIGEST_INFO, PADDINGS, mechanism_of
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+
+LEAST_RSA_BITS: Final = 512
+MOST_RSA_BITS: Final = 4096
+"""RSA keys that are made here. A token may offer 16384 bits, which it would work on for hours, and for nobody else."""
+AES_BITS: Final = frozenset({128, 192, 256})
+MOST_SECRET_BITS: Final = 0xFFF8
+GCM_TAGS: Final = frozenset({4, 8, 12, 13, 14, 15, 16})
+LEAST_MAC_LENGTH: Final = 4
+GENERATORS: Final[Mapping[KeyKind, Number]] = {
+    KeyKind.RSA_KEY_PAIR: Number.RSA_PKCS_KEY_PAIR_GEN,
+    KeyKind.ECC_KEY_PAIR: Number.EC_KEY_PAIR_GEN,
+    KeyKind.AES: Number.AES_KEY_GEN,
+    KeyKind.HMAC: Number.GENERIC_SECRET_KEY_GEN,
+}
+IMPORTABLE: Final = frozenset({*GENERATORS, KeyKind.RSA_PUBLIC_KEY, KeyKind.ECC_PUBLIC_KEY})
+_SIGN: Final = Usage.SIGN_HASH | Usage.SIGN_MESSAGE
+_VERIFY: Final = Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE
+_PRIVATE_USES: Final = ((_SIGN, MechanismFlag.SIGN), (Usage.DECRYPT, MechanismFlag.DECRYPT))
+_PUBLIC_USES: Final = ((_VERIFY, MechanismFlag.VERIFY), (Usage.ENCRYPT, MechanismFlag.ENCRYPT))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the token says of one mechanism (CK_MECHANISM_INFO); sizes in the unit of the mechanism, 0 for unknown."""
+
+    least: int
+    most: int
+    flags: MechanismFlag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a token can do."""
+
+    offers: Mapping[int, Offer]
+    refused: frozenset[tuple[Number, Hash]] = field(default_factory=frozenset)
+    """Paddings that the list promises and trying denied."""
+    labels: bool = True
+    """Whether OAEP takes a label."""
+    public_in_software: bool = False
+    """Whether operations with public keys are not the token's."""
+
+    def check_generate(self, attributes: KeyAttributes) -> None:
+        """Refuse a key that the token cannot make and use.
+
+        Raises:
+            ServiceError: `PSA_ERROR_NOT_SUPPORTED`, or `PSA_ERROR_INVALID_ARGUMENT` for a size that no such key has.
+        """
+        kind = attributes.type.kind
+        self._check_type(attributes)
+        generator = self.offers.get(GENERATORS[kind]) if kind in GENERATORS else None
+        if generator is None:
+            raise not_supported(f"the token makes no keys of type {kind.name}")
+        _check_range(generator, attributes.bits // 8 if kind is KeyKind.AES else attributes.bits, kind)
+        self._check_policy(attributes)
+
+    def check_import(self, attributes: KeyAttributes) -> None:
+        """Refuse a key that the token could not use; 0 bits means any size. Errors as for `check_generate`."""
+        if attributes.type.kind not in IMPORTABLE:
+            raise not_supported(f"keys of type {attributes.type.kind.name}")
+        self._check_type(attributes)
+        self._check_policy(attributes)
+
+    def check_use(self, attributes: KeyAttributes) -> None:
+        """Refuse a key that could not be used as its policy says. Errors as for `check_generate`."""
+        self.check_import(attributes)
+        algorithm = attributes.algorithm
+        if isinstance(algorithm, Aead) and tag_length(algorithm) not in GCM_TAGS:
+            raise not_supported("a tag length that GCM does not have")
+
+    def in_software(self, number: Number, flag: MechanismFlag) -> bool:
+        """Tell whether an operation with a public key is done here, in place of the token."""
+        offer = self.offers.get(number)
+        return self.public_in_software or offer is None or not offer.flags & flag
+
+    def check_parameters(self, algorithm: Algorithm) -> None:
+        """Refuse what the token has the mechanism for, but not with these parameters."""
+        number = mechanism_of(algorithm)
+        match algorithm:
+            case AsymmetricSignature(SignatureScheme.RSA_PSS, hash_alg) | AsymmetricEncryption(
+                EncryptionScheme.RSA_OAEP, hash_alg
+            ):
+                if isinstance(hash_alg, Hash) and (hash_alg not in PADDINGS or (number, hash_alg) in self.refused):
+                    raise not_supported(f"{algorithm.scheme.name} with {hash_alg.name}")
+            case AsymmetricSignature(SignatureScheme.RSA_PKCS1V15, Hash() as hash_alg) if hash_alg not in DIGEST_INFO:
+                raise not_supported(f"PKCS#1 v1.5 with {hash_alg.name}")
+            case _:
+                pass
+
+    def _check_type(self, attributes: KeyAttributes) -> None:
+        kind, bits = attributes.type.kind, attributes.bits
+        if kind in ECC_KINDS:
+            if attributes.type.family is not curves.FAMILY:
+                raise not_supported("a curve of another family than SECP_R1")
+            if bits and bits not in curves.OIDS:
+                raise invalid_argument(f"SECP_R1 has no curve of {bits} bits")
+        elif kind in RSA_KINDS:
+            if bits and not LEAST_RSA_BITS <= bits <= MOST_RSA_BITS:
+                raise not_supported(f"an RSA key of {bits} bits")
+        elif kind is KeyKind.AES:
+            if bits and bits not in AES_BITS:
+                raise invalid_argument(f"an AES key of {bits} bits")
+        elif kind is KeyKind.HMAC and (bits % 8 or bits > MOST_SECRET_BITS):
+            raise invalid_argument(f"an HMAC key of {bits} bits")
+
+    def _check_policy(self, attributes: KeyAttributes) -> None:
+        algorithm = attributes.algorithm
+        number = mechanism_of(algorithm)
+        if number is None or isinstance(algorithm, KeyAgreement) or not is_compatible(attributes.type, algorithm):
+            raise not_supported("the policy's algorithm has no mechanism for such a key")
+        self.check_parameters(algorithm)
+        wanted = [*_PRIVATE_USES] if attributes.type.kind not in PUBLIC_KINDS else []
+        if attributes.type.kind not in RSA_KINDS | ECC_KINDS:
+            wanted += _PUBLIC_USES
+        offer = self.offers.get(number)
+        for usage, flag in wanted:
+            if attributes.usage & usage and (offer is None or not offer.flags & flag) and _means(algorithm, flag):
+                raise not_supported(f"the token does not offer {number!r} for {flag!r}")
+        if offer is None and wanted:
+            raise not_supported(f"the token does not offer {number!r}")
+
+
+def tag_length(algorithm: Aead) -> int:
+    """Return the length of the tag in bytes."""
+    return 16 if algorithm.tag_length is None else algorithm.tag_length
+
+
+def _means(algorithm: Algorithm, flag: MechanismFlag) -> bool:
+    """Tell whether a use is one that the algorithm is for: a signing key may carry the flag to decrypt."""
+    signs = isinstance(algorithm, AsymmetricSignature | Mac)
+    return signs == bool(flag & (MechanismFlag.SIGN | MechanismFlag.VERIFY))
+
+
+def _check_range(offer: Offer, size: int, kind: KeyKind) -> None:
+    if kind is KeyKind.HMAC:
+        return  # tokens disagree about the unit
+    if size < offer.least or (offer.most and size > offer.most):
+        raise not_supported(f"the token makes {kind.name} keys of {offer.least} to {offer.most}, not {size}")

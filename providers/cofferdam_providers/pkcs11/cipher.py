@@ -1,0 +1,71 @@
+"""Unauthenticated encryption by the token. The random IV comes first; ECB has none."""
+
+import os
+from typing import Final
+
+from pkcs11 import ObjectClass
+
+from cofferdam_contracts.psa.algorithm import CipherMode
+from cofferdam_contracts.status import Status
+from cofferdam_providers.pkcs11 import mechanisms
+from cofferdam_providers.pkcs11.aead import ROOM
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.keys import TokenKey
+from cofferdam_providers.pyca.errors import invalid_argument
+
+BLOCK: Final = 16
+_WHOLE_BLOCKS: Final = frozenset({CipherMode.ECB_NO_PADDING, CipherMode.CBC_NO_PADDING})
+_CODES: Final[Codes] = {
+    Return.DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.ENCRYPTED_DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
+}
+_WRONG_PADDING: Final[Codes] = {
+    **_CODES,
+    Return.ENCRYPTED_DATA_INVALID: Status.PSA_ERROR_INVALID_PADDING,
+    # What SoftHSM says; a session that is gone was told apart from it before.
+    Return.GENERAL_ERROR: Status.PSA_ERROR_INVALID_PADDING,
+}
+
+
+def encrypt(device: Device, key: TokenKey, mode: CipherMode, plaintext: bytes) -> bytes:
+    """Return IV and ciphertext.
+
+    Raises:
+        ServiceError: The plaintext has a length that the mode does not take, or the token has no such mode.
+    """
+    _check_length(mode, len(plaintext))
+    iv = os.urandom(_iv_length(mode))
+    how = mechanisms.cipher(mode, iv)
+    function, room = device.cryptoki.encrypt, len(plaintext) + ROOM
+    return iv + device.use(key, ObjectClass.SECRET_KEY, _CODES, function, how, plaintext, room)
+
+
+def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) -> bytes:
+    """Return the plaintext of what `encrypt` returned.
+
+    Raises:
+        ServiceError: The length is wrong (`PSA_ERROR_INVALID_ARGUMENT`), or the padding
+            (`PSA_ERROR_INVALID_PADDING`), or the token has no such mode.
+    """
+    length = _iv_length(mode)
+    iv, body = ciphertext[:length], ciphertext[length:]
+    if len(iv) < length:
+        raise invalid_argument("a ciphertext shorter than its IV")
+    _check_length(mode, len(body))
+    padded = mode is CipherMode.CBC_PKCS7
+    if padded and (not body or len(body) % BLOCK):
+        raise invalid_argument(f"{len(body)} bytes are no padded text")
+    how = mechanisms.cipher(mode, iv)
+    function, room = device.cryptoki.decrypt, len(body) + ROOM
+    codes = _WRONG_PADDING if padded else _CODES
+    return device.use(key, ObjectClass.SECRET_KEY, codes, function, how, body, room)
+
+
+def _iv_length(mode: CipherMode) -> int:
+    return 0 if mode is CipherMode.ECB_NO_PADDING else BLOCK
+
+
+def _check_length(mode: CipherMode, length: int) -> None:
+    if mode in _WHOLE_BLOCKS and length % BLOCK:
+        raise invalid_argument(f"{length} bytes are no whole number of blocks")

@@ -1,0 +1,160 @@
+"""The open token as the operations see it: handles that are found again, errors that say what happened."""
+
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
+
+from pkcs11 import Attribute, ObjectClass
+
+from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.provider import DeviceLostError
+from cofferdam_providers.pkcs11.capability_discovery import Capabilities
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.cryptoki import (
+    USER_STATES,
+    Cryptoki,
+    CryptokiError,
+    ImplausibleAnswerError,
+    Template,
+)
+from cofferdam_providers.pkcs11.errors import STALE, SUSPICIOUS, service_error, translated
+from cofferdam_providers.pkcs11.keys import TokenKey, key_of, main_class, public_data, read_public, wanted
+from cofferdam_providers.pkcs11.objects import Objects
+from cofferdam_providers.pkcs11.quirks import Quirks
+from cofferdam_providers.pkcs11.templates import OPTIONAL, without
+from cofferdam_providers.pyca.keys import Handle
+from cofferdam_runtime.log import Log
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_PUBLIC_PARTS: Final = (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT, Attribute.EC_POINT)
+_FUSSY: Final = frozenset(
+    {
+        *(Return.ATTRIBUTE_TYPE_INVALID, Return.ATTRIBUTE_VALUE_INVALID, Return.ATTRIBUTE_READ_ONLY),
+        *(Return.TEMPLATE_INCONSISTENT, Return.ARGUMENTS_BAD),
+    }
+)
+"""What a token says of a template with an attribute that it does not want to see."""
+
+Codes = dict[int, Status]
+
+
+class Device:
+    """A token with its objects."""
+
+    def __init__(  # noqa: PLR0913  the parts of an open token
+        self,
+        cryptoki: Cryptoki,
+        objects: Objects,
+        capabilities: Capabilities,
+        quirks: Quirks,
+        log: Log,
+        *,
+        pin: bytes | None,
+    ) -> None:
+        """Put the parts together; with a PIN, the session is logged in."""
+        self.cryptoki = cryptoki
+        self.objects = objects
+        self.capabilities = capabilities
+        self.quirks = quirks
+        self.pin = pin
+        self._log = log
+        self._omitted = quirks.omit
+
+    def open_key(self, identifier: bytes, attributes: KeyAttributes) -> TokenKey:
+        """Return a key by its identifier.
+
+        Raises:
+            ServiceError: There is no such object (`PSA_ERROR_DOES_NOT_EXIST`), or it is another kind of key.
+        """
+        kind = main_class(attributes)
+        handles = self._require(identifier, kind)
+        reads = wanted(attributes.type.kind)
+        with translated():
+            try:
+                found = self.cryptoki.attributes(handles[kind], reads)
+            except CryptokiError as error:
+                if error.code not in STALE:
+                    raise
+                handles = self._require(identifier, kind, again=True)
+                found = self.cryptoki.attributes(handles[kind], reads)
+            return key_of(identifier, attributes, handles, found)
+
+    def use(
+        self, key: TokenKey, kind: ObjectClass, also: Codes | None, function: Callable[..., R], *arguments: object
+    ) -> R:
+        """Call a function of the module with the handle of one of the key's objects and further arguments.
+
+        A handle that the module does not know any more is searched for again, once. `also` says what return codes
+        mean in this operation, beside the table of `errors`.
+        """
+        handle = key.handles.get(kind)
+        if handle is None:
+            raise ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, f"the token has no {kind.name} object of this key")
+        try:
+            return function(handle, *arguments)
+        except CryptokiError as error:
+            if error.code not in STALE:
+                raise self.explained(error, also) from error
+        except ImplausibleAnswerError as error:
+            raise self.unbelievable(str(error)) from error
+        key.handles = self._require(key.identifier, kind, again=True)
+        with translated(also):
+            return function(key.handles[kind], *arguments)
+
+    def explained(self, error: CryptokiError, also: Codes | None = None) -> ServiceError:
+        """Return the error for a client; when the code may tell of a lost session, ask the session."""
+        if error.code in SUSPICIOUS and not self._is_well():
+            return DeviceLostError(service_error(error).status, f"{error}, and the session is gone")
+        return service_error(error, also)
+
+    @staticmethod
+    def unbelievable(detail: str) -> ServiceError:
+        """Return the error for an answer that cannot be; a module that gives one is not used any more."""
+        return DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the module is not believed: {detail}")
+
+    def export_public(self, key: TokenKey) -> bytes:
+        """Return the public part of a key pair or public key, in the format of export."""
+        kind = ObjectClass.PUBLIC_KEY if ObjectClass.PUBLIC_KEY in key.handles else key.main
+        found = self.use(key, kind, None, self.cryptoki.attributes, _PUBLIC_PARTS)
+        return public_data(key.kind, key.bits, found)
+
+    def public_of(self, key: TokenKey) -> Handle:
+        """Return the public part in memory, to work with it here."""
+        if key.public is None:
+            key.public = read_public(key.kind, key.bits, self.export_public(key))
+        return key.public
+
+    def make(self, function: Callable[..., R], *templates: Template) -> R:
+        """Make objects from templates; attributes that the token does not want to see are left out from then on.
+
+        Raises:
+            CryptokiError: The module refuses for another reason.
+        """
+        try:
+            return function(*(without(template, self._omitted) for template in templates))
+        except CryptokiError as error:
+            less = self._omitted.union(OPTIONAL)
+            if error.code not in _FUSSY or less == self._omitted:
+                raise
+            made = function(*(without(template, less) for template in templates))
+            self._omitted = less
+            names = " ".join(sorted(attribute.name for attribute in OPTIONAL))
+            self._log.info("the token takes no templates with some attributes", attributes=names, cause=error)
+            return made
+
+    def _is_well(self) -> bool:
+        try:
+            state = self.cryptoki.session().state
+        except CryptokiError:
+            return False
+        return self.pin is None or state in USER_STATES
+
+    def _require(self, identifier: bytes, kind: ObjectClass, *, again: bool = False) -> dict[ObjectClass, int]:
+        handles = self.objects.find_again(identifier) if again else self.objects.find(identifier)
+        if kind not in handles:
+            if not self._is_well():
+                # A token that was logged out shows no private objects.
+                raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the session is gone")
+            raise ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, f"the token has no {kind.name} object of this key")
+        return handles

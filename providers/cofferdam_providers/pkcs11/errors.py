@@ -1,0 +1,63 @@
+"""From return codes of a module to statuses; no error of the module or of python-pkcs11 leaves this package.
+
+Source: facts on the reference's behaviour, section 6.3, "Error mapping". What stands in no table is a communication
+failure, as there.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.provider import DeviceLostError
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.cryptoki import CryptokiError, ImplausibleAnswerError
+
+STATUSES: Final[Mapping[int, Status]] = {
+    Return.HOST_MEMORY: Status.PSA_ERROR_INSUFFICIENT_MEMORY,
+    Return.DEVICE_ERROR: Status.PSA_ERROR_HARDWARE_FAILURE,
+    Return.DEVICE_REMOVED: Status.PSA_ERROR_HARDWARE_FAILURE,
+    Return.TOKEN_NOT_PRESENT: Status.PSA_ERROR_HARDWARE_FAILURE,
+    Return.TOKEN_NOT_RECOGNIZED: Status.PSA_ERROR_HARDWARE_FAILURE,
+    Return.STATE_UNSAVEABLE: Status.PSA_ERROR_HARDWARE_FAILURE,
+    Return.DEVICE_MEMORY: Status.PSA_ERROR_INSUFFICIENT_STORAGE,
+    Return.SIGNATURE_INVALID: Status.PSA_ERROR_INVALID_SIGNATURE,
+    Return.SIGNATURE_LEN_RANGE: Status.PSA_ERROR_INVALID_SIGNATURE,
+    Return.RANDOM_NO_RNG: Status.PSA_ERROR_INSUFFICIENT_ENTROPY,
+    Return.CURVE_NOT_SUPPORTED: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.DOMAIN_PARAMS_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.FUNCTION_NOT_SUPPORTED: Status.PSA_ERROR_NOT_SUPPORTED,
+}
+"""The reference's table."""
+LOST: Final = frozenset(
+    {
+        *(Return.DEVICE_REMOVED, Return.TOKEN_NOT_PRESENT, Return.TOKEN_NOT_RECOGNIZED),
+        *(Return.SESSION_HANDLE_INVALID, Return.SESSION_CLOSED, Return.USER_NOT_LOGGED_IN),
+        *(Return.CRYPTOKI_NOT_INITIALIZED, Return.OPERATION_ACTIVE),
+    }
+)
+"""Codes after which nothing works until the module is initialised afresh, in a process of its own. No request can bring
+one of them about by itself, or one client could keep the others waiting."""
+SUSPICIOUS: Final = frozenset({Return.DEVICE_ERROR, Return.GENERAL_ERROR, Return.FUNCTION_FAILED})
+"""Codes that may tell of the same, or of one odd request: the session is asked which."""
+STALE: Final = frozenset({Return.OBJECT_HANDLE_INVALID, Return.KEY_HANDLE_INVALID})
+"""Codes for a handle that the module does not know any more."""
+
+
+def service_error(error: CryptokiError, also: Mapping[int, Status] | None = None) -> ServiceError:
+    """Return the error for a client; `also` says what codes mean in this operation beside the table."""
+    status = (also or {}).get(error.code) or STATUSES.get(error.code, Status.PSA_ERROR_COMMUNICATION_FAILURE)
+    kind = DeviceLostError if error.code in LOST else ServiceError
+    return kind(status, str(error))
+
+
+@contextmanager
+def translated(also: Mapping[int, Status] | None = None) -> Iterator[None]:
+    """Turn what the module answers into errors for a client."""
+    try:
+        yield
+    except CryptokiError as error:
+        raise service_error(error, also) from error
+    except ImplausibleAnswerError as error:
+        # Whatever wrote beyond its room, or tells lies about lengths, is not used any more.
+        raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the module is not believed: {error}") from error

@@ -1,0 +1,148 @@
+"""Making, taking over and destroying keys in the token."""
+
+from typing import Final
+
+from pkcs11 import Attribute, ObjectClass
+from pkcs11 import KeyType as Type
+
+from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.pkcs11 import curves, mechanisms, templates
+from cofferdam_providers.pkcs11.capability_discovery import GENERATORS
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.cryptoki import CryptokiError, Template
+from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.keys import SECRET_TYPES, TokenKey
+from cofferdam_providers.pyca.der import write_integers
+from cofferdam_providers.pyca.errors import not_supported
+from cofferdam_providers.pyca.keys import EccKey, RsaKey, SecretKey, export_public, read_key
+
+_GENERATE: Final[Codes] = {
+    Return.ATTRIBUTE_VALUE_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.KEY_SIZE_RANGE: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.MECHANISM_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
+}
+_IMPORT: Final[Codes] = {
+    **_GENERATE,
+    Return.ACTION_PROHIBITED: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.ATTRIBUTE_READ_ONLY: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.ATTRIBUTE_TYPE_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.TEMPLATE_INCOMPLETE: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.TEMPLATE_INCONSISTENT: Status.PSA_ERROR_NOT_SUPPORTED,
+}
+"""How tokens say that private or secret keys do not come from outside."""
+_RSA_PARTS: Final = (
+    *(Attribute.MODULUS, Attribute.PUBLIC_EXPONENT, Attribute.PRIVATE_EXPONENT, Attribute.PRIME_1, Attribute.PRIME_2),
+    *(Attribute.EXPONENT_1, Attribute.EXPONENT_2, Attribute.COEFFICIENT),
+)
+"""RSAPrivateKey of RFC 8017, appendix A.1.2, after its version."""
+
+
+def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> None:
+    """Make a key with an identifier.
+
+    Raises:
+        ServiceError: The token does not make such keys, or fails.
+    """
+    device.capabilities.check_generate(attributes)
+    how = mechanisms.plain(GENERATORS[attributes.type.kind])
+    named = {Attribute.ID: identifier}
+    cryptoki, objects = device.cryptoki, device.objects
+    try:
+        if attributes.type.kind in SECRET_TYPES:
+            template = {
+                **templates.secret(attributes, SECRET_TYPES[attributes.type.kind]),
+                Attribute.CLASS: ObjectClass.SECRET_KEY,
+                Attribute.VALUE_LEN: attributes.bits // 8,
+                **named,
+            }
+            made = device.make(lambda only: cryptoki.generate_key(how, only), template)
+            objects.add(identifier, ObjectClass.SECRET_KEY, made)
+            return
+        public = {
+            **templates.public(attributes),
+            **templates.pair_parameters(attributes),
+            Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+            **named,
+        }
+        private = {**templates.private(attributes), Attribute.CLASS: ObjectClass.PRIVATE_KEY, **named}
+        first, second = device.make(lambda one, two: cryptoki.generate_pair(how, one, two), public, private)
+    except CryptokiError as error:
+        raise device.explained(error, _GENERATE) from error
+    objects.add(identifier, ObjectClass.PUBLIC_KEY, first)
+    objects.add(identifier, ObjectClass.PRIVATE_KEY, second)
+
+
+def take_over(device: Device, identifier: bytes, attributes: KeyAttributes, data: bytes) -> int:
+    """Put a key that a client brings into the token, and return its size in bits.
+
+    Modules believe what they are given (SoftHSM stores points off the curve), so the key is read and checked here.
+
+    Raises:
+        ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or the token does not take it.
+    """
+    device.capabilities.check_import(attributes)
+    handle = read_key(attributes.type, attributes.bits, data, vouched=False)
+    parts: list[tuple[ObjectClass, Template]]
+    match handle:
+        case RsaKey():
+            parts = [(ObjectClass.PUBLIC_KEY, {**templates.public(attributes), **templates.rsa_public(handle)})]
+            if handle.private is not None:
+                parts.append(
+                    (ObjectClass.PRIVATE_KEY, {**templates.private(attributes), **templates.rsa_private(handle)})
+                )
+        case EccKey():
+            parts = _curve_parts(device, attributes, handle)
+        case SecretKey():
+            secret = templates.secret(attributes, SECRET_TYPES[handle.kind])
+            parts = [(ObjectClass.SECRET_KEY, {**secret, Attribute.VALUE: handle.material})]
+        case _:
+            raise not_supported(f"keys of type {attributes.type.kind.name}")
+    try:
+        for kind, template in parts:
+            device.make(lambda only, kind=kind: device.objects.create(identifier, kind, only), template)
+    except CryptokiError as error:
+        explained = device.explained(error, _IMPORT)
+        destroy(device, identifier)
+        raise explained from error
+    return handle.bits
+
+
+def destroy(device: Device, identifier: bytes) -> None:
+    """Destroy the objects of a key; succeed when they are gone already.
+
+    Raises:
+        ServiceError: The token fails, or keeps them.
+    """
+    try:
+        device.objects.destroy(identifier)
+    except CryptokiError as error:
+        raise device.explained(error) from error
+
+
+def export(device: Device, key: TokenKey) -> bytes:
+    """Return a key in the format of import.
+
+    Raises:
+        ServiceError: The token does not show it (`PSA_ERROR_NOT_PERMITTED`).
+    """
+    if key.main is ObjectClass.PUBLIC_KEY:
+        return device.export_public(key)
+    wanted = _RSA_PARTS if key.kind in RSA_KINDS else (Attribute.VALUE,)
+    found = device.use(key, key.main, None, device.cryptoki.attributes, wanted)
+    parts = [found.get(attribute, b"") for attribute in wanted]
+    if not all(parts):
+        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the token does not show the key")
+    if key.kind in RSA_KINDS:
+        return write_integers(0, *(int.from_bytes(part, "big") for part in parts))
+    return parts[0].rjust(key.size, b"\0")
+
+
+def _curve_parts(device: Device, attributes: KeyAttributes, key: EccKey) -> list[tuple[ObjectClass, Template]]:
+    point = curves.point_to(export_public(key), raw=device.quirks.raw_points)
+    named: Template = {Attribute.KEY_TYPE: Type.EC, Attribute.EC_PARAMS: curves.OIDS[key.bits]}
+    public = {**templates.public(attributes), **named, Attribute.EC_POINT: point}
+    if key.private is None:
+        return [(ObjectClass.PUBLIC_KEY, public)]
+    private = {**templates.private(attributes), **named, Attribute.VALUE: key.material}
+    return [(ObjectClass.PUBLIC_KEY, public), (ObjectClass.PRIVATE_KEY, private)]

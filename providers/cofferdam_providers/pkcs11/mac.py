@@ -1,0 +1,51 @@
+"""MACs by the token: HMAC, AES-CMAC, whole and truncated."""
+
+import hmac
+from typing import Final
+
+from pkcs11 import ObjectClass
+
+from cofferdam_contracts.psa.algorithm import HASH_LENGTH, Mac
+from cofferdam_contracts.status import Status
+from cofferdam_providers.pkcs11 import mechanisms
+from cofferdam_providers.pkcs11.capability_discovery import LEAST_MAC_LENGTH
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.keys import TokenKey
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
+
+_CMAC_LENGTH: Final = 16
+_CODES: Final[Codes] = {
+    # Tokens want HMAC keys that are as long as the digest.
+    Return.KEY_SIZE_RANGE: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.KEY_TYPE_INCONSISTENT: Status.PSA_ERROR_NOT_SUPPORTED,
+}
+
+
+def compute(device: Device, key: TokenKey, algorithm: Mac, data: bytes) -> bytes:
+    """Return the MAC of a message.
+
+    Raises:
+        ServiceError: The length is none that the algorithm has, or the token has no such MAC.
+    """
+    number = mechanisms.mechanism_of(algorithm)
+    if number is None:
+        raise not_supported(f"{algorithm.scheme.name} by a token")
+    whole = _CMAC_LENGTH if algorithm.hash is None else HASH_LENGTH[algorithm.hash]
+    length = whole if algorithm.length is None else algorithm.length
+    if not LEAST_MAC_LENGTH <= length <= whole:
+        raise invalid_argument(f"a MAC of {length} bytes where {whole} are whole")
+    function, how = device.cryptoki.sign, mechanisms.plain(number)
+    made = device.use(key, ObjectClass.SECRET_KEY, _CODES, function, how, data, whole)
+    if len(made) != whole:
+        raise device.unbelievable(f"a MAC of {len(made)} bytes in place of {whole}")
+    return made[:length]
+
+
+def verify(device: Device, key: TokenKey, algorithm: Mac, data: bytes, mac: bytes) -> None:
+    """Refuse a MAC that is not that of the message; errors as for `compute`, and `PSA_ERROR_INVALID_SIGNATURE`.
+
+    The MAC is computed and compared, which serves truncated ones too; a key for that has to be allowed to sign.
+    """
+    if not hmac.compare_digest(compute(device, key, algorithm, data), mac):
+        raise invalid_signature("the MAC is another one")

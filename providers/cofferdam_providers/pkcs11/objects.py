@@ -1,0 +1,124 @@
+"""Where the objects of the token are: CKA_ID and class to handle.
+
+Finding an object is linear in some modules (SoftHSM: 10 µs for each object on the token), so the token is listed once,
+when it is opened, and what a listing cannot finish in time is searched for when it is asked for. A handle that the
+module does not know any more is searched for again, once.
+
+An identifier of one's own is 128 random bits. Those that the reference made are 32, and a token may hold objects of
+others, so two objects of one class with one identifier are refused: nobody can tell which is meant.
+"""
+
+import secrets
+import time
+from typing import Final
+
+from pkcs11 import Attribute, ObjectClass
+
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError, Template, number_of
+from cofferdam_providers.pkcs11.errors import STALE, translated
+
+KEY_CLASSES: Final = (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY)
+"""In the order in which the objects of a key are destroyed: what could still be used goes first."""
+LISTING_S: Final = 3.0
+"""Longest time for the first listing; the broker waits for `limits.start_ms` at most."""
+_TRIES: Final = 64
+_CLASSES: Final = frozenset(map(int, KEY_CLASSES))
+
+Handles = dict[ObjectClass, int]
+
+
+class Objects:
+    """The key objects of the token by identifier."""
+
+    def __init__(self, cryptoki: Cryptoki) -> None:
+        """Know nothing yet."""
+        self._cryptoki = cryptoki
+        self._known: dict[bytes, list[tuple[ObjectClass, int]]] = {}
+        self.complete = False
+        """Whether everything that was on the token when it was opened is known."""
+
+    def __len__(self) -> int:
+        """Return how many identifiers are known."""
+        return len(self._known)
+
+    def list_all(self, patience_s: float = LISTING_S) -> None:
+        """Learn what is on the token.
+
+        Raises:
+            CryptokiError: The module fails.
+        """
+        until = time.monotonic() + patience_s
+        for handle in self._cryptoki.find({Attribute.TOKEN: True}):
+            if time.monotonic() > until:
+                return
+            self._learn(handle)
+        self.complete = True
+
+    def find(self, identifier: bytes) -> Handles:
+        """Return the handles of the objects with an identifier; empty when there is none.
+
+        Raises:
+            ServiceError: There are several of one class, or the module fails.
+        """
+        rows = self._known.get(identifier)
+        if rows is None:
+            return self.find_again(identifier)
+        found = dict(rows)
+        if len(found) < len(rows):
+            raise ServiceError(
+                Status.PSA_ERROR_CORRUPTION_DETECTED, "two objects of the token have the CKA_ID of this key"
+            )
+        return found
+
+    def find_again(self, identifier: bytes) -> Handles:
+        """Forget what is known of an identifier, ask the token, and return as `find` does."""
+        self._known.pop(identifier, None)
+        with translated():
+            for handle in self._cryptoki.find({Attribute.ID: identifier}):
+                self._learn(handle)
+        return self.find(identifier) if identifier in self._known else {}
+
+    def add(self, identifier: bytes, kind: ObjectClass, handle: int) -> None:
+        """Remember an object that was just made."""
+        self._known.setdefault(identifier, []).append((kind, handle))
+
+    def destroy(self, identifier: bytes) -> None:
+        """Destroy all objects with an identifier; succeed when they are gone already."""
+        try:
+            self._destroy(self.find(identifier))
+        except CryptokiError as error:
+            if error.code not in STALE:
+                raise
+            self._destroy(self.find_again(identifier))
+        self._known.pop(identifier, None)
+
+    def create(self, identifier: bytes, kind: ObjectClass, template: Template) -> int:
+        """Make an object of a class with an identifier, and return its handle."""
+        handle = self._cryptoki.create({Attribute.CLASS: kind, Attribute.ID: identifier, **template})
+        self.add(identifier, kind, handle)
+        return handle
+
+    def new_identifier(self, size: int) -> bytes:
+        """Return an identifier of so many bytes that no object has."""
+        for _ in range(_TRIES):
+            identifier = secrets.token_bytes(size)
+            if any(identifier) and identifier not in self._known and (self.complete or not self.find_again(identifier)):
+                return identifier
+        raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"no CKA_ID of {size} bytes is left on the token")
+
+    def _destroy(self, handles: Handles) -> None:
+        for kind in KEY_CLASSES:
+            if kind in handles:
+                self._cryptoki.destroy(handles[kind])
+
+    def _learn(self, handle: int) -> None:
+        try:
+            found = self._cryptoki.attributes(handle, (Attribute.CLASS, Attribute.ID))
+        except CryptokiError as error:
+            if error.code in STALE:
+                return  # gone since it was found
+            raise
+        kind = number_of(found.get(Attribute.CLASS, b""))
+        if kind in _CLASSES and found.get(Attribute.ID):
+            self.add(found[Attribute.ID], ObjectClass(kind), handle)

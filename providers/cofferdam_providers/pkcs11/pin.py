@@ -1,0 +1,146 @@
+"""The PIN: read once, and never tried again after the token refused it.
+
+A token counts wrong PINs and locks itself, so a worker that is started again and again must not log in again and
+again. What was tried is remembered in a file, before it is tried: a salted scrypt digest of PIN and token, so that
+another PIN, or another token, is another attempt. The file belongs to the worker alone; for a PIN of a few digits the
+digest is slow to invert, not impossible, and whoever may read it is the process that knows the PIN anyway.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+from typing import Final, Self
+
+from cofferdam_providers.base.secret_file import SecretFileError, read_secret
+
+_MOST_PIN: Final = 1024
+_SALT: Final = 16
+_SCRYPT: Final = {"n": 1 << 14, "r": 8, "p": 1, "dklen": 32, "maxmem": 1 << 26}
+UNCERTAIN: Final = 2
+"""Attempts whose outcome nobody learned (the process died in between) after which there is no further one."""
+_FILE: Final = "login"
+
+
+class PinError(Exception):
+    """Raised when a PIN cannot be read or trusted, or the attempt cannot be remembered; the text says what to do."""
+
+
+class PinRefusedError(Exception):
+    """Raised when a PIN must not be tried (again); the text says why and what to do."""
+
+
+class Pin(str):
+    """A PIN of any bytes for python-pkcs11, which takes text and encodes it."""
+
+    __slots__ = ("raw",)
+    raw: bytes
+
+    def __new__(cls, raw: bytes) -> Self:
+        """Keep the bytes; as text it is empty."""
+        made = super().__new__(cls)
+        made.raw = raw
+        return made
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return the bytes."""
+        del encoding, errors
+        return self.raw
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "Pin(...)"
+
+
+def read_pin(path: str) -> bytes:
+    """Return the PIN that a file holds, without the newline that may end it.
+
+    Raises:
+        PinError: It cannot be read, others can read it, or it is empty or too long.
+    """
+    try:
+        pin = read_secret(path, _MOST_PIN + 1).removesuffix(b"\n")
+    except (FileNotFoundError, SecretFileError) as error:
+        raise PinError(str(error)) from error
+    if not 0 < len(pin) <= _MOST_PIN:
+        raise PinError(f"{path} must hold a PIN of 1 to {_MOST_PIN} bytes")
+    return pin
+
+
+class Attempts:
+    """What is remembered of logins with one PIN to one token."""
+
+    def __init__(self, folder: str, pin: bytes, token: str) -> None:
+        """Look at the file in the worker's own folder.
+
+        Raises:
+            PinError: The file cannot be read or is damaged.
+        """
+        self._path = os.path.join(folder, _FILE)
+        self._secret = len(pin).to_bytes(2, "big") + pin + token.encode()
+        self._salt, self._uncertain, self._refused = os.urandom(_SALT), 0, ""
+        try:
+            with open(self._path, "rb") as file:
+                kept = json.loads(file.read(_MOST_PIN))
+            salt, digest = bytes.fromhex(kept["salt"]), bytes.fromhex(kept["digest"])
+            if hmac.compare_digest(self._digest(salt), digest):
+                self._salt, self._uncertain, self._refused = salt, int(kept["uncertain"]), str(kept["refused"])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PinError(f"{self._path}: {error}; remove it when the PIN is known to be right") from error
+
+    def begin(self) -> None:
+        """Remember that a login is about to be tried.
+
+        Raises:
+            PinRefusedError: This PIN must not be tried.
+            PinError: It cannot be remembered, so it is not tried either.
+        """
+        if self._refused:
+            raise PinRefusedError(
+                f"the token refused this PIN before ({self._refused}), so it is not tried again; correct the PIN, "
+                f"or remove {self._path} if it is right now"
+            )
+        if self._uncertain >= UNCERTAIN:
+            raise PinRefusedError(
+                f"{self._uncertain} logins with this PIN ended without an answer, so it is not tried again; look after "
+                f"the token, then remove {self._path}"
+            )
+        self._uncertain += 1
+        self._keep()
+
+    def succeeded(self) -> None:
+        """Forget: the PIN is right."""
+        os.unlink(self._path)
+
+    def unanswered(self) -> None:
+        """Take the attempt back: the token failed before it looked at the PIN."""
+        self._uncertain -= 1
+        self._keep()
+
+    def refused(self, reason: str) -> None:
+        """Remember for good that the token refused the PIN."""
+        self._refused = reason
+        self._keep()
+
+    def _digest(self, salt: bytes) -> bytes:
+        return hashlib.scrypt(self._secret, salt=salt, **_SCRYPT)
+
+    def _keep(self) -> None:
+        kept = {
+            "salt": self._salt.hex(),
+            "digest": self._digest(self._salt).hex(),
+            "uncertain": self._uncertain,
+            "refused": self._refused,
+        }
+        temporary = f"{self._path}.new"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(json.dumps(kept).encode())
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, self._path)
+        except OSError as error:
+            raise PinError(f"{self._path} cannot be written: {error.strerror}; set provider.state_folder") from error

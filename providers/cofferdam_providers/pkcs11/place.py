@@ -1,0 +1,118 @@
+"""Which files the worker and its module need, and the worker's own folder; before privileges are given up.
+
+A module of which the table of quirks knows where its configuration is gets that file, and what the file says of the
+token's folder, without being told. Whatever else it needs stands in `module_readable` and `module_writable`.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cofferdam_contracts.settings import Pkcs11Settings
+from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
+
+_FOLDER_MODE: Final = 0o700
+_PARENT_MODE: Final = 0o755
+_MOST_CONFIGURATION: Final = 1 << 16
+_SOFTHSM: Final = "SOFTHSM2_CONF"
+_DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
+    _SOFTHSM: ("/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf"),
+}
+"""Where modules look when their variable is not set, of which the first that exists counts."""
+_TOKENS_ARE_IN: Final = "directories.tokendir"
+
+
+class PlaceError(Exception):
+    """Raised when the worker's folder cannot be made; the text names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What the worker may open."""
+
+    loading: tuple[str, ...]
+    readable: tuple[str, ...]
+    writable: tuple[str, ...]
+    needs: frozenset[str]
+
+
+def place_of(settings: Pkcs11Settings) -> Place:
+    """Return the files of a module, by the configuration and by what is known of it."""
+    library = os.path.realpath(settings.library_path)
+    readable, writable = list(settings.readable), [settings.state_folder, *settings.writable]
+    configuration = _configuration(settings, configuration_of(library))
+    if configuration is not None:
+        readable.append(configuration)
+        writable.extend(folder for folder in _token_folders(configuration) if os.path.isdir(folder))
+    return Place(
+        loading=(os.path.dirname(library),),
+        readable=tuple(dict.fromkeys(readable)),
+        writable=tuple(dict.fromkeys(writable)),
+        needs=needs_of(library) | frozenset(settings.needs),
+    )
+
+
+def own(folder: str, uid: int | None) -> None:
+    """Make the worker's folder, and give it to its uid.
+
+    Raises:
+        PlaceError: It cannot be made, or is something else than a folder.
+    """
+    try:
+        os.makedirs(os.path.dirname(folder), mode=_PARENT_MODE, exist_ok=True)
+        try:
+            os.mkdir(folder, _FOLDER_MODE)
+        except FileExistsError:
+            pass
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if uid is not None:
+                os.fchown(descriptor, uid, uid)
+            os.fchmod(descriptor, _FOLDER_MODE)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise PlaceError(f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own") from error
+
+
+def obstacles(place: Place) -> Iterator[dict[str, object]]:
+    """Yield the paths that the process, as who it is now, cannot use as the module has to."""
+    for path, mode in (
+        *((path, os.R_OK) for path in place.readable),
+        *((path, os.R_OK | os.W_OK) for path in place.writable),
+    ):
+        if os.access(path, mode):
+            continue
+        try:
+            state = os.stat(path)
+            yield {
+                "file": path,
+                "owner": f"{state.st_uid}:{state.st_gid}",
+                "mode": f"{stat.S_IMODE(state.st_mode):04o}",
+                "uid": os.getuid(),
+            }
+        except OSError as error:
+            yield {"file": path, "cause": error.strerror, "uid": os.getuid()}
+
+
+def _configuration(settings: Pkcs11Settings, variable: str) -> str | None:
+    if not variable:
+        return None
+    given = dict(entry.partition("=")[::2] for entry in settings.environment)
+    paths = (given[variable],) if variable in given else _DEFAULTS.get(variable, ())
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def _token_folders(path: str) -> Iterator[str]:
+    """Yield the folders that a configuration of SoftHSM names (softhsm2.conf(5))."""
+    try:
+        with open(path, errors="replace") as file:
+            lines = file.read(_MOST_CONFIGURATION).splitlines()
+    except OSError:
+        return
+    for line in lines:
+        key, _, value = line.partition("#")[0].partition("=")
+        if key.strip() == _TOKENS_ARE_IN and value.strip().startswith("/"):
+            yield os.path.normpath(value.strip())

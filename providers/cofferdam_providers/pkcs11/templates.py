@@ -1,0 +1,118 @@
+"""What a new object is made of: attributes of PKCS#11 for attributes of PSA.
+
+Source: facts on the reference's behaviour, section 6.3, "Templates". Beyond the reference, private and secret keys are
+CKA_PRIVATE whatever the token's default is.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pkcs11 import Attribute, KeyType
+
+from cofferdam_contracts.psa.attributes import ECC_KINDS, KeyAttributes, Usage
+from cofferdam_providers.pkcs11.cryptoki import Template, Value
+from cofferdam_providers.pkcs11.curves import OIDS
+from cofferdam_providers.pkcs11.mechanisms import mechanism_of
+from cofferdam_providers.pyca.keys import RsaKey
+
+EXPONENT: Final = b"\1\0\1"
+OPTIONAL: Final = (Attribute.ALLOWED_MECHANISMS, Attribute.COPYABLE)
+"""Attributes that a token may refuse to hear of: the key works without, the token just enforces less of its policy,
+which the worker enforces in any case."""
+_SIGNS: Final = Usage.SIGN_HASH | Usage.SIGN_MESSAGE
+_VERIFIES: Final = Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE
+
+
+def public(attributes: KeyAttributes) -> dict[Attribute, Value]:
+    """Return what a public key object has besides the key."""
+    usage = attributes.usage
+    return {
+        **_common(attributes),
+        Attribute.PRIVATE: False,
+        Attribute.VERIFY: bool(usage & _VERIFIES),
+        Attribute.ENCRYPT: bool(usage & Usage.ENCRYPT),
+    }
+
+
+def private(attributes: KeyAttributes) -> dict[Attribute, Value]:
+    """Return what a private key object has besides the key."""
+    usage = attributes.usage
+    return {
+        **_common(attributes),
+        **_secrecy(attributes),
+        Attribute.SIGN: bool(usage & _SIGNS),
+        Attribute.DECRYPT: bool(usage & Usage.DECRYPT),
+        Attribute.DERIVE: bool(usage & Usage.DERIVE),
+    }
+
+
+def secret(attributes: KeyAttributes, key_type: KeyType) -> dict[Attribute, Value]:
+    """Return what a secret key object has besides the key."""
+    usage = attributes.usage
+    return {
+        **_common(attributes),
+        **_secrecy(attributes),
+        Attribute.KEY_TYPE: key_type,
+        Attribute.ENCRYPT: bool(usage & Usage.ENCRYPT),
+        Attribute.DECRYPT: bool(usage & Usage.DECRYPT),
+        # A MAC is verified by computing it, as truncated ones have to be.
+        Attribute.SIGN: bool(usage & (_SIGNS | _VERIFIES)),
+        Attribute.VERIFY: bool(usage & _VERIFIES),
+    }
+
+
+def pair_parameters(attributes: KeyAttributes) -> dict[Attribute, Value]:
+    """Return what the public half of a new key pair says of its size."""
+    if attributes.type.kind in ECC_KINDS:
+        return {Attribute.EC_PARAMS: OIDS[attributes.bits]}
+    return {Attribute.MODULUS_BITS: attributes.bits, Attribute.PUBLIC_EXPONENT: EXPONENT}
+
+
+def rsa_public(key: RsaKey) -> dict[Attribute, Value]:
+    """Return the key itself, of an RSA public key object."""
+    numbers = key.public.public_numbers()
+    return {
+        Attribute.KEY_TYPE: KeyType.RSA,
+        Attribute.MODULUS: big_integer(numbers.n),
+        Attribute.PUBLIC_EXPONENT: big_integer(numbers.e),
+    }
+
+
+def rsa_private(key: RsaKey) -> dict[Attribute, Value]:
+    """Return the key itself, of an RSA private key object."""
+    if key.private is None:
+        raise TypeError("a public key has no private half")
+    numbers = key.private.private_numbers()
+    return {
+        **rsa_public(key),
+        Attribute.PRIVATE_EXPONENT: big_integer(numbers.d),
+        Attribute.PRIME_1: big_integer(numbers.p),
+        Attribute.PRIME_2: big_integer(numbers.q),
+        Attribute.EXPONENT_1: big_integer(numbers.dmp1),
+        Attribute.EXPONENT_2: big_integer(numbers.dmq1),
+        Attribute.COEFFICIENT: big_integer(numbers.iqmp),
+    }
+
+
+def without(template: Template, omitted: frozenset[Attribute]) -> dict[Attribute, Value]:
+    """Return a template without the attributes that the token does not want to see."""
+    return {attribute: value for attribute, value in template.items() if attribute not in omitted}
+
+
+def big_integer(number: int) -> bytes:
+    """Return a Big integer of PKCS#11: most significant byte first, no sign."""
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _common(attributes: KeyAttributes) -> Mapping[Attribute, Value]:
+    allowed = mechanism_of(attributes.algorithm)
+    return {
+        Attribute.TOKEN: True,
+        Attribute.COPYABLE: bool(attributes.usage & Usage.COPY),
+        **({} if allowed is None else {Attribute.ALLOWED_MECHANISMS: (allowed,)}),
+    }
+
+
+def _secrecy(attributes: KeyAttributes) -> Mapping[Attribute, Value]:
+    export = bool(attributes.usage & Usage.EXPORT)
+    return {Attribute.PRIVATE: True, Attribute.EXTRACTABLE: export, Attribute.SENSITIVE: not export}

@@ -1,0 +1,212 @@
+"""Finding the token and logging in, once in the life of the process.
+
+Everything that happens once goes through python-pkcs11. The session it opens holds the login (closing it would log out
+every session of the process) and serves all requests: one thread, one operation at a time.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pkcs11
+from pkcs11 import _pkcs11  # noqa: F401  loaded late otherwise
+from pkcs11 import exceptions as library
+from pkcs11.constants import SlotFlag, TokenFlag
+
+from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.pkcs11.cryptoki import Cryptoki
+from cofferdam_providers.pkcs11.pin import Attempts, Pin, PinRefusedError
+from cofferdam_runtime.log import Log
+
+_PIN_ERRORS: Final = (
+    library.PinIncorrect,
+    library.PinInvalid,
+    library.PinLenRange,
+    library.PinExpired,
+    library.PinLocked,
+    library.UserPinNotInitialized,
+)
+"""The token's word on the PIN; trying again would lock it, or change nothing."""
+_ABSENT: Final = (library.TokenNotPresent, library.TokenNotRecognised, library.DeviceRemoved, library.DeviceError)
+_PADDING: Final = " \0"
+"""What fixed fields are filled up with: blanks by the specification, NULs by some modules."""
+
+
+class SetupError(Exception):
+    """Raised when the configuration cannot be right; the text says what is wrong with it and what there is."""
+
+
+class UnavailableError(Exception):
+    """Raised when the token cannot be used now; `retry` tells whether trying again in a while may help."""
+
+    def __init__(self, status: Status, reason: str, *, retry: bool) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.retry = retry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenToken:
+    """A token with a session, logged in if there is a PIN."""
+
+    library: "pkcs11._pkcs11.lib"
+    token: pkcs11.Token
+    session: pkcs11.Session
+    cryptoki: Cryptoki
+    pin: bytes | None
+
+
+def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenToken:
+    """Load the module, find the token, open the session and log in.
+
+    Raises:
+        SetupError: The module cannot be loaded, or the configuration fits several tokens.
+        UnavailableError: The token is not there, refuses the PIN, or fails.
+    """
+    path = os.path.realpath(settings.library_path)
+    try:
+        module = pkcs11.lib(path)
+    except library.PKCS11Error as error:
+        if _is_loading_error(error):
+            raise SetupError(f"provider.library_path: {error}") from error
+        raise _unavailable("C_Initialize", error) from error
+    token = _find(module, settings.token, log)
+    slot = token.slot.slot_id
+    if settings.slot_number is not None and settings.slot_number != slot:
+        log.warning("the token is in another slot than configured", slot=slot, slot_number=settings.slot_number)
+    session = _open(settings, token, pin, log)
+    try:
+        # Not in the interface that python-pkcs11 declares, only in the class behind it.
+        cryptoki = Cryptoki(path, session.handle)  # type: ignore[attr-defined]
+    except OSError as error:
+        raise SetupError(f"provider.library_path: {error}") from error
+    return OpenToken(module, token, session, cryptoki, pin)
+
+
+def about(opened: OpenToken) -> dict[str, object]:
+    """Return what the log says of a token."""
+    return {
+        "token": opened.token.label,
+        "serial": opened.token.serial.decode(errors="replace"),
+        "model": opened.token.model,
+        "manufacturer": opened.token.manufacturer_id,
+        "module": opened.library.library_description,
+        "module_version": ".".join(map(str, opened.library.library_version)),
+    }
+
+
+def _find(module: "pkcs11._pkcs11.lib", wanted: TokenMatch, log: Log) -> pkcs11.Token:
+    try:
+        tokens = list(_initialised(module, log))
+    except library.PKCS11Error as error:
+        raise _unavailable("looking for tokens", error) from error
+    found = [token for token in tokens if _fits(module, token, wanted)]
+    if not found:
+        there = "; ".join(map(_describe, tokens)) or "none"
+        raise UnavailableError(
+            Status.PSA_ERROR_HARDWARE_FAILURE,
+            f"no token fits the configuration; initialised tokens: {there}",
+            retry=True,
+        )
+    if len(found) > 1:
+        raise SetupError(
+            f"{len(found)} tokens fit the configuration: {'; '.join(map(_describe, found))}. Name one by "
+            "provider.serial_number or provider.token_uri"
+        )
+    return found[0]
+
+
+def _initialised(module: "pkcs11._pkcs11.lib", log: Log) -> Iterator[pkcs11.Token]:
+    for slot in module.get_slots(token_present=True):
+        try:
+            token = slot.get_token()
+        except (library.TokenNotPresent, library.TokenNotRecognised, UnicodeDecodeError) as error:
+            log.warning("a slot is passed over", slot=slot.slot_id, cause=type(error).__name__)
+            continue
+        if token.flags & TokenFlag.TOKEN_INITIALIZED and slot.flags & SlotFlag.TOKEN_PRESENT:
+            yield token
+
+
+def _fits(module: "pkcs11._pkcs11.lib", token: pkcs11.Token, wanted: TokenMatch) -> bool:
+    slot = token.slot
+    pairs = (
+        (wanted.label, token.label),
+        (wanted.serial, token.serial.decode(errors="replace")),
+        (wanted.manufacturer, token.manufacturer_id),
+        (wanted.model, token.model),
+        (wanted.slot_description, slot.slot_description),
+        (wanted.slot_manufacturer, slot.manufacturer_id),
+        (wanted.library_manufacturer, module.manufacturer_id),
+        (wanted.library_description, module.library_description),
+        (wanted.library_version, ".".join(map(str, module.library_version))),
+    )
+    if wanted.slot_id is not None and wanted.slot_id != slot.slot_id:
+        return False
+    return all(want is None or want.strip(_PADDING) == has.strip(_PADDING) for want, has in pairs)
+
+
+def _describe(token: pkcs11.Token) -> str:
+    serial = token.serial.decode(errors="replace").strip(_PADDING)
+    return f"label {token.label!r}, serial {serial!r}, slot {token.slot.slot_id}"
+
+
+def _open(settings: Pkcs11Settings, token: pkcs11.Token, pin: bytes | None, log: Log) -> pkcs11.Session:
+    writable = not token.flags & TokenFlag.WRITE_PROTECTED
+    try:
+        if pin is None:
+            if token.flags & TokenFlag.LOGIN_REQUIRED:
+                log.warning("the token wants a login and no PIN is configured; only its public objects can be used")
+            return token.open(rw=writable)
+    except library.PKCS11Error as error:
+        raise _unavailable("C_OpenSession", error) from error
+    _check_counters(token, log)
+    attempts = Attempts(settings.state_folder, pin, f"{token.label}/{token.serial.decode(errors='replace')}")
+    try:
+        attempts.begin()
+    except PinRefusedError as error:
+        raise UnavailableError(Status.PSA_ERROR_COMMUNICATION_FAILURE, str(error), retry=False) from error
+    try:
+        session = token.open(rw=writable, user_pin=Pin(pin))
+    except _PIN_ERRORS as error:
+        reason = type(error).__name__
+        attempts.refused(reason)
+        raise UnavailableError(
+            Status.PSA_ERROR_COMMUNICATION_FAILURE,
+            f"the token refuses the PIN ({reason}); it is not tried again until the configuration changes",
+            retry=False,
+        ) from error
+    except library.PKCS11Error as error:
+        attempts.unanswered()
+        raise _unavailable("C_Login", error) from error
+    attempts.succeeded()
+    return session
+
+
+def _check_counters(token: pkcs11.Token, log: Log) -> None:
+    """Leave the last try to a person (CKF_USER_PIN_FINAL_TRY)."""
+    if token.flags & TokenFlag.USER_PIN_LOCKED:
+        reason = "the token says that its PIN is locked; unlock it with the security officer's PIN"
+    elif token.flags & TokenFlag.USER_PIN_FINAL_TRY:
+        reason = "the token has one try left for its PIN; log in once by hand, with pkcs11-tool --login"
+    else:
+        if token.flags & TokenFlag.USER_PIN_COUNT_LOW:
+            log.warning("somebody gave the token a wrong PIN since the last login", token=token.label)
+        return
+    raise UnavailableError(Status.PSA_ERROR_COMMUNICATION_FAILURE, reason, retry=True)
+
+
+def _unavailable(what: str, error: library.PKCS11Error) -> UnavailableError:
+    status = Status.PSA_ERROR_HARDWARE_FAILURE if isinstance(error, _ABSENT) else Status.PSA_ERROR_COMMUNICATION_FAILURE
+    return UnavailableError(status, f"{what}: {type(error).__name__} {error}".rstrip(), retry=True)
+
+
+def _is_loading_error(error: library.PKCS11Error) -> bool:
+    # python-pkcs11 has no class of its own for what the dynamic linker says.
+    return type(error) is library.PKCS11Error and "while loading" in str(error)
+
+
+def refusal(error: UnavailableError) -> ServiceError:
+    """Return what every request gets while the token cannot be used."""
+    return ServiceError(error.status, f"the token is not available: {error}")
