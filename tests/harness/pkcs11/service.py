@@ -1,0 +1,131 @@
+"""A service with a token: the software provider first (number 1), the PKCS#11 provider second (number 2).
+
+    with TokenService() as service:
+        client = service.client()
+        service.shim.set("C_Sign return CKR_DEVICE_REMOVED")
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.harness.configuration import Tables
+from tests.harness.pkcs11.second import second
+from tests.harness.pkcs11.shim import Shim
+from tests.harness.pkcs11.spy import Spy
+from tests.harness.pkcs11.token import Token, give, softhsm
+from tests.harness.service import Service
+
+from cofferdam_client import Client
+
+PROVIDER: Final = 2
+WORKER: Final = "worker[pkcs11]"
+UID_BASE: Final = 60706
+_WORKER_OFFSET: Final = 9
+"""Of the second provider's worker."""
+Values = Mapping[str, str | int | bool | list[str]]
+
+
+class TokenService:
+    """A service with a token of its own, between `start` and `close`."""
+
+    def __init__(
+        self,
+        *,
+        before: str = "",
+        make: Callable[..., Token] = softhsm,
+        values: Values | None = None,
+        tables: Tables | None = None,
+        alone: bool = False,
+    ) -> None:
+        """Make the token and the configuration; start nothing.
+
+        Args:
+            before: What stands before the module: `shim`, `spy`, or nothing; `second` for the module of the other make.
+            make: Makes the token, in a folder and for a uid.
+            values: Keys of the provider beside or in place of the usual ones.
+            tables: Values by table and key, for the rest of the configuration.
+            alone: Whether the token's provider is the only one, and so number 2 all the same.
+        """
+        self.service = Service(tables=tables)
+        self.uid = UID_BASE + _WORKER_OFFSET - alone if os.geteuid() == 0 else None
+        self._tables, self._values, self._alone = dict(tables or {}), dict(values or {}), alone
+        folder = self.service.folder / "token"
+        folder.mkdir(mode=0o755)
+        self.shim: Shim
+        self.spy: Spy
+        if before == "second":
+            self.token, self.shim = second(folder, uid=self.uid)
+        else:
+            self.token = make(folder, uid=self.uid)
+        self._library, environment = self.token.library, dict(self.token.environment)
+        self._readable = [str(self.token.configuration)] if self.token.configuration else []
+        self._writable = [str(self.token.folder)]
+        if before == "shim":
+            self.shim = Shim(folder / "shim", self.token.library, environment)
+        if before in {"shim", "second"}:
+            self._library, environment = self.shim.library, {}
+            self._readable.append(str(self.shim.folder))
+            self._writable.append(str(self.shim.folder / "calls.log"))
+        if before == "spy":
+            self.spy = Spy(folder / "spy.log", self.token.library, environment)
+            self._library, environment = self.spy.library, dict(self.spy.environment)
+            self._writable.append(str(folder / "spy.log"))
+        self._environment = [f"{name}={value}" for name, value in environment.items()]
+        self.configure()
+
+    def configure(self, **values: str | int | bool | list[str] | None) -> None:
+        """Write the configuration anew, with other values of the provider from now on; None takes one out."""
+        self._values = {**self._values, **values}  # type: ignore[dict-item]
+        provider = {
+            "provider_type": "Pkcs11",
+            "key_info_manager": "kim",
+            "library_path": str(self._library),
+            "user_pin": self.token.pin,
+            "token_label": self.token.label,
+            "state_folder": str(self.service.folder / "pkcs11"),
+            "module_environment": self._environment,
+            "module_readable": self._readable,
+            "module_writable": self._writable,
+            **self._values,
+        }
+        present = {key: value for key, value in provider.items() if value is not None}
+        if self._alone:
+            self.service.configure({**self._tables, "provider": present})  # type: ignore[dict-item]
+            return
+        lines = [f"{key} = {json.dumps(value)}" for key, value in present.items()]
+        self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
+
+    def __enter__(self) -> Self:
+        try:
+            self.service.start()
+        except BaseException:
+            self.service.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.service.close()
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the service."""
+        return self.service.folder
+
+    def client(self) -> Client:
+        """Return a client of the token's provider."""
+        return Client(self.service.endpoint, provider=PROVIDER)
+
+    def give_token(self) -> None:
+        """Give the token's files to the worker, after somebody else made some."""
+        give(self.token.folder, self.uid)
+
+    def worker(self) -> int:
+        """Return the process id of the token's worker."""
+        (pid,) = self.service.pids(WORKER)
+        return pid
