@@ -162,15 +162,12 @@ class Broker:
 
     def _show(self) -> None:
         if self._status is not None and self._generation is not None:
-            status.serve(self._status, status.render(self._generation, time.monotonic()))
+            listener.hand_out(self._status, status.render(self._generation, time.monotonic()))
 
     def _check(self) -> None:
         """Look after everybody, and tell the service manager that somebody does."""
         generation = self._generation
-        if generation is not None and generation.phase is Phase.SERVING:
-            well = generation.check(time.monotonic())
-        else:
-            well = generation is not None
+        well = generation is not None and (generation.phase is not Phase.SERVING or generation.check(time.monotonic()))
         if well and self._notifier.watchdog_s:
             self._notifier.alive()
         self._timers.after(CHECK_S, self._check)

@@ -16,7 +16,9 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.sandbox.inspect import lacking, observe
 
-SERVERS: Final = frozenset({Role.KIM, Role.SOFTWARE_WORKER})
+DEVICES: Final = frozenset({Role.PKCS11_WORKER})
+"""Workers that depend on a device: it can be away or busy, and the service starts without it."""
+SERVERS: Final = frozenset({Role.KIM, Role.SOFTWARE_WORKER}) | DEVICES
 """Roles that are there once per configuration and are replaced when they die."""
 _TURN: Final = 16
 """Records of one child taken before others have their turn."""
@@ -31,6 +33,7 @@ class Children:
         self._log = log
         self._settings = settings
         self._documents = documents
+        self._groups = {(Role(worker.role), worker.index): worker.groups for worker in settings.workers}
         self._by_key: dict[Key, Process] = {}
         self._own_filters = max(thread.seccomp_filters for thread in observe(os.getpid()))
         self.histories: dict[Key, History] = {}
@@ -42,14 +45,6 @@ class Children:
     def __iter__(self) -> Iterator[Process]:
         """Yield the running processes."""
         return iter(list(self._by_key.values()))
-
-    def __len__(self) -> int:
-        """Return how many processes are running."""
-        return len(self._by_key)
-
-    def get(self, key: Key) -> Process | None:
-        """Return the running process of a role and number."""
-        return self._by_key.get(key)
 
     def start(self, role: Role, number: int) -> Process:
         """Start a child; a server gets the channels of its predecessor.
@@ -81,10 +76,11 @@ class Children:
             self._loop.change(process.spawned.control.fileno(), READ | WRITE if writing else READ)
 
     def check(self, now: float) -> bool:
-        """Ping everybody and end those that do not answer; return whether all are well."""
+        """Ping everybody and end those that do not answer, or never became ready; return whether all are well."""
         well = True
-        patience = self._settings.hang_ms / 1000
+        hang_ms, generate_ms = self._settings.hang_ms, self._settings.generate_ms
         for process in self:
+            patience = (max(hang_ms, generate_ms) if process.busy else hang_ms) / 1000
             if process.asked and now - process.asked > patience:
                 # Perhaps it was us who slept, and its answer lies there unread.
                 self._on_record(process)
@@ -94,6 +90,9 @@ class Children:
                 well = False
             elif process.ready:
                 process.ping(now)
+            elif not process.stopping and now - process.started > self._settings.start_ms / 1000:
+                self._log.error("a process is not ready after limits.start_ms and is killed", process=process.title)
+                process.kill()
         return well
 
     def close(self) -> None:
@@ -111,9 +110,8 @@ class Children:
         self._forget(process)
         if not process.stopping:
             self.histories.setdefault(process.key, History()).record(time.monotonic())
-            self._log.error(
-                "a process died", process=process.title, pid=process.spawned.pid, how=how, **_principal(process)
-            )
+            who = {} if process.principal is None else {"uid": process.principal}
+            self._log.error("a process died", process=process.title, pid=process.spawned.pid, how=how, **who)
         self.on_death(process)
 
     def _forget(self, process: Process) -> None:
@@ -151,6 +149,8 @@ class Children:
             process.pong(record)
         elif record.kind == FromChild.READY and not process.ready:
             self._ready(process, record)
+        elif record.kind == FromChild.BUSY and process.ready and process.role in DEVICES:
+            process.busy = True
         elif record.kind == FromChild.FAILED:
             process.failed = record.a
         elif record.kind == FromChild.VIOLATION and process.role in SERVERS:
@@ -160,7 +160,8 @@ class Children:
 
     def _ready(self, process: Process, record: Record) -> None:
         """Believe the kernel, not the child, about its confinement."""
-        missing = lacking(process.spawned.pid, uid=process.uid, inherited_filters=self._own_filters)
+        groups = self._groups.get(process.key, ())
+        missing = lacking(process.spawned.pid, uid=process.uid, groups=groups, inherited_filters=self._own_filters)
         process.level = Level(record.a) if record.a in set(Level) and not missing else Level.NONE
         process.landlock_abi = record.b
         if process.level < self._settings.require:
@@ -185,7 +186,3 @@ class Children:
             "a process broke the protocol of a channel and is killed", process=offender.title, found_by=process.title
         )
         offender.kill()
-
-
-def _principal(process: Process) -> dict[str, object]:
-    return {} if process.principal is None else {"uid": process.principal}

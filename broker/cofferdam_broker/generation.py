@@ -2,16 +2,16 @@
 
     STARTING -> SERVING -> DRAINING
 
-Whoever dies while serving is replaced, with back-off; a death while starting fails the start.
+Whoever dies while serving is replaced, with back-off; a death while starting fails the start. Only the worker of a
+device never decides whether the service starts: unless it says that a restart would not help, it is replaced then too.
 """
 
 import enum
-import os
 import time
 from collections.abc import Callable
 from typing import Final
 
-from cofferdam_broker.children import SERVERS, Children
+from cofferdam_broker.children import DEVICES, SERVERS, Children
 from cofferdam_broker.plan import Plan
 from cofferdam_broker.principals import Principals
 from cofferdam_broker.process import Process
@@ -88,9 +88,13 @@ class Generation:
         took = round((time.monotonic() - process.started) * 1000)
         level = process.level.name.lower()
         self.log.info("a process is ready", process=process.title, pid=process.spawned.pid, level=level, ms=took)
-        if self.phase is Phase.SERVING:
-            self._assign_spares()
-        elif self.phase is Phase.STARTING and all(other.ready for other in self.children):
+        self._assign_spares()
+        self._serve()
+
+    def _serve(self) -> None:
+        """Begin to serve when everybody is ready, but for devices that had their try."""
+        tried = self.children.histories
+        if self.phase is Phase.STARTING and all(other.ready or other.key in tried for other in self.children):
             self.phase = Phase.SERVING
             self._started()
 
@@ -98,7 +102,7 @@ class Generation:
         self.principals.on_death(process)
         if self.phase is Phase.DRAINING:
             self._advance()
-        elif self.phase is Phase.STARTING:
+        elif self.phase is Phase.STARTING and (process.role not in DEVICES or process.failed):
             self._failed(f"{process.title} ended before it was ready")
         elif process.failed and process.failed != Failure.STORE:
             self.log.error("a process cannot work and stays down until a reload", process=process.title)
@@ -107,6 +111,9 @@ class Generation:
             if delay:
                 self.log.error("a process dies again and again", process=process.title, next_try_s=delay)
             self._timers.after(delay, lambda: self._replace(process))
+            if self.phase is Phase.STARTING:
+                self.log.error("the service starts without a provider; trying again", process=process.title)
+                self._serve()
         else:
             self._assign_spares()
 
@@ -121,7 +128,7 @@ class Generation:
             self._timers.after(RETRY_S, self._assign_spares)
 
     def _replace(self, process: Process) -> None:
-        if self.phase is not Phase.SERVING:
+        if self.phase is Phase.DRAINING:
             return
         if process.role not in SERVERS:
             self._assign_spares()
@@ -133,9 +140,11 @@ class Generation:
             self._timers.after(RETRY_S, lambda: self._replace(process))
 
     def _check_start(self) -> None:
-        if self.phase is Phase.STARTING:
-            late = ", ".join(process.title for process in self.children if not process.ready)
-            self._failed(f"{late} not ready after limits.start_ms = {self.plan.settings.start_ms}")
+        late = [process for process in self.children if not process.ready and self.phase is Phase.STARTING]
+        if needed := ", ".join(process.title for process in late if process.role not in DEVICES):
+            self._failed(f"{needed} not ready after limits.start_ms = {self.plan.settings.start_ms}")
+        for process in late:
+            process.kill()
 
     def _advance(self) -> None:
         """Stop those whose turn it is, when those before them are gone."""
@@ -151,7 +160,5 @@ class Generation:
 
     def _force(self) -> None:
         for process in self.children:
-            self.log.warning(
-                "a process did not finish within limits.drain_ms", process=process.title, killed_by=os.getpid()
-            )
+            self.log.warning("a process did not finish within limits.drain_ms", process=process.title)
             process.kill()

@@ -41,6 +41,8 @@ class Process:
     pings: int = 0
     asked: float = 0.0
     """When the oldest unanswered ping was sent; 0 when all are answered."""
+    busy: bool = False
+    """Whether a device makes a key for it, so that its answer may take longer."""
     last_client: float = 0.0
 
     @property
@@ -59,7 +61,9 @@ class Process:
         return sent
 
     def ping(self, now: float) -> None:
-        """Ask for a sign of life."""
+        """Ask for a sign of life; of one that is busy, once, as it takes nothing from its control socket."""
+        if self.busy and self.asked:
+            return
         self.pings += 1
         self.asked = self.asked or now
         self.send(Record(ToChild.PING, self.pings))
@@ -68,7 +72,7 @@ class Process:
         """Take a sign of life; one that was never asked for counts as none."""
         if record.a == self.pings:
             self.asked = 0.0
-        self.served, self.in_flight, self.connections = record.b, record.c, record.d
+        self.served, self.in_flight, self.connections, self.busy = record.b, record.c, record.d, False
 
     def stop(self) -> None:
         """Let the child finish and end."""

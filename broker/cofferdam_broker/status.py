@@ -1,6 +1,5 @@
-"""The status: one JSON document, written to whoever may connect to the status socket. Nothing is read from them."""
+"""The status: one JSON document."""
 
-import _socket
 import json
 
 from cofferdam_broker.generation import Generation
@@ -35,18 +34,3 @@ def _state(process: Process) -> str:
     if not process.ready:
         return "starting"
     return "asked" if process.asked else "ready"
-
-
-def serve(listener: _socket.socket, document: bytes) -> None:
-    """Write the document to everybody who waits, and hang up."""
-    while True:
-        try:
-            descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
-        except OSError:
-            return
-        reader = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
-        try:
-            reader.send(document, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
-        except OSError:
-            pass  # whoever does not read gets nothing
-        reader.close()

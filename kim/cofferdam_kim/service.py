@@ -20,7 +20,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord
 from cofferdam_kim.store import KeyStore
 
-_WORKERS: Final = frozenset({Role.SOFTWARE_WORKER})
+_WORKERS: Final = frozenset({Role.SOFTWARE_WORKER, Role.PKCS11_WORKER})
 _OVERHEAD: Final = 16
 """More bytes than msgpack puts around one value."""
 

@@ -64,6 +64,21 @@ def bind(path: str, mode: int) -> _socket.socket:
     return listener
 
 
+def hand_out(bound: _socket.socket, document: bytes) -> None:
+    """Write a document to everybody who waits at a socket, and hang up; nothing is read from them."""
+    while True:
+        try:
+            descriptor, _ = bound._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
+        except OSError:
+            return
+        reader = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+        try:
+            reader.send(document, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+        except OSError:
+            pass  # whoever does not read gets nothing
+        reader.close()
+
+
 def remove(bound: _socket.socket) -> None:
     """Remove the file of a listening socket, if it is still there."""
     try:

@@ -31,6 +31,7 @@ SETTINGS = BrokerSettings(
     idle_ms=1000,
     hang_ms=1000,
     start_ms=1000,
+    generate_ms=10_000,
     drain_ms=1000,
 )
 
@@ -38,11 +39,11 @@ SETTINGS = BrokerSettings(
 class Rogue:
     """A process that says to the broker whatever a test wants."""
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, number: int = 0) -> None:
         ours, self.theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"])
         spawned = Spawned(self.child.pid, os.pidfd_open(self.child.pid), Control(ours))
-        self.process = Process(role, 0, None, spawned, time.monotonic(), role.name)
+        self.process = Process(role, number, None, spawned, time.monotonic(), role.name)
         self.children = Children(Loop(), Log("broker", SETTINGS.log), SETTINGS, {})
         self.children._by_key[self.process.key] = self.process
 
@@ -67,7 +68,7 @@ class Rogue:
         self.process.close()
 
 
-@pytest.fixture(params=[Role.FRONTEND, Role.KIM])
+@pytest.fixture(params=[Role.FRONTEND, Role.KIM, Role.PKCS11_WORKER])
 def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
     made = Rogue(request.param)
     yield made
@@ -76,7 +77,8 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 
 def allowed(role: Role, *, ready: bool) -> set[int]:
     kinds = {FromChild.FAILED, FromChild.PONG if ready else FromChild.READY}
-    return kinds | ({FromChild.VIOLATION} if role is Role.KIM else set())
+    kinds |= {FromChild.BUSY} if ready and role is Role.PKCS11_WORKER else set()
+    return kinds | ({FromChild.VIOLATION} if role is not Role.FRONTEND else set())
 
 
 @pytest.mark.parametrize("ready", [False, True])
@@ -131,6 +133,36 @@ def test_a_silent_child_is_killed(rogue: Rogue) -> None:
     assert rogue.is_killed()
 
 
+def test_one_that_makes_a_key_in_a_device_has_longer_until_it_answers() -> None:
+    rogue = Rogue(Role.PKCS11_WORKER)
+    try:
+        rogue.process.ready = True
+        rogue.say(Record(FromChild.BUSY).to_bytes())
+        now = time.monotonic()
+        assert rogue.children.check(now)
+        assert rogue.children.check(now + 9)
+        rogue.say(Record(FromChild.PONG, 1).to_bytes())
+        assert not rogue.process.busy
+        assert rogue.children.check(now + 10)
+        assert not rogue.children.check(now + 12)
+        assert rogue.is_killed()
+    finally:
+        rogue.close()
+
+
+def test_even_a_device_has_to_answer_some_time() -> None:
+    rogue = Rogue(Role.PKCS11_WORKER)
+    try:
+        rogue.process.ready = True
+        rogue.say(Record(FromChild.BUSY).to_bytes())
+        now = time.monotonic()
+        assert rogue.children.check(now)
+        assert not rogue.children.check(now + 11)
+        assert rogue.is_killed()
+    finally:
+        rogue.close()
+
+
 def test_an_answer_that_lies_unread_is_a_sign_of_life(rogue: Rogue) -> None:
     rogue.process.ready = True
     now = time.monotonic()
@@ -141,11 +173,12 @@ def test_an_answer_that_lies_unread_is_a_sign_of_life(rogue: Rogue) -> None:
 
 
 def test_a_violation_ends_only_clients_of_the_accuser(rogue: Rogue) -> None:
-    if rogue.process.role is not Role.KIM:
+    if rogue.process.role is Role.FRONTEND:
         rogue.say(Record(FromChild.VIOLATION, Role.FRONTEND, 0).to_bytes())
         assert rogue.is_killed()
         return
-    stranger, client = Rogue(Role.FRONTEND), Rogue(Role.SOFTWARE_WORKER)
+    stranger = Rogue(Role.FRONTEND)
+    client = Rogue(Role.SOFTWARE_WORKER if rogue.process.role is Role.KIM else Role.FRONTEND, 1)
     try:
         for other in (stranger, client):
             rogue.children._by_key[other.process.key] = other.process

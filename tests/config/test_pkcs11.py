@@ -35,7 +35,7 @@ def _read(keys: str) -> Pkcs11Settings:
 
 def _token(**given: object) -> TokenMatch:
     names = (field.name for field in fields(TokenMatch))
-    return TokenMatch(**dict.fromkeys(names) | given)  # type: ignore[arg-type]
+    return TokenMatch(**dict.fromkeys(names) | given)
 
 
 def _problems(keys: str) -> tuple[str, ...]:

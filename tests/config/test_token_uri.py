@@ -13,7 +13,7 @@ ATTRIBUTES = [field.name for field in fields(TokenMatch)]
 
 
 def _match(**given: object) -> TokenMatch:
-    return TokenMatch(**dict.fromkeys(ATTRIBUTES) | given)  # type: ignore[arg-type]
+    return TokenMatch(**dict.fromkeys(ATTRIBUTES) | given)
 
 
 @pytest.mark.parametrize(

@@ -265,9 +265,10 @@ def test_an_application_has_a_quota(store: KeyStore) -> None:
     store.reserve(MBED, name("three"), PLANNED)
 
 
-def test_peers_of_channels(service: KimService) -> None:
+@pytest.mark.parametrize("role", [Role.SOFTWARE_WORKER, Role.PKCS11_WORKER])
+def test_peers_of_channels(service: KimService, role: Role) -> None:
     assert service.peer(Record(2, Role.FRONTEND, 1234, 0)) == FrontendPeer(1234)
-    assert [service.peer(Record(2, Role.SOFTWARE_WORKER, 0, index)) for index in range(3)] == [
+    assert [service.peer(Record(2, role, 0, index)) for index in range(3)] == [
         WorkerPeer(PKCS11),
         WorkerPeer(MBED),
         WorkerPeer(TPM),

@@ -18,7 +18,8 @@ from tests.harness.interpreter import CHECKOUT
 with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_config"]):
     from cofferdam_config.errors import ConfigError
     from cofferdam_config.plan import read
-from cofferdam_config.surroundings import Surroundings
+    from cofferdam_config.surroundings import Surroundings
+    from cofferdam_config.token_uri import TokenUriError, parse
     from cofferdam_contracts.ipc import errors, framing, keystore, requests
     from cofferdam_contracts.ipc.control import Record
     from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
@@ -151,6 +152,14 @@ def configurations(data: bytes) -> None:
         return
 
 
+def token_uris(data: bytes) -> None:
+    """Read the URI of a token."""
+    try:
+        parse("pkcs11:" + data.decode(errors="replace"))
+    except TokenUriError:
+        return
+
+
 def _opcode(data: bytes) -> Opcode:
     return _OPCODES[data[0] % len(_OPCODES)] if data else Opcode.PING
 
@@ -177,6 +186,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         stored_attributes,
         stored_algorithms,
         configurations,
+        token_uris,
     )
 }
 
@@ -203,6 +213,7 @@ def seeds(target: str) -> list[bytes]:
         "stored_attributes": [encode_attributes(operation.attributes) for operation in keyed],
         "stored_algorithms": [encode_algorithm(operation.alg) for operation in signing],
         "configurations": [document.encode()],
+        "token_uris": [b"token=a%20b;serial=1;slot-id=2;library-version=3.4?pin-source=file:/p&module-path=/m"],
     }
     return found.get(target, [])
 

@@ -42,8 +42,8 @@ from cofferdam_runtime.sandbox.title import set_title
 UID: Final = 60123 if os.getuid() == 0 else None
 
 
-def _enter(policy: Policy, **options: Callable[[], object]) -> Achieved:
-    return enter_sandbox(policy, uid=UID, parent=os.getppid(), **options)
+def _enter(policy: Policy, prepare: Callable[[], object] | None = None) -> Achieved:
+    return enter_sandbox(policy, uid=UID, parent=os.getppid(), prepare=prepare)
 
 
 def _summary(achieved: Achieved) -> dict[str, object]:
@@ -230,8 +230,7 @@ def granted_probe() -> object:
 def wait(role: str) -> object:
     """Enter, say so, and stay until the test ends this."""
     thread = threading.Thread(target=threading.Event().wait, daemon=True)
-    options = {"prepare": thread.start} if role == Role.SOFTWARE_WORKER.name else {}
-    _enter(POLICIES[Role[role]], **options)
+    _enter(POLICIES[Role[role]], thread.start if role == Role.SOFTWARE_WORKER.name else None)
     os.write(1, b"confined\n")
     return threading.Event().wait()
 

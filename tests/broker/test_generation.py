@@ -1,0 +1,234 @@
+"""How the processes of a configuration start: everybody is needed but the worker of a device. With real processes."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from tests.broker.test_children import SETTINGS
+
+from cofferdam_broker import children, process, spawn
+from cofferdam_broker.children import DEVICES
+from cofferdam_broker.generation import Generation, Phase
+from cofferdam_broker.plan import Plan
+from cofferdam_broker.process import Key, Process
+from cofferdam_broker.spawn import PROGRAMS, Program
+from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.settings import WorkerEntry
+from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.timers import Timers
+
+DEVICE: Key = (Role.PKCS11_WORKER, 1)
+SOFTWARE: Key = (Role.SOFTWARE_WORKER, 0)
+IS_ROOT = os.getuid() == 0
+GROUPS = (60801, 60802)
+
+
+class Stage:
+    """A generation whose processes are actors."""
+
+    def __init__(self, folder: Path, limits: Mapping[str, int], **words: list[str]) -> None:
+        self._folder = folder
+        self.failures: list[str] = []
+        self.starts = 0
+        self.deaths: list[Process] = []
+        self._loop, self._timers = Loop(), Timers()
+        workers = (
+            WorkerEntry(index=0, role=Role.SOFTWARE_WORKER, name="software"),
+            WorkerEntry(index=1, role=Role.PKCS11_WORKER, name="pkcs11", groups=GROUPS),
+        )
+        settings = replace(
+            SETTINGS,
+            workers=workers,
+            start_ms=limits.get("start_ms", 20_000),
+            hang_ms=limits.get("hang_ms", 5000),
+            generate_ms=limits.get("generate_ms", 5000),
+        )
+        keys = ((Role.KIM, 0), (Role.FRONTEND, 0), SOFTWARE, DEVICE)
+        documents = {key: self._script(folder, key, words.get(key[0].name.lower(), ["serves"])) for key in keys}
+        self._plan = Plan(settings, documents)
+        self.generation = Generation(self._plan, self._loop, self._timers)
+        on_death = self.generation.children.on_death
+
+        def count_death(process: Process) -> None:
+            self.deaths.append(process)
+            on_death(process)
+
+        self.generation.children.on_death = count_death
+        self.generation.start(self._started, self._failed)
+
+    def _script(self, folder: Path, key: Key, words: list[str]) -> int:
+        groups = GROUPS if key == DEVICE else ()
+        document = os.memfd_create("script")
+        os.write(document, json.dumps({"lives": str(folder / key[0].name), "words": words, "groups": groups}).encode())
+        return document
+
+    def _started(self) -> None:
+        self.starts += 1
+
+    def _failed(self, why: str) -> None:
+        self.failures.append(why)
+        self.generation.close()
+
+    def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+
+        def tick() -> float:
+            wait = self._timers.run()
+            if condition() or time.monotonic() > deadline:
+                self._loop.stop()
+                return 0
+            return min(wait, 0.02)
+
+        self._loop._running = True
+        self._loop.run(tick)
+        assert condition()
+
+    def running(self, key: Key) -> Process | None:
+        return next((process for process in self.generation.children if process.key == key), None)
+
+    def lives(self, key: Key) -> int:
+        return (self._folder / key[0].name).stat().st_size
+
+    def is_ready(self, key: Key) -> bool:
+        process = self.running(key)
+        return process is not None and process.ready
+
+    def close(self) -> None:
+        self.generation.close()
+        self._plan.close()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
+    package = tmp_path / "stage" / "cofferdam_actor"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    shutil.copy(Path(__file__).with_name("actor.py"), package / "__main__.py")
+    monkeypatch.syspath_prepend(package.parent)
+    programs = {role: Program("cofferdam_actor", row.title, row.uid_offset) for role, row in PROGRAMS.items()}
+    for module in (children, process, spawn):
+        monkeypatch.setattr(module, "PROGRAMS", programs)
+    made: list[Stage] = []
+
+    def make(*, limits: Mapping[str, int] = MappingProxyType({}), **words: list[str]) -> Stage:
+        made.append(Stage(tmp_path, limits, **words))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_start_waits_for_everybody(stage: Callable[..., Stage]) -> None:
+    play = stage()
+    play.until(lambda: play.starts == 1)
+    assert [process.ready for process in play.generation.children] == [True] * 4
+    assert not play.failures
+    assert not play.deaths
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="groups belong to uids of their own")
+def test_a_worker_has_exactly_the_groups_of_its_entry(stage: Callable[..., Stage]) -> None:
+    play = stage()
+    play.until(lambda: play.starts == 1)
+    groups = {
+        process.key: Path(f"/proc/{process.spawned.pid}/status").read_text().partition("Groups:\t")[2].split("\n")[0]
+        for process in play.generation.children
+    }
+    assert groups.pop(DEVICE).split() == [str(gid) for gid in GROUPS]
+    assert {text.strip() for text in groups.values()} == {""}
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="groups belong to uids of their own")
+def test_a_worker_with_other_groups_is_not_confined(stage: Callable[..., Stage]) -> None:
+    play = stage()
+    play.generation.children._groups[DEVICE] = GROUPS[:1]
+    play.until(lambda: bool(play.failures))
+    assert play.failures == ["worker[pkcs11] ended before it was ready"]
+
+
+@pytest.mark.parametrize("role", [Role.KIM, Role.SOFTWARE_WORKER, Role.FRONTEND])
+def test_a_death_fails_the_start(stage: Callable[..., Stage], role: Role) -> None:
+    assert role not in DEVICES
+    play = stage(**{role.name.lower(): ["dies"]})
+    play.until(lambda: bool(play.failures))
+    assert play.failures[0].endswith("ended before it was ready")
+    assert play.starts == 0
+
+
+def test_a_device_that_dies_does_not_and_is_tried_again(stage: Callable[..., Stage]) -> None:
+    play = stage(pkcs11_worker=["dies", "dies", "serves"])
+    play.until(lambda: play.starts == 1)
+    play.until(lambda: play.is_ready(DEVICE))
+    assert [process.key for process in play.deaths] == [DEVICE] * 2
+    assert not play.failures
+    assert play.generation.children.histories[DEVICE].total == 2
+
+
+def test_a_device_that_always_dies_waits_longer_each_time(stage: Callable[..., Stage]) -> None:
+    play = stage(pkcs11_worker=["dies"])
+    play.until(lambda: play.starts == 1 and len(play.deaths) == 4)
+    assert play.generation.children.histories[DEVICE].delay(time.monotonic()) > 1
+    play.until(lambda: play.running(DEVICE) is None)
+    assert play.generation.phase is Phase.SERVING
+
+
+def test_a_device_that_says_that_it_cannot_work_fails_the_start(stage: Callable[..., Stage]) -> None:
+    play = stage(pkcs11_worker=["fails"])
+    play.until(lambda: bool(play.failures))
+    assert play.failures == ["worker[pkcs11] ended before it was ready"]
+
+
+def test_a_device_that_is_late_is_not_waited_for_and_tried_again(stage: Callable[..., Stage]) -> None:
+    play = stage(pkcs11_worker=["sleeps", "serves"], limits={"start_ms": 3000})
+    play.until(lambda: play.starts == 1)
+    play.until(lambda: play.is_ready(DEVICE))
+    assert [process.key for process in play.deaths] == [DEVICE]
+    assert not play.failures
+
+
+def test_somebody_else_who_is_late_fails_the_start(stage: Callable[..., Stage]) -> None:
+    play = stage(kim=["sleeps"], pkcs11_worker=["sleeps"], limits={"start_ms": 2000})
+    play.until(lambda: bool(play.failures))
+    assert play.failures[0] == "kim not ready after limits.start_ms = 2000"
+    assert play.starts == 0
+
+
+@pytest.mark.parametrize("key", [DEVICE, SOFTWARE])
+def test_a_successor_that_is_late_is_killed_and_replaced(stage: Callable[..., Stage], key: Key) -> None:
+    play = stage(**{key[0].name.lower(): ["serves", "sleeps", "serves"]})
+    play.until(lambda: play.starts == 1)
+    first = play.running(key)
+    assert first is not None
+    first.kill()
+    play.until(lambda: play.lives(key) == 2)
+    successor = play.running(key)
+    assert successor is not None
+    play.generation.check(successor.started + 19)
+    assert not play.deaths[1:]
+    play.generation.check(successor.started + 21)
+    play.until(lambda: play.is_ready(key))
+    assert [process.key for process in play.deaths] == [key] * 2
+
+
+def test_a_device_that_makes_a_key_has_time_for_it(stage: Callable[..., Stage]) -> None:
+    play = stage(pkcs11_worker=["is busy"], limits={"hang_ms": 500, "generate_ms": 2500})
+    play.until(lambda: play.starts == 1)
+    device, software = play.running(DEVICE), play.running(SOFTWARE)
+    assert device is not None
+    assert software is not None
+    play.until(lambda: device.busy)
+    for stopped in (device, software):
+        os.kill(stopped.spawned.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    play.until(lambda: play.generation.check(time.monotonic()) and len(play.deaths) == 2)
+    assert play.deaths == [software, device]
+    assert time.monotonic() - began > 2.4
+    assert device.pings == 1
