@@ -13,7 +13,7 @@ from cofferdam_config.tables import KIM, PIN_CREDENTIAL, PROVIDER
 from cofferdam_config.token_uri import TokenUri, unpadded
 from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch, WorkerSettings
 
-_STATE_FOLDER: Final = "cofferdam/pkcs11"
+_STATE_FOLDER: Final = "pkcs11"
 _ANY: Final = TokenUri(
     match=TokenMatch(**dict.fromkeys((field.name for field in dataclasses.fields(TokenMatch)), None)),
     pin_file=None,
@@ -37,7 +37,7 @@ def pkcs11_settings(
         slot_number=section.find("slot_number", int),
         pin=None if credential or pin is None else _pin_bytes(pin).hex(),
         pin_file=credential or section.find("user_pin_file", str) or _uri(section).pin_file,
-        state_folder=posixpath.join(surroundings.state_folder, _STATE_FOLDER),
+        state_folder=section.find("state_folder", str) or posixpath.join(surroundings.state_folder, _STATE_FOLDER),
         software_public_operations=section.flag("software_public_operations"),
         allow_export=section.flag("allow_export"),
         give_back=document.one(KIM).flag("give_back"),

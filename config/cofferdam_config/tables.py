@@ -324,6 +324,13 @@ PROVIDER: Final = Table(
             "make code, after the start. Each one takes something off the worker's confinement.",
         ),
         _module(
+            "state_folder",
+            AbsolutePath(),
+            "Folder that the worker has to itself, to remember that the token refused a PIN, which is not tried again. "
+            "Made when it is missing.",
+            default_note="`pkcs11` in the state folder, which is `/var/lib/parsec`",
+        ),
+        _module(
             "quirks",
             Array(Pattern(expression=r"[a-z][a-z0-9-]*(?:=[0-9]+)?", words="a name, or a name, `=` and a number")),
             "What the module does otherwise than the standard says, where the worker does not find out by itself.",

@@ -169,7 +169,7 @@ class Pkcs11Settings:
 
     worker: WorkerSettings
     library_path: str
-    token: TokenMatch
+    token: TokenMatch = field(repr=False)
     slot_number: int | None
     """The slot that was configured, to say so when the token is in another one."""
     pin: str | None = field(repr=False)

@@ -57,7 +57,7 @@ def test_what_a_provider_comes_to_by_itself() -> None:
         slot_number=None,
         pin=None,
         pin_file=None,
-        state_folder="/var/lib/parsec/cofferdam/pkcs11",
+        state_folder="/var/lib/parsec/pkcs11",
         software_public_operations=False,
         allow_export=True,
         give_back=False,

@@ -63,8 +63,6 @@ HASHES = {
 }
 PKCS1V15_HASHES = {**HASHES, Hash.SHA_512_256: hashes.SHA512_256(), Hash.SHA3_256: hashes.SHA3_256()}
 CURVES = {
-    Curve.P_192: ec.SECP192R1(),
-    Curve.P_224: ec.SECP224R1(),
     Curve.P_256: ec.SECP256R1(),
     Curve.P_384: ec.SECP384R1(),
     Curve.P_521: ec.SECP521R1(),

@@ -18,16 +18,10 @@ from cofferdam_providers.pkcs11 import curves, mechanisms, templates
 from cofferdam_providers.pkcs11.capability_discovery import Capabilities, Offer
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError, Mechanism, Template
+from cofferdam_providers.pyca.warm_up import MODULUS
 from cofferdam_runtime.log import Log
 
-_MODULUS: Final = bytes.fromhex(
-    "a8b3b284af8eb50b387034a860f146c4919f318763cd6c5598c8ae4811a1e0ab"
-    "c4c7e0b082d693a5e7fced675cf4668512772c0cbc64a742c6c630f533c8cc72"
-    "f62ae833c40bf25842e984bb78bdbf97c0107d55bdb662f5c4e0fab9845cb514"
-    "48ef7392dd3aaff93ae1e6b667bb3d4247616d4f5ba10d4cfd226de88d39f16f"
-)
-"""RSA Laboratories' example 1 of RSAES-PKCS1-v1_5: nobody's key."""
-_SIZE: Final = len(_MODULUS)
+_SIZE: Final = len(MODULUS)
 _TEXT: Final = b"t"
 _LABEL: Final = b"label"
 _NONCE: Final = bytes(12)
@@ -66,7 +60,7 @@ def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software
     """
     refused: set[tuple[Number, Hash]] = set()
     labels = True
-    modulus = {Attribute.MODULUS: _MODULUS, Attribute.PUBLIC_EXPONENT: templates.EXPONENT}
+    modulus = {Attribute.MODULUS: MODULUS, Attribute.PUBLIC_EXPONENT: templates.EXPONENT}
     public: Template = {
         Attribute.CLASS: ObjectClass.PUBLIC_KEY,
         Attribute.KEY_TYPE: KeyType.RSA,

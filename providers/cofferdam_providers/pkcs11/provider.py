@@ -37,6 +37,7 @@ from cofferdam_providers.pkcs11.objects import Objects
 from cofferdam_providers.pkcs11.place import Place, obstacles
 from cofferdam_providers.pkcs11.probe import offers_of, probe
 from cofferdam_providers.pkcs11.token import OpenToken, UnavailableError, about, open_token, refusal
+from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import digest_to_sign
 from cofferdam_providers.pyca.errors import invalid_argument
 from cofferdam_runtime.log import Log
@@ -215,6 +216,14 @@ class Pkcs11Provider(Provider[TokenKey]):
         self._check_export(attributes)
         self._device().capabilities.check_import(attributes)
 
+    def warm_up(self) -> None:
+        """Use what is done here in place of the token once.
+
+        Raises:
+            RuntimeError: An answer is wrong.
+        """
+        in_software.warm_up()
+
     def _device(self) -> Device:
         if self._opened is None:
             raise self._refusal
@@ -223,8 +232,8 @@ class Pkcs11Provider(Provider[TokenKey]):
     def _learn(self, opened: OpenToken) -> Device:
         token, settings = opened.token, self._settings
         habits = quirks.quirks_for(settings.library_path, token.manufacturer_id, token.model, settings.quirks)
-        in_software = settings.software_public_operations or habits.public_in_software
-        capabilities = probe(opened.cryptoki, offers_of(token.slot), public_in_software=in_software, log=self._log)
+        here = settings.software_public_operations or habits.public_in_software
+        capabilities = probe(opened.cryptoki, offers_of(token.slot), public_in_software=here, log=self._log)
         objects = Objects(opened.cryptoki)
         objects.list_all()
         if not objects.complete:

@@ -1,8 +1,8 @@
 """A service with a token: the software provider first (number 1), the PKCS#11 provider second (number 2).
 
-    with TokenService() as service:
-        client = service.client()
-        service.shim.set("C_Sign return CKR_DEVICE_REMOVED")
+with TokenService() as service:
+    client = service.client()
+    service.shim.set("C_Sign return CKR_DEVICE_REMOVED")
 """
 
 import json
@@ -52,7 +52,8 @@ class TokenService:
         """
         self.service = Service(tables=tables)
         self.uid = UID_BASE + _WORKER_OFFSET - alone if os.geteuid() == 0 else None
-        self._tables, self._values, self._alone = dict(tables or {}), dict(values or {}), alone
+        self._tables, self._alone = dict(tables or {}), alone
+        self._values: dict[str, str | int | bool | list[str] | None] = dict(values or {})
         folder = self.service.folder / "token"
         folder.mkdir(mode=0o755)
         self.shim: Shim
@@ -79,8 +80,8 @@ class TokenService:
 
     def configure(self, **values: str | int | bool | list[str] | None) -> None:
         """Write the configuration anew, with other values of the provider from now on; None takes one out."""
-        self._values = {**self._values, **values}  # type: ignore[dict-item]
-        provider = {
+        self._values |= values
+        provider: dict[str, str | int | bool | list[str] | None] = {
             "provider_type": "Pkcs11",
             "key_info_manager": "kim",
             "library_path": str(self._library),
