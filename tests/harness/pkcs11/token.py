@@ -83,7 +83,7 @@ def softhsm(folder: Path, *, label: str = "cofferdam", pin: str = PIN, uid: int 
     """Make a token in a folder, which may have others already.
 
     Args:
-        folder: Gets softhsm2.conf, and the tokens in `tokens`.
+        folder: Gets softhsm2.conf, and the tokens in `tokens`; a uid has to be able to reach it.
         label: What the token is called; two may have the same.
         pin: The user's.
         uid: Who gets the tokens; whoever runs the tests if None.

@@ -89,8 +89,7 @@ def _random(session: pkcs11.Session) -> str:
 
 
 def _label(session: pkcs11.Session) -> str:
-    (key,) = session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: ID})
-    return str(key[Attribute.LABEL])
+    return str(_key(session, ObjectClass.PRIVATE_KEY)[Attribute.LABEL])
 
 
 def _descriptors(_session: pkcs11.Session) -> str:
