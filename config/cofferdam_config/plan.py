@@ -155,6 +155,7 @@ def _workers(document: Document, surroundings: Surroundings) -> tuple[tuple[Role
             body_len_limit=min(core.number("body_len_limit"), _MAX_BODY),
             allow_deprecated=core.flag("allow_deprecated"),
             key_cache=document.one(LIMITS).number("key_cache"),
+            memory_limit=document.one(LIMITS).number("worker_memory_mb") << 20,
         )
         documents.append((backend.role, index, backend.settings(section, worker, surroundings, document)))
     return tuple(documents)

@@ -453,6 +453,12 @@ LIMITS: Final = Table(
             "Keys that each provider keeps ready for use.",
             default=4096,
         ),
+        _own(
+            "worker_memory_mb",
+            Integer(low=64, high=1 << 20, unit="MiB"),
+            "Memory with which the worker of a device is replaced, because its library leaks.",
+            default=512,
+        ),
     ),
 )
 KIM: Final = Table(

@@ -133,6 +133,8 @@ class WorkerSettings:
     allow_deprecated: bool
     key_cache: int
     """Keys kept ready for use."""
+    memory_limit: int
+    """Bytes of memory with which a worker that runs a vendor's code makes room for a successor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

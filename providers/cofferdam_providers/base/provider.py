@@ -54,6 +54,8 @@ class Provider(Generic[HandleT]):
     """Whether `generate_key` may run on a second thread while the first one serves other operations."""
     slow_generation: bool = False
     """Whether `generate_key` may keep the loop's own thread longer than a process may hang; the broker is told then."""
+    foreign_code: bool = False
+    """Whether code of others runs in the process, whose memory and descriptors are therefore watched."""
     expires: float | None = None
     """When the worker has to make room for a successor, in seconds of the monotonic clock; None for never."""
 

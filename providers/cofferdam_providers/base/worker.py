@@ -18,6 +18,7 @@ from cofferdam_contracts.ipc.requests import Request, decode_request, encode_ans
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import Context, Gradual, Results, Slow
+from cofferdam_providers.base.health import Health
 from cofferdam_providers.base.lane import Lane
 from cofferdam_providers.base.peers import Principal
 from cofferdam_providers.base.provider import DeviceLostError
@@ -65,6 +66,7 @@ class Worker:
         self._loop = loop
         self._lane = lane
         self._limit = context.settings.body_len_limit + OVERHEAD
+        self._health = Health(context.settings.memory_limit) if context.provider.foreign_code else None
         self._authenticators = frozenset(entry.auth_type for entry in context.settings.authenticators)
         self._peers: set[Peer] = set()
         self._ready: dict[Peer, None] = {}
@@ -107,9 +109,10 @@ class Worker:
         """Give every channel that has something its turn; return the seconds until that is due again."""
         if self._context.keyring.unresolved and time.monotonic() >= self._next_reconcile:
             self._reconcile()
+        self._look_after_resources()
         if self._ready and not self._lost:
             self._serve_round()
-            if self._ready:
+            if self._ready and not self._lost:
                 return 0.0
         idle = RECONCILE_S if self._context.keyring.unresolved else IDLE_S
         expires = self._context.provider.expires
@@ -120,6 +123,12 @@ class Worker:
             self._loop.stop()
             return 0.0
         return idle
+
+    def _look_after_resources(self) -> None:
+        complaint = None if self._health is None or self._lost else self._health.complaint()
+        if complaint is not None:
+            self._context.log.error("the device's library leaks; the worker ends", cause=complaint)
+            self._lost = self._stopping = True
 
     def _reconcile(self) -> None:
         self._next_reconcile = time.monotonic() + RECONCILE_S

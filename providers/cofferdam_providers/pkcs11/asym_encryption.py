@@ -58,6 +58,8 @@ def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciph
     """
     if len(ciphertext) != key.size:
         raise invalid_argument("a ciphertext that does not fit the modulus")
+    if key.size < _overhead(algorithm):
+        raise invalid_argument("a modulus too short for the padding")
     how = _mechanism(device, algorithm, label)
     pin = device.pin if key.always_authenticate else None
     return device.use(key, ObjectClass.PRIVATE_KEY, _DECRYPT, device.cryptoki.decrypt, how, ciphertext, key.size, pin)

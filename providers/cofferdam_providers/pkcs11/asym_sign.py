@@ -25,6 +25,9 @@ _SIGN: Final[Codes] = {
     Return.ARGUMENTS_BAD: Status.PSA_ERROR_NOT_SUPPORTED,
 }
 
+_PSS_OVERHEAD: Final = 2
+"""Bytes that PSS needs beside digest and salt."""
+
 
 def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
     """Return the signature of a digest.
@@ -75,6 +78,9 @@ def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest
             return mechanisms.plain(Number.RSA_PKCS), _fitting(key, digest)
         case AsymmetricSignature(SignatureScheme.RSA_PSS, Hash() as hash_alg):
             device.capabilities.check_parameters(algorithm)
+            # RFC 8017 section 9.1.1. With NSS an operation that fails for this stays active for ever.
+            if (key.bits + 6) // 8 < 2 * len(digest) + _PSS_OVERHEAD:
+                raise invalid_argument("a digest and a salt that the modulus does not hold")
             return mechanisms.pss(hash_alg), digest
         case _:
             raise not_supported(f"{algorithm.scheme.name} by a token")

@@ -27,14 +27,13 @@ from cofferdam_contracts.psa.policy import is_compatible
 from cofferdam_providers.pkcs11 import curves
 from cofferdam_providers.pkcs11.mechanisms import DIGEST_INFO, PADDINGS, mechanism_of
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.keys import RSA_SIZES
 
-LEAST_RSA_BITS: Final = 512
-MOST_RSA_BITS: Final = 4096
-"""RSA keys that are made here. A token may offer 16384 bits, which it would work on for hours, and for nobody else."""
 AES_BITS: Final = frozenset({128, 192, 256})
 MOST_SECRET_BITS: Final = 0xFFF8
 GCM_TAGS: Final = frozenset({4, 8, 12, 13, 14, 15, 16})
 LEAST_MAC_LENGTH: Final = 4
+"""Bytes that a truncated MAC has at least, as in the software provider."""
 GENERATORS: Final[Mapping[KeyKind, Number]] = {
     KeyKind.RSA_KEY_PAIR: Number.RSA_PKCS_KEY_PAIR_GEN,
     KeyKind.ECC_KEY_PAIR: Number.EC_KEY_PAIR_GEN,
@@ -96,6 +95,8 @@ class Capabilities:
         algorithm = attributes.algorithm
         if isinstance(algorithm, Aead) and tag_length(algorithm) not in GCM_TAGS:
             raise not_supported("a tag length that GCM does not have")
+        if isinstance(algorithm, Mac) and algorithm.length is not None and algorithm.length < LEAST_MAC_LENGTH:
+            raise not_supported(f"a MAC of {algorithm.length} bytes")
 
     def in_software(self, number: Number, flag: MechanismFlag) -> bool:
         """Tell whether an operation with a public key is done here, in place of the token."""
@@ -124,8 +125,9 @@ class Capabilities:
             if bits and bits not in curves.OIDS:
                 raise invalid_argument(f"SECP_R1 has no curve of {bits} bits")
         elif kind in RSA_KINDS:
-            if bits and not LEAST_RSA_BITS <= bits <= MOST_RSA_BITS:
-                raise not_supported(f"an RSA key of {bits} bits")
+            # A token may offer 16384 bits, which it would work on for hours, and for nobody else.
+            if bits and bits not in RSA_SIZES:
+                raise invalid_argument(f"an RSA key of {bits} bits")
         elif kind is KeyKind.AES:
             if bits and bits not in AES_BITS:
                 raise invalid_argument(f"an AES key of {bits} bits")

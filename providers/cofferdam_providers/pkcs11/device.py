@@ -31,7 +31,7 @@ _PUBLIC_PARTS: Final = (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT, Attribute.
 _FUSSY: Final = frozenset(
     {
         *(Return.ATTRIBUTE_TYPE_INVALID, Return.ATTRIBUTE_VALUE_INVALID, Return.ATTRIBUTE_READ_ONLY),
-        *(Return.TEMPLATE_INCONSISTENT, Return.ARGUMENTS_BAD),
+        *(Return.TEMPLATE_INCONSISTENT, Return.ARGUMENTS_BAD, Return.GENERAL_ERROR),
     }
 )
 """What a token says of a template with an attribute that it does not want to see."""

@@ -5,16 +5,16 @@ from typing import Final
 
 from pkcs11 import ObjectClass
 
-from cofferdam_contracts.psa.algorithm import HASH_LENGTH, Mac
+from cofferdam_contracts.psa.algorithm import Mac
+from cofferdam_contracts.psa.policy import full_mac_length
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.capability_discovery import LEAST_MAC_LENGTH
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.device import Codes, Device
 from cofferdam_providers.pkcs11.keys import TokenKey
-from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
+from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 
-_CMAC_LENGTH: Final = 16
 _CODES: Final[Codes] = {
     # Tokens want HMAC keys that are as long as the digest.
     Return.KEY_SIZE_RANGE: Status.PSA_ERROR_NOT_SUPPORTED,
@@ -26,15 +26,15 @@ def compute(device: Device, key: TokenKey, algorithm: Mac, data: bytes) -> bytes
     """Return the MAC of a message.
 
     Raises:
-        ServiceError: The length is none that the algorithm has, or the token has no such MAC.
+        ServiceError: The token has no such MAC (`PSA_ERROR_NOT_SUPPORTED`), or fails.
     """
     number = mechanisms.mechanism_of(algorithm)
     if number is None:
         raise not_supported(f"{algorithm.scheme.name} by a token")
-    whole = _CMAC_LENGTH if algorithm.hash is None else HASH_LENGTH[algorithm.hash]
+    whole = full_mac_length(key.kind, algorithm)
     length = whole if algorithm.length is None else algorithm.length
-    if not LEAST_MAC_LENGTH <= length <= whole:
-        raise invalid_argument(f"a MAC of {length} bytes where {whole} are whole")
+    if length < LEAST_MAC_LENGTH:
+        raise not_supported(f"a MAC of {length} bytes")
     function, how = device.cryptoki.sign, mechanisms.plain(number)
     made = device.use(key, ObjectClass.SECRET_KEY, _CODES, function, how, data, whole)
     if len(made) != whole:

@@ -64,6 +64,7 @@ class Pkcs11Provider(Provider[TokenKey]):
         Opcode.PSA_MAC_VERIFY,
     }
     slow_generation = True
+    foreign_code = True
 
     def __init__(self, settings: Pkcs11Settings, place: Place, pin: bytes | None, log: Log) -> None:
         """Prepare; `open` opens."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from pkcs11 import Attribute, KeyType
 
-from cofferdam_contracts.psa.attributes import ECC_KINDS, KeyAttributes, Usage
+from cofferdam_contracts.psa.attributes import ECC_KINDS, RSA_KINDS, KeyAttributes, Usage
 from cofferdam_providers.pkcs11.cryptoki import Template, Value
 from cofferdam_providers.pkcs11.curves import OIDS
 from cofferdam_providers.pkcs11.mechanisms import mechanism_of
@@ -30,7 +30,7 @@ def public(attributes: KeyAttributes) -> dict[Attribute, Value]:
         **_common(attributes),
         Attribute.PRIVATE: False,
         Attribute.VERIFY: bool(usage & _VERIFIES),
-        Attribute.ENCRYPT: bool(usage & Usage.ENCRYPT),
+        Attribute.ENCRYPT: _is_rsa(attributes) and bool(usage & Usage.ENCRYPT),
     }
 
 
@@ -41,7 +41,8 @@ def private(attributes: KeyAttributes) -> dict[Attribute, Value]:
         **_common(attributes),
         **_secrecy(attributes),
         Attribute.SIGN: bool(usage & _SIGNS),
-        Attribute.DECRYPT: bool(usage & Usage.DECRYPT),
+        # NSS takes a curve's key that decrypts for a broken device.
+        Attribute.DECRYPT: _is_rsa(attributes) and bool(usage & Usage.DECRYPT),
         Attribute.DERIVE: bool(usage & Usage.DERIVE),
     }
 
@@ -102,6 +103,10 @@ def without(template: Template, omitted: frozenset[Attribute]) -> dict[Attribute
 def big_integer(number: int) -> bytes:
     """Return a Big integer of PKCS#11: most significant byte first, no sign."""
     return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _is_rsa(attributes: KeyAttributes) -> bool:
+    return attributes.type.kind in RSA_KINDS
 
 
 def _common(attributes: KeyAttributes) -> Mapping[Attribute, Value]:

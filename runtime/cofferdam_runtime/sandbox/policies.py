@@ -92,7 +92,6 @@ _MODULE: Final = frozenset(
         # Who and where it is, for its lock files and its log.
         *("getuid", "getgid", "getegid", "gettid", "uname"),
         # Reading a file through a duplicate of its descriptor.
-        "dup",
         # The time that a device takes of the processor.
         "getrusage",
         # The stack of a thread, before it turns out that there may be none; never with PROT_EXEC.
@@ -207,7 +206,12 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
         # Its paths are added at run time, and what `for_module` makes of the configuration.
         Role.PKCS11_WORKER: Policy(
             syscalls=_LIFE | _MEMORY | _CHANNELS | _MODULE | {"poll", "ppoll"},
-            conditions=(*_LOCKS, Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_SETFL)),
+            conditions=(
+                *_LOCKS,
+                Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_SETFL),
+                # How many descriptors there are is found out by making one.
+                Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_DUPFD_CLOEXEC),
+            ),
             refusals=REFUSALS,
             loading=LIBRARIES,
             open_files=4096,

@@ -144,6 +144,7 @@ SETTINGS = WorkerSettings(
     body_len_limit=1 << 20,
     allow_deprecated=False,
     key_cache=100,
+    memory_limit=1 << 30,
 )
 
 

@@ -1,0 +1,428 @@
+"""A token that misbehaves: its clients get the status for it within their deadline, everybody else notices nothing."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.harness.pkcs11.service import WORKER, TokenService
+from tests.harness.pkcs11.token import Token, objects, softhsm
+from tests.harness.service import ServiceFailedError
+
+from cofferdam_client import (
+    Client,
+    Curve,
+    Hash,
+    ServiceStatusError,
+    Status,
+    ecc_signing_key,
+    ecdsa,
+    rsa_signing_key,
+)
+
+KEY = ecc_signing_key(Curve.P_256, Hash.SHA_256)
+DIGEST = hashlib.sha256(b"message").digest()
+IMPATIENT = {"limits": {"hang_ms": 1000}}
+ROWS = {
+    "HOST_MEMORY": Status.PSA_ERROR_INSUFFICIENT_MEMORY,
+    "DEVICE_ERROR": Status.PSA_ERROR_HARDWARE_FAILURE,
+    "DEVICE_REMOVED": Status.PSA_ERROR_HARDWARE_FAILURE,
+    "TOKEN_NOT_PRESENT": Status.PSA_ERROR_HARDWARE_FAILURE,
+    "TOKEN_NOT_RECOGNIZED": Status.PSA_ERROR_HARDWARE_FAILURE,
+    "STATE_UNSAVEABLE": Status.PSA_ERROR_HARDWARE_FAILURE,
+    "DEVICE_MEMORY": Status.PSA_ERROR_INSUFFICIENT_STORAGE,
+    "SIGNATURE_INVALID": Status.PSA_ERROR_INVALID_SIGNATURE,
+    "SIGNATURE_LEN_RANGE": Status.PSA_ERROR_INVALID_SIGNATURE,
+    "RANDOM_NO_RNG": Status.PSA_ERROR_INSUFFICIENT_ENTROPY,
+    "CURVE_NOT_SUPPORTED": Status.PSA_ERROR_NOT_SUPPORTED,
+    "DOMAIN_PARAMS_INVALID": Status.PSA_ERROR_NOT_SUPPORTED,
+    "FUNCTION_NOT_SUPPORTED": Status.PSA_ERROR_NOT_SUPPORTED,
+    "PIN_LOCKED": Status.PSA_ERROR_COMMUNICATION_FAILURE,
+    "KEY_FUNCTION_NOT_PERMITTED": Status.PSA_ERROR_COMMUNICATION_FAILURE,
+    "MECHANISM_INVALID": Status.PSA_ERROR_COMMUNICATION_FAILURE,
+    "SESSION_COUNT": Status.PSA_ERROR_COMMUNICATION_FAILURE,
+    "GENERAL_ERROR": Status.PSA_ERROR_COMMUNICATION_FAILURE,
+    "SESSION_HANDLE_INVALID": Status.PSA_ERROR_COMMUNICATION_FAILURE,
+    "USER_NOT_LOGGED_IN": Status.PSA_ERROR_COMMUNICATION_FAILURE,
+    "0x80000001": Status.PSA_ERROR_COMMUNICATION_FAILURE,
+}
+"""Return codes and the reference's statuses for them."""
+LOST = {"DEVICE_REMOVED", "TOKEN_NOT_PRESENT", "TOKEN_NOT_RECOGNIZED", "SESSION_HANDLE_INVALID", "USER_NOT_LOGGED_IN"}
+"""Those of them after which the worker makes room."""
+
+
+def refused(*statuses: Status) -> "pytest.RaisesExc[ServiceStatusError]":
+    return pytest.raises(ServiceStatusError, check=lambda error: error.status in statuses)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def faulty() -> Iterator[TokenService]:
+    with TokenService(before="shim", tables=IMPATIENT) as service:
+        with service.client() as client:
+            client.generate_key("k", KEY)
+        yield service
+
+
+def sign(client: Client) -> bytes:
+    return client.sign_hash("k", DIGEST, ecdsa())
+
+
+def survives(service: TokenService) -> None:
+    """Expect that signing works again, with the same key."""
+    with service.client() as client:
+        client.verify_hash("k", DIGEST, sign(client), ecdsa())
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[TokenService]:
+    with TokenService(before="shim") as service:
+        with service.client() as client:
+            client.generate_key("k", KEY)
+        yield service
+
+
+@pytest.mark.parametrize("name", sorted(ROWS.keys() - LOST))
+def test_a_return_code_becomes_the_reference_s_status(shared: TokenService, name: str) -> None:
+    with shared.client() as client:
+        worker = shared.worker()
+        shared.shim.set(f"C_SignInit return {name if name.startswith('0x') else f'CKR_{name}'}")
+        with refused(ROWS[name]):
+            sign(client)
+        shared.shim.clear()
+        client.verify_hash("k", DIGEST, sign(client), ecdsa())
+        assert shared.worker() == worker
+
+
+@pytest.mark.parametrize("name", sorted(LOST))
+def test_a_lost_session_costs_one_request(faulty: TokenService, name: str) -> None:
+    worker = faulty.worker()
+    with faulty.client() as client:
+        faulty.shim.set(f"C_Sign@1 then-return CKR_{name}")
+        with refused(ROWS[name]):
+            sign(client)
+        client.verify_hash("k", DIGEST, sign(client), ecdsa())
+    assert faulty.worker() != worker
+    assert "the device has to be started afresh" in faulty.service.log()
+
+
+def test_an_odd_answer_is_told_apart_from_a_lost_session(faulty: TokenService) -> None:
+    worker = faulty.worker()
+    with faulty.client() as client:
+        faulty.shim.set("C_Sign then-return CKR_GENERAL_ERROR")
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client)
+        assert faulty.worker() == worker
+        faulty.shim.set("C_Sign then-return CKR_GENERAL_ERROR", "C_GetSessionInfo return CKR_SESSION_HANDLE_INVALID")
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client)
+        faulty.shim.clear()
+        survives(faulty)
+    assert faulty.worker() != worker
+
+
+@pytest.mark.parametrize("action", ["segv", "abort", "exit 0", "exit 3", "close-fds", "long 100000", "short 3"])
+def test_a_module_that_breaks_costs_one_request(faulty: TokenService, action: str) -> None:
+    worker = faulty.worker()
+    with faulty.client() as client:
+        faulty.shim.set(f"C_Sign@1 {action}")
+        started = time.monotonic()
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client)
+        assert time.monotonic() - started < 9.0
+        faulty.shim.clear()
+        survives(faulty)
+    assert faulty.worker() != worker
+
+
+def test_what_a_module_prints_does_not_matter(faulty: TokenService) -> None:
+    faulty.shim.set("C_Sign garbage-stdout")
+    survives(faulty)
+
+
+def test_a_handle_that_is_not_known_any_more_is_found_again(faulty: TokenService) -> None:
+    faulty.shim.set("C_SignInit@1 return CKR_OBJECT_HANDLE_INVALID")
+    before = len(faulty.shim.calls())
+    survives(faulty)
+    assert faulty.shim.count("C_FindObjectsInit", since=before) == 1
+
+
+def test_a_module_that_hangs_is_replaced_within_the_deadline(faulty: TokenService) -> None:
+    worker = faulty.worker()
+    with faulty.client() as client:
+        faulty.shim.set("C_Sign@1 hang")
+        started = time.monotonic()
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client)
+        assert time.monotonic() - started < 9.0
+        survives(faulty)
+    assert faulty.worker() != worker
+    assert "a process hangs and is killed" in faulty.service.log()
+
+
+def test_making_a_key_may_take_longer_than_a_process_may_hang(faulty: TokenService) -> None:
+    worker = faulty.worker()
+    faulty.shim.set("C_GenerateKeyPair@1 slow 4000")
+    with faulty.client() as client:
+        client.generate_key("slow", KEY)
+        client.sign_hash("slow", DIGEST, ecdsa())
+    assert faulty.worker() == worker
+
+
+@pytest.mark.parametrize("action", ["segv", "hang", "then-return CKR_DEVICE_REMOVED"])
+def test_clients_of_the_other_provider_notice_nothing(faulty: TokenService, action: str) -> None:
+    """No error, and nothing like the second that the hanging one is waited for."""
+    slowest, errors, stop = [0.0], list[Exception](), threading.Event()
+
+    def work() -> None:
+        with Client(faulty.service.endpoint, provider=1) as client:
+            client.generate_key("software", KEY)
+            while not stop.is_set():
+                started = time.monotonic()
+                try:
+                    client.sign_hash("software", DIGEST, ecdsa())
+                except ServiceStatusError as error:
+                    errors.append(error)
+                slowest[0] = max(slowest[0], time.monotonic() - started)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        with faulty.client() as client:
+            faulty.shim.set(f"C_Sign@1 {action}")
+            with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE, Status.PSA_ERROR_HARDWARE_FAILURE):
+                sign(client)
+            survives(faulty)
+    finally:
+        stop.set()
+        thread.join()
+    assert errors == []
+    assert slowest[0] < 0.9
+
+
+@pytest.mark.parametrize("action", ["leak-memory 40960", "leak-fd"])
+def test_a_leak_costs_nobody_a_request(action: str) -> None:
+    tables = {"limits": {"worker_memory_mb": 256}}
+    with TokenService(before="shim", tables=tables) as service, service.client() as client:
+        client.generate_key("k", KEY)
+        worker = service.worker()
+        service.shim.set(f"C_Sign {action}")
+        until = time.monotonic() + 40
+        while service.service.pids(WORKER) in ([worker], []):
+            sign(client)
+            assert time.monotonic() < until
+        sign(client)
+        assert "the device's library leaks" in service.service.log()
+
+
+def test_a_token_that_is_not_there_refuses_at_once_and_is_found_when_it_comes() -> None:
+    with (
+        TokenService(values={"token_label": "another"}) as service,
+        service.client() as client,
+        Client(service.service.endpoint, provider=1) as other,
+    ):
+        started = time.monotonic()
+        for _ in range(20):
+            with refused(Status.PSA_ERROR_HARDWARE_FAILURE):
+                client.generate_key("k", KEY)
+        other.generate_key("k", KEY)
+        assert time.monotonic() - started < 5.0
+        assert "initialised tokens: label 'cofferdam'" in service.service.log()
+        softhsm(service.folder / "token", label="another", uid=service.uid)
+        wait_for(lambda: _works(client), 30)
+
+
+def _works(client: Client) -> bool:
+    try:
+        client.generate_key("token", KEY)
+    except ServiceStatusError:
+        return False
+    return True
+
+
+def test_a_module_that_breaks_at_the_start_is_not_waited_for() -> None:
+    service = TokenService(before="shim")
+    service.shim.set("C_Initialize segv")
+    with service, Client(service.service.endpoint, provider=1) as other:
+        other.generate_key("k", KEY)
+        assert "the service starts without a provider" in service.service.log()
+        service.shim.clear()
+        with service.client() as client:
+            wait_for(lambda: _works(client), 50)
+
+
+def test_a_module_that_hangs_at_the_start_is_not_waited_for() -> None:
+    service = TokenService(before="shim", tables={"limits": {"start_ms": 3000}})
+    service.shim.set("C_Initialize hang")
+    with service, Client(service.service.endpoint, provider=1) as other:
+        other.generate_key("k", KEY)
+        assert "the service starts without a provider" in service.service.log()
+        service.shim.clear()
+        with service.client() as client:
+            wait_for(lambda: _works(client), 50)
+
+
+def logins(service: TokenService) -> int:
+    return service.shim.count("C_Login")
+
+
+def test_a_wrong_pin_is_tried_once_and_never_again() -> None:
+    service = TokenService(before="shim", values={"user_pin": "9999"})
+    with service, service.client() as client:
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            client.generate_key("k", KEY)
+        assert logins(service) == 1
+        assert "PinIncorrect" in service.service.log()
+        for _ in range(2):
+            worker = service.worker()
+            os.kill(worker, signal.SIGKILL)
+            wait_for(lambda worker=worker: service.service.pids(WORKER) not in ([], [worker]))  # type: ignore[misc]
+        service.service.signal(signal.SIGHUP)
+        wait_for(lambda: service.service.log().count("event=serving") == 2)
+        service.service.stop()
+        service.service.start()
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            client.generate_key("k", KEY)
+        assert logins(service) == 1
+        service.configure(user_pin=service.token.pin)
+        service.service.signal(signal.SIGHUP)
+        wait_for(lambda: _works(client))
+        assert logins(service) == 2
+
+
+def test_the_pin_can_stand_in_a_file() -> None:
+    service = TokenService()
+    pin = service.folder / "pin"
+    pin.write_text(f"{service.token.pin}\n")
+    pin.chmod(0o400)
+    service.configure(user_pin=None, user_pin_file=str(pin))
+    with service, service.client() as client:
+        client.generate_key("k", KEY)
+
+
+def test_mistakes_in_the_configuration_end_the_start() -> None:
+    service = TokenService()
+    pin = service.folder / "pin"
+    pin.write_text("1234")
+    for values, text in (
+        ({"library_path": "/nowhere/module.so"}, "/nowhere/module.so"),
+        ({"quirks": ["no-such-quirk"]}, "no-such-quirk"),
+        ({"user_pin": None, "user_pin_file": str(pin)}, "chmod 0400"),
+    ):
+        service = TokenService(values=values)  # type: ignore[arg-type]
+        with pytest.raises(ServiceFailedError) as failed, service:
+            pass
+        assert text in str(failed.value)
+
+
+def test_two_tokens_that_fit_are_refused_by_name() -> None:
+    def make(folder: Path, *, uid: int | None) -> Token:
+        softhsm(folder, uid=uid)
+        return softhsm(folder, uid=uid)
+
+    service = TokenService(make=make)
+    with pytest.raises(ServiceFailedError) as failed, service:
+        pass
+    assert "2 tokens fit the configuration" in str(failed.value)
+    service = TokenService(make=make)
+    service.configure(token_label=None, token_uri=f"pkcs11:token=cofferdam;serial={service.token.serial}")
+    with service, service.client() as client:
+        client.generate_key("k", KEY)
+
+
+def test_keys_outlive_every_process(faulty: TokenService) -> None:
+    with faulty.client() as client:
+        signature = sign(client)
+        faulty.service.stop()
+        faulty.service.start()
+        client.verify_hash("k", DIGEST, signature, ecdsa())
+        client.destroy_key("k")
+    assert objects(faulty.token) == []
+
+
+@pytest.mark.parametrize("function", ["C_GenerateKeyPair", "C_CreateObject", "C_DestroyObject"])
+def test_a_crash_while_a_key_is_made_or_destroyed_leaves_neither_half(faulty: TokenService, function: str) -> None:
+    """The module does its work, and the process dies before it can say so."""
+    with faulty.client() as client:
+        faulty.shim.set(f"{function}@1 slow 1500", f"{function}@2 segv")
+        outcome: list[object] = []
+        thread = threading.Thread(target=lambda: outcome.append(_attempt(client, function)))
+        thread.start()
+        time.sleep(0.5)
+        os.kill(faulty.worker(), signal.SIGKILL)
+        thread.join()
+        faulty.shim.clear()
+        wait_for(lambda: len(faulty.service.pids(WORKER)) == 1)
+        survivors = {"k"} if function != "C_DestroyObject" else set[str]()
+        wait_for(lambda: {key.name for key in client.list_keys()} == survivors)
+        wait_for(lambda: len(objects(faulty.token)) == 2 * len(survivors))
+        client.generate_key("new", rsa_signing_key(1024))
+
+
+def _attempt(client: Client, function: str) -> object:
+    try:
+        if function == "C_GenerateKeyPair":
+            client.generate_key("new", KEY)
+        elif function == "C_CreateObject":
+            client.import_key("new", KEY, bytes(31) + b"\1")
+        else:
+            client.destroy_key("k")
+    except ServiceStatusError as error:
+        return error.status
+    return None
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into other processes")
+def test_the_pin_is_in_one_process_and_the_token_open_to_one_uid() -> None:
+    def make(folder: Path, *, uid: int | None) -> Token:
+        return softhsm(folder, pin="needle-5417-3390", uid=uid)
+
+    with TokenService(make=make) as service, service.client() as client:
+        client.generate_key("k", KEY)
+        holders = {
+            row["role"] for row in service.service.status()["processes"] if _holds(row["pid"], b"needle-5417-3390")
+        }
+        assert holders == {WORKER}
+        assert not _holds(service.service.pid, b"needle-5417-3390")
+        (row,) = service.service.rows(WORKER)
+        assert (row["uid"], row["level"]) == (service.uid, "uid")
+        others = {row["uid"] for row in service.service.status()["processes"]} - {service.uid}
+        for uid in others:
+            assert uid is not None
+            done = subprocess.run(
+                ["ls", str(service.token.folder)],
+                user=uid,
+                group=uid,
+                extra_groups=(),
+                capture_output=True,
+                check=False,
+            )
+            assert done.returncode != 0
+
+
+def _holds(pid: int, needle: bytes) -> bool:
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            span, access, *_ = line.split()
+            if "r" not in access or line.rstrip().endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
+                continue
+            start, end = (int(word, 16) for word in span.split("-"))
+            memory.seek(start)
+            try:
+                if needle in memory.read(end - start):
+                    return True
+            except OSError:
+                continue
+    return False
