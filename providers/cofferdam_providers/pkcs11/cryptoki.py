@@ -27,6 +27,8 @@ _BATCH: Final = 1000
 """Handles asked for at a time."""
 _ROOM: Final = 2048
 """Bytes first offered for an attribute; more than the modulus of any key that is served."""
+_NUMBERS: Final = frozenset({Attribute.CLASS, Attribute.KEY_TYPE})
+"""Attributes that are a CK_ULONG. For one of these NSS takes room for anything else for too little."""
 _MOST_ROOM: Final = 1 << 21
 """Bytes of the longest output that a module may ask room for: more than any request's body."""
 _FUNCTIONS: Final = (
@@ -320,7 +322,7 @@ class Cryptoki:
     def attributes(self, handle: int, wanted: Iterable[Attribute]) -> dict[Attribute, bytes]:
         """Return the attributes that the object has and shows, of those wanted."""
         kinds = tuple(wanted)
-        buffers = {kind: ctypes.create_string_buffer(_ROOM) for kind in kinds}
+        buffers = {kind: ctypes.create_string_buffer(_ULONG.size if kind in _NUMBERS else _ROOM) for kind in kinds}
         code, lengths = self._read(handle, kinds, buffers)
         if code == Return.BUFFER_TOO_SMALL:
             _, needed = self._read(handle, kinds, {})

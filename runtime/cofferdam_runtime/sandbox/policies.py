@@ -213,6 +213,8 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
                 Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_DUPFD_CLOEXEC),
             ),
             refusals=REFUSALS,
+            # Libraries that have no getrandom, or do not trust it, read it; NSS does not start without.
+            readable=("/dev/urandom",),
             loading=LIBRARIES,
             open_files=4096,
             file_size=None,
