@@ -150,7 +150,7 @@ class Children:
         elif record.kind == FromChild.READY and not process.ready:
             self._ready(process, record)
         elif record.kind == FromChild.BUSY and process.ready and process.role in DEVICES:
-            process.busy = True
+            process.be_busy(record.a == 1, time.monotonic())
         elif record.kind == FromChild.FAILED:
             process.failed = record.a
         elif record.kind == FromChild.VIOLATION and process.role in SERVERS:

@@ -72,7 +72,11 @@ class Process:
         """Take a sign of life; one that was never asked for counts as none."""
         if record.a == self.pings:
             self.asked = 0.0
-        self.served, self.in_flight, self.connections, self.busy = record.b, record.c, record.d, False
+        self.served, self.in_flight, self.connections = record.b, record.c, record.d
+
+    def be_busy(self, busy: bool, now: float) -> None:  # noqa: FBT001  what the record says
+        """Be patient from now on, or no longer; what it was asked in between, it was asked just now."""
+        self.busy, self.asked = busy, now if self.asked and not busy else self.asked
 
     def stop(self) -> None:
         """Let the child finish and end."""

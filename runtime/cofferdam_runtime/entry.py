@@ -139,9 +139,9 @@ class Child:
         """Count a request that was served."""
         self.served += 1
 
-    def busy(self) -> None:
-        """Tell the broker that the next answer to a ping may take long."""
-        self._control.send(Record(FromChild.BUSY))
+    def busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
+        """Tell the broker that an answer to a ping may take long from now on, or no longer."""
+        self._control.send(Record(FromChild.BUSY, int(busy)))
 
     def violated(self, role: int, number: int) -> None:
         """Tell the broker that a peer must be replaced."""

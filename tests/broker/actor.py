@@ -36,6 +36,6 @@ def main() -> int:
     child = Child(start, log, loop, dict.fromkeys(_TAKEN, lambda _record, descriptor: channels.append(descriptor)))
     child.ready(achieved)
     if word == "is busy":
-        start.control.send(Record(FromChild.BUSY))
+        start.control.send(Record(FromChild.BUSY, 1))
     loop.run(lambda: 60.0)
     return 0

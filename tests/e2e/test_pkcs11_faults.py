@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,28 @@ def sign(client: Client) -> bytes:
     return client.sign_hash("k", DIGEST, ecdsa())
 
 
+@contextmanager
+def breaking(service: TokenService, rule: str) -> Iterator[None]:
+    """Let a rule hold until it has struck once: a successor tries the token, too, with counters of its own."""
+    function = rule.split(maxsplit=1)[0]
+    before, stop = len(service.shim.calls()), threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.002):
+            if any(call.function == function for call in service.shim.calls()[before:]):
+                break
+        service.shim.clear()
+
+    thread = threading.Thread(target=watch)
+    service.shim.set(rule)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def survives(service: TokenService) -> None:
     """Expect that signing works again, with the same key."""
     with service.client() as client:
@@ -132,18 +155,29 @@ def test_an_odd_answer_is_told_apart_from_a_lost_session(faulty: TokenService) -
     assert faulty.worker() != worker
 
 
-@pytest.mark.parametrize("action", ["segv", "abort", "exit 0", "exit 3", "close-fds", "long 100000", "short 3"])
+@pytest.mark.parametrize("action", ["segv", "abort", "exit 0", "exit 3", "close-fds"])
 def test_a_module_that_breaks_costs_one_request(faulty: TokenService, action: str) -> None:
     worker = faulty.worker()
     with faulty.client() as client:
-        faulty.shim.set(f"C_Sign@1 {action}")
         started = time.monotonic()
-        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+        with breaking(faulty, f"C_Sign {action}"), refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
             sign(client)
         assert time.monotonic() - started < 9.0
+        survives(faulty)
+    assert faulty.worker() != worker
+
+
+@pytest.mark.parametrize("action", ["long 100000", "short 3"])
+def test_a_module_that_lies_about_lengths_is_not_used_any_more(faulty: TokenService, action: str) -> None:
+    worker = faulty.worker()
+    with faulty.client() as client:
+        faulty.shim.set(f"C_Sign {action}")
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client)
         faulty.shim.clear()
         survives(faulty)
     assert faulty.worker() != worker
+    assert "the module is not believed" in faulty.service.log()
 
 
 def test_what_a_module_prints_does_not_matter(faulty: TokenService) -> None:
@@ -161,9 +195,8 @@ def test_a_handle_that_is_not_known_any_more_is_found_again(faulty: TokenService
 def test_a_module_that_hangs_is_replaced_within_the_deadline(faulty: TokenService) -> None:
     worker = faulty.worker()
     with faulty.client() as client:
-        faulty.shim.set("C_Sign@1 hang")
         started = time.monotonic()
-        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+        with breaking(faulty, "C_Sign hang"), refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
             sign(client)
         assert time.monotonic() - started < 9.0
         survives(faulty)
@@ -180,7 +213,7 @@ def test_making_a_key_may_take_longer_than_a_process_may_hang(faulty: TokenServi
     assert faulty.worker() == worker
 
 
-@pytest.mark.parametrize("action", ["segv", "hang", "then-return CKR_DEVICE_REMOVED"])
+@pytest.mark.parametrize("action", ["segv", "hang"])
 def test_clients_of_the_other_provider_notice_nothing(faulty: TokenService, action: str) -> None:
     """No error, and nothing like the second that the hanging one is waited for."""
     slowest, errors, stop = [0.0], list[Exception](), threading.Event()
@@ -200,8 +233,8 @@ def test_clients_of_the_other_provider_notice_nothing(faulty: TokenService, acti
     thread.start()
     try:
         with faulty.client() as client:
-            faulty.shim.set(f"C_Sign@1 {action}")
-            with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE, Status.PSA_ERROR_HARDWARE_FAILURE):
+            statuses = (Status.PSA_ERROR_COMMUNICATION_FAILURE, Status.PSA_ERROR_HARDWARE_FAILURE)
+            with breaking(faulty, f"C_Sign {action}"), refused(*statuses):
                 sign(client)
             survives(faulty)
     finally:

@@ -66,8 +66,8 @@ class FromChild(enum.IntEnum):
     """A peer broke the protocol of a channel, which is closed now. a = the peer's role, b = its serial number, which
     unlike its number within the role no other process ever gets."""
     BUSY = 6
-    """From a worker with a device: a key is being made in it, so the next answer to a ping may take
-    `limits.generate_ms`."""
+    """From a worker with a device: a = 1 before a key is made in it, so that an answer to a ping may take
+    `limits.generate_ms`; a = 0 after."""
 
 
 @enum.unique

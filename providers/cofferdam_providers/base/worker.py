@@ -72,7 +72,7 @@ class Worker:
         self._ready: dict[Peer, None] = {}
         self._next_reconcile = 0.0
         self.served: Callable[[], None] = lambda: None
-        self.busy: Callable[[], None] = lambda: None
+        self.busy: Callable[[bool], None] = lambda _busy: None
         self._stopping = False
         self._lost = False
         """Whether the device has to be started afresh; whatever is not answered yet is left to the successor."""
@@ -226,9 +226,7 @@ class Worker:
 
     def _begin(self, peer: Peer, request: Request, slow: Slow) -> None:
         if self._lane is None:
-            if self._context.provider.slow_generation:
-                self.busy()
-            self._end(peer, request, slow, self._service.run(slow, request.deadline))
+            self._generate_here(peer, request, slow)
             return
         if peer.slow >= MAX_SLOW:
             slow.abandon()
@@ -244,6 +242,17 @@ class Worker:
                 peer.sync = None
 
         self._lane.submit(peer, lambda: outcome.append(self._service.run(slow, request.deadline)), done)
+
+    def _generate_here(self, peer: Peer, request: Request, slow: Slow) -> None:
+        if not self._context.provider.slow_generation:
+            self._end(peer, request, slow, self._service.run(slow, request.deadline))
+            return
+        self.busy(True)  # noqa: FBT003  what the record says
+        try:
+            outcome = self._service.run(slow, request.deadline)
+        finally:
+            self.busy(False)  # noqa: FBT003
+        self._end(peer, request, slow, outcome)
 
     def _end(self, peer: Peer, request: Request, slow: Slow, outcome: object) -> None:
         try:
