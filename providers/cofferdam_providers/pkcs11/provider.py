@@ -232,7 +232,8 @@ class Pkcs11Provider(Provider[TokenKey]):
 
     def _learn(self, opened: OpenToken) -> Device:
         token, settings = opened.token, self._settings
-        habits = quirks.quirks_for(settings.library_path, token.manufacturer_id, token.model, settings.quirks)
+        library_path = os.path.realpath(settings.library_path)
+        habits = quirks.quirks_for(library_path, token.manufacturer_id, token.model, settings.quirks)
         here = settings.software_public_operations or habits.public_in_software
         capabilities = probe(opened.cryptoki, offers_of(token.slot), public_in_software=here, log=self._log)
         objects = Objects(opened.cryptoki)

@@ -49,7 +49,7 @@ class SetupFailedError(Exception):
     """Raised when the provider cannot be set up; the text begins with the name of the error."""
 
 
-def settings_for(token: Token, folder: Path, **changes: Any) -> Pkcs11Settings:  # noqa: ANN401  any field
+def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Settings:  # noqa: ANN401  any field
     """Return settings for a token, with the provider's own folder below another one."""
     worker = WorkerSettings(
         log=LogSettings(level="debug", details=True, timestamp=False),
@@ -66,7 +66,7 @@ def settings_for(token: Token, folder: Path, **changes: Any) -> Pkcs11Settings: 
         library_path=str(token.library),
         token=dataclasses.replace(NOTHING, label=token.label),
         slot_number=None,
-        pin=token.pin.encode().hex(),
+        pin=os.fsencode(token.pin).hex(),
         pin_file=None,
         state_folder=str(folder / "state"),
         software_public_operations=False,
