@@ -239,7 +239,7 @@ class Pkcs11Provider(Provider[TokenKey]):
         objects = Objects(opened.cryptoki)
         objects.list_all()
         if not objects.complete:
-            self._log.warning("listing the token takes long; the rest is looked up when it is used", known=len(objects))
+            self._log.warning("listing the token takes long; its objects are looked up when they are used")
         self._log.info("the token is open", objects=len(objects), **about(opened))
         return Device(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
 
