@@ -115,9 +115,9 @@ class Child:
                 _, self._errors = self._process.communicate()
         return self._errors.decode(errors="replace")
 
-    def ask(self, word: str, *arguments: object) -> dict[str, Any]:
+    def ask(self, word: str, *arguments: object, **named: object) -> dict[str, Any]:
         """Ask for one of the script's commands."""
-        return self._ask(json.dumps([word, *arguments]))
+        return self._ask(json.dumps([word, arguments, named]))
 
     def try_(self, operation: WorkerOperation) -> Answer:
         """Perform an operation, and return what came of it."""

@@ -4,6 +4,7 @@ Beneath the handlers of a real worker is a key store that is a dictionary. Each 
 process ends without the module's own clean-up, which SoftHSM does not survive.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -33,6 +34,17 @@ from cofferdam_runtime.log import Log
 
 APPLICATION: Final = Application(3, "1000")
 _FOREVER: Final = 1 << 62
+_COPIED: Final = (
+    *(Attribute.CLASS, Attribute.KEY_TYPE, Attribute.ID, Attribute.TOKEN, Attribute.PRIVATE, Attribute.SENSITIVE),
+    *(
+        Attribute.EXTRACTABLE,
+        Attribute.SIGN,
+        Attribute.VERIFY,
+        Attribute.EC_PARAMS,
+        Attribute.EC_POINT,
+        Attribute.VALUE,
+    ),
+)
 Answer = dict[str, Any]
 
 
@@ -169,6 +181,30 @@ class Child:
             session.destroy(handle)
         return {"count": len(found)}
 
+    def copy(self, class_number: int, *, keep: bool = False, always_authenticate: bool = False) -> Answer:
+        """Make the objects of a class anew behind the provider's back, with the same identifiers."""
+        assert self.provider._opened is not None
+        session = self.provider._opened.cryptoki
+        found = session.find({Attribute.CLASS: class_number})
+        for handle in found:
+            parts = session.attributes(handle, _COPIED)
+            session.create({**parts, **({Attribute.ALWAYS_AUTHENTICATE: True} if always_authenticate else {})})
+            if not keep:
+                session.destroy(handle)
+        return {"count": len(found)}
+
+    def destroy_one(self, class_number: int) -> Answer:
+        """Destroy one object of a class behind the provider's back."""
+        assert self.provider._opened is not None
+        session = self.provider._opened.cryptoki
+        session.destroy(session.find({Attribute.CLASS: class_number})[-1])
+        return {}
+
+    def log_out(self, library: str) -> Answer:
+        """Log out behind the provider's back."""
+        assert self.provider._opened is not None
+        return {"code": ctypes.CDLL(library).C_Logout(ctypes.c_ulong(self.provider._opened.cryptoki._session))}
+
     def wait(self) -> Answer:
         """Return in how many seconds the process would make room for a successor."""
         assert self.provider.expires is not None
@@ -195,13 +231,13 @@ def main() -> None:
     commands: dict[str, Callable[..., Answer]] = {
         method.__name__: method
         for method in (
-            *(child.about, child.perform, child.row, child.put_row, child.reconcile),
-            *(child.cool, child.forget, child.vanish, child.wait),
+            *(child.about, child.wait, child.perform, child.row, child.put_row, child.reconcile),
+            *(child.cool, child.forget, child.vanish, child.destroy_one, child.log_out, child.copy),
         )
     }
     for line in sys.stdin:
-        word, *arguments = json.loads(line)
-        _say(commands[word](*arguments))
+        word, arguments, named = json.loads(line)
+        _say(commands[word](*arguments, **named))
     os._exit(0)
 
 

@@ -124,9 +124,7 @@ def test_what_cannot_be_loaded_is_a_mistake_in_the_configuration(
         Child(settings_for(tokens[0], tmp_path, library_path=str(tmp_path / "module.so")))
 
 
-def test_a_library_that_is_no_module_is_a_mistake_in_the_configuration(
-    tokens: list[Token], shim: Shim, tmp_path: Path
-) -> None:
+def test_a_library_that_is_no_module_is_a_mistake_in_the_configuration(tokens: list[Token], tmp_path: Path) -> None:
     with open("/proc/self/maps") as maps:
         libc = next(line.split()[-1] for line in maps if "/libc" in line)
     with pytest.raises(SetupFailedError, match=r"SetupError: provider\.library_path"):
@@ -181,7 +179,9 @@ def test_a_wrong_pin_is_tried_once(tokens: list[Token], shim: Shim, tmp_path: Pa
     assert os.listdir(tmp_path / "state") == []
 
 
-@pytest.mark.parametrize("code", ["PIN_LOCKED", "PIN_EXPIRED", "PIN_INVALID", "PIN_LEN_RANGE", "USER_PIN_NOT_INITIALIZED"])
+@pytest.mark.parametrize(
+    "code", ["PIN_LOCKED", "PIN_EXPIRED", "PIN_INVALID", "PIN_LEN_RANGE", "USER_PIN_NOT_INITIALIZED"]
+)
 def test_whatever_a_token_says_of_a_pin_is_its_last_word(
     tokens: list[Token], shim: Shim, tmp_path: Path, code: str
 ) -> None:
@@ -255,14 +255,13 @@ def test_without_a_pin_there_is_no_login(tokens: list[Token], shim: Shim, tmp_pa
         assert child.about["open"]
         child.do(RANDOM)
         # Private objects cannot be made, and no request takes the worker down.
-        answer = child.try_(GenerateKey("k", AES))
-        assert answer.status is not Status.SUCCESS
+        assert "no PIN" in child.refuses(GenerateKey("k", AES), COMMUNICATION)
         assert "wants a login" in child.end()
     assert shim.count("C_Login") == 0
 
 
 def test_a_quirk_that_there_is_not_is_a_mistake_in_the_configuration(tokens: list[Token], tmp_path: Path) -> None:
-    with pytest.raises(SetupFailedError, match="QuirkError.*no-such-quirk"):
+    with pytest.raises(SetupFailedError, match=r"QuirkError.*no-such-quirk"):
         Child(settings_for(tokens[0], tmp_path, quirks=("no-such-quirk",)))
 
 
