@@ -46,7 +46,10 @@ def encrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, plai
     if len(plaintext) > key.size - _overhead(algorithm):
         raise invalid_argument("a plaintext too long for the key")
     how = _mechanism(device, algorithm, label)
-    return device.use(key, ObjectClass.PUBLIC_KEY, _ENCRYPT, device.cryptoki.encrypt, how, plaintext, key.size)
+    ciphertext = device.use(key, ObjectClass.PUBLIC_KEY, _ENCRYPT, device.cryptoki.encrypt, how, plaintext, key.size)
+    if len(ciphertext) != key.size:
+        raise device.unbelievable(f"{len(ciphertext)} bytes of ciphertext in place of {key.size}")
+    return ciphertext
 
 
 def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:

@@ -44,7 +44,12 @@ IMPORTABLE: Final = frozenset({*GENERATORS, KeyKind.RSA_PUBLIC_KEY, KeyKind.ECC_
 _SIGN: Final = Usage.SIGN_HASH | Usage.SIGN_MESSAGE
 _VERIFY: Final = Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE
 _PRIVATE_USES: Final = ((_SIGN, MechanismFlag.SIGN), (Usage.DECRYPT, MechanismFlag.DECRYPT))
-_PUBLIC_USES: Final = ((_VERIFY, MechanismFlag.VERIFY), (Usage.ENCRYPT, MechanismFlag.ENCRYPT))
+_SECRET_USES: Final = (
+    # A MAC is verified by computing it.
+    (_SIGN | _VERIFY, MechanismFlag.SIGN),
+    (Usage.ENCRYPT, MechanismFlag.ENCRYPT),
+    (Usage.DECRYPT, MechanismFlag.DECRYPT),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,8 @@ class Capabilities:
         """
         kind = attributes.type.kind
         self._check_type(attributes)
+        if not attributes.bits:
+            raise invalid_argument("a key of 0 bits")
         generator = self.offers.get(GENERATORS[kind]) if kind in GENERATORS else None
         if generator is None:
             raise not_supported(f"the token makes no keys of type {kind.name}")
@@ -140,14 +147,14 @@ class Capabilities:
         if number is None or isinstance(algorithm, KeyAgreement) or not is_compatible(attributes.type, algorithm):
             raise not_supported("the policy's algorithm has no mechanism for such a key")
         self.check_parameters(algorithm)
-        wanted = [*_PRIVATE_USES] if attributes.type.kind not in PUBLIC_KINDS else []
-        if attributes.type.kind not in RSA_KINDS | ECC_KINDS:
-            wanted += _PUBLIC_USES
+        if attributes.type.kind in PUBLIC_KINDS:
+            return
         offer = self.offers.get(number)
+        wanted = _PRIVATE_USES if attributes.type.kind in RSA_KINDS | ECC_KINDS else _SECRET_USES
         for usage, flag in wanted:
             if attributes.usage & usage and (offer is None or not offer.flags & flag) and _means(algorithm, flag):
                 raise not_supported(f"the token does not offer {number!r} for {flag!r}")
-        if offer is None and wanted:
+        if offer is None:
             raise not_supported(f"the token does not offer {number!r}")
 
 

@@ -38,7 +38,11 @@ def encrypt(device: Device, key: TokenKey, mode: CipherMode, plaintext: bytes) -
     iv = os.urandom(_iv_length(mode))
     how = mechanisms.cipher(mode, iv)
     function, room = device.cryptoki.encrypt, len(plaintext) + ROOM
-    return iv + device.use(key, ObjectClass.SECRET_KEY, _CODES, function, how, plaintext, room)
+    ciphertext = device.use(key, ObjectClass.SECRET_KEY, _CODES, function, how, plaintext, room)
+    length = len(plaintext) + (BLOCK - len(plaintext) % BLOCK if mode is CipherMode.CBC_PKCS7 else 0)
+    if len(ciphertext) != length:
+        raise device.unbelievable(f"{len(ciphertext)} bytes of ciphertext for {len(plaintext)}")
+    return iv + ciphertext
 
 
 def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) -> bytes:
@@ -59,7 +63,10 @@ def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) 
     how = mechanisms.cipher(mode, iv)
     function, room = device.cryptoki.decrypt, len(body) + ROOM
     codes = _WRONG_PADDING if padded else _CODES
-    return device.use(key, ObjectClass.SECRET_KEY, codes, function, how, body, room)
+    plaintext = device.use(key, ObjectClass.SECRET_KEY, codes, function, how, body, room)
+    if not (1 <= len(body) - len(plaintext) <= BLOCK if padded else len(plaintext) == len(body)):
+        raise device.unbelievable(f"{len(plaintext)} bytes of plaintext for {len(body)}")
+    return plaintext
 
 
 def _iv_length(mode: CipherMode) -> int:

@@ -267,7 +267,7 @@ class Cryptoki:
         try:
             return self._transform("Decrypt", data, size)
         finally:
-            ctypes.memset(self._room, 0, min(size, len(self._room)))
+            ctypes.memset(self._room, 0, min(max(size, self._length.value), len(self._room)))
 
     def sign_with_login(self, key: int, how: Mechanism, data: bytes, size: int, pin: bytes) -> bytes:
         """Return a signature by a key that wants a login for each."""

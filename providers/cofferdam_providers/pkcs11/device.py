@@ -1,6 +1,7 @@
 """The open token as the operations see it: handles that are found again, errors that say what happened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
 from pkcs11 import Attribute, ObjectClass
@@ -17,7 +18,7 @@ from cofferdam_providers.pkcs11.cryptoki import (
     ImplausibleAnswerError,
     Template,
 )
-from cofferdam_providers.pkcs11.errors import STALE, SUSPICIOUS, service_error, translated
+from cofferdam_providers.pkcs11.errors import STALE, SUSPICIOUS, service_error
 from cofferdam_providers.pkcs11.keys import TokenKey, key_of, main_class, public_data, read_public, wanted
 from cofferdam_providers.pkcs11.objects import Objects
 from cofferdam_providers.pkcs11.quirks import Quirks
@@ -70,7 +71,7 @@ class Device:
         kind = main_class(attributes)
         handles = self._require(identifier, kind)
         reads = wanted(attributes.type.kind)
-        with translated():
+        with self._explaining():
             try:
                 found = self.cryptoki.attributes(handles[kind], reads)
             except CryptokiError as error:
@@ -91,19 +92,19 @@ class Device:
         handle = key.handles.get(kind)
         if handle is None:
             raise ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, f"the token has no {kind.name} object of this key")
-        try:
-            return function(handle, *arguments)
-        except CryptokiError as error:
-            if error.code not in STALE:
-                raise self.explained(error, also) from error
-        except ImplausibleAnswerError as error:
-            raise self.unbelievable(str(error)) from error
-        key.handles = self._require(key.identifier, kind, again=True)
-        with translated(also):
+        with self._explaining(also):
+            try:
+                return function(handle, *arguments)
+            except CryptokiError as error:
+                if error.code not in STALE:
+                    raise
+            key.handles = self._require(key.identifier, kind, again=True)
             return function(key.handles[kind], *arguments)
 
     def explained(self, error: CryptokiError, also: Codes | None = None) -> ServiceError:
         """Return the error for a client; when the code may tell of a lost session, ask the session."""
+        if error.code == Return.USER_NOT_LOGGED_IN and self.pin is None:
+            return ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"{error}, and no PIN is configured")
         if error.code in SUSPICIOUS and not self._is_well():
             return DeviceLostError(service_error(error).status, f"{error}, and the session is gone")
         return service_error(error, also)
@@ -142,6 +143,15 @@ class Device:
             names = " ".join(sorted(attribute.name for attribute in OPTIONAL))
             self._log.info("the token takes no templates with some attributes", attributes=names, cause=error)
             return made
+
+    @contextmanager
+    def _explaining(self, also: Codes | None = None) -> Iterator[None]:
+        try:
+            yield
+        except CryptokiError as error:
+            raise self.explained(error, also) from error
+        except ImplausibleAnswerError as error:
+            raise self.unbelievable(str(error)) from error
 
     def _is_well(self) -> bool:
         try:

@@ -34,6 +34,9 @@ LOST: Final = frozenset(
         *(Return.DEVICE_REMOVED, Return.TOKEN_NOT_PRESENT, Return.TOKEN_NOT_RECOGNIZED),
         *(Return.SESSION_HANDLE_INVALID, Return.SESSION_CLOSED, Return.USER_NOT_LOGGED_IN),
         *(Return.CRYPTOKI_NOT_INITIALIZED, Return.OPERATION_ACTIVE),
+        # A key that wants a login for every use must not use up the tries of a PIN that is wrong by now; whether it is
+        # gets tried, and remembered, when the token is opened.
+        *(Return.PIN_INCORRECT, Return.PIN_INVALID, Return.PIN_LEN_RANGE, Return.PIN_EXPIRED, Return.PIN_LOCKED),
     }
 )
 """Codes after which nothing works until the module is initialised afresh, in a process of its own. No request can bring

@@ -87,7 +87,7 @@ class Attempts:
                 self._salt, self._uncertain, self._refused = salt, int(kept["uncertain"]), str(kept["refused"])
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             raise PinError(f"{self._path}: {error}; remove it when the PIN is known to be right") from error
 
     def begin(self) -> None:
@@ -111,8 +111,17 @@ class Attempts:
         self._keep()
 
     def succeeded(self) -> None:
-        """Forget: the PIN is right."""
-        os.unlink(self._path)
+        """Forget: the PIN is right.
+
+        Raises:
+            PinError: It cannot be forgotten, so the next starts would take it for an attempt without an answer.
+        """
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass  # somebody who knows that the PIN is right was faster
+        except OSError as error:
+            raise PinError(f"{self._path} cannot be removed: {error.strerror}; set provider.state_folder") from error
 
     def unanswered(self) -> None:
         """Take the attempt back: the token failed before it looked at the PIN."""

@@ -232,13 +232,14 @@ class Pkcs11Provider(Provider[TokenKey]):
 
     def _learn(self, opened: OpenToken) -> Device:
         token, settings = opened.token, self._settings
-        habits = quirks.quirks_for(settings.library_path, token.manufacturer_id, token.model, settings.quirks)
+        library_path = os.path.realpath(settings.library_path)
+        habits = quirks.quirks_for(library_path, token.manufacturer_id, token.model, settings.quirks)
         here = settings.software_public_operations or habits.public_in_software
         capabilities = probe(opened.cryptoki, offers_of(token.slot), public_in_software=here, log=self._log)
         objects = Objects(opened.cryptoki)
         objects.list_all()
         if not objects.complete:
-            self._log.warning("listing the token takes long; the rest is looked up when it is used", known=len(objects))
+            self._log.warning("listing the token takes long; its objects are looked up when they are used")
         self._log.info("the token is open", objects=len(objects), **about(opened))
         return Device(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
 

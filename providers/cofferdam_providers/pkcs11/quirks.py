@@ -41,7 +41,7 @@ def _omitting(attribute: Attribute) -> Callable[[Quirks], Quirks]:
 
 _OMITTABLE: Final = (
     *(Attribute.ALLOWED_MECHANISMS, Attribute.COPYABLE, Attribute.DERIVE),
-    *(Attribute.EXTRACTABLE, Attribute.PRIVATE, Attribute.SENSITIVE),
+    *(Attribute.EXTRACTABLE, Attribute.PRIVATE, Attribute.SENSITIVE, Attribute.UNWRAP, Attribute.WRAP),
 )
 _FLAGS: Final[Mapping[str, Callable[[Quirks], Quirks]]] = {
     "raw-ec-points": lambda quirks: dataclasses.replace(quirks, raw_points=True),

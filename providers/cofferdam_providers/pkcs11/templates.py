@@ -1,7 +1,7 @@
 """What a new object is made of: attributes of PKCS#11 for attributes of PSA.
 
 Source: facts on the reference's behaviour, section 6.3, "Templates". Beyond the reference, private and secret keys are
-CKA_PRIVATE whatever the token's default is.
+CKA_PRIVATE whatever the token's default is, and nobody else who has the PIN may use them to wrap other keys.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from cofferdam_providers.pkcs11.mechanisms import mechanism_of
 from cofferdam_providers.pyca.keys import RsaKey
 
 EXPONENT: Final = b"\1\0\1"
-OPTIONAL: Final = (Attribute.ALLOWED_MECHANISMS, Attribute.COPYABLE)
+OPTIONAL: Final = (Attribute.ALLOWED_MECHANISMS, Attribute.COPYABLE, Attribute.UNWRAP, Attribute.WRAP)
 """Attributes that a token may refuse to hear of: the key works without, the token just enforces less of its policy,
 which the worker enforces in any case."""
 _SIGNS: Final = Usage.SIGN_HASH | Usage.SIGN_MESSAGE
@@ -31,6 +31,7 @@ def public(attributes: KeyAttributes) -> dict[Attribute, Value]:
         Attribute.PRIVATE: False,
         Attribute.VERIFY: bool(usage & _VERIFIES),
         Attribute.ENCRYPT: _is_rsa(attributes) and bool(usage & Usage.ENCRYPT),
+        Attribute.WRAP: False,
     }
 
 
@@ -44,6 +45,7 @@ def private(attributes: KeyAttributes) -> dict[Attribute, Value]:
         # NSS takes a curve's key that decrypts for a broken device.
         Attribute.DECRYPT: _is_rsa(attributes) and bool(usage & Usage.DECRYPT),
         Attribute.DERIVE: bool(usage & Usage.DERIVE),
+        Attribute.UNWRAP: False,
     }
 
 
@@ -59,6 +61,9 @@ def secret(attributes: KeyAttributes, key_type: KeyType) -> dict[Attribute, Valu
         # A MAC is verified by computing it, as truncated ones have to be.
         Attribute.SIGN: bool(usage & (_SIGNS | _VERIFIES)),
         Attribute.VERIFY: bool(usage & _VERIFIES),
+        Attribute.DERIVE: False,
+        Attribute.UNWRAP: False,
+        Attribute.WRAP: False,
     }
 
 

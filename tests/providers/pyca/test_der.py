@@ -5,12 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.providers.support import RSA_1024, der_element, der_sequence
 
-from cofferdam_providers.pyca.der import MAX_DER, DerError, read_integers
+from cofferdam_providers.pyca.der import MAX_DER, DerError, read_integers, write_integers
 
 
 @given(st.lists(st.integers(min_value=0, max_value=1 << 1024), max_size=9))
 def test_what_was_written_is_read(integers: list[int]) -> None:
     assert read_integers(der_sequence(*integers)) == tuple(integers)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=1 << 2048), max_size=9))
+def test_what_is_written_here_is_what_anybody_writes(integers: list[int]) -> None:
+    assert write_integers(*integers) == der_sequence(*integers)
+    assert read_integers(write_integers(*integers)) == tuple(integers)
+
+
+def test_a_key_is_written_as_it_was_read() -> None:
+    assert write_integers(*read_integers(RSA_1024)) == RSA_1024
 
 
 @given(st.binary(max_size=300))

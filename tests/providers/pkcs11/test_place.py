@@ -1,0 +1,169 @@
+"""Which files a module needs, and the worker's own folder."""
+
+import dataclasses
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from tests.harness.pkcs11.token import Token
+from tests.providers.pkcs11.child import settings_for
+
+from cofferdam_contracts.settings import Pkcs11Settings
+from cofferdam_providers.pkcs11 import place
+from cofferdam_providers.pkcs11.place import Place, PlaceError, obstacles, own, place_of
+
+UID = 59002
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Pkcs11Settings:
+    nowhere = Token(
+        folder=tmp_path, library=tmp_path / "other.so", environment={}, label="", serial="", slot=0, pin="1234"
+    )
+    return settings_for(nowhere, tmp_path)
+
+
+def softhsm(settings: Pkcs11Settings, folder: Path, text: str | None) -> Place:
+    """Return the place of a module called as SoftHSM, with this configuration."""
+    configuration = folder / "softhsm2.conf"
+    if text is not None:
+        configuration.write_text(text)
+    return place_of(
+        dataclasses.replace(
+            settings,
+            library_path=str(folder / "lib" / "libsofthsm2.so"),
+            environment=(f"SOFTHSM2_CONF={configuration}",),
+        )
+    )
+
+
+def test_a_module_that_nobody_knows_gets_what_is_configured(settings: Pkcs11Settings, tmp_path: Path) -> None:
+    found = place_of(
+        dataclasses.replace(
+            settings,
+            readable=("/etc/a", "/etc/b", "/etc/a"),
+            writable=("/var/c", settings.state_folder),
+            needs=("threads",),
+        )
+    )
+    assert found == Place(
+        loading=(str(tmp_path),),
+        readable=("/etc/a", "/etc/b"),
+        writable=(settings.state_folder, "/var/c"),
+        needs=frozenset({"threads"}),
+    )
+
+
+def test_the_library_is_looked_for_where_it_really_is(settings: Pkcs11Settings, tmp_path: Path) -> None:
+    real = tmp_path / "real" / "libnethsm_pkcs11.so.1"
+    real.parent.mkdir()
+    real.touch()
+    (tmp_path / "module.so").symlink_to(real)
+    found = place_of(dataclasses.replace(settings, library_path=str(tmp_path / "module.so")))
+    assert found.loading == (str(real.parent),)
+    assert found.needs == {"sockets", "threads"}
+
+
+CONFIGURATIONS = [
+    ("directories.tokendir = {folder}/tokens\n", ["tokens"]),
+    ("directories.tokendir={folder}/tokens", ["tokens"]),
+    ("  directories.tokendir\t=\t{folder}/tokens/  # where they are\n", ["tokens"]),
+    ("directories.tokendir = {folder}/./other/../tokens\r\n", ["tokens"]),
+    ("log.level = ERROR\nobjectstore.backend = file\ndirectories.tokendir = {folder}/tokens\n", ["tokens"]),
+    ("directories.tokendir = {folder}/tokens\ndirectories.tokendir = {folder}/other\n", ["tokens", "other"]),
+    ("# directories.tokendir = {folder}/tokens\n", []),
+    ("directories.tokendir = {folder}/missing\n", []),
+    ("directories.tokendir = {folder}/softhsm2.conf\n", []),
+    ("directories.tokendir = tokens\n", []),
+    ("directories.tokendir =\n", []),
+    ("directories.tokendir\n", []),
+    ("directories.tokendirs = {folder}/tokens\n", []),
+    ("", []),
+]
+
+
+@pytest.mark.parametrize(("text", "names"), CONFIGURATIONS)
+def test_softhsm_gets_its_configuration_and_its_tokens(
+    settings: Pkcs11Settings, tmp_path: Path, text: str, names: list[str]
+) -> None:
+    for name in ("tokens", "other"):
+        (tmp_path / name).mkdir()
+    found = softhsm(settings, tmp_path, text.format(folder=tmp_path))
+    assert found.readable == (str(tmp_path / "softhsm2.conf"),)
+    assert found.writable == (settings.state_folder, *(str(tmp_path / name) for name in names))
+
+
+def test_a_configuration_that_is_no_text_names_nothing(settings: Pkcs11Settings, tmp_path: Path) -> None:
+    (tmp_path / "softhsm2.conf").write_bytes(bytes(range(256)) * 1000)
+    assert softhsm(settings, tmp_path, None).writable == (settings.state_folder,)
+
+
+def test_a_configuration_that_is_not_there_is_not_needed(settings: Pkcs11Settings, tmp_path: Path) -> None:
+    assert softhsm(settings, tmp_path, None).readable == ()
+
+
+def test_without_the_variable_softhsm_looks_where_it_is_installed(
+    settings: Pkcs11Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "second.conf").write_text(f"directories.tokendir = {tmp_path}\n")
+    usual = (str(tmp_path / "first.conf"), str(tmp_path / "second.conf"))
+    monkeypatch.setattr(place, "_DEFAULTS", {"SOFTHSM2_CONF": usual})
+    wanted = dataclasses.replace(settings, library_path="/usr/lib/libsofthsm2.so", environment=("OTHER=1",))
+    found = place_of(wanted)
+    assert found.readable == (usual[1],)
+    assert found.writable == (settings.state_folder, str(tmp_path))
+    # A variable that is set counts, even if it names nothing.
+    assert place_of(dataclasses.replace(wanted, environment=("SOFTHSM2_CONF=/nowhere",))).readable == ()
+
+
+def test_the_folder_is_made_for_the_worker_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "lib" / "cofferdam" / "pkcs11"
+    mask = os.umask(0)
+    try:
+        own(str(folder), None)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(folder.parent.stat().st_mode) & 0o022 == 0
+    (folder / "login").touch()
+    folder.chmod(0o755)
+    own(str(folder), None)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert (folder / "login").exists()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_folder_belongs_to_the_worker(tmp_path: Path) -> None:
+    own(str(tmp_path / "state"), UID)
+    state = (tmp_path / "state").stat()
+    assert (state.st_uid, state.st_gid) == (UID, UID)
+
+
+@pytest.mark.parametrize("name", ["file", "link", "file/below", "dangling"])
+def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(PlaceError, match="state_folder"):
+        own(str(tmp_path / name), None)
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_files_that_are_not_there_are_obstacles(tmp_path: Path) -> None:
+    (tmp_path / "there").touch(mode=0o600)
+    found = list(
+        obstacles(
+            Place(
+                loading=(),
+                readable=(str(tmp_path / "there"), str(tmp_path / "missing")),
+                writable=(str(tmp_path), str(tmp_path / "gone")),
+                needs=frozenset(),
+            )
+        )
+    )
+    assert [one["file"] for one in found] == [str(tmp_path / "missing"), str(tmp_path / "gone")]
+    assert all(one["cause"] == "No such file or directory" for one in found)
