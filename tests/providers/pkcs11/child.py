@@ -60,6 +60,7 @@ def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Setting
         body_len_limit=1 << 20,
         allow_deprecated=True,
         key_cache=64,
+        memory_limit=512 << 20,
     )
     usual = Pkcs11Settings(
         worker=worker,

@@ -109,10 +109,10 @@ MADE = [
     hmac(8),
 ]
 REFUSED = [
-    (rsa(512, PKCS1), UNSUPPORTED),
-    (rsa(1023, PKCS1), UNSUPPORTED),
-    (rsa(4097, PKCS1), UNSUPPORTED),
-    (rsa(16384, PKCS1), UNSUPPORTED),
+    (rsa(512, PKCS1), BAD),
+    (rsa(1023, PKCS1), BAD),
+    (rsa(4097, PKCS1), BAD),
+    (rsa(16384, PKCS1), BAD),
     (rsa(0, PKCS1), BAD),
     (ecc(192), UNSUPPORTED),
     (ecc(521), UNSUPPORTED),
