@@ -24,7 +24,7 @@ def _escape(value: object) -> str:
     text = str(value)
     if len(text) > _MAX_VALUE:
         text = text[:_MAX_VALUE] + "…"
-    if text and text.isascii() and text.isprintable() and not any(mark in text for mark in ' "=\\'):
+    if text and text.isascii() and text.isprintable() and not any(mark in text for mark in " \"'=\\"):
         return text
     quoted = "".join(
         mark if mark.isprintable() and mark not in '"\\' else f"\\{mark}" if mark in '"\\' else f"\\u{ord(mark):04x}"

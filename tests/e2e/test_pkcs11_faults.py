@@ -53,7 +53,10 @@ ROWS = {
     "0x80000001": Status.PSA_ERROR_COMMUNICATION_FAILURE,
 }
 """Return codes and the reference's statuses for them."""
-LOST = {"DEVICE_REMOVED", "TOKEN_NOT_PRESENT", "TOKEN_NOT_RECOGNIZED", "SESSION_HANDLE_INVALID", "USER_NOT_LOGGED_IN"}
+LOST = {
+    *("DEVICE_REMOVED", "TOKEN_NOT_PRESENT", "TOKEN_NOT_RECOGNIZED"),
+    *("SESSION_HANDLE_INVALID", "USER_NOT_LOGGED_IN", "PIN_LOCKED"),
+}
 """Those of them after which the worker makes room."""
 
 

@@ -5,13 +5,14 @@ import shlex
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cofferdam_contracts.settings import LogSettings
 from cofferdam_runtime.log import BURST, Log
 
 
+@example("'", "it's")
 @given(st.text(), st.text())
 def test_no_value_can_forge_a_line_or_a_field(event: str, value: str) -> None:
     line = Log("frontend[0]", LogSettings(timestamp=False)).format("error", event, {"cause": value})

@@ -64,7 +64,7 @@ def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciph
     if key.size < _overhead(algorithm):
         raise invalid_argument("a modulus too short for the padding")
     how = _mechanism(device, algorithm, label)
-    pin = device.pin if key.always_authenticate else None
+    pin = device.pin_for(key)
     return device.use(key, ObjectClass.PRIVATE_KEY, _DECRYPT, device.cryptoki.decrypt, how, ciphertext, key.size, pin)
 
 

@@ -37,11 +37,12 @@ def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, dig
     """
     how, data = _input(device, key, algorithm, digest)
     size = key.size if key.kind in RSA_KINDS else 2 * key.size
-    if key.always_authenticate and device.pin is not None:
-        sign, further = device.cryptoki.sign_with_login, (device.pin,)
-        signature = device.use(key, ObjectClass.PRIVATE_KEY, _SIGN, sign, how, data, size, *further)
-    else:
+    pin = device.pin_for(key)
+    if pin is None:
         signature = device.use(key, ObjectClass.PRIVATE_KEY, _SIGN, device.cryptoki.sign, how, data, size)
+    else:
+        sign = device.cryptoki.sign_with_login
+        signature = device.use(key, ObjectClass.PRIVATE_KEY, _SIGN, sign, how, data, size, pin)
     if len(signature) != size:
         raise device.unbelievable(f"a signature of {len(signature)} bytes in place of {size}")
     return signature

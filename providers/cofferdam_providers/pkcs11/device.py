@@ -101,6 +101,19 @@ class Device:
             key.handles = self._require(key.identifier, kind, again=True)
             return function(key.handles[kind], *arguments)
 
+    def pin_for(self, key: TokenKey) -> bytes | None:
+        """Return the PIN for one use of a private key that wants a login for each; None for all others.
+
+        Raises:
+            ServiceError: There is no PIN (`PSA_ERROR_NOT_PERMITTED`). Asked all the same, the module would say that
+                nobody is logged in, which is what it says of a session that is gone.
+        """
+        if not key.always_authenticate:
+            return None
+        if self.pin is None:
+            raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key wants the PIN for every use, and none is known")
+        return self.pin
+
     def explained(self, error: CryptokiError, also: Codes | None = None) -> ServiceError:
         """Return the error for a client; when the code may tell of a lost session, ask the session."""
         if error.code == Return.USER_NOT_LOGGED_IN and self.pin is None:
