@@ -30,6 +30,6 @@ def main() -> int:
         provider = Pkcs11Provider(settings, place, pin, log)
         # A module's own exit handlers are known to crash; the loop ends by returning here.
         os._exit(serve(start, log, settings.worker, provider, policy, groups=settings.groups))
-    except (PinError, PlaceError, QuirkError, SetupError, ValueError) as error:
+    except (PinError, PlaceError, QuirkError, SetupError) as error:
         log.error("the PKCS#11 provider cannot be set up", cause=error)
         give_up(start.control, Failure.CONFIGURATION)

@@ -93,7 +93,7 @@ class Pkcs11Provider(Provider[TokenKey]):
             self._opened = self._learn(opened)
         except UnavailableError as error:
             self._wait(refusal(error), retry=error.retry)
-        except (CryptokiError, ImplausibleAnswerError, library.PKCS11Error) as error:
+        except (CryptokiError, ImplausibleAnswerError, library.PKCS11Error, UnicodeDecodeError) as error:
             self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"{error}"), retry=True)
 
     def plan_key_id(self) -> bytes:

@@ -312,6 +312,7 @@ static const struct action {
     {"exit", do_exit, NULL},                 /* a code */
     {"hang", do_hang, NULL},
     {"slow", do_slow, NULL},                 /* milliseconds */
+    {"then-slow", NULL, do_slow},            /* milliseconds, after the module has done it */
     {"short", NULL, do_short},               /* bytes less than there are */
     {"long", NULL, do_long},                 /* bytes more than the buffer has */
     {"flip", NULL, do_flip},
