@@ -414,6 +414,26 @@ def test_a_crash_while_a_key_is_made_or_destroyed_leaves_no_half(
         client.generate_key("new", rsa_signing_key(1024))
 
 
+@pytest.mark.parametrize(
+    ("function", "rules"),
+    [
+        ("C_GenerateKeyPair", ("C_GenerateKeyPair then-return CKR_DEVICE_REMOVED",)),
+        ("C_CreateObject", ("C_CreateObject@2 return CKR_DEVICE_MEMORY", "C_DestroyObject return CKR_DEVICE_ERROR")),
+    ],
+)
+def test_what_a_failed_creation_leaves_on_the_token_is_cleared_away(
+    faulty: TokenService, function: str, rules: tuple[str, ...]
+) -> None:
+    """The module makes the objects and says it did not, or the second one fails and the first cannot be destroyed."""
+    with faulty.client() as client:
+        faulty.shim.set(*rules)
+        assert _attempt(client, function) is not None
+        faulty.shim.clear()
+        wait_for(lambda: len(objects(faulty.token)) == 2, 15)
+        wait_for(lambda: {key.name for key in client.list_keys()} == {"k"})
+        client.generate_key("new", KEY)
+
+
 def _attempt(client: Client, function: str) -> object:
     try:
         if function == "C_GenerateKeyPair":

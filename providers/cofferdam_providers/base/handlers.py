@@ -40,7 +40,7 @@ class Slow:
 
     make: Callable[[], StoredKey]
     finish: Callable[[StoredKey], None]
-    abandon: Callable[[], None]
+    abandon: Callable[[ServiceError], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def _generate(context: Context, application: Application, operation: GenerateKey
     return Slow(
         make=lambda: context.provider.generate_key(identity, attributes, planned),
         finish=lambda made: context.keyring.finish(identity, made),
-        abandon=lambda: context.keyring.abandon(identity),
+        abandon=lambda error: context.keyring.abandon(identity, error),
     )
 
 
@@ -87,8 +87,8 @@ def _import(context: Context, application: Application, operation: ImportKey) ->
     planned = context.keyring.begin(identity, attributes)
     try:
         made = context.provider.import_key(identity, attributes, operation.data, planned)
-    except BaseException:
-        context.keyring.abandon(identity)
+    except BaseException as error:
+        context.keyring.abandon(identity, error)
         raise
     context.keyring.finish(identity, made)
     return ()

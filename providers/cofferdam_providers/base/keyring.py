@@ -13,7 +13,7 @@ from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import MAX_KEY_NAME, PendingState
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import HandleT, Key, Provider, StoredKey
+from cofferdam_providers.base.provider import HandleT, Key, Provider, StoredKey, UnsettledError
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.log import Log
 
@@ -87,9 +87,12 @@ class Keyring(Generic[HandleT]):
         finally:
             self._making.discard(identity)
 
-    def abandon(self, identity: KeyIdentity) -> None:
-        """Give a reserved name free after the device made nothing."""
+    def abandon(self, identity: KeyIdentity, reason: BaseException | None = None) -> None:
+        """Give a reserved name free after the device made nothing; if that is not certain, leave it to `reconcile`."""
         self._making.discard(identity)
+        if isinstance(reason, UnsettledError):
+            self.unresolved = True
+            return
         try:
             self._store.cancel(identity)
         except ServiceError as error:

@@ -22,7 +22,11 @@ OWN_FORM: Final = 2
 """`key_id_version` of a row that the reference service refuses to start with, in place of dropping it."""
 
 
-class DeviceLostError(ServiceError):
+class UnsettledError(ServiceError):
+    """Raised when the device may hold a part of a key that was not made: its name stays taken until that is settled."""
+
+
+class DeviceLostError(UnsettledError):
     """Raised when nothing works any more until the device's library is started afresh: the worker answers and ends."""
 
 

@@ -60,7 +60,7 @@ class Service:
             ServiceError: With the status for the client.
         """
         if isinstance(outcome, ServiceError):
-            slow.abandon()
+            slow.abandon(outcome)
             raise outcome
         slow.finish(outcome)
         return ()

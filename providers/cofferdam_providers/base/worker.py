@@ -229,8 +229,9 @@ class Worker:
             self._generate_here(peer, request, slow)
             return
         if peer.slow >= MAX_SLOW:
-            slow.abandon()
-            raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{MAX_SLOW} key generations wait already")
+            refused = ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{MAX_SLOW} key generations wait already")
+            slow.abandon(refused)
+            raise refused
         peer.slow += 1
         outcome: list[object] = []
 

@@ -6,7 +6,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from pkcs11 import Attribute, ObjectClass
 
-from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.pkcs11.capability_discovery import Capabilities
@@ -28,7 +28,11 @@ from cofferdam_runtime.log import Log
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_PUBLIC_PARTS: Final = (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT, Attribute.EC_POINT)
+_PUBLIC_PARTS: Final = {
+    True: (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT),
+    False: (Attribute.EC_POINT,),
+}
+"""Of RSA keys, and of others."""
 _FUSSY: Final = frozenset(
     {
         *(Return.ATTRIBUTE_TYPE_INVALID, Return.ATTRIBUTE_VALUE_INVALID, Return.ATTRIBUTE_READ_ONLY),
@@ -130,7 +134,7 @@ class Device:
     def export_public(self, key: TokenKey) -> bytes:
         """Return the public part of a key pair or public key, in the format of export."""
         kind = ObjectClass.PUBLIC_KEY if ObjectClass.PUBLIC_KEY in key.handles else key.main
-        found = self.use(key, kind, None, self.cryptoki.attributes, _PUBLIC_PARTS)
+        found = self.use(key, kind, None, self.cryptoki.attributes, _PUBLIC_PARTS[key.kind in RSA_KINDS])
         return public_data(key.kind, key.bits, found)
 
     def public_of(self, key: TokenKey) -> Handle:
@@ -148,12 +152,16 @@ class Device:
         try:
             return function(*(without(template, self._omitted) for template in templates))
         except CryptokiError as error:
-            less = self._omitted.union(OPTIONAL)
+            less = next((self._omitted | step for step in OPTIONAL if not step <= self._omitted), self._omitted)
             if error.code not in _FUSSY or less == self._omitted:
                 raise
-            made = function(*(without(template, less) for template in templates))
-            self._omitted = less
-            names = " ".join(sorted(attribute.name for attribute in OPTIONAL))
+            before, self._omitted = self._omitted, less
+            try:
+                made = self.make(function, *templates)
+            except CryptokiError:
+                self._omitted = before
+                raise
+            names = " ".join(sorted(attribute.name for attribute in self._omitted))
             self._log.info("the token takes no templates with some attributes", attributes=names, cause=error)
             return made
 

@@ -7,6 +7,7 @@ from pkcs11 import KeyType as Type
 
 from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.provider import UnsettledError
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates
 from cofferdam_providers.pkcs11.capability_discovery import GENERATORS
 from cofferdam_providers.pkcs11.codes import Return
@@ -103,7 +104,10 @@ def take_over(device: Device, identifier: bytes, attributes: KeyAttributes, data
             device.make(lambda only, kind=kind: device.objects.create(identifier, kind, only), template)
     except CryptokiError as error:
         explained = device.explained(error, _IMPORT)
-        destroy(device, identifier)
+        try:
+            destroy(device, identifier)
+        except ServiceError as again:
+            raise UnsettledError(explained.status, f"{explained.detail}; then {again.detail}") from again
         raise explained from error
     return handle.bits
 

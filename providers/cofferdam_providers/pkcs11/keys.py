@@ -72,7 +72,7 @@ def key_of(identifier: bytes, attributes: KeyAttributes, handles: Handles, found
     """
     kind = attributes.type.kind
     expected = KeyType.RSA if kind in RSA_KINDS else KeyType.EC if kind in ECC_KINDS else SECRET_TYPES[kind]
-    if number_of(found.get(Attribute.KEY_TYPE, b"")) != expected:
+    if Attribute.KEY_TYPE not in found or number_of(found[Attribute.KEY_TYPE]) != expected:
         raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, "the object of the token is another type of key")
     bits = attributes.bits
     if kind in RSA_KINDS:

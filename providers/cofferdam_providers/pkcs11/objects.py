@@ -122,6 +122,8 @@ class Objects:
             if error.code in STALE:
                 return  # gone since it was found
             raise
-        kind = number_of(found.get(Attribute.CLASS, b""))
+        if Attribute.CLASS not in found:
+            return  # an object of somebody else's, which is none of ours
+        kind = number_of(found[Attribute.CLASS])
         if kind in _CLASSES and found.get(Attribute.ID):
             self.add(found[Attribute.ID], ObjectClass(kind), handle)

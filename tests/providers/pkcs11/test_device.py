@@ -1,5 +1,7 @@
 """What becomes of a module's errors, of handles that it forgets, and of answers that cannot be."""
 
+import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tests.harness.pkcs11.token import Token, softhsm
 from tests.providers.pkcs11.child import Child, settings_for, shown
 from tests.providers.support import attributes
 
+from cofferdam_contracts.ipc.requests import WorkerOperation
 from cofferdam_contracts.operations import (
     AeadDecrypt,
     AeadEncrypt,
@@ -59,6 +62,7 @@ AES_KEY = attributes(KeyKind.AES, 256, GCM, usage=SEALING)
 DIGEST = bytes(32)
 SIGN = SignHash("ec", ECDSA, DIGEST)
 SEAL = AeadEncrypt("gcm", GCM, bytes(12), b"", b"text")
+NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +128,13 @@ def test_what_stands_in_no_table_is_a_communication_failure(child: Child, shim: 
     child.refuses(SIGN, COMMUNICATION)
 
 
+def under_a_new_name(operation: WorkerOperation) -> WorkerOperation:
+    """Return a generation under a name that is not taken: what a lost session may have left keeps its name."""
+    if isinstance(operation, GenerateKey):
+        return dataclasses.replace(operation, key_name=f"new {next(NUMBERS)}")
+    return operation
+
+
 @pytest.mark.parametrize("code", sorted(LOST))
 @pytest.mark.parametrize(
     ("function", "operation"),
@@ -139,7 +150,7 @@ def test_a_lost_session_ends_the_worker(
     child: Child, shim: Shim, code: int, function: str, operation: SignHash | GenerateKey
 ) -> None:
     shim.set(f"{function} return {code:#x}")
-    child.refuses(operation, STATUSES.get(code, COMMUNICATION), lost=True)
+    child.refuses(under_a_new_name(operation), STATUSES.get(code, COMMUNICATION), lost=True)
 
 
 @pytest.mark.parametrize("code", sorted(LOST))
@@ -172,10 +183,10 @@ def test_a_suspicious_code_has_the_session_asked(
     for count, code in enumerate(sorted(SUSPICIOUS), 1):
         plain = STATUSES.get(code, COMMUNICATION)
         shim.set(f"{function} return {code:#x}")
-        child.refuses(operation, general if general and code == Return.GENERAL_ERROR else plain)
+        child.refuses(under_a_new_name(operation), general if general and code == Return.GENERAL_ERROR else plain)
         assert shim.count("C_GetSessionInfo") == 2 * count - 1
         shim.set(f"{function} return {code:#x}", GONE)
-        child.refuses(operation, plain, lost=True)
+        child.refuses(under_a_new_name(operation), plain, lost=True)
     shim.clear()
     child.do(SIGN)
 
@@ -393,12 +404,12 @@ def test_a_token_that_refuses_in_any_case_is_told_everything_next_time(own: tupl
     child, token, shim = own
     shim.forget()
     shim.set("C_GenerateKeyPair return CKR_ATTRIBUTE_VALUE_INVALID")
-    for count in (2, 4):
+    for count in (3, 6):
         child.refuses(GenerateKey("one", EC_KEY), Status.PSA_ERROR_NOT_SUPPORTED)
         assert shim.count("C_GenerateKeyPair") == count
     shim.clear()
     child.do(GenerateKey("one", EC_KEY))
-    assert shim.count("C_GenerateKeyPair") == 5
+    assert shim.count("C_GenerateKeyPair") == 7
     child.end()
     assert {one["COPYABLE"] for one in shown(token)} == {"False"}
 
