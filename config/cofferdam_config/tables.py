@@ -451,7 +451,8 @@ LIMITS: Final = Table(
             "key_cache",
             Integer(low=1, high=_MOST_KEYS),
             "Keys that each provider keeps ready for use.",
-            default=4096,
+            # As many as one application may have: one that uses more in turn would find none of them ready.
+            default=10_000,
         ),
         _own(
             "worker_memory_mb",

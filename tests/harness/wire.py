@@ -256,14 +256,16 @@ AES_256_GCM: Final = attributes(blob(4, b""), 256, _CRYPT_USAGE, blob(5, AES_GCM
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One uid's view of the software provider: builds authenticated requests."""
+    """One uid's view of a provider: builds authenticated requests."""
 
     uid: int
     auth_type: int = UNIX_PEER
+    provider: int = SOFTWARE
 
-    def request(self, opcode: int, body: bytes = b"", provider: int = SOFTWARE) -> Request:
-        """Return a request with the uid's own credentials."""
-        return Request(opcode=opcode, provider=provider, body=body, auth_type=self.auth_type, auth=unix_auth(self.uid))
+    def request(self, opcode: int, body: bytes = b"", provider: int | None = None) -> Request:
+        """Return a request with the uid's own credentials, to the caller's provider if none is given."""
+        asked = self.provider if provider is None else provider
+        return Request(opcode=opcode, provider=asked, body=body, auth_type=self.auth_type, auth=unix_auth(self.uid))
 
     def generate(self, name: str, key_attributes: bytes) -> Request:
         """Return a request for a new key."""

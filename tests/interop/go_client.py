@@ -34,13 +34,18 @@ def build() -> str:
     return str(program)
 
 
-def run(program: str, socket_path: str, report: Report) -> None:
-    """Run the client, which prints `ok NAME` or `FAILED NAME: REASON` for each of its checks, and `end` at the end."""
-    done = subprocess.run([program, socket_path], check=False, capture_output=True, text=True, timeout=_TIME_S)
+def run(program: str, socket_path: str, provider: int, report: Report) -> None:
+    """Run the client against a provider.
+
+    It prints `ok NAME` or `FAILED NAME: REASON` for each of its checks, and `end` at the end.
+    """
+    done = subprocess.run(
+        [program, socket_path, str(provider)], check=False, capture_output=True, text=True, timeout=_TIME_S
+    )
     lines = done.stdout.splitlines()
     for line in lines:
         verdict, _, text = line.partition(" ")
         if verdict in {"ok", "FAILED"}:
-            report.count(passed=verdict == "ok", text=f"Go: {text}")
-    with report.check("Go: all checks were made"):
+            report.count(passed=verdict == "ok", text=f"Go, provider {provider}: {text}")
+    with report.check(f"Go, provider {provider}: all checks were made"):
         assert lines[-1:] == ["end"], done.stdout + done.stderr

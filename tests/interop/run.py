@@ -9,8 +9,11 @@ import argparse
 import os
 import sys
 
+from tests.harness.pkcs11.service import PROVIDER, TokenService
+from tests.harness.pkcs11.token import objects
 from tests.harness.service import Service
 from tests.interop import go_client, openssl, parsec_tool, tool_session
+from tests.interop.parsec_tool import ParsecTool
 from tests.interop.report import Report
 
 
@@ -21,20 +24,36 @@ def main() -> int:
     arguments = parser.parse_args()
     report = Report()
     uid = os.geteuid()
-    with report.check(f"the session with parsec-tool {parsec_tool.VERSION} was held to its end"):
+    with report.check(f"the sessions with parsec-tool {parsec_tool.VERSION} were held to their end"):
         tool = parsec_tool.obtain(arguments.tool)
         print(f"{tool.succeed('--version').strip()}; {openssl.openssl('version').strip()}", flush=True)
         assert tool.succeed("--version").strip() == f"parsec-tool {parsec_tool.VERSION}"
         with Service() as service, Service(admins=[str(uid)]) as other:
-            tool_session.hold(tool.at(service.endpoint), tool.at(other.endpoint), uid, report)
-            with report.check("every process lived through it"):
-                assert all(row["restarts"] == 0 for row in service.status()["processes"] + other.status()["processes"])
+            _session(tool_session.SOFTWARE, tool, (service, other), report)
+        with TokenService() as first, TokenService(admins=[str(uid)]) as second:
+            _session(tool_session.SOFTHSM, tool, (first.service, second.service), report)
+            with report.check("keys of the token were in the token"):
+                # The session leaves one key, of two objects, in the service that has no administrator.
+                assert [len(objects(each.token)) for each in (first, second)] == [2, 0]
     with report.check("the client in Go was built and ran to its end"):
         program = go_client.build()
         with Service() as service:
-            go_client.run(program, service.socket_path, report)
+            go_client.run(program, service.socket_path, 1, report)
+        with TokenService(values={"allow_export": True}) as harness:
+            go_client.run(program, harness.service.socket_path, PROVIDER, report)
     print(f"\n{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
+
+
+def _session(
+    subject: tool_session.Subject, tool: ParsecTool, services: tuple[Service, Service], report: Report
+) -> None:
+    """Hold a session with a provider of two services, of which the second has the tool for an administrator."""
+    print(f"--- {subject.name}", flush=True)
+    ends = [tool.at(service.endpoint) for service in services]
+    tool_session.hold(subject, ends[0], ends[1], os.geteuid(), report)
+    with report.check("every process lived through it"):
+        assert all(row["restarts"] == 0 for service in services for row in service.status()["processes"])
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Measure the service: latency, rate, processor time and memory of each process, time to start.
 
-`./dev bench [--json FILE] [--seconds S] [--runs N]`
+`./dev bench [--json FILE] [--seconds S] [--runs N] [--growth]`
 
 The hot loop is parsec_load.c, one connection per request, in C so that the client costs less than the service. It is
 looked for beside the checkout and in COFFERDAM_LAB. Every figure is the median of the runs. Goals that are missed are
 said to be missed; the exit status tells only whether everything could be measured.
+
+With --growth nothing is measured but signatures by a token with ever more keys, which takes minutes.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -17,18 +18,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.harness import wire
-from tests.harness.lab import LabMissingError, lab_file
 from tests.harness.service import Service
-
-CLIENTS: Final = (1, 4, 16)
-_MESSAGE: Final = hashlib.sha256(b"a message").digest()
-_WARM_UP_S: Final = 0.2
+from tests.tools import bench_growth, bench_token
+from tests.tools.measure import (
+    CLIENTS,
+    QUIET,
+    Load,
+    Row,
+    UnavailableError,
+    cc,
+    markdown,
+    markdown_head,
+    megabytes,
+    memory_of,
+    names_of,
+    requests,
+    time_to_ready,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,71 +65,36 @@ GOALS: Final = (
     Goal("ECDSA P-256 sign with 16 clients", "sign ECDSA P-256/rate_16", 12_000, "requests/s", at_most=False),
     Goal("from execution to serving", "ready_s", 0.5, "s", at_most=True),
     Goal("PSS of the largest process", "largest_pss_mb", 25, "MB", at_most=True),
+    *(
+        Goal(f"{name}, p50 with 1 client above the bare call", f"{name}/above_ms", 0.15, "ms", at_most=True)
+        for name in map(bench_token.PREFIX.__add__, bench_token.BARE)
+    ),
+    Goal(
+        f"{bench_token.PREFIX}sign ECDSA P-256 with 16 clients",
+        f"{bench_token.PREFIX}sign ECDSA P-256/rate_16",
+        8000,
+        "requests/s",
+        at_most=False,
+    ),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The figures of one operation; processor time is per request, with 16 clients."""
-
-    operation: str
-    p50_ms: float
-    p99_ms: float
-    rates: dict[int, float]
-    cpu_us: dict[str, float]
-
-
-class UnavailableError(Exception):
-    """Raised when something that a measurement needs is not there; the text says what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The load generator, and how long and how often it runs for a figure."""
-
-    program: str
-    request_path: str
-    seconds: float
-    runs: int
-
-    def run(self, path: str, processes: Iterable[int], clients: int) -> dict[str, Any]:  # the generator's JSON
-        """Replay the request from some clients at once."""
-        watched = [word for pid in processes for word in ("-P", str(pid))]
-        words = [self.program, "-s", path, "-f", self.request_path, "-t", str(clients)]
-        words += ["-d", str(self.seconds), "-w", str(_WARM_UP_S), *watched]
-        done = subprocess.run(words, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise UnavailableError(f"parsec_load failed: {done.stderr or done.stdout}")
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-
-
 def main() -> int:
-    """Measure, print a table in Markdown, and write the figures."""
+    """Measure, print tables in Markdown, and write the figures."""
     arguments = _arguments()
+    before = _stolen()
     try:
         with tempfile.TemporaryDirectory(prefix="cofferdam-bench-") as folder:
-            load = Load(_compile(folder), os.path.join(folder, "request"), arguments.seconds, arguments.runs)
-            before = _stolen()
-            ready = [_time_to_ready() for _ in range(arguments.runs)]
-            with Service(tables={"core_settings": {"log_level": "warn"}}) as service:
-                rows = [_measure(service, load, *operation) for operation in _operations(service).items()]
-                memory = _memory(service)
-            rows.append(_floor(load, folder))
-            after = _stolen()
+            load = Load(folder, arguments.seconds, arguments.runs)
+            document = _growth(load) if arguments.growth else _all(load)
     except UnavailableError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    figures = _figures(rows, statistics.median(ready), memory)
-    print(_report(rows, ready, memory, figures))
+    after = _stolen()
     stolen = (after[0] - before[0]) / max(1, after[1] - before[1])
-    ratio = figures["ping/rate_16"] / rows[-1].rates[CLIENTS[-1]]
     print(f"\nThe hypervisor kept {stolen:.0%} of the processor time.")
-    print(f"Pings with {CLIENTS[-1]} clients, service to bare loop: {ratio:.2f}.")
     if arguments.json:
-        operations = [asdict(row) for row in rows]
-        document = {"machine": _machine(), "ready_s": ready, "pss_kb": memory, "operations": operations}
-        Path(arguments.json).write_text(json.dumps(document, indent=1) + "\n")
+        Path(arguments.json).write_text(json.dumps({"machine": _machine(), **document}, indent=1) + "\n")
     return 0
 
 
@@ -126,92 +103,62 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one run (default: 1)")
     parser.add_argument("--runs", type=int, default=3, help="runs per figure (default: 3)")
+    parser.add_argument("--growth", action="store_true", help="measure a token with ever more keys, and nothing else")
     return parser.parse_args()
 
 
-def _compile(folder: str) -> str:
-    try:
-        source = lab_file("parsec_load.c")
-    except LabMissingError as error:
-        raise UnavailableError(str(error)) from error
-    program = os.path.join(folder, "parsec_load")
-    _cc(source, program)
-    return program
-
-
-def _cc(source: Path, program: str) -> None:
-    try:
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-pthread", "-o", program, str(source)], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise UnavailableError(f"{source.name} cannot be compiled: {error}") from error
-
-
-def _time_to_ready() -> float:
-    with Service(tables={"core_settings": {"log_level": "warn"}}) as service:
-        wire.call(service.socket_path, wire.Request())
-        return service.ready_s
-
-
-def _operations(service: Service) -> dict[str, bytes]:
-    """Make the keys that the requests need, and return the requests."""
-    caller = wire.Caller(os.geteuid())
-
-    def done(request: wire.Request) -> wire.Response:
-        response = wire.call(service.socket_path, request)
-        if response.status:
-            raise UnavailableError(f"operation {request.opcode} fails with status {response.status}")
-        return response
-
-    for name, attributes in {"ecc": wire.P256_SIGN, "rsa": wire.RSA_SIGN, "aes": wire.AES_256_GCM}.items():
-        done(caller.generate(name, attributes))
-    sign = caller.sign("ecc", wire.ECDSA_SHA_256, _MESSAGE)
-    signature = wire.first_blob(done(sign).body)
-    requests = {
-        "ping": wire.Request(),
-        "sign ECDSA P-256": sign,
-        "verify ECDSA P-256": caller.verify("ecc", wire.ECDSA_SHA_256, _MESSAGE, signature),
-        "sign RSA-2048": caller.sign("rsa", wire.RSA_SIGN_SHA_256, _MESSAGE),
-        "encrypt AES-256-GCM, 1 KiB": caller.encrypt_aead("aes", bytes(12), bytes(1024)),
-        "32 random bytes": caller.random(32),
+def _all(load: Load) -> dict[str, object]:
+    load.compile()
+    ready = [time_to_ready(_start) for _ in range(load.runs)]
+    with Service(tables=QUIET) as service:
+        wanted = {"ping": wire.Request(), **requests(service.socket_path, wire.Caller(os.geteuid()))}
+        rows = [
+            load.row(name, service.socket_path, request.to_bytes(), names_of(service))
+            for name, request in wanted.items()
+        ]
+        memory = memory_of(service)
+    floor = _floor(load)
+    token = bench_token.measure(load)
+    rows = [*rows, floor, *(one.row for one in token.measured)]
+    largest = {**memory, **{f"{role} with a token": size for role, size in token.pss_kb.items()}}
+    figures = _figures(rows, statistics.median(ready), memory) | token.by_name()
+    print(_report(rows, largest))
+    print(f"\n{bench_token.report(token)}\n")
+    print(f"From execution to serving: {_seconds(ready)}; with a token: {_seconds(token.ready_s)}\n")
+    print(_verdicts(figures))
+    ratio = figures["ping/rate_16"] / floor.rates[CLIENTS[-1]]
+    print(f"\nPings with {CLIENTS[-1]} clients, service to bare loop: {ratio:.2f}.")
+    return {
+        "ready_s": ready,
+        "pss_kb": memory,
+        "operations": [asdict(row) for row in rows],
+        "token": asdict(token),
     }
-    for request in requests.values():
-        done(request)
-    return {name: request.to_bytes() for name, request in requests.items()}
 
 
-def _measure(service: Service, load: Load, name: str, request: bytes) -> Row:
-    Path(load.request_path).write_bytes(request)
-    return _row(load, name, service.socket_path, _names(service))
+def _growth(load: Load) -> dict[str, object]:
+    rows = bench_growth.measure(load)
+    print(f"{_machine()}.\n\n{bench_growth.report(rows)}")
+    return {"growth": [asdict(row) for row in rows]}
 
 
-def _row(load: Load, name: str, path: str, names: Mapping[int, str]) -> Row:
-    runs = {clients: [load.run(path, names, clients) for _ in range(load.runs)] for clients in CLIENTS}
-    most = runs[CLIENTS[-1]]
-    return Row(
-        operation=name,
-        p50_ms=statistics.median(run["latency"]["p50_us"] for run in runs[1]) / 1000,
-        p99_ms=statistics.median(run["latency"]["p99_us"] for run in runs[1]) / 1000,
-        rates={clients: statistics.median(run["rate"] for run in found) for clients, found in runs.items()},
-        cpu_us={
-            names.get(row["pid"], "?"): statistics.median(run["procs"][index]["cpu_us_per_req"] for run in most)
-            for index, row in enumerate(most[0]["procs"])
-        }
-        | {"client": statistics.median(run["client_cpu_us_per_req"] for run in most)},
-    )
+def _start() -> Service:
+    service = Service(tables=QUIET)
+    service.__enter__()
+    return service
 
 
-def _floor(load: Load, folder: str) -> Row:
+def _floor(load: Load) -> Row:
     """Measure a ping that is answered by nothing but a loop in C: what machine and client allow at this moment."""
-    program, path = os.path.join(folder, "floor"), os.path.join(folder, "floor.sock")
-    _cc(Path(__file__).with_name("floor.c"), program)
-    Path(load.request_path).write_bytes(wire.Request().to_bytes())
+    program, path = os.path.join(load.folder, "floor"), os.path.join(load.folder, "floor.sock")
+    cc(Path(__file__).with_name("floor.c"), program)
     with subprocess.Popen([program, path]) as server:
         try:
             while not os.path.exists(path):
                 if server.poll() is not None:
                     raise UnavailableError("the floor does not start")
                 time.sleep(0.01)
-            return _row(load, "(ping, a bare loop in C)", path, {server.pid: "server"})
+            return load.row("(ping, a bare loop in C)", path, wire.Request().to_bytes(), {server.pid: "server"})
         finally:
             server.kill()
 
@@ -221,27 +168,6 @@ def _stolen() -> tuple[int, int]:
     with open("/proc/stat") as file:
         ticks = [int(word) for word in file.readline().split()[1:9]]
     return ticks[7], sum(ticks)
-
-
-def _names(service: Service) -> dict[int, str]:
-    """Return what the processes are called; of the frontends, only the one of this uid."""
-    rows = [
-        row
-        for row in service.status()["processes"]
-        if not row["role"].startswith("frontend") or row["principal"] is not None
-    ]
-    return {service.pid: "broker", **{row["pid"]: row["role"].partition("[")[0] for row in rows}}
-
-
-def _memory(service: Service) -> dict[str, int]:
-    """Return the proportional set size of every process in KiB; only root may read it of confined processes."""
-    sizes: dict[str, int] = {}
-    if os.geteuid():
-        return sizes
-    for pid, name in _names(service).items():
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            sizes[name] = next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    return sizes
 
 
 def _figures(rows: Sequence[Row], ready: float, memory: Mapping[str, int]) -> dict[str, float]:
@@ -258,34 +184,31 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
 
 
-def _report(
-    rows: Sequence[Row], ready: Sequence[float], memory: Mapping[str, int], figures: Mapping[str, float]
-) -> str:
+def _report(rows: Sequence[Row], memory: Mapping[str, int]) -> str:
     roles = list(dict.fromkeys(role for row in rows for role in row.cpu_us))
     head = ["operation", "p50 ms", "p99 ms", *(f"req/s {n} cl." for n in CLIENTS), *(f"{role} µs" for role in roles)]
-    lines = [f"{_machine()}. Processor time is per request, with {CLIENTS[-1]} clients.", "", *_markdown_head(head)]
+    lines = [f"{_machine()}. Processor time is per request, with {CLIENTS[-1]} clients.", "", *markdown_head(head)]
     for row in rows:
         rates = [f"{row.rates[clients]:,.0f}" for clients in CLIENTS]
         costs = [f"{row.cpu_us.get(role, 0):.0f}" for role in roles]
-        lines.append(_markdown([row.operation, f"{row.p50_ms:.3f}", f"{row.p99_ms:.3f}", *rates, *costs]))
-    lines += ["", *_markdown_head(["process", "PSS MB"])] if memory else ["", "Memory is measured as root only."]
-    lines += [_markdown([name, f"{size * 1024 / 1e6:.1f}"]) for name, size in memory.items()]
-    lines += ["", f"From execution to serving: {', '.join(f'{seconds:.3f}' for seconds in ready)} s", ""]
-    lines += _markdown_head(["goal", "limit", "measured", ""])
+        lines.append(markdown([row.operation, f"{row.p50_ms:.3f}", f"{row.p99_ms:.3f}", *rates, *costs]))
+    lines += ["", *markdown_head(["process", "PSS MB"])] if memory else ["", "Memory is measured as root only."]
+    lines += [markdown([name, megabytes(size)]) for name, size in memory.items()]
+    return "\n".join(lines)
+
+
+def _seconds(times: Sequence[float]) -> str:
+    return f"{', '.join(f'{seconds:.3f}' for seconds in times)} s"
+
+
+def _verdicts(figures: Mapping[str, float]) -> str:
+    lines = markdown_head(["goal", "limit", "measured", ""])
     for goal in GOALS:
         value = figures.get(goal.figure)
         limit = f"{'≤' if goal.at_most else '≥'} {goal.limit:g} {goal.unit}"
         verdict = "not measured" if value is None else "met" if goal.is_met(value) else "not met"
-        lines.append(_markdown([goal.name, limit, "" if value is None else f"{value:.5g}", verdict]))
+        lines.append(markdown([goal.name, limit, "" if value is None else f"{value:.5g}", verdict]))
     return "\n".join(lines)
-
-
-def _markdown(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _markdown_head(cells: Sequence[str]) -> list[str]:
-    return [_markdown(cells), _markdown(["---"] * len(cells))]
 
 
 if __name__ == "__main__":

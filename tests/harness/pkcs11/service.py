@@ -7,7 +7,7 @@ with TokenService() as service:
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -32,13 +32,14 @@ Values = Mapping[str, str | int | bool | list[str]]
 class TokenService:
     """A service with a token of its own, between `start` and `close`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each with a default
         self,
         *,
         before: str = "",
         make: Callable[..., Token] = softhsm,
         values: Values | None = None,
         tables: Tables | None = None,
+        admins: Sequence[str] = (),
         alone: bool = False,
     ) -> None:
         """Make the token and the configuration; start nothing.
@@ -48,9 +49,10 @@ class TokenService:
             make: Makes the token, in a folder and for a uid.
             values: Keys of the provider beside or in place of the usual ones.
             tables: Values by table and key, for the rest of the configuration.
+            admins: Names with administrator rights.
             alone: Whether the token's provider is the only one, and so number 2 all the same.
         """
-        self.service = Service(tables=tables)
+        self.service = Service(tables=tables, admins=admins)
         self.uid = UID_BASE + _WORKER_OFFSET - alone if os.geteuid() == 0 else None
         self._tables, self._alone = dict(tables or {}), alone
         self._values: dict[str, str | int | bool | list[str] | None] = dict(values or {})

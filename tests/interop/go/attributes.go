@@ -38,17 +38,17 @@ func agreement() []byte                  { return blob(8, number(1, ecdhNumber))
 func name(key string) []byte { return blob(1, []byte(key)) }
 
 func (c client) generate(key string, attributes []byte) error {
-	_, err := c.call(1, opGenerateKey, join(name(key), blob(2, attributes)))
+	_, err := c.call(c.provider, opGenerateKey, join(name(key), blob(2, attributes)))
 	return err
 }
 
 func (c client) importKey(key string, attributes, data []byte) error {
-	_, err := c.call(1, opImportKey, join(name(key), blob(2, attributes), blob(3, data)))
+	_, err := c.call(c.provider, opImportKey, join(name(key), blob(2, attributes), blob(3, data)))
 	return err
 }
 
 func (c client) destroy(key string) error {
-	_, err := c.call(1, opDestroyKey, name(key))
+	_, err := c.call(c.provider, opDestroyKey, name(key))
 	return err
 }
 
@@ -61,9 +61,9 @@ func (c client) use(opcode uint32, key string, algorithm []byte, fields ...[]byt
 	return c.first(opcode, body)
 }
 
-// first calls an operation of the software provider and returns the first field of its result.
+// first calls an operation of the provider and returns the first field of its result.
 func (c client) first(opcode uint32, body []byte) ([]byte, error) {
-	result, err := c.call(1, opcode, body)
+	result, err := c.call(c.provider, opcode, body)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,6 @@
 // A client of the service that shares nothing with it: another language, another codec, another cryptography.
 //
-//	go-client SOCKET
+//	go-client SOCKET PROVIDER
 //
 // Prints `ok NAME` or `FAILED NAME: REASON` for each check, and `end`.
 package main
@@ -22,12 +22,17 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"strconv"
 )
 
 var message = []byte("a message of the Go client")
 
 func main() {
-	c := client{os.Args[1]}
+	provider, err := strconv.ParseUint(os.Args[2], 10, 8)
+	if err != nil {
+		panic(err)
+	}
+	c := client{os.Args[1], byte(provider)}
 	for _, check := range []struct {
 		name string
 		run  func(client) error
@@ -83,10 +88,15 @@ func listings(c client) error {
 		return err
 	}
 	providers, err := parse(body)
-	if err != nil || len(providers) != 2 {
+	uuids := []string{"1c1139dc-ad7c-47dc-ad6b-db6fdb466552"}
+	if c.provider == pkcs11 {
+		uuids = append(uuids, "30e39502-eba6-4d60-a4af-c518b7f5e38f")
+	}
+	uuids = append(uuids, "47049873-2a43-4845-9d72-831eab668784")
+	if err != nil || len(providers) != len(uuids) {
 		return fmt.Errorf("%d providers, %v", len(providers), err)
 	}
-	for i, uuid := range []string{"1c1139dc-ad7c-47dc-ad6b-db6fdb466552", "47049873-2a43-4845-9d72-831eab668784"} {
+	for i, uuid := range uuids {
 		if f, _ := find(providers[i].bytes, 1); string(f.bytes) != uuid {
 			return fmt.Errorf("provider %d is %s", i, f.bytes)
 		}
@@ -101,7 +111,7 @@ func listings(c client) error {
 			return fmt.Errorf("authenticator %x", entry.bytes)
 		}
 	}
-	body, err = c.call(0, opListOpcodes, number(1, 1))
+	body, err = c.call(0, opListOpcodes, number(1, uint64(c.provider)))
 	if err != nil {
 		return err
 	}
@@ -110,12 +120,16 @@ func listings(c client) error {
 	for _, opcode := range packed.bytes {
 		opcodes[opcode] = true
 	}
-	for _, opcode := range []byte{2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17, 18, 19, 32} {
+	wanted := []byte{2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 15, 16, 17, 18, 19, 32}
+	if c.provider == pkcs11 {
+		wanted = []byte{2, 3, 4, 5, 6, 7, 10, 11, 13, 32}
+	}
+	for _, opcode := range wanted {
 		if !opcodes[opcode] {
 			return fmt.Errorf("operation %d is not offered", opcode)
 		}
 	}
-	return must(len(opcodes) == 16, "operations that Parsec does not have")
+	return must(len(opcodes) == len(wanted), "operations that Parsec does not have")
 }
 
 func keys(c client) error {
@@ -306,6 +320,10 @@ func rsaEncryption(c client) error {
 			func(text []byte) ([]byte, error) { return rsa.DecryptOAEP(sha256.New(), nil, key, text, label) }},
 	} {
 		wanted := attributes(typeRsa, 2048, usageCrypt, encryption(scheme.algorithm))
+		if c.provider == pkcs11 && scheme.label != nil {
+			// SoftHSM has OAEP with SHA-1 alone.
+			return refused(c.importKey("crypt", wanted, x509.MarshalPKCS1PrivateKey(key)), statusNotSupported)
+		}
 		if err := c.importKey("crypt", wanted, x509.MarshalPKCS1PrivateKey(key)); err != nil {
 			return err
 		}
@@ -363,7 +381,11 @@ func aesGcm(c client) error {
 }
 
 func keyAgreement(c client) error {
-	if err := c.generate("ecdh", attributes(typeP256, 256, usageAgree, agreement())); err != nil {
+	err := c.generate("ecdh", attributes(typeP256, 256, usageAgree, agreement()))
+	if c.provider == pkcs11 {
+		return refused(err, statusNotSupported)
+	}
+	if err != nil {
 		return err
 	}
 	defer c.destroy("ecdh")
@@ -394,15 +416,21 @@ func hashes(c client) error {
 		sha256Number: sum256[:], sha384Number: sum384[:], sha512Number: sum512[:],
 	} {
 		digest, err := c.first(opHashCompute, join(number(1, algorithm), blob(2, message)))
+		if c.provider == pkcs11 {
+			if err := refused(err, statusNotSupported); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil || !bytes.Equal(digest, wanted) {
 			return fmt.Errorf("hash %d is %x, %v", algorithm, digest, err)
 		}
 		compare := join(number(1, algorithm), blob(2, message))
-		if _, err := c.call(1, opHashCompare, join(compare, blob(3, wanted))); err != nil {
+		if _, err := c.call(c.provider, opHashCompare, join(compare, blob(3, wanted))); err != nil {
 			return err
 		}
 		wanted[0] ^= 1
-		_, err = c.call(1, opHashCompare, join(compare, blob(3, wanted)))
+		_, err = c.call(c.provider, opHashCompare, join(compare, blob(3, wanted)))
 		if err := refused(err, statusInvalidSignature); err != nil {
 			return err
 		}
@@ -444,12 +472,12 @@ func exports(c client) error {
 func canDoCrypto(c client) error {
 	good := attributes(typeP256, 256, usageSign, signature(algEcdsa))
 	for check := uint64(1); check <= 3; check++ {
-		if _, err := c.call(1, opCanDoCrypto, join(number(1, check), blob(2, good))); err != nil {
+		if _, err := c.call(c.provider, opCanDoCrypto, join(number(1, check), blob(2, good))); err != nil {
 			return err
 		}
 	}
 	odd := attributes(typeRsa, 2048, usageSign, signature(algEcdsa))
-	_, err := c.call(1, opCanDoCrypto, join(number(1, 1), blob(2, odd)))
+	_, err := c.call(c.provider, opCanDoCrypto, join(number(1, 1), blob(2, odd)))
 	return refused(err, statusNotSupported)
 }
 
@@ -460,10 +488,10 @@ func kept(c client) error {
 	}
 	defer conn.Close()
 	for i := 0; i < 50; i++ {
-		if _, err := conn.Write(request(1, opGenerateRandom, number(1, 16), keepAlive)); err != nil {
+		if _, err := conn.Write(request(c.provider, opGenerateRandom, number(1, 16), keepAlive)); err != nil {
 			return err
 		}
-		body, err := readResponse(conn, 1, opGenerateRandom)
+		body, err := readResponse(conn, c.provider, opGenerateRandom)
 		if err != nil {
 			return err
 		}

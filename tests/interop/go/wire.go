@@ -17,6 +17,7 @@ const (
 	headerLen  = 36
 	keepAlive  = 0x8000
 	unixPeer   = 3
+	pkcs11     = 2
 	timeout    = 30 * time.Second
 )
 
@@ -53,7 +54,10 @@ const (
 )
 
 // client sends each request over a connection of its own.
-type client struct{ path string }
+type client struct {
+	path     string
+	provider byte
+}
 
 // statusError is a response whose status is not success.
 type statusError struct{ opcode, status uint32 }
