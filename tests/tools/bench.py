@@ -120,9 +120,9 @@ def _all(load: Load) -> dict[str, object]:
     floor = _floor(load)
     token = bench_token.measure(load)
     rows = [*rows, floor, *(one.row for one in token.measured)]
-    largest = {**memory, **{f"{role} with a token": size for role, size in token.pss_kb.items()}}
+    processes = {**memory, **{f"{role} with a token": size for role, size in token.pss_kb.items()}}
     figures = _figures(rows, statistics.median(ready), memory) | token.by_name()
-    print(_report(rows, largest))
+    print(_report(rows, processes))
     print(f"\n{bench_token.report(token)}\n")
     print(f"From execution to serving: {_seconds(ready)}; with a token: {_seconds(token.ready_s)}\n")
     print(_verdicts(figures))
