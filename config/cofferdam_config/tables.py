@@ -457,8 +457,9 @@ LIMITS: Final = Table(
         _own(
             "worker_memory_mb",
             Integer(low=64, high=1 << 20, unit="MiB"),
-            "Memory with which the worker of a device is replaced, because its library leaks.",
-            default=512,
+            "Memory that the worker of a device may gain after its start. With more, its library leaks, and it is "
+            "replaced.",
+            default=256,
         ),
     ),
 )

@@ -134,7 +134,7 @@ class WorkerSettings:
     key_cache: int
     """Keys kept ready for use."""
     memory_limit: int
-    """Bytes of memory with which a worker that runs a vendor's code makes room for a successor."""
+    """Bytes that a worker which runs a vendor's code may grow by before it makes room for a successor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

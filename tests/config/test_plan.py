@@ -64,7 +64,7 @@ def test_what_a_file_of_parsec_comes_to() -> None:
         body_len_limit=2097152,
         allow_deprecated=True,
         key_cache=10_000,
-        memory_limit=512 << 20,
+        memory_limit=256 << 20,
     )
     assert plan.documents == (
         (

@@ -249,7 +249,7 @@ def test_clients_of_the_other_provider_notice_nothing(faulty: TokenService, acti
 
 @pytest.mark.parametrize("action", ["leak-memory 40960", "leak-fd"])
 def test_a_leak_costs_nobody_a_request(action: str) -> None:
-    tables = {"limits": {"worker_memory_mb": 256}}
+    tables = {"limits": {"worker_memory_mb": 128}}
     with TokenService(before="shim", tables=tables) as service, service.client() as client:
         client.generate_key("k", KEY)
         worker = service.worker()

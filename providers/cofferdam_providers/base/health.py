@@ -17,8 +17,9 @@ class Health:
     """The resources of this process."""
 
     def __init__(self, memory_limit: int) -> None:
-        """Complain above so many bytes of resident memory."""
+        """Complain when the resident memory has grown by so many bytes."""
         self._memory_limit = memory_limit
+        self._at_start = _peak()
         self._next = 0.0
 
     def complaint(self) -> str | None:
@@ -27,12 +28,16 @@ class Health:
         if now < self._next:
             return None
         self._next = now + INTERVAL_S
-        # The peak: what was touched once counts, which is as it should be for a leak.
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if memory > self._memory_limit:
-            return f"{memory >> 20} MiB of memory where limits.worker_memory_mb allows {self._memory_limit >> 20}"
+        grown = _peak() - self._at_start
+        if grown > self._memory_limit:
+            return f"{grown >> 20} MiB of memory more than at the start; limits.worker_memory_mb is lower"
         lowest = os.dup(0)
         os.close(lowest)
         if lowest >= MOST_DESCRIPTORS:
             return f"{lowest} open descriptors"
         return None
+
+
+def _peak() -> int:
+    """Return the most bytes that were resident at one time; what was touched once counts, as it should for a leak."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -190,6 +190,10 @@ class Provider(Generic[HandleT]):
         """Return name, public area and the attesting key's public part."""
         _unsupported(key, operation)
 
+    def go_on(self) -> bool:
+        """Do a little of what could wait, while nobody asks for anything; return whether there was something to do."""
+        return False
+
     def warm_up(self) -> None:
         """Touch every algorithm once, so that nothing is loaded after confinement; doubles as a self-test."""
 

@@ -115,6 +115,8 @@ class Worker:
             if self._ready and not self._lost:
                 return 0.0
         idle = RECONCILE_S if self._context.keyring.unresolved else IDLE_S
+        if self._goes_on():
+            idle = 0.0
         expires = self._context.provider.expires
         if expires is not None:
             idle = min(idle, expires - time.monotonic())
@@ -123,6 +125,13 @@ class Worker:
             self._loop.stop()
             return 0.0
         return idle
+
+    def _goes_on(self) -> bool:
+        try:
+            return not self._stopping and self._context.provider.go_on()
+        except ServiceError as error:
+            self._note_loss(error)
+            return False
 
     def _look_after_resources(self) -> None:
         complaint = None if self._health is None or self._lost else self._health.complaint()
@@ -271,13 +280,16 @@ class Worker:
 
     def _fail(self, peer: Peer, request: Request, error: ServiceError) -> None:
         opcode = request.operation.opcode
-        if isinstance(error, DeviceLostError) and not self._lost:
-            self._context.log.error("the device has to be started afresh; the worker ends", cause=error.detail)
-            self._lost = self._stopping = True
+        self._note_loss(error)
         if self._context.log.enabled("info"):
             about = self._about(peer, request)
             self._context.log.info("a request failed", status=error.status.value, cause=error.detail, **about)
         self._send(peer, encode_answer(opcode, request.id, error.status))
+
+    def _note_loss(self, error: ServiceError) -> None:
+        if isinstance(error, DeviceLostError) and not self._lost:
+            self._context.log.error("the device has to be started afresh; the worker ends", cause=error.detail)
+            self._lost = self._stopping = True
 
     def _about(self, peer: Peer, request: Request) -> dict[str, object]:
         about: dict[str, object] = {

@@ -105,6 +105,11 @@ class Device:
             key.handles = self._require(key.identifier, kind, again=True)
             return function(key.handles[kind], *arguments)
 
+    def go_on(self) -> None:
+        """List a little more of what is on the token."""
+        with self._explaining():
+            self.objects.go_on()
+
     def pin_for(self, key: TokenKey) -> bytes | None:
         """Return the PIN for one use of a private key that wants a login for each; None for all others.
 

@@ -1,7 +1,7 @@
 """Where the objects of the token are: CKA_ID and class to handle.
 
 Finding an object is linear in some modules (SoftHSM: 10 µs for each object on the token), so the token is listed once,
-when it is opened, and what a listing cannot finish in time is searched for when it is asked for. A handle that the
+when it is opened. What takes longer is done between requests, and keys are searched for until then. A handle that the
 module does not know any more is searched for again, once.
 
 An identifier of one's own is 128 random bits. Those that the reference made are 32, and a token may hold objects of
@@ -20,12 +20,17 @@ from cofferdam_providers.pkcs11.errors import STALE, translated
 
 KEY_CLASSES: Final = (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY)
 """In the order in which the objects of a key are destroyed: what could still be used goes first."""
-LISTING_S: Final = 3.0
-"""Longest time for the first listing; the broker waits for `limits.start_ms` at most."""
+LISTING_S: Final = 2.0
+"""Longest time that a start waits for the listing; the broker waits for `limits.start_ms` at most."""
+STEP_S: Final = 0.02
+"""Time for a step of the rest, between requests."""
+UNGUESSABLE: Final = 16
+"""Bytes of an identifier that no object has by chance."""
 _TRIES: Final = 64
 _CLASSES: Final = frozenset(map(int, KEY_CLASSES))
 
 Handles = dict[ObjectClass, int]
+_Rows = dict[bytes, list[tuple[ObjectClass, int]]]
 
 
 class Objects:
@@ -34,7 +39,9 @@ class Objects:
     def __init__(self, cryptoki: Cryptoki) -> None:
         """Know nothing yet."""
         self._cryptoki = cryptoki
-        self._known: dict[bytes, list[tuple[ObjectClass, int]]] = {}
+        self._known: _Rows = {}
+        self._listed: _Rows = {}
+        self._to_list: list[int] = []
         self.complete = False
         """Whether everything that was on the token when it was opened is known."""
 
@@ -43,19 +50,27 @@ class Objects:
         return len(self._known)
 
     def list_all(self, patience_s: float = LISTING_S) -> None:
-        """Learn what is on the token.
+        """Learn what is on the token, or begin to: `go_on` does the rest.
 
         Raises:
             CryptokiError: The module fails.
         """
+        self._to_list = self._cryptoki.find({Attribute.TOKEN: True})
+        self._listed = {}
+        self.go_on(patience_s)
+
+    def go_on(self, patience_s: float = STEP_S) -> None:
+        """Learn a little more of what is on the token; errors as for `list_all`.
+
+        What is listed counts when all is: of an identifier that was seen there may be further objects.
+        """
         until = time.monotonic() + patience_s
-        for handle in self._cryptoki.find({Attribute.TOKEN: True}):
-            if time.monotonic() > until:
-                # Of each identifier seen so far there may be further objects.
-                self._known.clear()
-                return
-            self._learn(handle)
-        self.complete = True
+        while self._to_list and time.monotonic() < until:
+            self._learn(self._to_list.pop(), self._listed)
+        if not self._to_list and not self.complete:
+            self._known = self._listed | self._known
+            self._listed = {}
+            self.complete = True
 
     def find(self, identifier: bytes) -> Handles:
         """Return the handles of the objects with an identifier; empty when there is none.
@@ -73,7 +88,7 @@ class Objects:
         self._known.pop(identifier, None)
         with translated():
             for handle in self._cryptoki.find({Attribute.ID: identifier}):
-                self._learn(handle)
+                self._learn(handle, self._known)
         rows = self._known.get(identifier, [])
         found = dict(rows)
         if len(found) < len(rows):
@@ -95,6 +110,7 @@ class Objects:
                 raise
             self._destroy(self.find_again(identifier))
         self._known.pop(identifier, None)
+        self._listed.pop(identifier, None)
 
     def create(self, identifier: bytes, kind: ObjectClass, template: Template) -> int:
         """Make an object of a class with an identifier, and return its handle."""
@@ -106,7 +122,9 @@ class Objects:
         """Return an identifier of so many bytes that no object has."""
         for _ in range(_TRIES):
             identifier = secrets.token_bytes(size)
-            if any(identifier) and identifier not in self._known and (self.complete or not self.find_again(identifier)):
+            if not any(identifier) or identifier in self._known:
+                continue
+            if self.complete or size >= UNGUESSABLE or not self.find_again(identifier):
                 return identifier
         raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"no CKA_ID of {size} bytes is left on the token")
 
@@ -115,7 +133,7 @@ class Objects:
             if kind in handles:
                 self._cryptoki.destroy(handles[kind])
 
-    def _learn(self, handle: int) -> None:
+    def _learn(self, handle: int, rows: _Rows) -> None:
         try:
             found = self._cryptoki.attributes(handle, (Attribute.CLASS, Attribute.ID))
         except CryptokiError as error:
@@ -126,4 +144,4 @@ class Objects:
             return  # an object of somebody else's, which is none of ours
         kind = number_of(found[Attribute.CLASS])
         if kind in _CLASSES and found.get(Attribute.ID):
-            self.add(found[Attribute.ID], ObjectClass(kind), handle)
+            rows.setdefault(found[Attribute.ID], []).append((ObjectClass(kind), handle))

@@ -225,6 +225,13 @@ class Pkcs11Provider(Provider[TokenKey]):
         """
         in_software.warm_up()
 
+    def go_on(self) -> bool:
+        """List a little more of a token with very many objects."""
+        if self._opened is None or self._opened.objects.complete:
+            return False
+        self._opened.go_on()
+        return True
+
     def _device(self) -> Device:
         if self._opened is None:
             raise self._refusal
@@ -239,7 +246,9 @@ class Pkcs11Provider(Provider[TokenKey]):
         objects = Objects(opened.cryptoki)
         objects.list_all()
         if not objects.complete:
-            self._log.warning("listing the token takes long; its objects are looked up when they are used")
+            self._log.warning(
+                "listing the token takes long; until it is done, keys are searched for when they are used"
+            )
         self._log.info("the token is open", objects=len(objects), **about(opened))
         return Device(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
 

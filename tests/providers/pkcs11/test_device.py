@@ -369,6 +369,23 @@ def test_a_listing_that_is_not_finished_knows_no_halves(own: tuple[Child, Token,
     assert shown(token) == []
 
 
+def test_a_listing_is_finished_while_nobody_asks_for_anything(own: tuple[Child, Token, Shim]) -> None:
+    child, _, shim = own
+    shim.set("C_GetAttributeValue slow 60")
+    child.ask("forget", 0.05)
+    shim.clear()
+    child.do(GenerateKey("meanwhile", EC_KEY))
+    for _ in range(20):
+        if child.ask("go_on") == {"more": True, "complete": True}:
+            break
+    assert child.ask("go_on") == {"more": False, "complete": True}
+    child.ask("cool")
+    shim.forget()
+    child.do(SIGN)
+    child.do(SignHash("meanwhile", ECDSA, DIGEST))
+    assert shim.count("C_FindObjectsInit") == 0
+
+
 FUSSY = [
     "ATTRIBUTE_TYPE_INVALID",
     "ATTRIBUTE_VALUE_INVALID",
