@@ -42,7 +42,10 @@ def test_the_sample_configuration_is_accepted_without_warnings() -> None:
 
 def test_what_the_sample_has_commented_out_is_accepted_as_well() -> None:
     lines = (PACKAGING / "config.toml").read_text().splitlines()
-    text = "\n".join(line.removeprefix("#") if line.startswith("#") and " = " in line else line for line in lines)
+    text = "\n".join(
+        line.removeprefix("#") if line.startswith("#[[") or (line.startswith("#") and " = " in line) else line
+        for line in lines
+    )
     plan = read(text.encode(), path="config.toml", surroundings=SURROUNDINGS)
     assert plan.warnings == ()
 

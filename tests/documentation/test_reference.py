@@ -1,13 +1,16 @@
 """The pages of docs/reference that are made from the code are what the code says now."""
 
+import re
 from pathlib import Path
 
 import pytest
 from tests.tools.render_operations import render_operations
+from tests.tools.render_quirks import render_quirks
 from tests.tools.render_statuses import MEANINGS, render_statuses
+from tests.tools.render_tokens import ask_all, render_tokens, versions_on
 
-from cofferdam_client.text import ADVICE
 from cofferdam_contracts.registry import Opcode
+from cofferdam_contracts.status import Status
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -37,7 +40,21 @@ def test_a_status_that_the_code_names_is_on_the_page() -> None:
     root = REFERENCE.parents[1]
     sources = [path.read_text() for folder in ("contracts", "frontend", "kim", "providers") for path in
                (root / folder).rglob("*.py") if path.name != "status.py"]  # fmt: skip
-    named = {
-        status for status in set(ADVICE) | set(MEANINGS) if any(f"Status.{status.name}" in text for text in sources)
-    }
+    named = {status for status in Status if any(re.search(rf"Status\.{status.name}\b", text) for text in sources)}
     assert named == set(MEANINGS)
+
+
+def test_the_page_of_quirks_is_up_to_date() -> None:
+    """Run `python -m tests.tools.render_quirks > docs/reference/quirks.md` when this fails."""
+    assert (REFERENCE / "quirks.md").read_text() == render_quirks()
+
+
+def test_the_page_of_tokens_is_up_to_date() -> None:
+    """Run `python -m tests.tools.render_tokens > docs/reference/tokens.md` when this fails."""
+    page = (REFERENCE / "tokens.md").read_text()
+    asked = ask_all()
+    documented, installed = versions_on(page), {one.name: one.version for one in asked}
+    assert documented.keys() == installed.keys()
+    if documented != installed:
+        pytest.skip(f"docs/reference/tokens.md is about {documented}, and installed are {installed}")
+    assert page == render_tokens(asked)

@@ -5,53 +5,31 @@ python -m tests.tools.render_operations > docs/reference/operations.md
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
-from cofferdam_contracts.operations import CheckType, HashCompute
-from cofferdam_contracts.psa.algorithm import (
-    ANY_HASH,
-    HASHED_SIGNATURES,
-    Aead,
-    AeadScheme,
-    Algorithm,
-    AsymmetricEncryption,
-    AsymmetricSignature,
-    Cipher,
-    CipherMode,
-    EncryptionScheme,
-    Hash,
-    KeyAgreement,
-    Mac,
-    MacScheme,
-    NoAlgorithm,
-    RawAgreement,
-    SignatureScheme,
+from tests.tools.asking import (
+    FAMILIES,
+    SMALL_SIZES,
+    TAGS,
+    algorithm_rows,
+    all_types,
+    attributes_of,
+    heading,
+    row,
+    show_sizes,
+    sizes_of,
+    succeeds,
+    type_name,
 )
-from cofferdam_contracts.psa.attributes import (
-    DH_KINDS,
-    ECC_KINDS,
-    DhFamily,
-    EccFamily,
-    KeyAttributes,
-    KeyKind,
-    KeyType,
-    Usage,
-)
+
+from cofferdam_contracts.operations import HashCompute
+from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, Mac, MacScheme, NoAlgorithm, SignatureScheme
+from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind, KeyType
 from cofferdam_contracts.psa.policy import is_deprecated
 from cofferdam_contracts.registry import ADMIN_OPCODES, ANONYMOUS_OPCODES, CORE_OPCODES, PROVIDERS, Opcode, ProviderId
-from cofferdam_contracts.status import ServiceError
-from cofferdam_providers.base.checks import can_do_crypto
 from cofferdam_providers.software.provider import SoftwareProvider
 from cofferdam_providers.software.wrapping import KEK_LENGTH
-
-_ALL_USES: Final = ~Usage.NONE
-_SMALL_SIZES: Final = range(1, 1025)
-"""Sizes in bits that are tried with elliptic curves."""
-_LARGE_SIZES: Final = range(8, 0x10100, 8)
-"""Sizes in bits that are tried with everything else."""
-_TAGS: Final = range(33)
-"""Tag lengths in bytes that are tried."""
 
 _HEAD: Final = """\
 # Operations, keys and algorithms
@@ -60,7 +38,8 @@ This page is made by `python -m tests.tools.render_operations`, which asks the s
 size and algorithm of the protocol. A test compares the two. Names are those of the protocol. How the operations are
 called and encoded is written in Parsec's documentation; which statuses they end with is in [statuses.md](statuses.md).
 
-The one provider so far is the software provider (`provider_type = "MbedCrypto"`, number 1).
+This page is about the software provider (`provider_type = "MbedCrypto"`, number 1). What the PKCS#11 provider can do is
+up to its token: [tokens.md](tokens.md).
 """
 
 _ALGORITHMS: Final = """\
@@ -99,32 +78,16 @@ def render_operations() -> str:
     return "".join(sections)
 
 
-def _succeeds(attempt: Callable[[], object]) -> bool:
-    try:
-        attempt()
-    except ServiceError:
-        return False
-    return True
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _heading(*names: str) -> str:
-    return "\n" + _row(*names) + "|" + "---|" * len(names) + "\n"
-
-
 def _operations(asked: SoftwareProvider) -> Iterator[str]:
     yield "\n## Operations\n\n"
     yield "*Needs* says what a client must be: anybody, authenticated, or an administrator. *Listed* says whether\n"
     yield "ListOpcodes shows the operation; the others shown as supported work all the same\n"
     yield "(`provider.list_all_opcodes` lists those of the provider, too, but never those for MACs).\n"
-    yield _heading("Opcode", "Operation", "Provider", "Needs", "Supported", "Listed")
+    yield heading("Opcode", "Operation", "Provider", "Needs", "Supported", "Listed")
     for opcode in Opcode:
         is_core = opcode in CORE_OPCODES
         listed = PROVIDERS[ProviderId.CORE if is_core else ProviderId.MBED_CRYPTO].opcodes
-        yield _row(
+        yield row(
             f"{int(opcode):#04x}",
             _camel(opcode),
             "core" if is_core else "software",
@@ -142,151 +105,54 @@ def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
 
 
-def _types() -> Iterator[KeyType]:
-    for kind in KeyKind:
-        families: Iterable[EccFamily | DhFamily | None] = (None,)
-        if kind in ECC_KINDS:
-            families = EccFamily
-        elif kind in DH_KINDS:
-            families = DhFamily
-        yield from (KeyType(kind, family) for family in families)
-
-
-def _type_name(key_type: KeyType) -> str:
-    return key_type.kind.name if key_type.family is None else f"{key_type.kind.name} {key_type.family.name}"
-
-
-def _attributes(key_type: KeyType, bits: int, algorithm: Algorithm) -> KeyAttributes:
-    return KeyAttributes(key_type, bits, _ALL_USES, algorithm)
-
-
-def _sizes(key_type: KeyType, works: Callable[[KeyAttributes], None]) -> list[int]:
-    candidates = _SMALL_SIZES if key_type.kind in ECC_KINDS else _LARGE_SIZES
-    return [
-        bits
-        for bits in candidates
-        if _succeeds(lambda bits=bits: works(_attributes(key_type, bits, NoAlgorithm())))  # type: ignore[misc]
-    ]
-
-
-def _show_sizes(sizes: list[int]) -> str:
-    if not sizes:
-        return "no"
-    if len(sizes) > len(KeyKind) and sizes == list(range(sizes[0], sizes[-1] + 1, 8)):
-        return f"multiples of 8 from {sizes[0]} to {sizes[-1]}"
-    return ", ".join(map(str, sizes))
-
-
 def _keys(asked: SoftwareProvider) -> Iterator[str]:
     yield "\n## Keys\n\nSizes in bits that can be generated and imported. A key may be imported with size 0, too; it"
     yield " gets the size of its data.\n"
-    yield _heading("Type", "Generate", "Import")
+    yield heading("Type", "Generate", "Import")
     refused = []
-    for key_type in _types():
-        imported = _sizes(key_type, asked.can_import)
-        generated = _sizes(key_type, asked.can_generate)
+    for key_type in all_types():
+        imported = sizes_of(key_type, asked.can_import)
+        generated = sizes_of(key_type, asked.can_generate)
         if imported or generated:
-            yield _row(_type_name(key_type), _show_sizes(generated), _show_sizes(imported))
+            yield row(type_name(key_type), show_sizes(generated), show_sizes(imported))
         else:
-            refused.append(_type_name(key_type))
+            refused.append(type_name(key_type))
     yield f"\nNot supported in any size: {', '.join(refused)}.\n"
 
 
 def _algorithms(asked: SoftwareProvider) -> Iterator[str]:
-    types = [(key_type, sizes) for key_type in _types() if (sizes := _sizes(key_type, asked.can_import))]
-    for title, parameter, families in _FAMILIES:
+    types = [(key_type, sizes) for key_type in all_types() if (sizes := sizes_of(key_type, asked.can_import))]
+    for title, parameter, families in FAMILIES:
         yield f"\n### {title}\n"
-        yield _heading("Algorithm", *parameter, "Key types")
-        for name, algorithms in families:
-            found: dict[str, list[str]] = {}
-            for key_type, sizes in types:
-                for shown, key_name in _usable(asked, key_type, sizes, algorithms):
-                    found.setdefault(shown, []).append(key_name)
-            for shown, names in (found or {"": ["none"]}).items():
-                yield _row(name, *([shown or "-"] if parameter else []), ", ".join(names))
-    lengths = [n for n in _TAGS if _succeeds(lambda n=n: asked.check_use(_truncated_cmac(n)))]  # type: ignore[misc]
+        yield heading("Algorithm", *parameter, "Key types")
+        for name, shown, names in algorithm_rows(asked, types, families):
+            yield row(name, *([shown or "-"] if parameter else []), names or "none")
+    lengths = [n for n in TAGS if succeeds(lambda n=n: asked.check_use(_truncated_cmac(n)))]  # type: ignore[misc]
     yield f"\nMACs may be truncated to their leading bytes, of which {lengths[0]} at least are left.\n"
     yield "\n### Hashes\n\n"
-    working = [h.name for h in Hash if _succeeds(lambda h=h: asked.hash_compute(HashCompute(h, b"")))]  # type: ignore[misc]
+    working = [h.name for h in Hash if succeeds(lambda h=h: asked.hash_compute(HashCompute(h, b"")))]  # type: ignore[misc]
     yield f"PsaHashCompute and PsaHashCompare: {', '.join(working)}.\n"
     yield "They come from the OpenSSL of the Python interpreter; one that is built without some of them has fewer.\n"
 
 
-Named = Mapping[str, Algorithm]
-"""Algorithms that differ in one parameter, by that parameter."""
-
-
-def _usable(
-    asked: SoftwareProvider, key_type: KeyType, sizes: list[int], algorithms: Named
-) -> Iterator[tuple[str, str]]:
-    """Yield the parameters that work with keys of a type, and the keys: the type, or sizes of it."""
-    tried = sizes if len(sizes) <= len(KeyKind) else [0]
-
-    def works(bits: int, algorithm: Algorithm) -> bool:
-        return _succeeds(lambda: can_do_crypto(asked, CheckType.USE, _attributes(key_type, bits, algorithm)))
-
-    by_size = {bits: tuple(name for name in algorithms if works(bits, algorithms[name])) for bits in tried}
-    by_size = {bits: names for bits, names in by_size.items() if names}
-    for names in dict.fromkeys(by_size.values()):
-        group = [bits for bits, found in by_size.items() if found == names]
-        shown_sizes = "" if len(group) == len(tried) else f" ({_show_sizes(group)})"
-        yield ", ".join(filter(None, names)), _type_name(key_type) + shown_sizes
-
-
-def _hashed(make: Callable[[Hash], Algorithm]) -> Named:
-    return {hash_alg.name: make(hash_alg) for hash_alg in Hash}
-
-
-def _signature(scheme: SignatureScheme) -> Named:
-    if scheme not in HASHED_SIGNATURES:
-        return {"": AsymmetricSignature(scheme)}
-    hashed = _hashed(lambda hash_alg: AsymmetricSignature(scheme, hash_alg))
-    return {**hashed, "any in a policy": AsymmetricSignature(scheme, ANY_HASH)}
-
-
-def _encryption(scheme: EncryptionScheme) -> Named:
-    if scheme is EncryptionScheme.RSA_PKCS1V15:
-        return {"": AsymmetricEncryption(scheme)}
-    return _hashed(lambda hash_alg: AsymmetricEncryption(scheme, hash_alg))
-
-
-def _aead(scheme: AeadScheme) -> Named:
-    return {**{str(tag): Aead(scheme, tag) for tag in _TAGS}, "default (16)": Aead(scheme)}
-
-
-def _mac(scheme: MacScheme) -> Named:
-    return _hashed(lambda hash_alg: Mac(scheme, hash_alg)) if scheme is MacScheme.HMAC else {"": Mac(scheme)}
-
-
 def _truncated_cmac(length: int) -> KeyAttributes:
-    return _attributes(KeyType(KeyKind.AES), 128, Mac(MacScheme.CMAC, None, length))
-
-
-_FAMILIES: Final[tuple[tuple[str, tuple[str, ...], list[tuple[str, Named]]], ...]] = (
-    ("Signatures", ("Hashes",), [(scheme.name, _signature(scheme)) for scheme in SignatureScheme]),
-    ("Asymmetric encryption", ("Hashes",), [(scheme.name, _encryption(scheme)) for scheme in EncryptionScheme]),
-    ("Authenticated encryption", ("Tag lengths in bytes",), [(scheme.name, _aead(scheme)) for scheme in AeadScheme]),
-    ("Unauthenticated encryption", (), [(mode.name, {"": Cipher(mode)}) for mode in CipherMode]),
-    ("Raw key agreement", (), [(raw.name, {"": KeyAgreement(raw)}) for raw in RawAgreement]),
-    ("Message authentication codes", ("Hashes",), [(scheme.name, _mac(scheme)) for scheme in MacScheme]),
-)
-"""Title, what the algorithms of one row differ in, and the rows."""
+    return attributes_of(KeyType(KeyKind.AES), 128, Mac(MacScheme.CMAC, None, length))
 
 
 def _deprecated() -> Iterator[str]:
     types: dict[str, list[int]] = {}
-    for key_type, bits in itertools.product(_types(), _SMALL_SIZES):
-        if is_deprecated(_attributes(key_type, bits, NoAlgorithm())):
-            types.setdefault(_type_name(key_type), []).append(bits)
+    for key_type, bits in itertools.product(all_types(), SMALL_SIZES):
+        if is_deprecated(attributes_of(key_type, bits, NoAlgorithm())):
+            types.setdefault(type_name(key_type), []).append(bits)
     hashes = [h.name for h in Hash if is_deprecated(_hash_policy(h))]
     yield f"- Hashes: {', '.join(hashes)}.\n"
-    every = len(_SMALL_SIZES)
-    shown = [name if len(bits) == every else f"{name} of {_show_sizes(bits)} bits" for name, bits in types.items()]
+    every = len(SMALL_SIZES)
+    shown = [name if len(bits) == every else f"{name} of {show_sizes(bits)} bits" for name, bits in types.items()]
     yield f"- Types: {', '.join(shown)}.\n"
 
 
 def _hash_policy(hash_alg: Hash) -> KeyAttributes:
-    return _attributes(KeyType(KeyKind.RSA_KEY_PAIR), 2048, AsymmetricSignature(SignatureScheme.RSA_PSS, hash_alg))
+    return attributes_of(KeyType(KeyKind.RSA_KEY_PAIR), 2048, AsymmetricSignature(SignatureScheme.RSA_PSS, hash_alg))
 
 
 if __name__ == "__main__":

@@ -39,16 +39,22 @@ MEANINGS: Final[Mapping[Status, str]] = {
     "earlier key of the same name is not resolved yet.",
     Status.PSA_ERROR_ALREADY_EXISTS: "A key of this name exists, or is being made or destroyed.",
     Status.PSA_ERROR_DOES_NOT_EXIST: "The client has no key of this name in this provider.",
-    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "The application has as many keys as `limits.max_keys` allows.",
+    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "The application has as many keys as `limits.max_keys` allows, or "
+    "the token is full.",
     Status.PSA_ERROR_INSUFFICIENT_MEMORY: "Too much at once: `max_in_flight` requests of this uid are under way, or 16 "
-    "key generations wait. Nothing was done.",
+    "key generations wait. Nothing was done. Or the token's module is short of memory.",
     Status.PSA_ERROR_COMMUNICATION_FAILURE: "No answer of the provider in `answer_timeout_ms`, or its process died. "
-    "The operation may have been carried out.",
+    "The operation may have been carried out. With a token also: its PIN is refused, or its module fails for another "
+    "reason than those that have a status of their own.",
+    Status.PSA_ERROR_HARDWARE_FAILURE: "The token is not there, or says that it is broken.",
+    Status.PSA_ERROR_INSUFFICIENT_ENTROPY: "The token has no random number generator.",
     Status.PSA_ERROR_INVALID_SIGNATURE: "The signature, tag or digest does not belong to the data.",
     Status.PSA_ERROR_INVALID_PADDING: "The padding or the label of a ciphertext is wrong.",
     Status.PSA_ERROR_CORRUPTION_DETECTED: "A stored key was changed or moved to another name, was encrypted under "
-    "another key-encryption key, or its file holds another key than its row says.",
-    Status.PSA_ERROR_DATA_CORRUPT: "What is stored of the key cannot be understood.",
+    "another key-encryption key, or its file holds another key than its row says. Or two objects of a token have its "
+    "id.",
+    Status.PSA_ERROR_DATA_CORRUPT: "What is stored of the key cannot be understood, or the token's object is "
+    "another key than the key store says.",
 }
 """What the service means by a status; the others of the protocol it never sends."""
 
