@@ -1,7 +1,7 @@
 """RSA encryption: PKCS#1 v1.5 and OAEP with its label.
 
-With OpenSSL 3 beneath it, SoftHSM answers wrong PKCS#1 v1.5 padding with random text, as OpenSSL does (implicit
-rejection). Unlike in the software provider that cannot be told here, since the exponent stays in the token.
+What a module answers to wrong PKCS#1 v1.5 padding is its own affair: SoftHSM 2.6.1 an error, NSS random text (implicit
+rejection), which unlike in the software provider cannot be told here, since the exponent stays in the token.
 """
 
 from typing import Final

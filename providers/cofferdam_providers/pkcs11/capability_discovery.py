@@ -12,6 +12,7 @@ from pkcs11 import Mechanism as Number
 from pkcs11 import MechanismFlag
 
 from cofferdam_contracts.psa.algorithm import (
+    HASH_LENGTH,
     Aead,
     Algorithm,
     AsymmetricEncryption,
@@ -150,12 +151,24 @@ class Capabilities:
         if attributes.type.kind in PUBLIC_KINDS:
             return
         offer = self.offers.get(number)
+        if (
+            isinstance(algorithm, Mac)
+            and offer is not None
+            and 0 < attributes.bits < _least_hmac_bits(algorithm, offer)
+        ):
+            raise not_supported(f"an HMAC key of {attributes.bits} bits, which the token takes for too short")
         wanted = _PRIVATE_USES if attributes.type.kind in RSA_KINDS | ECC_KINDS else _SECRET_USES
         for usage, flag in wanted:
             if attributes.usage & usage and (offer is None or not offer.flags & flag) and _means(algorithm, flag):
                 raise not_supported(f"the token does not offer {number!r} for {flag!r}")
         if offer is None:
             raise not_supported(f"the token does not offer {number!r}")
+
+
+def _least_hmac_bits(algorithm: Mac, offer: Offer) -> int:
+    """Return what a token wants of an HMAC key: nothing, or the length of the digest, in bytes or in bits."""
+    digest = HASH_LENGTH[algorithm.hash] if algorithm.hash is not None else 0
+    return 8 * digest if offer.least in {digest, 8 * digest} else 0
 
 
 def tag_length(algorithm: Aead) -> int:

@@ -246,10 +246,8 @@ class Pkcs11Provider(Provider[TokenKey]):
         objects = Objects(opened.cryptoki)
         objects.list_all()
         if not objects.complete:
-            self._log.warning(
-                "listing the token takes long; until it is done, keys are searched for when they are used"
-            )
-        self._log.info("the token is open", objects=len(objects), **about(opened))
+            self._log.warning("listing the token takes long; until it is done, keys are searched for when used")
+        self._log.info("the token is open", keys=len(objects), **about(opened))
         return Device(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
 
     def _wait(self, refused: ServiceError, *, retry: bool) -> None:

@@ -238,7 +238,7 @@ def main() -> None:
         method.__name__: method
         for method in (
             *(child.about, child.wait, child.perform, child.row, child.put_row, child.reconcile),
-            *(child.cool, child.forget, child.vanish, child.destroy_one, child.log_out, child.copy),
+            *(child.cool, child.forget, child.go_on, child.vanish, child.destroy_one, child.log_out, child.copy),
         )
     }
     for line in sys.stdin:

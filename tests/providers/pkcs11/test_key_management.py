@@ -473,15 +473,16 @@ def test_identifiers_are_not_given_twice_and_run_out(token: Token, tmp_path: Pat
         assert "00" not in ids
 
 
-def test_an_identifier_is_looked_for_while_not_all_are_known(child: Child, shim: Shim) -> None:
-    child.do(GenerateKey("k", aes(128)))
-    child.ask("forget", -1)
-    shim.forget()
-    child.do(GenerateKey("l", aes(128)))
-    assert shim.count("C_FindObjectsInit") == 1
-    child.do(DestroyKey("l"))
-    child.ask("forget", 10)
-    shim.forget()
-    child.do(GenerateKey("l", aes(128)))
-    assert shim.count("C_FindObjectsInit") == 0
-    child.do(DestroyKey("l"))
+def test_a_short_identifier_is_looked_for_while_not_all_are_known(token: Token, tmp_path: Path) -> None:
+    shim = Shim(tmp_path / "shim", token.library, token.environment)
+    for size, searches in ((4, 1), (16, 0)):
+        settings = settings_for(token, tmp_path, library_path=str(shim.library), quirks=(f"id-bytes={size}",))
+        with Child(settings) as child:
+            child.ask("forget", -1)
+            shim.forget()
+            child.do(GenerateKey(f"k{size}", aes(128)))
+            assert shim.count("C_FindObjectsInit") == searches
+            child.ask("forget", 10)
+            shim.forget()
+            child.do(GenerateKey(f"l{size}", aes(128)))
+            assert shim.count("C_FindObjectsInit") == 0
