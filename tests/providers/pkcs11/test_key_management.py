@@ -478,6 +478,7 @@ def test_a_short_identifier_is_looked_for_while_not_all_are_known(token: Token, 
     for size, searches in ((4, 1), (16, 0)):
         settings = settings_for(token, tmp_path, library_path=str(shim.library), quirks=(f"id-bytes={size}",))
         with Child(settings) as child:
+            child.do(GenerateKey(f"j{size}", aes(128)))
             child.ask("forget", -1)
             shim.forget()
             child.do(GenerateKey(f"k{size}", aes(128)))
