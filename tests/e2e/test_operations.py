@@ -341,7 +341,10 @@ def test_a_deprecated_primitive_is_refused_unless_allowed(client: Client) -> Non
 
 def test_all_opcodes_are_listed_when_asked_for() -> None:
     with Service(tables={"provider": {"list_all_opcodes": True}}) as service, Client(service.endpoint) as client:
-        assert set(range(0x14, 0x1A)) <= client.list_opcodes(1)
+        listed = client.list_opcodes(1)
+        assert {0x14, 0x15, 0x18, 0x19} <= listed
+        # Clients on Parsec's Rust library cannot read a list with the numbers of MACs.
+        assert not {0x16, 0x17} & listed
 
 
 def test_authenticators_side_by_side_have_namespaces_of_their_own() -> None:

@@ -239,17 +239,22 @@ def test_failures_of_the_store_are_reported_and_refusals_are_not(path: Path) -> 
 def test_a_listing_that_is_too_long(service: KimService, store: KeyStore) -> None:
     """A client gets none of it; a worker gets some and comes again."""
     create(store, name("k"))
+    # One transaction, as thousands would each wait for the disk.
+    store._connection.execute("BEGIN")
     store._connection.executemany(
         "INSERT INTO key_mapping SELECT authenticator_id, application_name, ?, provider_uuid, provider_name, key_id,"
         " key_id_version, key_attributes, key_attributes_version FROM key_mapping WHERE key_name = 'k'",
         [(f"{number:05}" + "x" * (MAX_KEY_NAME - 5),) for number in range(4200)],
     )
+    store._connection.execute("COMMIT")
     assert service.answer(FRONTEND, KimMessage.LIST_KEYS, (3, "")) == (Status.RESPONSE_TOO_LARGE, ())
     seen: set[str] = set()
     while some := ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000")[0]:
         assert not seen & set(some)
         seen |= set(some)
+        store._connection.execute("BEGIN")
         store._connection.executemany("DELETE FROM key_mapping WHERE key_name = ?", [(known,) for known in some])
+        store._connection.execute("COMMIT")
     assert len(seen) == 4201
 
 
