@@ -59,6 +59,12 @@ _COUNT_KEYS: Final = (
 )
 _SIZE_OF: Final = f"SELECT coalesce(sum(length(CAST(key_name AS BLOB)) + length(key_attributes)), 0) {_OWNED}"
 """Asked before the rows are fetched, so that a listing too large to send costs no memory."""
+_TAKEN: Final = " UNION ALL ".join(
+    f"SELECT 1 FROM {table} WHERE provider_uuid = ? AND key_id IN (?, ?)"  # noqa: S608
+    for table in ("key_mapping", "cofferdam_pending")
+)
+_UNIQUE: Final = 16
+"""Bytes of a random identifier that nobody draws twice."""
 _ALL_KEYS: Final = f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED"  # noqa: S608
 _PENDING_OF: Final = f"SELECT {COLUMNS}, state FROM cofferdam_pending WHERE provider_uuid = ? ORDER BY rowid"  # noqa: S608
 _INSERT_KEY: Final = f"INSERT INTO key_mapping ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -128,7 +134,11 @@ class KeyStore:
         return record_of(row)
 
     def reserve(self, provider: ProviderEntry, identity: KeyIdentity, planned: KeyRecord) -> None:
-        """Take a name for a key about to be made; `PSA_ERROR_ALREADY_EXISTS` when any provider has it."""
+        """Take a name for a key about to be made.
+
+        `PSA_ERROR_ALREADY_EXISTS` when any provider has it, `PSA_ERROR_GENERIC_ERROR` when another key has the
+        identifier.
+        """
         wanted = _row(provider, identity, planned)
         with self._transaction():
             if self._find_key(identity) is not None:
@@ -136,6 +146,7 @@ class KeyStore:
             pending = self._find_pending(identity)
             if pending is None:
                 self._check_quota(identity)
+                self._refuse_taken(provider, planned)
                 self._connection.execute(_INSERT_PENDING, (*wanted, PendingState.RESERVED))
             elif not (_is(pending, provider, PendingState.RESERVED) and record_of(pending) == planned):
                 raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made or destroyed")
@@ -220,6 +231,18 @@ class KeyStore:
                 if row[0] != INTERNAL_AUTHENTICATOR and row[PROVIDER_UUID] in self._ids and self._fault(row) is None
             }
         )
+
+    def _refuse_taken(self, provider: ProviderEntry, planned: KeyRecord) -> None:
+        """Refuse an identifier that another key has, whose object may just not be visible at the moment."""
+        if not 0 < len(planned.key_id) < _UNIQUE:
+            return
+        # The two forms of an identifier differ in the order of its bytes.
+        either = (provider.uuid, planned.key_id, planned.key_id[::-1])
+        if self._connection.execute(_TAKEN, either * 2).fetchone() is not None:
+            raise ServiceError(
+                Status.PSA_ERROR_GENERIC_ERROR,
+                f"another key of the provider has the identifier {planned.key_id.hex()}; try again for another one",
+            )
 
     def _check_quota(self, identity: KeyIdentity) -> None:
         owner = (identity.authenticator, identity.application)

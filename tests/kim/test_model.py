@@ -50,9 +50,16 @@ class KeyStoreMachine(RuleBasedStateMachine):
     def reserve(self, provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> None:
         held = self.model.get(identity)
         free = held is None or held == (PendingState.RESERVED, provider, record)
-        self.ask("reserve", Status.SUCCESS if free else Status.PSA_ERROR_ALREADY_EXISTS, provider, identity, record)
+        expected = Status.SUCCESS if free else Status.PSA_ERROR_ALREADY_EXISTS
+        if held is None and self._has_another(provider, record.key_id):
+            free, expected = False, Status.PSA_ERROR_GENERIC_ERROR
+        self.ask("reserve", expected, provider, identity, record)
         if free:
             self.model[identity] = (PendingState.RESERVED, provider, record)
+
+    def _has_another(self, provider: ProviderEntry, key_id: bytes) -> bool:
+        ids = {record.key_id for _, owner, record in self.model.values() if owner == provider}
+        return 0 < len(key_id) < 16 and not ids.isdisjoint({key_id, key_id[::-1]})
 
     @rule(provider=PROVIDER, identity=IDENTITY)
     def activate(self, provider: ProviderEntry, identity: KeyIdentity) -> None:

@@ -149,6 +149,23 @@ def test_a_reservation_with_other_contents_is_another_one(store: KeyStore) -> No
     assert store.pending(MBED) == [(PendingState.RESERVED, name(), KeyRecord(b"planned", 2, RSA))]
 
 
+@pytest.mark.parametrize("wanted", ["RESERVED", "active", "DELETING"])
+@pytest.mark.parametrize(("key_id", "version"), [(b"\1\2\3\4", 1), (b"\1\2\3\4", 2), (b"\4\3\2\1", 2)])
+def test_no_two_keys_of_a_provider_have_one_identifier(
+    store: KeyStore, wanted: str, key_id: bytes, version: int
+) -> None:
+    held, other = KeyRecord(b"\1\2\3\4", 1, RSA), name(application="another")
+    store.reserve(PKCS11, name(), held)
+    if wanted != "RESERVED":
+        store.activate(PKCS11, name(), held)
+    if wanted == "DELETING":
+        store.mark_deleting(PKCS11, name())
+    # A token whose object is not visible, or was mislaid, would give one application the key of another.
+    refuses(Status.PSA_ERROR_GENERIC_ERROR, store.reserve, PKCS11, other, KeyRecord(key_id, version, RSA))
+    assert state(store, other, PKCS11) == "absent"
+    store.reserve(MBED, other, KeyRecord(key_id, version, RSA))
+
+
 def test_activation_replaces_what_was_planned(store: KeyStore) -> None:
     store.reserve(MBED, name(), PLANNED)
     store.activate(MBED, name(), OTHER)

@@ -35,7 +35,7 @@ configure a token is in [pkcs11.md](../howto/pkcs11.md).
 
 What a module does otherwise than the standard says is found out by trying wherever that is possible: which hashes OAEP
 and PSS take, whether OAEP takes a label, which public operations there are, whether templates may have
-CKA_ALLOWED_MECHANISMS, CKA_COPYABLE, CKA_WRAP and CKA_UNWRAP. What cannot be found out stands in the table of modules,
+CKA_ALLOWED_MECHANISMS and CKA_COPYABLE. What cannot be found out stands in the table of modules,
 and can be configured with `provider.quirks`:
 
 ```toml

@@ -13,7 +13,7 @@ from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import MAX_KEY_NAME, PendingState
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import HandleT, Key, Provider, StoredKey, UnsettledError
+from cofferdam_providers.base.provider import DeviceLostError, HandleT, Key, Provider, StoredKey, UnsettledError
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.log import Log
 
@@ -103,9 +103,12 @@ class Keyring(Generic[HandleT]):
         """Destroy a key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
         identity = identity_of(application, key_name)
         stored = self._store.lookup(identity)
-        self._store.mark_deleting(identity)
+        # A device that is away would leave the key marked, and the name taken.
+        self._provider.require_device()
+        # Before anything else: what was asked to be destroyed must not be used again, whatever fails next.
         self._drop(identity)
         try:
+            self._store.mark_deleting(identity)
             self._provider.destroy_key(identity, stored)
             self._store.remove(identity)
         except ServiceError:
@@ -135,25 +138,40 @@ class Keyring(Generic[HandleT]):
         if remaining:
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, f"{len(remaining)} keys of a deleted client remain")
 
-    def reconcile(self) -> None:
-        """Finish or undo what was begun and not finished, by this process or one before it."""
+    def reconcile(self) -> Iterator[None]:
+        """Finish or undo what was begun and not finished, by this process or one before it, one key with each step.
+
+        Raises:
+            ServiceError: The key store does not answer, or the device has to be started afresh.
+        """
         self.unresolved = False
-        for state, identity, stored in self._store.pending():
-            if identity in self._making:
-                continue
-            try:
-                self._provider.destroy_key(identity, stored)
-                if state is PendingState.RESERVED:
-                    self._store.cancel(identity)
-                else:
-                    self._store.remove(identity)
-            except ServiceError as error:
-                self.unresolved = True
-                self._log.error("a half-made or half-destroyed key remains", state=state.name, cause=error)
-                continue
-            self._log.info(
-                "a half-done change of a key was resolved", state=state.name, **self._log.detail(key=identity.key_name)
-            )
+        failed: set[KeyIdentity] = set()
+        # The key store tells as many as fit into an answer.
+        while rows := [row for row in self._store.pending() if row[1] not in failed | self._making]:
+            for state, identity, stored in rows:
+                if not self._resolve(state, identity, stored):
+                    failed.add(identity)
+                    self.unresolved = True
+                yield
+
+    def _resolve(self, state: PendingState, identity: KeyIdentity, stored: StoredKey) -> bool:
+        self._drop(identity)
+        try:
+            self._provider.destroy_key(identity, stored)
+            if state is PendingState.RESERVED:
+                self._store.cancel(identity)
+            else:
+                self._store.remove(identity)
+        except DeviceLostError:
+            self.unresolved = True
+            raise
+        except ServiceError as error:
+            self._log.error("a half-made or half-destroyed key remains", state=state.name, cause=error)
+            return False
+        self._log.info(
+            "a half-done change of a key was resolved", state=state.name, **self._log.detail(key=identity.key_name)
+        )
+        return True
 
     def _undo(self, identity: KeyIdentity, made: StoredKey) -> None:
         try:

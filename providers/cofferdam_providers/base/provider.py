@@ -93,6 +93,9 @@ class Provider(Generic[HandleT]):
     def close_key(self, key: Key[HandleT]) -> None:
         """Release what `open_key` took in the device; called when the cache drops a key."""
 
+    def require_device(self) -> None:
+        """Raise what every operation ends with while the device is away, if it is."""
+
     def destroy_key(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Destroy a key in the device; succeed when it is gone already."""
 

@@ -33,6 +33,9 @@ OVERHEAD: Final = 1 << 16
 MAX_SLOW: Final = 16
 """Key generations of one principal that may wait; more are refused at once."""
 RECONCILE_S: Final = 5.0
+"""Between two attempts to resolve what remains."""
+RECONCILE_SHARE: Final = 4.0
+"""How many times as long as resolving one key took, nobody resolves another."""
 _CHANGES: Final = frozenset(
     {Opcode.PSA_GENERATE_KEY, Opcode.PSA_IMPORT_KEY, Opcode.PSA_DESTROY_KEY, Opcode.DELETE_CLIENT}
 )
@@ -71,6 +74,7 @@ class Worker:
         self._peers: set[Peer] = set()
         self._ready: dict[Peer, None] = {}
         self._next_reconcile = 0.0
+        self._reconciling: Iterator[None] | None = None
         self.served: Callable[[], None] = lambda: None
         self.busy: Callable[[bool], None] = lambda _busy: None
         self._stopping = False
@@ -107,14 +111,15 @@ class Worker:
 
     def tick(self) -> float:
         """Give every channel that has something its turn; return the seconds until that is due again."""
-        if self._context.keyring.unresolved and time.monotonic() >= self._next_reconcile:
-            self._reconcile()
+        self._reconcile()
         self._look_after_resources()
         if self._ready and not self._lost:
             self._serve_round()
             if self._ready and not self._lost:
                 return 0.0
-        idle = RECONCILE_S if self._context.keyring.unresolved else IDLE_S
+        idle = IDLE_S
+        if self._reconciling is not None or self._context.keyring.unresolved:
+            idle = max(0.0, self._next_reconcile - time.monotonic())
         if self._goes_on():
             idle = 0.0
         expires = self._context.provider.expires
@@ -140,12 +145,26 @@ class Worker:
             self._lost = self._stopping = True
 
     def _reconcile(self) -> None:
-        self._next_reconcile = time.monotonic() + RECONCILE_S
+        """Resolve one half-done change when it is time; clients have most of the time in between."""
+        began = time.monotonic()
+        if began < self._next_reconcile or self._lost:
+            return
+        if self._reconciling is None:
+            if not self._context.keyring.unresolved:
+                return
+            self._reconciling = self._context.keyring.reconcile()
         try:
-            self._context.keyring.reconcile()
+            next(self._reconciling)
+            self._next_reconcile = time.monotonic() + RECONCILE_SHARE * (time.monotonic() - began)
+        except StopIteration:
+            self._reconciling = None
+            self._next_reconcile = time.monotonic() + RECONCILE_S
         except ServiceError as error:
+            self._reconciling = None
+            self._next_reconcile = time.monotonic() + RECONCILE_S
             self._context.keyring.unresolved = True
-            self._context.log.warning("the key store does not answer", cause=error)
+            self._context.log.warning("half-done changes of keys cannot be resolved now", cause=error)
+            self._note_loss(error)
 
     def _on_channel(self, peer: Peer, events: int) -> None:
         if events & WRITE:

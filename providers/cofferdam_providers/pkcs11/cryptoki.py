@@ -19,6 +19,8 @@ from cofferdam_providers.pkcs11.codes import Return
 
 UNAVAILABLE: Final = (1 << (8 * ctypes.sizeof(ctypes.c_ulong))) - 1
 """CK_UNAVAILABLE_INFORMATION."""
+USER: Final = 1
+"""CKU_USER."""
 CONTEXT_SPECIFIC: Final = 2
 """CKU_CONTEXT_SPECIFIC: the login that one operation of an ALWAYS_AUTHENTICATE key wants."""
 USER_STATES: Final = frozenset({1, 3})
@@ -274,6 +276,10 @@ class Cryptoki:
         self._do("SignInit", how, key)
         self._do("Login", CONTEXT_SPECIFIC, pin, len(pin))
         return self._transform("Sign", data, size)
+
+    def login(self, pin: bytes) -> None:
+        """Log the user in, for all sessions of this process."""
+        self._do("Login", USER, pin, len(pin))
 
     def random(self, size: int) -> bytes:
         """Return random bytes."""

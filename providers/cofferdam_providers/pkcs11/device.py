@@ -36,10 +36,11 @@ _PUBLIC_PARTS: Final = {
 _FUSSY: Final = frozenset(
     {
         *(Return.ATTRIBUTE_TYPE_INVALID, Return.ATTRIBUTE_VALUE_INVALID, Return.ATTRIBUTE_READ_ONLY),
-        *(Return.TEMPLATE_INCONSISTENT, Return.ARGUMENTS_BAD, Return.GENERAL_ERROR),
+        Return.TEMPLATE_INCONSISTENT,
     }
 )
-"""What a token says of a template with an attribute that it does not want to see."""
+"""What a token says of a template with an attribute that it does not want to see. Nothing that can have other causes is
+here: it would take the attribute from everybody's keys."""
 
 Codes = dict[int, Status]
 
@@ -64,7 +65,7 @@ class Device:
         self.quirks = quirks
         self.pin = pin
         self._log = log
-        self._omitted = quirks.omit
+        self._omitted: dict[frozenset[ObjectClass], frozenset[Attribute]] = {}
 
     def open_key(self, identifier: bytes, attributes: KeyAttributes) -> TokenKey:
         """Return a key by its identifier.
@@ -131,6 +132,22 @@ class Device:
             return DeviceLostError(service_error(error).status, f"{error}, and the session is gone")
         return service_error(error, also)
 
+    def destroy(self, identifier: bytes, main: ObjectClass) -> None:
+        """Destroy the objects of a key, of which the main one is of this class; succeed when they are gone already.
+
+        Raises:
+            ServiceError: The token fails, or whether the key is there cannot be told.
+        """
+        with self._explaining():
+            handles = self._all_of(identifier, main, again=False)
+            try:
+                self.objects.destroy(handles)
+            except CryptokiError as error:
+                if error.code not in STALE:
+                    raise
+                self.objects.destroy(self._all_of(identifier, main, again=True))
+        self.objects.forget(identifier)
+
     @staticmethod
     def unbelievable(detail: str) -> ServiceError:
         """Return the error for an answer that cannot be; a module that gives one is not used any more."""
@@ -148,25 +165,24 @@ class Device:
             key.public = read_public(key.kind, key.bits, self.export_public(key))
         return key.public
 
-    def make(self, function: Callable[..., R], *templates: Template) -> R:
-        """Make objects from templates; attributes that the token does not want to see are left out from then on.
+    def make(self, kinds: frozenset[ObjectClass], function: Callable[..., R], *templates: Template) -> R:
+        """Make objects of these classes from templates.
+
+        Attributes that the token does not want to see with them, and that are optional, are left out from then on.
 
         Raises:
             CryptokiError: The module refuses for another reason.
         """
+        omitted = self._omitted.get(kinds, self.quirks.omit)
         try:
-            return function(*(without(template, self._omitted) for template in templates))
+            return function(*(without(template, omitted) for template in templates))
         except CryptokiError as error:
-            less = next((self._omitted | step for step in OPTIONAL if not step <= self._omitted), self._omitted)
-            if error.code not in _FUSSY or less == self._omitted:
+            less = omitted | OPTIONAL
+            if error.code not in _FUSSY or less == omitted:
                 raise
-            before, self._omitted = self._omitted, less
-            try:
-                made = self.make(function, *templates)
-            except CryptokiError:
-                self._omitted = before
-                raise
-            names = " ".join(sorted(attribute.name for attribute in self._omitted))
+            made = function(*(without(template, less) for template in templates))
+            self._omitted[kinds] = less
+            names = " ".join(sorted(attribute.name for attribute in OPTIONAL))
             self._log.info("the token takes no templates with some attributes", attributes=names, cause=error)
             return made
 
@@ -178,6 +194,20 @@ class Device:
             raise self.explained(error, also) from error
         except ImplausibleAnswerError as error:
             raise self.unbelievable(str(error)) from error
+
+    def _all_of(self, identifier: bytes, main: ObjectClass, *, again: bool) -> dict[ObjectClass, int]:
+        """Return the objects of a key to be destroyed; a token shows the private ones to a user only."""
+        handles = self.objects.find_again(identifier) if again else self.objects.find(identifier)
+        if (
+            main not in handles
+            and main is not ObjectClass.PUBLIC_KEY
+            and self.cryptoki.session().state not in USER_STATES
+        ):
+            raise (DeviceLostError if self.pin is not None else ServiceError)(
+                Status.PSA_ERROR_COMMUNICATION_FAILURE,
+                "nobody is logged in, so whether the key is there cannot be told",
+            )
+        return handles
 
     def _is_well(self) -> bool:
         try:

@@ -1,5 +1,6 @@
 """Making, taking over and destroying keys in the token."""
 
+import functools
 from typing import Final
 
 from pkcs11 import Attribute, ObjectClass
@@ -7,13 +8,13 @@ from pkcs11 import KeyType as Type
 
 from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import UnsettledError
+from cofferdam_providers.base.provider import DeviceLostError, UnsettledError
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates
 from cofferdam_providers.pkcs11.capability_discovery import GENERATORS
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import CryptokiError, Template
 from cofferdam_providers.pkcs11.device import Codes, Device
-from cofferdam_providers.pkcs11.keys import SECRET_TYPES, TokenKey
+from cofferdam_providers.pkcs11.keys import SECRET_TYPES, TokenKey, main_class
 from cofferdam_providers.pyca.der import write_integers
 from cofferdam_providers.pyca.errors import not_supported
 from cofferdam_providers.pyca.keys import EccKey, RsaKey, SecretKey, export_public, read_key
@@ -32,6 +33,18 @@ _IMPORT: Final[Codes] = {
     Return.TEMPLATE_INCONSISTENT: Status.PSA_ERROR_NOT_SUPPORTED,
 }
 """How tokens say that private or secret keys do not come from outside."""
+_REFUSALS: Final = frozenset(
+    {
+        *(Return.ATTRIBUTE_READ_ONLY, Return.ATTRIBUTE_TYPE_INVALID, Return.ATTRIBUTE_VALUE_INVALID),
+        *(Return.TEMPLATE_INCOMPLETE, Return.TEMPLATE_INCONSISTENT, Return.ACTION_PROHIBITED),
+        *(Return.MECHANISM_INVALID, Return.MECHANISM_PARAM_INVALID, Return.KEY_SIZE_RANGE),
+        *(Return.CURVE_NOT_SUPPORTED, Return.DOMAIN_PARAMS_INVALID, Return.FUNCTION_NOT_SUPPORTED),
+        *(Return.SESSION_READ_ONLY, Return.TOKEN_WRITE_PROTECTED, Return.ARGUMENTS_BAD),
+    }
+)
+"""Codes with which a module looked at what it was asked for and made nothing."""
+_PAIR: Final = frozenset({ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY})
+_SECRET: Final = frozenset({ObjectClass.SECRET_KEY})
 _RSA_PARTS: Final = (
     *(Attribute.MODULUS, Attribute.PUBLIC_EXPONENT, Attribute.PRIVATE_EXPONENT, Attribute.PRIME_1, Attribute.PRIME_2),
     *(Attribute.EXPONENT_1, Attribute.EXPONENT_2, Attribute.COEFFICIENT),
@@ -57,7 +70,7 @@ def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> No
                 Attribute.VALUE_LEN: attributes.bits // 8,
                 **named,
             }
-            made = device.make(lambda only: cryptoki.generate_key(how, only), template)
+            made = device.make(_SECRET, lambda only: cryptoki.generate_key(how, only), template)
             objects.add(identifier, ObjectClass.SECRET_KEY, made)
             return
         public = {
@@ -67,9 +80,13 @@ def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> No
             **named,
         }
         private = {**templates.private(attributes), Attribute.CLASS: ObjectClass.PRIVATE_KEY, **named}
-        first, second = device.make(lambda one, two: cryptoki.generate_pair(how, one, two), public, private)
+        first, second = device.make(_PAIR, lambda one, two: cryptoki.generate_pair(how, one, two), public, private)
     except CryptokiError as error:
-        raise device.explained(error, _GENERATE) from error
+        explained = device.explained(error, _GENERATE)
+        if error.code in _REFUSALS or isinstance(explained, UnsettledError):
+            raise explained from error
+        # The module may have made the key before it failed.
+        raise UnsettledError(explained.status, explained.detail) from error
     objects.add(identifier, ObjectClass.PUBLIC_KEY, first)
     objects.add(identifier, ObjectClass.PRIVATE_KEY, second)
 
@@ -101,27 +118,17 @@ def take_over(device: Device, identifier: bytes, attributes: KeyAttributes, data
             raise not_supported(f"keys of type {attributes.type.kind.name}")
     try:
         for kind, template in parts:
-            device.make(lambda only, kind=kind: device.objects.create(identifier, kind, only), template)
+            create = functools.partial(device.objects.create, identifier, kind)
+            device.make(frozenset({kind}), create, template)
     except CryptokiError as error:
         explained = device.explained(error, _IMPORT)
         try:
-            destroy(device, identifier)
+            device.destroy(identifier, main_class(attributes))
         except ServiceError as again:
-            raise UnsettledError(explained.status, f"{explained.detail}; then {again.detail}") from again
+            unsettled = DeviceLostError if DeviceLostError in {type(explained), type(again)} else UnsettledError
+            raise unsettled(explained.status, f"{explained.detail}; then {again.detail}") from again
         raise explained from error
     return handle.bits
-
-
-def destroy(device: Device, identifier: bytes) -> None:
-    """Destroy the objects of a key; succeed when they are gone already.
-
-    Raises:
-        ServiceError: The token fails, or keeps them.
-    """
-    try:
-        device.objects.destroy(identifier)
-    except CryptokiError as error:
-        raise device.explained(error) from error
 
 
 def export(device: Device, key: TokenKey) -> bytes:

@@ -101,14 +101,14 @@ class Objects:
         """Remember an object that was just made."""
         self._known.setdefault(identifier, []).append((kind, handle))
 
-    def destroy(self, identifier: bytes) -> None:
-        """Destroy all objects with an identifier; succeed when they are gone already."""
-        try:
-            self._destroy(self.find(identifier))
-        except CryptokiError as error:
-            if error.code not in STALE:
-                raise
-            self._destroy(self.find_again(identifier))
+    def destroy(self, handles: Handles) -> None:
+        """Destroy these objects of a key."""
+        for kind in KEY_CLASSES:
+            if kind in handles:
+                self._cryptoki.destroy(handles[kind])
+
+    def forget(self, identifier: bytes) -> None:
+        """Know nothing of an identifier any more."""
         self._known.pop(identifier, None)
         self._listed.pop(identifier, None)
 
@@ -127,11 +127,6 @@ class Objects:
             if self.complete or size >= UNGUESSABLE or not self.find_again(identifier):
                 return identifier
         raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"no CKA_ID of {size} bytes is left on the token")
-
-    def _destroy(self, handles: Handles) -> None:
-        for kind in KEY_CLASSES:
-            if kind in handles:
-                self._cryptoki.destroy(handles[kind])
 
     def _learn(self, handle: int, rows: _Rows) -> None:
         try:

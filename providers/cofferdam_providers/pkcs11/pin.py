@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import os
-from typing import Final, Self
+from typing import Final
 
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 
@@ -28,28 +28,6 @@ class PinError(Exception):
 
 class PinRefusedError(Exception):
     """Raised when a PIN must not be tried (again); the text says why and what to do."""
-
-
-class Pin(str):
-    """A PIN of any bytes for python-pkcs11, which takes text and encodes it."""
-
-    __slots__ = ("raw",)
-    raw: bytes
-
-    def __new__(cls, raw: bytes) -> Self:
-        """Keep the bytes; as text it is empty."""
-        made = super().__new__(cls)
-        made.raw = raw
-        return made
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """Return the bytes."""
-        del encoding, errors
-        return self.raw
-
-    def __repr__(self) -> str:
-        """Show nothing."""
-        return "Pin(...)"
 
 
 def read_pin(path: str) -> bytes:

@@ -32,7 +32,7 @@ from cofferdam_providers.pkcs11 import (
 )
 from cofferdam_providers.pkcs11.cryptoki import CryptokiError, ImplausibleAnswerError
 from cofferdam_providers.pkcs11.device import Device
-from cofferdam_providers.pkcs11.keys import TokenKey
+from cofferdam_providers.pkcs11.keys import TokenKey, main_class
 from cofferdam_providers.pkcs11.objects import Objects
 from cofferdam_providers.pkcs11.place import Place, obstacles
 from cofferdam_providers.pkcs11.probe import offers_of, probe
@@ -132,10 +132,14 @@ class Pkcs11Provider(Provider[TokenKey]):
         handle = self._device().open_key(key_ids.cka_id(stored), stored.attributes)
         return Key(attributes=stored.attributes, handle=handle)
 
+    def require_device(self) -> None:
+        """Refuse while there is no token."""
+        self._device()
+
     def destroy_key(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Destroy a key's objects, private before public."""
         del identity
-        key_management.destroy(self._device(), key_ids.cka_id(stored))
+        self._device().destroy(key_ids.cka_id(stored), main_class(stored.attributes))
 
     def export_public_key(self, key: Key[TokenKey]) -> bytes:
         """Return the public part."""

@@ -81,6 +81,13 @@ class Row:
 
 ROWS: Final = (
     Row(name="SoftHSM 2", module="libsofthsm2.so*", configuration="SOFTHSM2_CONF", tested=True),
+    # Answers CKR_GENERAL_ERROR, which may mean anything, to attributes that it does not know.
+    Row(
+        name="NSS (softokn)",
+        module="libsoftokn3.so",
+        quirks=("omit-allowed-mechanisms", "omit-copyable"),
+        tested=True,
+    ),
     # The slots of a YubiKey's PIV application are numbered by CKA_ID; its keys are made with yubico-piv-tool.
     Row(
         name="YubiKey (YKCS11)",

@@ -16,12 +16,9 @@ from cofferdam_providers.pkcs11.mechanisms import mechanism_of
 from cofferdam_providers.pyca.keys import RsaKey
 
 EXPONENT: Final = b"\1\0\1"
-OPTIONAL: Final = (
-    frozenset({Attribute.ALLOWED_MECHANISMS, Attribute.COPYABLE}),
-    frozenset({Attribute.UNWRAP, Attribute.WRAP}),
-)
-"""Attributes that a token may refuse to hear of, in the order in which they are left out: the key works without, the
-token just enforces less of its policy, which the worker enforces in any case."""
+OPTIONAL: Final = frozenset({Attribute.ALLOWED_MECHANISMS, Attribute.COPYABLE})
+"""Attributes that a token may refuse to hear of: the key works without, the token just enforces less of its policy,
+which the worker enforces in any case."""
 _SIGNS: Final = Usage.SIGN_HASH | Usage.SIGN_MESSAGE
 _VERIFIES: Final = Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE
 

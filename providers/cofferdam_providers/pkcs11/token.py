@@ -16,19 +16,27 @@ from pkcs11.constants import SlotFlag, TokenFlag
 
 from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.pkcs11.cryptoki import Cryptoki
-from cofferdam_providers.pkcs11.pin import Attempts, Pin, PinRefusedError
+from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError
+from cofferdam_providers.pkcs11.errors import STATUSES
+from cofferdam_providers.pkcs11.pin import Attempts, PinRefusedError
 from cofferdam_runtime.log import Log
 
-_PIN_ERRORS: Final = (
-    library.PinIncorrect,
-    library.PinInvalid,
-    library.PinLenRange,
-    library.PinExpired,
-    library.PinLocked,
-    library.UserPinNotInitialized,
+_WRONG_PIN: Final = frozenset(
+    {
+        *(Return.PIN_INCORRECT, Return.PIN_INVALID, Return.PIN_LEN_RANGE, Return.PIN_EXPIRED, Return.PIN_LOCKED),
+        Return.USER_PIN_NOT_INITIALIZED,
+    }
 )
 """The token's word on the PIN; trying again would lock it, or change nothing."""
+_NOT_ASKED: Final = frozenset(
+    {
+        *(Return.TOKEN_NOT_PRESENT, Return.TOKEN_NOT_RECOGNIZED, Return.DEVICE_REMOVED),
+        *(Return.SESSION_HANDLE_INVALID, Return.SESSION_CLOSED, Return.CRYPTOKI_NOT_INITIALIZED),
+        *(Return.FUNCTION_NOT_SUPPORTED, Return.HOST_MEMORY),
+    }
+)
+"""Codes that come before the token has looked at a PIN. After any other one nobody knows whether it counts a try."""
 _ABSENT: Final = (library.TokenNotPresent, library.TokenNotRecognised, library.DeviceRemoved, library.DeviceError)
 _PADDING: Final = " \0"
 """What fixed fields are filled up with: blanks by the specification, NULs by some modules."""
@@ -62,8 +70,8 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
     """Load the module, find the token, open the session and log in.
 
     Raises:
-        SetupError: The module cannot be loaded, or the configuration fits several tokens.
-        UnavailableError: The token is not there, refuses the PIN, or fails.
+        SetupError: The module cannot be loaded.
+        UnavailableError: The token is not there, or not the only one that fits, refuses the PIN, or fails.
     """
     path = os.path.realpath(settings.library_path)
     try:
@@ -76,12 +84,19 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
     slot = token.slot.slot_id
     if settings.slot_number is not None and settings.slot_number != slot:
         log.warning("the token is in another slot than configured", slot=slot, slot_number=settings.slot_number)
-    session = _open(settings, token, pin, log)
     try:
+        session = token.open(rw=not token.flags & TokenFlag.WRITE_PROTECTED)
         # Not in the interface that python-pkcs11 declares, only in the class behind it.
         cryptoki = Cryptoki(path, session.handle)  # type: ignore[attr-defined]
+    except library.PKCS11Error as error:
+        raise _unavailable("C_OpenSession", error) from error
     except OSError as error:
         raise SetupError(f"provider.library_path: {error}") from error
+    if pin is not None:
+        _check_counters(token, log)
+        _log_in(cryptoki, pin, Attempts(settings.state_folder, pin, _name(token)))
+    elif token.flags & TokenFlag.LOGIN_REQUIRED:
+        log.warning("the token wants a login and no PIN is configured; only its public objects can be used")
     return OpenToken(module, token, session, cryptoki, pin)
 
 
@@ -111,9 +126,12 @@ def _find(module: "pkcs11._pkcs11.lib", wanted: TokenMatch, log: Log) -> pkcs11.
             retry=True,
         )
     if len(found) > 1:
-        raise SetupError(
+        # Not a reason to keep the other providers from starting: anybody may plug in a token with the same name.
+        raise UnavailableError(
+            Status.PSA_ERROR_HARDWARE_FAILURE,
             f"{len(found)} tokens fit the configuration: {'; '.join(map(_describe, found))}. Name one by "
-            "provider.serial_number or provider.token_uri"
+            "provider.serial_number or provider.token_uri",
+            retry=True,
         )
     return found[0]
 
@@ -152,36 +170,31 @@ def _describe(token: pkcs11.Token) -> str:
     return f"label {token.label!r}, serial {serial!r}, slot {token.slot.slot_id}"
 
 
-def _open(settings: Pkcs11Settings, token: pkcs11.Token, pin: bytes | None, log: Log) -> pkcs11.Session:
-    writable = not token.flags & TokenFlag.WRITE_PROTECTED
-    try:
-        if pin is None:
-            if token.flags & TokenFlag.LOGIN_REQUIRED:
-                log.warning("the token wants a login and no PIN is configured; only its public objects can be used")
-            return token.open(rw=writable)
-    except library.PKCS11Error as error:
-        raise _unavailable("C_OpenSession", error) from error
-    _check_counters(token, log)
-    attempts = Attempts(settings.state_folder, pin, f"{token.label}/{token.serial.decode(errors='replace')}")
+def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts) -> None:
     try:
         attempts.begin()
     except PinRefusedError as error:
         raise UnavailableError(Status.PSA_ERROR_COMMUNICATION_FAILURE, str(error), retry=False) from error
     try:
-        session = token.open(rw=writable, user_pin=Pin(pin))
-    except _PIN_ERRORS as error:
-        reason = type(error).__name__
-        attempts.refused(reason)
-        raise UnavailableError(
-            Status.PSA_ERROR_COMMUNICATION_FAILURE,
-            f"the token refuses the PIN ({reason}); it is not tried again until the configuration changes",
-            retry=False,
-        ) from error
-    except library.PKCS11Error as error:
-        attempts.unanswered()
-        raise _unavailable("C_Login", error) from error
+        cryptoki.login(pin)
+    except CryptokiError as error:
+        if error.code in _WRONG_PIN:
+            attempts.refused(Return(error.code).name)
+            raise UnavailableError(
+                Status.PSA_ERROR_COMMUNICATION_FAILURE,
+                f"{error}: the token refuses the PIN, which is not tried again until the configuration changes",
+                retry=False,
+            ) from error
+        if error.code in _NOT_ASKED:
+            attempts.unanswered()
+        if error.code != Return.USER_ALREADY_LOGGED_IN:
+            status = STATUSES.get(error.code, Status.PSA_ERROR_COMMUNICATION_FAILURE)
+            raise UnavailableError(status, str(error), retry=True) from error
     attempts.succeeded()
-    return session
+
+
+def _name(token: pkcs11.Token) -> str:
+    return f"{token.label}/{token.serial.decode(errors='replace')}"
 
 
 def _check_counters(token: pkcs11.Token, log: Log) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from tests.harness.pkcs11.shim import Shim
 from tests.harness.pkcs11.token import PIN, Token, find_module, give
 
+_MODULE: Final = "libsoftokn3.so"
 SLOT: Final = 2
 """The slot of the database; slot 1 has ciphers and no keys."""
 SERIAL: Final = "0" * 16
@@ -46,7 +47,8 @@ def second(folder: Path, *, label: str = "cofferdam", pin: str = PIN, uid: int |
     give(database, uid)
     shim = Shim(
         folder / "shim",
-        find_module("libsoftokn3.so", _FOLDERS),
+        find_module(_MODULE, _FOLDERS),
+        name=_MODULE,
         parameters=f"configdir='sql:{database}' {_PARAMETERS} dbTokenDescription='{label}'",
     )
     token = Token(folder=database, library=shim.library, environment={}, label=label, serial=SERIAL, slot=SLOT, pin=pin)

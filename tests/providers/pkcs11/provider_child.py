@@ -155,7 +155,8 @@ class Child:
 
     def reconcile(self) -> Answer:
         """Finish what is half-done; return whether something remains."""
-        self.keyring.reconcile()
+        for _ in self.keyring.reconcile():
+            pass
         return {"unresolved": self.keyring.unresolved, "rows": len(self.rows.rows)}
 
     def cool(self) -> Answer:

@@ -64,11 +64,13 @@ def test_a_token_is_found_by_what_it_says_of_itself(tokens: list[Token], tmp_pat
         assert f"serial={tokens[0].serial} " in child.end()
 
 
-def test_two_tokens_that_fit_are_a_mistake_in_the_configuration(tokens: list[Token], tmp_path: Path) -> None:
-    with pytest.raises(SetupFailedError) as caught:
-        Child(settings_for(tokens[1], tmp_path))
-    text = str(caught.value)
-    assert text.startswith("SetupError: 2 tokens fit")
+def test_of_two_tokens_that_fit_none_is_used(tokens: list[Token], shim: Shim, tmp_path: Path) -> None:
+    with Child(settings_for(tokens[1], tmp_path, library_path=str(shim.library))) as child:
+        assert (child.about["open"], child.about["retry"]) == (False, True)
+        text = child.about["refusal"]
+        child.refuses(RANDOM, Status.PSA_ERROR_HARDWARE_FAILURE)
+    assert shim.count("C_Login") == 0
+    assert "2 tokens fit" in text
     for token in tokens:
         assert (token.serial in text) is (token.label == "twin")
     assert "provider.serial_number" in text
@@ -165,7 +167,7 @@ def test_a_wrong_pin_is_tried_once(tokens: list[Token], shim: Shim, tmp_path: Pa
     for _ in range(3):
         with Child(settings) as child:
             assert (child.about["open"], child.about["retry"]) == (False, False)
-            assert "PinIncorrect" in child.about["refusal"]
+            assert "PIN_INCORRECT" in child.about["refusal"]
             child.refuses(RANDOM, COMMUNICATION)
             child.refuses(GenerateKey("k", AES), COMMUNICATION)
         assert shim.count("C_Login") == 1
@@ -193,8 +195,8 @@ def test_whatever_a_token_says_of_a_pin_is_its_last_word(
     assert shim.count("C_Login") == 1
 
 
-@pytest.mark.parametrize("code", ["DEVICE_ERROR", "GENERAL_ERROR", "HOST_MEMORY", "FUNCTION_FAILED"])
-def test_a_login_that_failed_for_another_reason_is_tried_again(
+@pytest.mark.parametrize("code", ["HOST_MEMORY", "TOKEN_NOT_PRESENT", "DEVICE_REMOVED", "SESSION_HANDLE_INVALID"])
+def test_a_login_that_did_not_come_to_the_pin_is_tried_again(
     tokens: list[Token], shim: Shim, tmp_path: Path, code: str
 ) -> None:
     settings = settings_for(tokens[0], tmp_path, library_path=str(shim.library))
@@ -206,6 +208,39 @@ def test_a_login_that_failed_for_another_reason_is_tried_again(
     shim.clear()
     with Child(settings) as child:
         assert child.about["open"]
+
+
+@pytest.mark.parametrize("code", ["DEVICE_ERROR", "GENERAL_ERROR", "FUNCTION_FAILED"])
+def test_a_login_after_which_nobody_knows_whether_it_counted_is_tried_once_more(
+    tokens: list[Token], shim: Shim, tmp_path: Path, code: str
+) -> None:
+    settings = settings_for(tokens[0], tmp_path, library_path=str(shim.library))
+    shim.set(f"C_Login return CKR_{code}")
+    for _ in range(UNCERTAIN):
+        with Child(settings) as child:
+            assert (child.about["open"], child.about["retry"]) == (False, True)
+    for _ in range(2):
+        with Child(settings) as child:
+            assert (child.about["open"], child.about["retry"]) == (False, False)
+            assert "without an answer" in child.about["refusal"]
+    assert shim.count("C_Login") == UNCERTAIN
+
+
+def test_one_such_login_is_forgotten_after_one_that_succeeds(tokens: list[Token], shim: Shim, tmp_path: Path) -> None:
+    settings = settings_for(tokens[0], tmp_path, library_path=str(shim.library))
+    shim.set("C_Login return CKR_DEVICE_ERROR")
+    Child(settings).end()
+    shim.clear()
+    with Child(settings) as child:
+        child.do(RANDOM)
+    assert os.listdir(tmp_path / "state") == []
+
+
+def test_somebody_who_is_logged_in_already_need_not_log_in(tokens: list[Token], shim: Shim, tmp_path: Path) -> None:
+    shim.set("C_Login return CKR_USER_ALREADY_LOGGED_IN")
+    with Child(settings_for(tokens[0], tmp_path, library_path=str(shim.library))) as child:
+        assert child.about["open"]
+    assert os.listdir(tmp_path / "state") == []
 
 
 def test_logins_that_nobody_learned_the_end_of_stop(tokens: list[Token], shim: Shim, tmp_path: Path) -> None:
@@ -236,7 +271,7 @@ def test_a_pin_is_any_bytes(tmp_path: Path, pin: bytes) -> None:
         child.do(GenerateKey("k", AES))
     # The reference would have tried this in place of the first.
     with Child(settings_for(token, tmp_path, pin=(pin + b"\xff").decode(errors="replace").encode().hex())) as child:
-        assert "PinIncorrect" in child.about["refusal"]
+        assert "CKR_PIN_INCORRECT" in child.about["refusal"]
 
 
 def test_a_pin_comes_from_a_file(tokens: list[Token], tmp_path: Path) -> None:
