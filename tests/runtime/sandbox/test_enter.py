@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.runtime.sandbox.harness import IS_ROOT, OWN_UID, PATHS, SCENE, playground, scene
+from tests.runtime.sandbox.scenes import LOADING
 
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_runtime.sandbox import landlock
@@ -68,6 +69,37 @@ def test_a_module_is_loaded_and_then_has_its_folder_and_what_it_needs(folder: Pa
         (folder / "public.sock").chmod(0o666)
         listener.listen()
         assert scene("pkcs11_worker", str(folder), *needs) == FULL | OF_A_MODULE | granted
+
+
+WHILE_LOADING = {
+    **dict.fromkeys(("thread", "file"), "done"),
+    **dict.fromkeys(("execve", "io_uring", "trace"), "killed"),
+}
+"""What is not stopped by EPERM."""
+WITH_SOCKETS = {
+    **dict.fromkeys(("IPv4 socket", "local socket", "pair of sockets"), "done"),
+    **dict.fromkeys(("netlink socket", "vsock socket"), "EAFNOSUPPORT"),
+}
+WITHOUT_THE_FILTER = {"io_uring": {"done", "ENOSYS", "EPERM"}, "vsock socket": {"done", "EAFNOSUPPORT"}}
+"""What the kernel may not have."""
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_a_module_leaves_nothing_behind_from_before_the_last_filter(folder: Path, name: str) -> None:
+    expected = WHILE_LOADING.get(name, "EPERM")
+    assert scene("while_loading", str(folder), name) == expected
+    assert scene("while_loading", str(folder), name, "sockets threads libraries") == WITH_SOCKETS.get(name, expected)
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_it_would_without_the_first_filter(folder: Path, name: str) -> None:
+    outcome = scene("while_loading", str(folder), name, "sockets", "no")
+    assert outcome in WITHOUT_THE_FILTER.get(name, {"done"})
+
+
+@pytest.mark.parametrize(("patched", "filters"), [("no", 2), ("yes", 1)])
+def test_a_module_that_keeps_the_last_filter_from_closing_is_seen(patched: str, filters: int) -> None:
+    assert scene("after_loading", patched) == {"held": [filters, filters], "lacks": patched == "yes"}
 
 
 def test_a_path_that_does_not_exist_is_named() -> None:
