@@ -44,9 +44,9 @@ def enter_sandbox(
         uid: The uid and gid to become; None to stay who we are, when the service was started by a normal user.
         parent: The pid of the process that started this one, and with which this one ends.
         groups: The supplementary groups to be in; without a uid to become they stay as they are.
-        prepare: What must happen under the new identity and within Landlock, and before the last filter: start the role's
-            threads, load a PKCS#11 module. Threads are confined like the rest, except that they go on reading the
-            policy's `loading`; there may be none before.
+        prepare: What must happen under the new identity and within Landlock, and before the last filter: start the
+            role's threads, load a PKCS#11 module. Threads are confined like the rest, except that they go on reading
+            the policy's `loading`; there may be none before.
 
     Raises:
         SandboxError: The process is not confined, or was not started as it should be; it must end.

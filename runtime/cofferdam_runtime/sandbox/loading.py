@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cofferdam_runtime.sandbox.policy import CLONE_THREAD, CREATING, INT, SPECIAL_MODES, FORBIDDEN, Policy
+from cofferdam_runtime.sandbox.policy import CLONE_THREAD, CREATING, FORBIDDEN, INT, SPECIAL_MODES, Policy
 
 _FAMILIES: Final = 64
 """More than linux/socket.h has address families; the kernel knows none beyond."""
@@ -75,7 +75,9 @@ def closings(policy: Policy) -> Iterator[Closing]:
         for name in ("connect", "socket", "socketpair"):
             yield Closing(syscall=name, error=errno.EPERM)
         return
-    granted = {condition.value for condition in policy.conditions if condition.syscall == "socket" and not condition.error}
+    granted = {
+        condition.value for condition in policy.conditions if condition.syscall == "socket" and not condition.error
+    }
     for family in range(_FAMILIES):
         if family not in granted:
             yield Closing(syscall="socket", error=errno.EAFNOSUPPORT, when=((0, INT, family),))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.runtime.sandbox.harness import IS_ROOT, OWN_UID, PATHS, SCENE, playground, scene
-from tests.runtime.sandbox.scenes import LOADING
+from tests.runtime.sandbox.loading_scenes import LOADING
 
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_runtime.sandbox import landlock
@@ -80,8 +80,13 @@ WITH_SOCKETS = {
     **dict.fromkeys(("IPv4 socket", "local socket", "pair of sockets"), "done"),
     **dict.fromkeys(("netlink socket", "vsock socket"), "EAFNOSUPPORT"),
 }
-WITHOUT_THE_FILTER = {"io_uring": {"done", "ENOSYS", "EPERM"}, "vsock socket": {"done", "EAFNOSUPPORT"}}
-"""What the kernel may not have."""
+WITHOUT_THE_FILTER = {
+    "io_uring": {"done", "ENOSYS", "EPERM"},
+    "vsock socket": {"done", "EAFNOSUPPORT"},
+    "vfork": {"EACCES"},
+    "execve": {"EACCES"},
+}
+"""What the kernel may not have, and programs: they start only as far as Landlock, which lets none run."""
 
 
 @pytest.mark.parametrize("name", LOADING)
