@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.runtime.sandbox import attacks
-from tests.runtime.sandbox.loading_scenes import UID, after_loading, while_loading  # noqa: F401  run by name
+from tests.runtime.sandbox.loading_scenes import UID, after_loading, special_mode, while_loading  # noqa: F401  run by name
 
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_runtime.sandbox import enter, imports, inspect, landlock, limits, prctl, seccomp

@@ -107,6 +107,13 @@ def test_a_module_that_keeps_the_last_filter_from_closing_is_seen(patched: str, 
     assert scene("after_loading", patched) == {"held": [filters, filters], "lacks": patched == "yes"}
 
 
+@pytest.mark.parametrize("how", ["open", "fchmod"])
+@pytest.mark.parametrize("role", [Role.KIM, Role.PKCS11_WORKER])
+def test_no_file_is_made_that_runs_as_who_made_it(folder: Path, role: Role, how: str) -> None:
+    outcomes = [scene("special_mode", str(folder), role.name, how, mode) for mode in ("755", "4755", "2755")]
+    assert outcomes == ["done", "killed", "killed"]
+
+
 def test_a_path_that_does_not_exist_is_named() -> None:
     assert scene("missing_path") == "[Errno 2] No such file or directory: '/nonexistent'"
 
