@@ -160,8 +160,9 @@ class Children:
 
     def _ready(self, process: Process, record: Record) -> None:
         """Believe the kernel, not the child, about its confinement."""
-        groups = self._groups.get(process.key, ())
-        missing = lacking(process.spawned.pid, uid=process.uid, groups=groups, inherited_filters=self._own_filters)
+        # What loads a vendor's code has one from before that, too.
+        groups, filters = self._groups.get(process.key, ()), self._own_filters + 1 + (process.role in DEVICES)
+        missing = lacking(process.spawned.pid, uid=process.uid, groups=groups, filters=filters)
         process.level = Level(record.a) if record.a in set(Level) and not missing else Level.NONE
         process.landlock_abi = record.b
         if process.level < self._settings.require:

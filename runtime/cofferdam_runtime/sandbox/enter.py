@@ -1,8 +1,9 @@
 """The way into the sandbox, in an order where each step still has what it needs and none can be undone.
 
 Privileges first, since what follows needs none. Landlock before the second thread exists, since it holds for the
-calling thread and its children only. Then what the role prepares: whatever it loads runs with no more than the role has
-later, but for the filter, and for libraries that it may read until then. Limits after it, since they forbid threads.
+calling thread and its children only. Then, where the role loads a vendor's code, a first filter against all that would
+outlive the last one. Then what the role prepares: whatever it loads runs with no more than the role has later, but for
+the rest of the filter, and for libraries that it may read until then. Limits after it, since they forbid threads.
 The filter last, since it forbids the rest.
 """
 
@@ -43,9 +44,9 @@ def enter_sandbox(
         uid: The uid and gid to become; None to stay who we are, when the service was started by a normal user.
         parent: The pid of the process that started this one, and with which this one ends.
         groups: The supplementary groups to be in; without a uid to become they stay as they are.
-        prepare: What must happen under the new identity and within Landlock, and before the filter: start the role's
-            threads, load a PKCS#11 module. Threads are confined like the rest, except that they go on reading the
-            policy's `loading`; there may be none before.
+        prepare: What must happen under the new identity and within Landlock, and before the last filter: start the
+            role's threads, load a PKCS#11 module. Threads are confined like the rest, except that they go on reading
+            the policy's `loading`; there may be none before.
 
     Raises:
         SandboxError: The process is not confined, or was not started as it should be; it must end.
@@ -62,6 +63,8 @@ def enter_sandbox(
     identity.verify(uid, groups)
     _refuse_executable_memory(policy)
     abi = landlock.restrict(policy.readable, policy.writable, loading=policy.loading, sockets=policy.sockets)
+    if policy.loading:
+        seccomp.load_first(policy)
     if prepare is not None:
         prepare()
     if policy.loading and not policy.executable_memory:

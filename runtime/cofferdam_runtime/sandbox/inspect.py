@@ -100,14 +100,14 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def lacking(pid: int, *, uid: int | None, groups: Iterable[int] = (), inherited_filters: int) -> tuple[str, ...]:
+def lacking(pid: int, *, uid: int | None, groups: Iterable[int] = (), filters: int) -> tuple[str, ...]:
     """Return in what a process that says it is confined is not; empty when it is.
 
     Args:
         pid: The process.
         uid: As for `shortfalls`.
         groups: As for `shortfalls`.
-        inherited_filters: Seccomp filters that it has from its parent, for which it did nothing.
+        filters: How many seccomp filters it has to have: those of its parent, for which it did nothing, and its own.
     """
     try:
         threads = observe(pid)
@@ -116,8 +116,8 @@ def lacking(pid: int, *, uid: int | None, groups: Iterable[int] = (), inherited_
     missing = [
         complaint for thread in threads for complaint in shortfalls(thread, uid=uid, groups=groups, seccomp=True)
     ]
-    if any(thread.seccomp_filters <= inherited_filters for thread in threads):
-        missing.append("has no seccomp filter of its own")
+    if (held := min((thread.seccomp_filters for thread in threads), default=0)) < filters:
+        missing.append(f"has {held} seccomp filters instead of {filters}")
     return tuple(missing)
 
 

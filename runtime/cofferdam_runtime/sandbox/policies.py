@@ -15,12 +15,8 @@ from types import MappingProxyType
 from typing import Final
 
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_runtime.sandbox.policy import Condition, Policy, Refusal
+from cofferdam_runtime.sandbox.policy import CLONE_THREAD, CREATING, INT, SPECIAL_MODES, Condition, Policy, Refusal
 
-_CMD: Final = 0xFFFF_FFFF
-"""Mask of a C int."""
-_CLONE_THREAD: Final = 0x0001_0000
-"""linux/sched.h."""
 _FAMILIES: Final = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
 """linux/socket.h."""
 
@@ -71,11 +67,9 @@ _THREADS: Final = frozenset(
 _FILES: Final = frozenset(
     {
         # glibc before 2.39 makes fstat a newfstatat; which kind of access SQLite asks by depends on its version.
-        *("openat", "newfstatat", "fstat", "access", "faccessat", "faccessat2"),
+        *("newfstatat", "fstat", "access", "faccessat", "faccessat2"),
         *("read", "pread64", "pwrite64", "lseek", "ftruncate", "fsync", "fdatasync"),
         *("unlink", "unlinkat"),
-        # SQLite gives a new -wal and -shm the mode of the database where the umask took some of it.
-        "fchmod",
         # SQLite writes its pid, and asks whether it is root before fchown.
         *("getpid", "geteuid"),
         # It sleeps between attempts while somebody else holds the lock of the database.
@@ -101,13 +95,21 @@ _MODULE: Final = frozenset(
 """A PKCS#11 module that keeps its objects in files, where Landlock lets it. No folders are made."""
 _LOCKS: Final = tuple(
     # Without F_SETOWN, which sends signals, and F_DUPFD.
-    Condition(syscall="fcntl", argument=1, mask=_CMD, value=command)
+    Condition(syscall="fcntl", argument=1, mask=INT, value=command)
     for command in (
         *(fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL),
         *(fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW),
     )
 )
 """Locks on files, and their flags."""
+_MODES: Final = (
+    # No file that makes whoever runs it the process that made it.
+    Condition(syscall="openat", argument=2, mask=sum(CREATING), value=0),
+    Condition(syscall="openat", argument=3, mask=sum(SPECIAL_MODES), value=0),
+    # SQLite gives a new -wal and -shm the mode of the database where the umask took some of it.
+    Condition(syscall="fchmod", argument=1, mask=sum(SPECIAL_MODES), value=0),
+)
+"""Opening and making files."""
 LIBRARIES: Final = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"),
     # OpenSSL's configuration, in its places on Debian and on Fedora; the latter includes files of the third.
@@ -175,8 +177,8 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
         Role.CONFIG: Policy(
             syscalls=_LIFE | _MEMORY | {"close", "lseek", "memfd_create", "read", "sendmsg", "write"},
             conditions=(
-                Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_ADD_SEALS),
-                Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_GET_SEALS),
+                Condition(syscall="fcntl", argument=1, mask=INT, value=fcntl.F_ADD_SEALS),
+                Condition(syscall="fcntl", argument=1, mask=INT, value=fcntl.F_GET_SEALS),
             ),
             refusals=REFUSALS,
             open_files=256,
@@ -186,7 +188,7 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
         # Its folder is added at run time.
         Role.KIM: Policy(
             syscalls=_LIFE | _MEMORY | _CHANNELS | _FILES,
-            conditions=_LOCKS,
+            conditions=_LOCKS + _MODES,
             refusals=REFUSALS,
             open_files=4096,
             file_size=None,
@@ -208,9 +210,10 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
             syscalls=_LIFE | _MEMORY | _CHANNELS | _MODULE | {"poll", "ppoll"},
             conditions=(
                 *_LOCKS,
-                Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_SETFL),
+                *_MODES,
+                Condition(syscall="fcntl", argument=1, mask=INT, value=fcntl.F_SETFL),
                 # How many descriptors there are is found out by making one.
-                Condition(syscall="fcntl", argument=1, mask=_CMD, value=fcntl.F_DUPFD_CLOEXEC),
+                Condition(syscall="fcntl", argument=1, mask=INT, value=fcntl.F_DUPFD_CLOEXEC),
             ),
             refusals=REFUSALS,
             # Libraries that have no getrandom, or do not trust it, read it; NSS does not start without.
@@ -248,14 +251,14 @@ MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
             ),
             conditions=(
                 *(
-                    Condition(syscall="socket", argument=0, mask=_CMD, value=_FAMILIES[family])
+                    Condition(syscall="socket", argument=0, mask=INT, value=_FAMILIES[family])
                     for family in ("AF_UNIX", "AF_INET", "AF_INET6")
                 ),
                 # The resolver looks for addresses of its own, and does without.
                 Condition(
                     syscall="socket",
                     argument=0,
-                    mask=_CMD,
+                    mask=INT,
                     value=_FAMILIES["AF_NETLINK"],
                     error=errno.EAFNOSUPPORT,
                 ),
@@ -266,8 +269,8 @@ MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
         "threads": Need(
             syscalls=_THREADS | {"rseq", "rt_sigprocmask", "sched_yield", "set_robust_list"},
             conditions=(
-                Condition(syscall="clone", argument=0, mask=_CLONE_THREAD, value=_CLONE_THREAD),
-                Condition(syscall="clone", argument=0, mask=_CLONE_THREAD, value=0, error=errno.EPERM),
+                Condition(syscall="clone", argument=0, mask=CLONE_THREAD, value=CLONE_THREAD),
+                Condition(syscall="clone", argument=0, mask=CLONE_THREAD, value=0, error=errno.EPERM),
             ),
             threads=True,
         ),

@@ -1,6 +1,7 @@
 """What a process may do, as data. Every default grants nothing, and no value means "everything"."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,14 @@ FORBIDDEN: Final = frozenset(
     }
 )
 """System calls that no policy may allow: ways out of a sandbox, or kernel parts with a history of such ways."""
+INT: Final = 0xFFFF_FFFF
+"""Mask of a C int."""
+CLONE_THREAD: Final = 0x0001_0000
+"""linux/sched.h."""
+CREATING: Final = (os.O_CREAT, os.O_TMPFILE & ~os.O_DIRECTORY)
+"""Flags of open of which any makes a file; without them there is no mode."""
+SPECIAL_MODES: Final = (0o4000, 0o2000)
+"""Bits of a mode that make whoever runs the file somebody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

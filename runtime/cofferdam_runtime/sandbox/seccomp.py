@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from cofferdam_runtime.sandbox.loading import closings
 from cofferdam_runtime.sandbox.policy import Condition, Policy
 
 # Source: seccomp.h of libseccomp 2.5, linux/seccomp.h, asm-generic/mman-common.h.
@@ -60,9 +61,6 @@ def load(policy: Policy) -> None:
         ValueError: The library does not know a system call of the policy.
     """
     with _filter(SCMP_ACT_KILL_PROCESS) as context:
-        # The default ends one thread, and the others would wait for it for ever.
-        _set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)
-        _set(context, SCMP_FLTATR_CTL_TSYNC, 1)
         for name in sorted(policy.syscalls):
             if name in _PROTECTION and not policy.executable_memory:
                 _add_condition(context, Condition(syscall=name, argument=_PROTECTION[name], mask=PROT_EXEC, value=0))
@@ -73,6 +71,20 @@ def load(policy: Policy) -> None:
         for refusal in policy.refusals:
             for name in sorted(refusal.syscalls - policy.allowed):
                 _add(context, SCMP_ACT_ERRNO | refusal.error, name)
+        _check(_LIB.seccomp_load(context))
+
+
+def load_first(policy: Policy) -> None:
+    """Close what must not happen while the role of a policy is prepared; `load` is still possible, and has to follow.
+
+    Raises:
+        OSError: The kernel or the library refused.
+    """
+    with _filter(SCMP_ACT_ALLOW) as context:
+        for closing in closings(policy):
+            action = SCMP_ACT_ERRNO | closing.error if closing.error else SCMP_ACT_KILL_PROCESS
+            tests = (_Comparison(argument, SCMP_CMP_MASKED_EQ, mask, value) for argument, mask, value in closing.when)
+            _add(context, action, closing.syscall, *tests)
         _check(_LIB.seccomp_load(context))
 
 
@@ -94,6 +106,9 @@ def _filter(default: int) -> Iterator[int]:
     if context is None:
         raise OSError(errno.EINVAL, "seccomp_init failed")
     try:
+        # The default ends one thread, and the others would wait for it for ever.
+        _set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)
+        _set(context, SCMP_FLTATR_CTL_TSYNC, 1)
         yield context
     finally:
         _LIB.seccomp_release(context)

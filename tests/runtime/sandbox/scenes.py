@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.runtime.sandbox import attacks
+from tests.runtime.sandbox.loading_scenes import UID, after_loading, special_mode, while_loading  # noqa: F401  run by name
 
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_runtime.sandbox import enter, imports, inspect, landlock, limits, prctl, seccomp
@@ -38,8 +39,6 @@ from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.policies import POLICIES, for_module
 from cofferdam_runtime.sandbox.policy import Policy
 from cofferdam_runtime.sandbox.title import set_title
-
-UID: Final = 60123 if os.getuid() == 0 else None
 
 
 def _enter(policy: Policy, prepare: Callable[[], object] | None = None) -> Achieved:

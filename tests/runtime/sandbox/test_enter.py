@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.runtime.sandbox.harness import IS_ROOT, OWN_UID, PATHS, SCENE, playground, scene
+from tests.runtime.sandbox.loading_scenes import LOADING
 
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_runtime.sandbox import landlock
@@ -68,6 +69,49 @@ def test_a_module_is_loaded_and_then_has_its_folder_and_what_it_needs(folder: Pa
         (folder / "public.sock").chmod(0o666)
         listener.listen()
         assert scene("pkcs11_worker", str(folder), *needs) == FULL | OF_A_MODULE | granted
+
+
+WHILE_LOADING = {
+    **dict.fromkeys(("thread", "file"), "done"),
+    **dict.fromkeys(("execve", "io_uring", "trace"), "killed"),
+}
+"""What is not stopped by EPERM."""
+WITH_SOCKETS = {
+    **dict.fromkeys(("IPv4 socket", "local socket", "pair of sockets"), "done"),
+    **dict.fromkeys(("netlink socket", "vsock socket"), "EAFNOSUPPORT"),
+}
+WITHOUT_THE_FILTER = {
+    "io_uring": {"done", "ENOSYS", "EPERM"},
+    "vsock socket": {"done", "EAFNOSUPPORT"},
+    "vfork": {"EACCES"},
+    "execve": {"EACCES"},
+}
+"""What the kernel may not have, and programs: they start only as far as Landlock, which lets none run."""
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_a_module_leaves_nothing_behind_from_before_the_last_filter(folder: Path, name: str) -> None:
+    expected = WHILE_LOADING.get(name, "EPERM")
+    assert scene("while_loading", str(folder), name) == expected
+    assert scene("while_loading", str(folder), name, "sockets threads libraries") == WITH_SOCKETS.get(name, expected)
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_it_would_without_the_first_filter(folder: Path, name: str) -> None:
+    outcome = scene("while_loading", str(folder), name, "sockets", "no")
+    assert outcome in WITHOUT_THE_FILTER.get(name, {"done"})
+
+
+@pytest.mark.parametrize(("patched", "filters"), [("no", 2), ("yes", 1)])
+def test_a_module_that_keeps_the_last_filter_from_closing_is_seen(patched: str, filters: int) -> None:
+    assert scene("after_loading", patched) == {"held": [filters, filters], "lacks": patched == "yes"}
+
+
+@pytest.mark.parametrize("how", ["open", "fchmod"])
+@pytest.mark.parametrize("role", [Role.KIM, Role.PKCS11_WORKER])
+def test_no_file_is_made_that_runs_as_who_made_it(folder: Path, role: Role, how: str) -> None:
+    outcomes = [scene("special_mode", str(folder), role.name, how, mode) for mode in ("755", "4755", "2755")]
+    assert outcomes == ["done", "killed", "killed"]
 
 
 def test_a_path_that_does_not_exist_is_named() -> None:

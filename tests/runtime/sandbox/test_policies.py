@@ -3,6 +3,7 @@
 import pytest
 
 from cofferdam_contracts.ipc.control import Role
+from cofferdam_runtime.sandbox.loading import closings
 from cofferdam_runtime.sandbox.policies import LIBRARIES, MODULE_NEEDS, POLICIES, REFUSALS, for_module
 from cofferdam_runtime.sandbox.policy import FORBIDDEN, Condition, Policy
 from cofferdam_runtime.sandbox.seccomp import resolve
@@ -73,6 +74,33 @@ def test_a_module_gets_what_it_needs_and_no_more() -> None:
     whole = for_module(plain, MODULE_NEEDS)
     assert all(isinstance(resolve(name), int) for name in sorted(whole.allowed))
     assert not whole.allowed & (FORBIDDEN | {"bind", "listen", "accept", "accept4", "clone3", "fork", "vfork", "kill"})
+
+
+@pytest.mark.parametrize("role", [Role.KIM, Role.PKCS11_WORKER])
+def test_no_file_is_made_that_runs_as_the_process(role: Role) -> None:
+    conditional = {"openat": {(2, 0o20000100, 0), (3, 0o6000, 0)}, "fchmod": {(1, 0o6000, 0)}}
+    for name, expected in conditional.items():
+        conditions = [condition for condition in POLICIES[role].conditions if condition.syscall == name]
+        assert name not in POLICIES[role].syscalls
+        assert {(condition.argument, condition.mask, condition.value) for condition in conditions} == expected
+    assert not POLICIES[role].allowed & {
+        "open",
+        "openat2",
+        "creat",
+        "chmod",
+        "fchmodat",
+        "fchmodat2",
+        "mknod",
+        "mknodat",
+    }
+
+
+def test_what_is_closed_while_loading_is_known_to_the_library_and_leaves_the_last_filter_possible() -> None:
+    for policy in (POLICIES[Role.PKCS11_WORKER], for_module(POLICIES[Role.PKCS11_WORKER], MODULE_NEEDS)):
+        closed = list(closings(policy))
+        assert all(isinstance(resolve(closing.syscall), int) for closing in closed)
+        assert {closing.syscall for closing in closed if not closing.error} == FORBIDDEN - {"seccomp"}
+        assert "seccomp" not in {closing.syscall for closing in closed}
 
 
 def test_an_unknown_need_is_an_error() -> None:
