@@ -103,7 +103,7 @@ class Device:
             except CryptokiError as error:
                 if error.code not in STALE:
                     raise
-            key.handles = self._require(key.identifier, kind, again=True)
+            self._find_again(key, kind)
             return function(key.handles[kind], *arguments)
 
     def go_on(self) -> None:
@@ -215,6 +215,14 @@ class Device:
         except CryptokiError:
             return False
         return self.pin is None or state in USER_STATES
+
+    def _find_again(self, key: TokenKey, kind: ObjectClass) -> None:
+        """Give a key its new handles; what is there now must be such a key still."""
+        handles = self._require(key.identifier, kind, again=True)
+        handles = handles if key.main in handles else self._require(key.identifier, key.main)
+        found = self.cryptoki.attributes(handles[key.main], wanted(key.kind))
+        fresh = key_of(key.identifier, key.attributes, handles, found)
+        key.handles, key.always_authenticate, key.public = fresh.handles, fresh.always_authenticate, None
 
     def _require(self, identifier: bytes, kind: ObjectClass, *, again: bool = False) -> dict[ObjectClass, int]:
         handles = self.objects.find_again(identifier) if again else self.objects.find(identifier)

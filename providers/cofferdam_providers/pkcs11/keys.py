@@ -29,6 +29,7 @@ class TokenKey:
     """A key by its objects; `size` is that of the modulus or of a coordinate, in bytes, 0 for a secret key."""
 
     identifier: bytes = field(repr=False)
+    attributes: KeyAttributes
     kind: KeyKind
     bits: int
     size: int
@@ -85,6 +86,7 @@ def key_of(identifier: bytes, attributes: KeyAttributes, handles: Handles, found
         )
     return TokenKey(
         identifier=identifier,
+        attributes=attributes,
         kind=kind,
         bits=bits,
         size=(bits + 7) // 8 if kind in RSA_KINDS | ECC_KINDS else 0,

@@ -200,6 +200,18 @@ class Child:
                 session.destroy(handle)
         return {"count": len(found)}
 
+    def swap(self, class_number: int) -> Answer:
+        """Make the two objects of a class anew behind the provider's back, each with the identifier of the other."""
+        assert self.provider._opened is not None
+        session = self.provider._opened.cryptoki
+        handles = session.find({Attribute.CLASS: class_number})
+        one, other = (session.attributes(handle, _COPIED) for handle in handles)
+        for handle in handles:
+            session.destroy(handle)
+        session.create({**one, Attribute.ID: other[Attribute.ID]})
+        session.create({**other, Attribute.ID: one[Attribute.ID]})
+        return {}
+
     def destroy_one(self, class_number: int) -> Answer:
         """Destroy one object of a class behind the provider's back."""
         assert self.provider._opened is not None
@@ -239,7 +251,16 @@ def main() -> None:
         method.__name__: method
         for method in (
             *(child.about, child.wait, child.perform, child.row, child.put_row, child.reconcile),
-            *(child.cool, child.forget, child.go_on, child.vanish, child.destroy_one, child.log_out, child.copy),
+            *(
+                child.cool,
+                child.forget,
+                child.go_on,
+                child.vanish,
+                child.destroy_one,
+                child.swap,
+                child.log_out,
+                child.copy,
+            ),
         )
     }
     for line in sys.stdin:

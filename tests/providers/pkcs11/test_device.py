@@ -315,6 +315,15 @@ def test_an_object_that_was_made_anew_is_found(own: tuple[Child, Token, Shim]) -
     assert shim.count("C_FindObjectsInit") == 1
 
 
+def test_an_object_found_again_must_be_such_a_key_still(own: tuple[Child, Token, Shim]) -> None:
+    child, _, _ = own
+    child.do(GenerateKey("other", attributes(KeyKind.ECC_KEY_PAIR, 384, ECDSA, EccFamily.SECP_R1, SIGNING)))
+    child.do(SIGN)
+    child.ask("swap", PRIVATE)
+    child.refuses(SIGN, Status.PSA_ERROR_DATA_CORRUPT)
+    child.refuses(SIGN, Status.PSA_ERROR_DATA_CORRUPT)
+
+
 def test_a_key_whose_objects_are_gone_does_not_exist(own: tuple[Child, Token, Shim]) -> None:
     child, _, shim = own
     signature = child.do(SIGN)
