@@ -20,6 +20,8 @@ _SCRYPT: Final = {"n": 1 << 14, "r": 8, "p": 1, "dklen": 32, "maxmem": 1 << 26}
 UNCERTAIN: Final = 2
 """Attempts whose outcome nobody learned (the process died in between) after which there is no further one."""
 _FILE: Final = "login"
+FILES: Final = frozenset({_FILE, f"{_FILE}.new"})
+"""What is in the folder."""
 
 
 class PinError(Exception):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_contracts.settings import Pkcs11Settings
+from cofferdam_providers.pkcs11.pin import FILES
 from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
 
 _FOLDER_MODE: Final = 0o700
@@ -58,7 +59,7 @@ def own(folder: str, uid: int | None) -> None:
     """Make the worker's folder, and give it to its uid.
 
     Raises:
-        PlaceError: It cannot be made, or is something else than a folder.
+        PlaceError: It cannot be made, is something else than a folder, or is somebody else's, with files in it.
     """
     try:
         os.makedirs(os.path.dirname(folder), mode=_PARENT_MODE, exist_ok=True)
@@ -68,7 +69,8 @@ def own(folder: str, uid: int | None) -> None:
             pass
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if uid is not None:
+            if uid is not None and os.fstat(descriptor).st_uid != uid:
+                _refuse_foreign(folder, os.listdir(descriptor))
                 os.fchown(descriptor, uid, uid)
             os.fchmod(descriptor, _FOLDER_MODE)
         finally:
@@ -95,6 +97,15 @@ def obstacles(place: Place) -> Iterator[dict[str, object]]:
             }
         except OSError as error:
             yield {"file": path, "cause": error.strerror, "uid": os.getuid()}
+
+
+def _refuse_foreign(folder: str, names: list[str]) -> None:
+    """Give nobody's folder away, only one that an earlier worker left; the uid is another when providers changed."""
+    for name in names:
+        if name not in FILES:
+            raise PlaceError(
+                f"{folder} is not empty, it has {name!r}; set provider.state_folder to a folder of its own"
+            )
 
 
 def _configuration(settings: Pkcs11Settings, variable: str) -> str | None:

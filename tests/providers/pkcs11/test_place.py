@@ -141,6 +141,23 @@ def test_the_folder_belongs_to_the_worker(tmp_path: Path) -> None:
     assert (state.st_uid, state.st_gid) == (UID, UID)
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_somebody_s_folder_is_not_given_away(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "passwd").touch()
+    with pytest.raises(PlaceError, match=r"'passwd'.*state_folder"):
+        own(str(tmp_path), UID)
+    assert (tmp_path.stat().st_uid, stat.S_IMODE(tmp_path.stat().st_mode)) == (0, 0o755)
+    # What a worker left is taken over by the next, and whatever is in there by the same.
+    (tmp_path / "passwd").rename(tmp_path / "login")
+    own(str(tmp_path), UID)
+    (tmp_path / "other").touch()
+    own(str(tmp_path), UID)
+    with pytest.raises(PlaceError):
+        own(str(tmp_path), UID + 1)
+
+
 @pytest.mark.parametrize("name", ["file", "link", "file/below", "dangling"])
 def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
