@@ -217,6 +217,22 @@ def test_a_token_that_was_logged_out_ends_the_worker(own: tuple[Child, Token, Sh
     child.refuses(GenerateKey("new", EC_KEY), COMMUNICATION, lost=True)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_key_that_is_only_not_visible_is_not_taken_for_destroyed(own: tuple[Child, Token, Shim], known: bool) -> None:
+    child, token, shim = own
+    if not known:
+        child.ask("cool")
+        child.ask("forget", 10)
+    child.ask("log_out", str(shim.library))
+    if not known:
+        child.ask("forget", 10)
+    child.refuses(DestroyKey("ec"), COMMUNICATION, lost=True)
+    # The row stays, marked, for a successor that is logged in.
+    assert child.ask("row", "ec")
+    child.end()
+    assert {one["CLASS"] for one in shown(token)} == {"PRIVATE_KEY", "PUBLIC_KEY"}
+
+
 @pytest.mark.parametrize(
     ("rule", "operation"),
     [
