@@ -112,9 +112,12 @@ class Broker:
             self._log.error("the reload is refused, the old configuration goes on", file=self._path, cause=why)
             self._notifier.ready(f"Reload refused: {why}")
 
-    def _start(self, plan: Plan, fallback: Plan | None) -> None:
-        """Put a plan into force; when that fails, the fallback."""
-        generation = self._generation = Generation(plan, self._loop, self._timers)
+    def _start(self, plan: Plan, fallback: Plan | None, *, again: bool = False) -> None:
+        """Put a plan into force; when that fails, the fallback.
+
+        A plan that was in force before is worth more than the device that it may have lost, say with its PIN file.
+        """
+        generation = self._generation = Generation(plan, self._loop, self._timers, again=again)
         self._log = generation.log
 
         def started() -> None:
@@ -130,7 +133,7 @@ class Broker:
                 self._end(1)
             else:
                 self._log.error("the old configuration is started again", file=self._path)
-                self._start(fallback, None)
+                self._start(fallback, None, again=True)
 
         try:
             self._listen(plan)

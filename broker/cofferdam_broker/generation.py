@@ -38,11 +38,14 @@ class Phase(enum.Enum):
 class Generation:
     """One configuration in force."""
 
-    def __init__(self, plan: Plan, loop: Loop, timers: Timers) -> None:
-        """Prepare; `start` starts."""
+    def __init__(self, plan: Plan, loop: Loop, timers: Timers, *, again: bool) -> None:
+        """Prepare; `start` starts.
+
+        When the plan was in force before, a device whose configuration is wrong now stays down, and the rest is served.
+        """
         self.plan = plan
         self.log = Log("broker", plan.settings.log)
-        self.phase = Phase.STARTING
+        self.phase, self._again = Phase.STARTING, again
         self.children = Children(loop, self.log, plan.settings, plan.documents)
         self.principals = Principals(self.children, self.log, plan.settings, timers)
         self._timers = timers
@@ -93,8 +96,7 @@ class Generation:
 
     def _serve(self) -> None:
         """Begin to serve when everybody is ready, but for devices that had their try."""
-        tried = self.children.histories
-        if self.phase is Phase.STARTING and all(other.ready or other.key in tried for other in self.children):
+        if self.phase is Phase.STARTING and all(p.ready or p.key in self.children.histories for p in self.children):
             self.phase = Phase.SERVING
             self._started()
 
@@ -102,10 +104,11 @@ class Generation:
         self.principals.on_death(process)
         if self.phase is Phase.DRAINING:
             self._advance()
-        elif self.phase is Phase.STARTING and (process.role not in DEVICES or process.failed):
+        elif self.phase is Phase.STARTING and (process.role not in DEVICES or (process.failed and not self._again)):
             self._failed(f"{process.title} ended before it was ready")
         elif process.failed and process.failed != Failure.STORE:
             self.log.error("a process cannot work and stays down until a reload", process=process.title)
+            self._serve()
         elif process.role in SERVERS or not process.ready:
             delay = self.children.histories.get(process.key, History()).delay(time.monotonic())
             if delay:

@@ -53,7 +53,7 @@ class Stage:
         keys = ((Role.KIM, 0), (Role.FRONTEND, 0), SOFTWARE, DEVICE)
         documents = {key: self._script(folder, key, words.get(key[0].name.lower(), ["serves"])) for key in keys}
         self._plan = Plan(settings, documents)
-        self.generation = Generation(self._plan, self._loop, self._timers)
+        self.generation = Generation(self._plan, self._loop, self._timers, again=False)
         on_death = self.generation.children.on_death
 
         def count_death(process: Process) -> None:

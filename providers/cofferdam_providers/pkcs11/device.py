@@ -140,6 +140,10 @@ class Device:
         """
         with self._explaining():
             handles = self._all_of(identifier, main, again=False)
+            if not handles:
+                # Its beginning tells which it was; who knows all of it can ask another program's session for the key.
+                begins = identifier[:4].hex()
+                self._log.warning("the token has nothing of a key that is to be destroyed", id_begins=begins)
             try:
                 self.objects.destroy(handles)
             except CryptokiError as error:

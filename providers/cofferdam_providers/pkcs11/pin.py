@@ -80,12 +80,12 @@ class Attempts:
         if self._refused:
             raise PinRefusedError(
                 f"the token refused this PIN before ({self._refused}), so it is not tried again; correct the PIN, "
-                f"or remove {self._path} if it is right now"
+                f"or remove {self._path} if it is right now, then reload the service"
             )
         if self._uncertain >= UNCERTAIN:
             raise PinRefusedError(
                 f"{self._uncertain} logins with this PIN ended without an answer, so it is not tried again; look after "
-                f"the token, then remove {self._path}"
+                f"the token, then remove {self._path} and reload the service"
             )
         self._uncertain += 1
         self._keep()

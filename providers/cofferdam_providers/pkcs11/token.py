@@ -182,7 +182,7 @@ def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts) -> None:
             attempts.refused(Return(error.code).name)
             raise UnavailableError(
                 Status.PSA_ERROR_COMMUNICATION_FAILURE,
-                f"{error}: the token refuses the PIN, which is not tried again until the configuration changes",
+                f"{error}: the token refuses the PIN, which is not tried again; correct it, then reload the service",
                 retry=False,
             ) from error
         if error.code in _NOT_ASKED:
