@@ -1,6 +1,6 @@
 """The open token as the operations see it: handles that are found again, errors that say what happened."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
@@ -42,7 +42,7 @@ _FUSSY: Final = frozenset(
 """What a token says of a template with an attribute that it does not want to see. Nothing that can have other causes is
 here: it would take the attribute from everybody's keys."""
 
-Codes = dict[int, Status]
+Codes = Mapping[int, Status]
 
 
 class Device:
@@ -132,25 +132,23 @@ class Device:
             return DeviceLostError(service_error(error).status, f"{error}, and the session is gone")
         return service_error(error, also)
 
-    def destroy(self, identifier: bytes, main: ObjectClass) -> None:
-        """Destroy the objects of a key, of which the main one is of this class; succeed when they are gone already.
+    def destroy(self, identifier: bytes, main: ObjectClass) -> bool:
+        """Destroy the objects of a key, of which the main one is of this class; return whether there were any.
 
         Raises:
             ServiceError: The token fails, or whether the key is there cannot be told.
         """
         with self._explaining():
             handles = self._all_of(identifier, main, again=False)
-            if not handles:
-                # Its beginning tells which it was; who knows all of it can ask another program's session for the key.
-                begins = identifier[:4].hex()
-                self._log.warning("the token has nothing of a key that is to be destroyed", id_begins=begins)
             try:
                 self.objects.destroy(handles)
             except CryptokiError as error:
                 if error.code not in STALE:
                     raise
-                self.objects.destroy(self._all_of(identifier, main, again=True))
+                handles = self._all_of(identifier, main, again=True)
+                self.objects.destroy(handles)
         self.objects.forget(identifier)
+        return bool(handles)
 
     @staticmethod
     def unbelievable(detail: str) -> ServiceError:
