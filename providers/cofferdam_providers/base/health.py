@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 INTERVAL_S: Final = 1.0
+"""Between two looks at the memory. Descriptors are looked at each time: a busy worker may lose thousands a second."""
 MOST_DESCRIPTORS: Final = 3072
 """Of the 4096 that the policies of workers allow."""
 
@@ -23,7 +24,11 @@ class Health:
         self._next = 0.0
 
     def complaint(self) -> str | None:
-        """Return what is wrong; most of the time nobody looks."""
+        """Return what is wrong; nothing most of the time."""
+        lowest = os.dup(0)
+        os.close(lowest)
+        if lowest >= MOST_DESCRIPTORS:
+            return f"{lowest} open descriptors"
         now = time.monotonic()
         if now < self._next:
             return None
@@ -31,10 +36,6 @@ class Health:
         grown = _peak() - self._at_start
         if grown > self._memory_limit:
             return f"{grown >> 20} MiB of memory more than at the start; limits.worker_memory_mb is lower"
-        lowest = os.dup(0)
-        os.close(lowest)
-        if lowest >= MOST_DESCRIPTORS:
-            return f"{lowest} open descriptors"
         return None
 
 
