@@ -1,6 +1,6 @@
-"""The functions of a PKCS#11 module that requests need, each called as it is: one call here is one call there.
+"""The functions of a PKCS#11 module that requests and the login need, each called as it is: one call here is one there.
 
-python-pkcs11 loads and initialises the module, finds the token and logs in. What a request does goes through here,
+python-pkcs11 loads and initialises the module, and finds the token. What a request does goes through here,
 because python-pkcs11 asks for the size of every output first and reads ten attributes of every object it meets. Both
 speak to the same module: a library that is loaded twice is the same library (dlopen(3)).
 

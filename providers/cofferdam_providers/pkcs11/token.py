@@ -1,7 +1,8 @@
 """Finding the token and logging in, once in the life of the process.
 
-Everything that happens once goes through python-pkcs11. The session it opens holds the login (closing it would log out
-every session of the process) and serves all requests: one thread, one operation at a time.
+What happens once goes through python-pkcs11, but for the login, of which the exact return code has to be known: it says
+whether the token counted a try. The session holds the login (closing it would log out every session of the process) and
+serves all requests: one thread, one operation at a time.
 """
 
 import os
