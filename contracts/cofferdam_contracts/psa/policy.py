@@ -4,10 +4,12 @@ Source: facts on the wire and operations, section 3.3 (policy permits, key type 
 the lengths of MACs the PSA Certified Crypto API 1.2, section 10.3.1.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from cofferdam_contracts.psa.algorithm import (
     ANY_HASH,
+    DEFAULT_TAG_LENGTH,
     HASH_LENGTH,
     Aead,
     AeadScheme,
@@ -38,6 +40,14 @@ _BLOCK_LENGTH: Final = {KeyKind.AES: 16, KeyKind.CAMELLIA: 16, KeyKind.DES: 8}
 """Block length of each block cipher in bytes, which is that of a MAC made of it."""
 _BLOCK_CIPHERS: Final = frozenset(_BLOCK_LENGTH)
 _AEAD_BLOCK_CIPHERS: Final = frozenset({KeyKind.AES, KeyKind.CAMELLIA})
+TAG_LENGTHS: Final[Mapping[AeadScheme, frozenset[int]]] = {
+    AeadScheme.GCM: frozenset({4, 8, 12, 13, 14, 15, 16}),
+    AeadScheme.CCM: frozenset({4, 6, 8, 10, 12, 14, 16}),
+    AeadScheme.CHACHA20_POLY1305: frozenset({16}),
+}
+"""Tag lengths in bytes that each scheme is defined for."""
+SHORTEST_MAC: Final = 4
+"""Shortest truncated MAC in bytes; the specification leaves it to the implementation, and this is the reference's."""
 _RSA_SIGNATURES: Final = frozenset(
     {SignatureScheme.RSA_PKCS1V15, SignatureScheme.RSA_PKCS1V15_RAW, SignatureScheme.RSA_PSS}
 )
@@ -116,6 +126,11 @@ def digest_length_fits(algorithm: AsymmetricSignature, length: int) -> bool:
     return not isinstance(algorithm.hash, Hash) or HASH_LENGTH[algorithm.hash] == length
 
 
+def tag_length(algorithm: Aead) -> int:
+    """Return the length in bytes of the tags of an authenticated cipher."""
+    return DEFAULT_TAG_LENGTH if algorithm.tag_length is None else algorithm.tag_length
+
+
 def full_mac_length(kind: KeyKind, algorithm: Mac) -> int:
     """Return the length in bytes of a MAC before it is truncated; the key must be compatible with the algorithm."""
     return HASH_LENGTH[algorithm.hash] if algorithm.hash is not None else _BLOCK_LENGTH[kind]
@@ -124,3 +139,8 @@ def full_mac_length(kind: KeyKind, algorithm: Mac) -> int:
 def mac_length_fits(kind: KeyKind, algorithm: Mac) -> bool:
     """Tell whether a MAC can be truncated to the length of the operation: to some of its bytes, or to all of them."""
     return algorithm.length is None or 0 < algorithm.length <= full_mac_length(kind, algorithm)
+
+
+def mac_is_long_enough(algorithm: Mac) -> bool:
+    """Tell whether a MAC is as long as `SHORTEST_MAC`; one that is not truncated always is."""
+    return algorithm.length is None or algorithm.length >= SHORTEST_MAC

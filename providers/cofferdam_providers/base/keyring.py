@@ -145,12 +145,12 @@ class Keyring(Generic[HandleT]):
             ServiceError: The key store does not answer, or the device has to be started afresh.
         """
         self.unresolved = False
-        failed: set[KeyIdentity] = set()
+        seen: set[KeyIdentity] = set()
         # The key store tells as many as fit into an answer.
-        while rows := [row for row in self._store.pending() if row[1] not in failed | self._making]:
+        while rows := [row for row in self._store.pending() if row[1] not in seen and row[1] not in self._making]:
             for state, identity, stored in rows:
+                seen.add(identity)
                 if not self._resolve(state, identity, stored):
-                    failed.add(identity)
                     self.unresolved = True
                 yield
 

@@ -5,9 +5,9 @@ from typing import Final
 from pkcs11 import ObjectClass
 
 from cofferdam_contracts.psa.algorithm import Aead, AeadScheme
+from cofferdam_contracts.psa.policy import TAG_LENGTHS, tag_length
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
-from cofferdam_providers.pkcs11.capability_discovery import GCM_TAGS, tag_length
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.device import Codes, Device
 from cofferdam_providers.pkcs11.keys import TokenKey
@@ -70,6 +70,6 @@ def _tag(algorithm: Aead) -> int:
     if algorithm.scheme is not AeadScheme.GCM:
         raise not_supported(f"{algorithm.scheme.name} by a token")
     tag = tag_length(algorithm)
-    if tag not in GCM_TAGS:
+    if tag not in TAG_LENGTHS[AeadScheme.GCM]:
         raise invalid_argument(f"a tag of {tag} bytes with GCM")
     return tag

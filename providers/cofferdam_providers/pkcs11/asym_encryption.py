@@ -9,24 +9,19 @@ from typing import Final
 from pkcs11 import Mechanism as Number
 from pkcs11 import MechanismFlag, ObjectClass
 
-from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, EncryptionScheme, Hash
+from cofferdam_contracts.psa.algorithm import HASH_LENGTH, AsymmetricEncryption, EncryptionScheme, Hash
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import Mechanism
 from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.errors import INPUT
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca import asym_encryption as in_memory
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 
-_ENCRYPT: Final[Codes] = {
-    Return.DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
-    Return.DATA_INVALID: Status.PSA_ERROR_INVALID_ARGUMENT,
-    Return.MECHANISM_PARAM_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
-    Return.ARGUMENTS_BAD: Status.PSA_ERROR_NOT_SUPPORTED,
-}
 _DECRYPT: Final[Codes] = {
-    **_ENCRYPT,
+    **INPUT,
     Return.ENCRYPTED_DATA_INVALID: Status.PSA_ERROR_INVALID_PADDING,
     Return.ENCRYPTED_DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
     # What SoftHSM calls wrong padding; a session that is gone was told apart from it before.
@@ -46,7 +41,7 @@ def encrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, plai
     if len(plaintext) > key.size - _overhead(algorithm):
         raise invalid_argument("a plaintext too long for the key")
     how = _mechanism(device, algorithm, label)
-    ciphertext = device.use(key, ObjectClass.PUBLIC_KEY, _ENCRYPT, device.cryptoki.encrypt, how, plaintext, key.size)
+    ciphertext = device.use(key, ObjectClass.PUBLIC_KEY, INPUT, device.cryptoki.encrypt, how, plaintext, key.size)
     if len(ciphertext) != key.size:
         raise device.unbelievable(f"{len(ciphertext)} bytes of ciphertext in place of {key.size}")
     return ciphertext
@@ -82,5 +77,5 @@ def _mechanism(device: Device, algorithm: AsymmetricEncryption, label: bytes) ->
 def _overhead(algorithm: AsymmetricEncryption) -> int:
     """Return the bytes that the padding needs (RFC 8017 sections 7.1.1 and 7.2.1)."""
     if isinstance(algorithm.hash, Hash):
-        return 2 * mechanisms.PADDINGS[algorithm.hash].length + 2
+        return 2 * HASH_LENGTH[algorithm.hash] + 2
     return 11

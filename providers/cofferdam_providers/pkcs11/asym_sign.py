@@ -7,24 +7,16 @@ from pkcs11 import MechanismFlag, ObjectClass
 
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import RSA_KINDS
-from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
-from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import Mechanism
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Device
+from cofferdam_providers.pkcs11.errors import INPUT
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca import asym_sign as in_memory
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
 
 _PADDING: Final = 11
 """Bytes that PKCS#1 v1.5 needs beside what is signed (RFC 8017 section 9.2)."""
-_SIGN: Final[Codes] = {
-    Return.DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
-    Return.DATA_INVALID: Status.PSA_ERROR_INVALID_ARGUMENT,
-    Return.MECHANISM_PARAM_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
-    Return.ARGUMENTS_BAD: Status.PSA_ERROR_NOT_SUPPORTED,
-}
-
 _PSS_OVERHEAD: Final = 2
 """Bytes that PSS needs beside digest and salt."""
 
@@ -39,10 +31,10 @@ def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, dig
     size = key.size if key.kind in RSA_KINDS else 2 * key.size
     pin = device.pin_for(key)
     if pin is None:
-        signature = device.use(key, ObjectClass.PRIVATE_KEY, _SIGN, device.cryptoki.sign, how, data, size)
+        signature = device.use(key, ObjectClass.PRIVATE_KEY, INPUT, device.cryptoki.sign, how, data, size)
     else:
         sign = device.cryptoki.sign_with_login
-        signature = device.use(key, ObjectClass.PRIVATE_KEY, _SIGN, sign, how, data, size, pin)
+        signature = device.use(key, ObjectClass.PRIVATE_KEY, INPUT, sign, how, data, size, pin)
     if len(signature) != size:
         raise device.unbelievable(f"a signature of {len(signature)} bytes in place of {size}")
     return signature
@@ -61,7 +53,7 @@ def verify_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, d
         return
     if len(signature) != (key.size if key.kind in RSA_KINDS else 2 * key.size):
         raise invalid_signature("a signature of another length than the key's")
-    device.use(key, ObjectClass.PUBLIC_KEY, _SIGN, device.cryptoki.verify, how, data, signature)
+    device.use(key, ObjectClass.PUBLIC_KEY, INPUT, device.cryptoki.verify, how, data, signature)
 
 
 def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> tuple[Mechanism, bytes]:

@@ -24,17 +24,12 @@ from cofferdam_contracts.psa.algorithm import (
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, KeyAttributes, KeyKind, Usage
-from cofferdam_contracts.psa.policy import is_compatible
+from cofferdam_contracts.psa.policy import TAG_LENGTHS, is_compatible, mac_is_long_enough, tag_length
 from cofferdam_providers.pkcs11 import curves
 from cofferdam_providers.pkcs11.mechanisms import DIGEST_INFO, PADDINGS, mechanism_of
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
-from cofferdam_providers.pyca.keys import RSA_SIZES
+from cofferdam_providers.pyca.keys import AES_BITS, MAX_SECRET_BITS, RSA_SIZES
 
-AES_BITS: Final = frozenset({128, 192, 256})
-MOST_SECRET_BITS: Final = 0xFFF8
-GCM_TAGS: Final = frozenset({4, 8, 12, 13, 14, 15, 16})
-LEAST_MAC_LENGTH: Final = 4
-"""Bytes that a truncated MAC has at least, as in the software provider."""
 GENERATORS: Final[Mapping[KeyKind, Number]] = {
     KeyKind.RSA_KEY_PAIR: Number.RSA_PKCS_KEY_PAIR_GEN,
     KeyKind.ECC_KEY_PAIR: Number.EC_KEY_PAIR_GEN,
@@ -101,9 +96,9 @@ class Capabilities:
         """Refuse a key that could not be used as its policy says. Errors as for `check_generate`."""
         self.check_import(attributes)
         algorithm = attributes.algorithm
-        if isinstance(algorithm, Aead) and tag_length(algorithm) not in GCM_TAGS:
+        if isinstance(algorithm, Aead) and tag_length(algorithm) not in TAG_LENGTHS[algorithm.scheme]:
             raise not_supported("a tag length that GCM does not have")
-        if isinstance(algorithm, Mac) and algorithm.length is not None and algorithm.length < LEAST_MAC_LENGTH:
+        if isinstance(algorithm, Mac) and not mac_is_long_enough(algorithm):
             raise not_supported(f"a MAC of {algorithm.length} bytes")
 
     def in_software(self, number: Number, flag: MechanismFlag) -> bool:
@@ -139,7 +134,7 @@ class Capabilities:
         elif kind is KeyKind.AES:
             if bits and bits not in AES_BITS:
                 raise invalid_argument(f"an AES key of {bits} bits")
-        elif kind is KeyKind.HMAC and (bits % 8 or bits > MOST_SECRET_BITS):
+        elif kind is KeyKind.HMAC and (bits % 8 or bits > MAX_SECRET_BITS):
             raise invalid_argument(f"an HMAC key of {bits} bits")
 
     def _check_policy(self, attributes: KeyAttributes) -> None:
@@ -169,11 +164,6 @@ def _least_hmac_bits(algorithm: Mac, offer: Offer) -> int:
     """Return what a token wants of an HMAC key: nothing, or the length of the digest, in bytes or in bits."""
     digest = HASH_LENGTH[algorithm.hash] if algorithm.hash is not None else 0
     return 8 * digest if offer.least in {digest, 8 * digest} else 0
-
-
-def tag_length(algorithm: Aead) -> int:
-    """Return the length of the tag in bytes."""
-    return 16 if algorithm.tag_length is None else algorithm.tag_length
 
 
 def _means(algorithm: Algorithm, flag: MechanismFlag) -> bool:

@@ -29,6 +29,13 @@ STATUSES: Final[Mapping[int, Status]] = {
     Return.FUNCTION_NOT_SUPPORTED: Status.PSA_ERROR_NOT_SUPPORTED,
 }
 """The reference's table."""
+INPUT: Final[Mapping[int, Status]] = {
+    Return.DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.DATA_INVALID: Status.PSA_ERROR_INVALID_ARGUMENT,
+    Return.MECHANISM_PARAM_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
+    Return.ARGUMENTS_BAD: Status.PSA_ERROR_NOT_SUPPORTED,
+}
+"""What a token says of input and parameters that it does not take with a key pair."""
 LOST: Final = frozenset(
     {
         *(Return.DEVICE_REMOVED, Return.TOKEN_NOT_PRESENT, Return.TOKEN_NOT_RECOGNIZED),

@@ -70,7 +70,7 @@ def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> No
                 Attribute.VALUE_LEN: attributes.bits // 8,
                 **named,
             }
-            made = device.make(_SECRET, lambda only: cryptoki.generate_key(how, only), template)
+            made = device.make(_SECRET, functools.partial(cryptoki.generate_key, how), template)
             objects.add(identifier, ObjectClass.SECRET_KEY, made)
             return
         public = {
@@ -80,7 +80,7 @@ def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> No
             **named,
         }
         private = {**templates.private(attributes), Attribute.CLASS: ObjectClass.PRIVATE_KEY, **named}
-        first, second = device.make(_PAIR, lambda one, two: cryptoki.generate_pair(how, one, two), public, private)
+        first, second = device.make(_PAIR, functools.partial(cryptoki.generate_pair, how), public, private)
     except CryptokiError as error:
         explained = device.explained(error, _GENERATE)
         if error.code in _REFUSALS or isinstance(explained, UnsettledError):

@@ -6,10 +6,9 @@ from typing import Final
 from pkcs11 import ObjectClass
 
 from cofferdam_contracts.psa.algorithm import Mac
-from cofferdam_contracts.psa.policy import full_mac_length
+from cofferdam_contracts.psa.policy import full_mac_length, mac_is_long_enough
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
-from cofferdam_providers.pkcs11.capability_discovery import LEAST_MAC_LENGTH
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.device import Codes, Device
 from cofferdam_providers.pkcs11.keys import TokenKey
@@ -31,15 +30,14 @@ def compute(device: Device, key: TokenKey, algorithm: Mac, data: bytes) -> bytes
     number = mechanisms.mechanism_of(algorithm)
     if number is None:
         raise not_supported(f"{algorithm.scheme.name} by a token")
+    if not mac_is_long_enough(algorithm):
+        raise not_supported(f"a MAC of {algorithm.length} bytes")
     whole = full_mac_length(key.kind, algorithm)
-    length = whole if algorithm.length is None else algorithm.length
-    if length < LEAST_MAC_LENGTH:
-        raise not_supported(f"a MAC of {length} bytes")
     function, how = device.cryptoki.sign, mechanisms.plain(number)
     made = device.use(key, ObjectClass.SECRET_KEY, _CODES, function, how, data, whole)
     if len(made) != whole:
         raise device.unbelievable(f"a MAC of {len(made)} bytes in place of {whole}")
-    return made[:length]
+    return made[: algorithm.length]
 
 
 def verify(device: Device, key: TokenKey, algorithm: Mac, data: bytes, mac: bytes) -> None:

@@ -12,6 +12,7 @@ from pkcs11 import MGF
 from pkcs11 import Mechanism as Number
 
 from cofferdam_contracts.psa.algorithm import (
+    HASH_LENGTH,
     Aead,
     AeadScheme,
     Algorithm,
@@ -42,19 +43,18 @@ _COUNTER_BITS: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """What PSS and OAEP call a hash and the mask generation with it; `length` is the digest's, in bytes."""
+    """What PSS and OAEP call a hash and the mask generation with it."""
 
     hash: Number
     mgf: MGF
-    length: int
 
 
 PADDINGS: Final[Mapping[Hash, Padding]] = {
-    Hash.SHA_1: Padding(Number.SHA_1, MGF.SHA1, 20),
-    Hash.SHA_224: Padding(Number.SHA224, MGF.SHA224, 28),
-    Hash.SHA_256: Padding(Number.SHA256, MGF.SHA256, 32),
-    Hash.SHA_384: Padding(Number.SHA384, MGF.SHA384, 48),
-    Hash.SHA_512: Padding(Number.SHA512, MGF.SHA512, 64),
+    Hash.SHA_1: Padding(Number.SHA_1, MGF.SHA1),
+    Hash.SHA_224: Padding(Number.SHA224, MGF.SHA224),
+    Hash.SHA_256: Padding(Number.SHA256, MGF.SHA256),
+    Hash.SHA_384: Padding(Number.SHA384, MGF.SHA384),
+    Hash.SHA_512: Padding(Number.SHA512, MGF.SHA512),
 }
 """Hashes for PSS and OAEP."""
 
@@ -144,7 +144,7 @@ def plain(number: Number) -> Mechanism:
 def pss(hash_alg: Hash) -> Mechanism:
     """Return RSA-PSS of a digest, with a salt of the digest's length."""
     padding = PADDINGS[hash_alg]
-    return mechanism(Number.RSA_PKCS_PSS, PssParameters(padding.hash, padding.mgf, padding.length))
+    return mechanism(Number.RSA_PKCS_PSS, PssParameters(padding.hash, padding.mgf, HASH_LENGTH[hash_alg]))
 
 
 def oaep(hash_alg: Hash, label: bytes) -> Mechanism:

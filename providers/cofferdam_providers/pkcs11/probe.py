@@ -13,7 +13,7 @@ from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 from pkcs11 import Mechanism as Number
 from pkcs11 import exceptions as library
 
-from cofferdam_contracts.psa.algorithm import Hash
+from cofferdam_contracts.psa.algorithm import HASH_LENGTH, Hash
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates
 from cofferdam_providers.pkcs11.capability_discovery import Capabilities, Offer
 from cofferdam_providers.pkcs11.codes import Return
@@ -92,7 +92,7 @@ def _paddings(offers: Mapping[int, Offer]) -> Iterator[tuple[Number, Hash, Mecha
 def _knows(cryptoki: Cryptoki, key: int, hash_alg: Hash, how: Mechanism) -> bool:
     try:
         if how.mechanism == Number.RSA_PKCS_PSS:
-            cryptoki.verify(key, how, bytes(mechanisms.PADDINGS[hash_alg].length), bytes(_SIZE))
+            cryptoki.verify(key, how, bytes(HASH_LENGTH[hash_alg]), bytes(_SIZE))
         else:
             cryptoki.encrypt(key, how, _TEXT, _SIZE)
     except CryptokiError as error:

@@ -17,13 +17,14 @@ from cofferdam_providers.pyca.der import DerError, read_integers
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 
 RSA_SIZES: Final = frozenset({1024, 2048, 3072, 4096})
+AES_BITS: Final = frozenset({128, 192, 256})
 MAX_SECRET_BITS: Final = 0xFFF8
 """Longest symmetric or raw key (PSA_MAX_KEY_BITS of the reference's library)."""
 SECRET_SIZES: Final[Mapping[KeyKind, frozenset[int] | None]] = {
     KeyKind.RAW_DATA: None,
     KeyKind.HMAC: None,
     KeyKind.DERIVE: None,
-    KeyKind.AES: frozenset({128, 192, 256}),
+    KeyKind.AES: AES_BITS,
     KeyKind.CAMELLIA: frozenset({128, 192, 256}),
     KeyKind.CHACHA20: frozenset({256}),
 }

@@ -9,16 +9,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20
 
 from cofferdam_contracts.psa.algorithm import DEFAULT_TAG_LENGTH, Aead, AeadScheme
 from cofferdam_contracts.psa.attributes import KeyKind
+from cofferdam_contracts.psa.policy import TAG_LENGTHS, tag_length
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
 from cofferdam_providers.pyca.keys import Handle, ReadyAead, SecretKey
 from cofferdam_providers.software.gcm import AnyNonceGcm
 
-TAG_LENGTHS: Final[Mapping[AeadScheme, frozenset[int]]] = {
-    AeadScheme.GCM: frozenset({4, 8, 12, 13, 14, 15, 16}),
-    AeadScheme.CCM: frozenset({4, 6, 8, 10, 12, 14, 16}),
-    AeadScheme.CHACHA20_POLY1305: frozenset({16}),
-}
-"""Tag lengths in bytes that each scheme is defined for."""
 SCHEMES: Final = frozenset(
     {
         (KeyKind.AES, AeadScheme.GCM),
@@ -148,7 +143,7 @@ def _set_up(key: SecretKey, algorithm: Aead) -> ReadyAead:
     scheme = algorithm.scheme
     if (key.kind, scheme) not in SCHEMES:
         raise not_supported(f"{scheme.name} with {key.kind.name}")
-    tag = DEFAULT_TAG_LENGTH if algorithm.tag_length is None else algorithm.tag_length
+    tag = tag_length(algorithm)
     if tag not in TAG_LENGTHS[scheme]:
         raise invalid_argument(f"a tag of {tag} bytes with {scheme.name}")
     return _MAKERS[scheme](key.material, tag)

@@ -3,7 +3,6 @@
 from typing import Final
 
 from cofferdam_contracts.psa.algorithm import (
-    DEFAULT_TAG_LENGTH,
     Aead,
     AnyHash,
     AsymmetricEncryption,
@@ -16,7 +15,7 @@ from cofferdam_contracts.psa.algorithm import (
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, EccFamily, KeyAttributes, KeyKind
-from cofferdam_contracts.psa.policy import is_compatible, mac_length_fits
+from cofferdam_contracts.psa.policy import TAG_LENGTHS, is_compatible, mac_is_long_enough, mac_length_fits, tag_length
 from cofferdam_providers.pyca.asym_encryption import OAEP_HASHES
 from cofferdam_providers.pyca.asym_sign import (
     DETERMINISTIC_HASHES,
@@ -25,9 +24,9 @@ from cofferdam_providers.pyca.asym_sign import (
     PSS_HASHES,
 )
 from cofferdam_providers.pyca.errors import not_supported
-from cofferdam_providers.software.aead import SCHEMES, TAG_LENGTHS
+from cofferdam_providers.software.aead import SCHEMES
 from cofferdam_providers.software.cipher import MAKERS, XTS_BITS
-from cofferdam_providers.software.mac import is_long_enough, is_supported
+from cofferdam_providers.software.mac import is_supported
 
 _SIGNATURE_HASHES: Final = {
     SignatureScheme.RSA_PKCS1V15: PKCS1V15_HASHES,
@@ -86,9 +85,9 @@ def _works(attributes: KeyAttributes) -> bool:  # noqa: PLR0911  one return per 
 def _length_exists(attributes: KeyAttributes) -> bool:
     """Tell whether tags or MACs can be as long as the algorithm says."""
     match attributes.algorithm:
-        case Aead(scheme, tag_length):
-            return (DEFAULT_TAG_LENGTH if tag_length is None else tag_length) in TAG_LENGTHS[scheme]
+        case Aead(scheme) as aead:
+            return tag_length(aead) in TAG_LENGTHS[scheme]
         case Mac() as mac:
-            return mac_length_fits(attributes.type.kind, mac) and is_long_enough(mac)
+            return mac_length_fits(attributes.type.kind, mac) and mac_is_long_enough(mac)
         case _:
             return True

@@ -10,12 +10,11 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, algorit
 
 from cofferdam_contracts.psa.algorithm import Mac, MacScheme
 from cofferdam_contracts.psa.attributes import KeyKind
+from cofferdam_contracts.psa.policy import mac_is_long_enough
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
 from cofferdam_providers.pyca.hashes import AVAILABLE
 from cofferdam_providers.pyca.keys import Handle, SecretKey
 
-SHORTEST: Final = 4
-"""Shortest truncated MAC in bytes; the specification leaves it to the implementation, and this is the reference's."""
 CMAC_CIPHERS: Final[Mapping[KeyKind, Callable[[bytes], BlockCipherAlgorithm]]] = {
     KeyKind.AES: algorithms.AES,
     KeyKind.CAMELLIA: Camellia,
@@ -37,11 +36,6 @@ def is_supported(kind: KeyKind, algorithm: Mac) -> bool:
             return False
 
 
-def is_long_enough(algorithm: Mac) -> bool:
-    """Tell whether a MAC is as long as `SHORTEST`; one that is not truncated always is."""
-    return algorithm.length is None or algorithm.length >= SHORTEST
-
-
 def compute(key: Handle, algorithm: Mac, data: bytes) -> bytes:
     """Return the MAC of some data; a truncated one may be no longer than the whole, which the worker has checked.
 
@@ -52,7 +46,7 @@ def compute(key: Handle, algorithm: Mac, data: bytes) -> bytes:
         raise invalid_argument("a key that is not symmetric")
     if not is_supported(key.kind, algorithm):
         raise not_supported(f"{algorithm.scheme.name} with {key.kind.name}")
-    if not is_long_enough(algorithm):
+    if not mac_is_long_enough(algorithm):
         raise not_supported(f"a MAC of {algorithm.length} bytes")
     whole = _cmac(key, data) if algorithm.hash is None else hmac.digest(key.material, data, AVAILABLE[algorithm.hash])
     return whole[: algorithm.length]
