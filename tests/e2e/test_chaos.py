@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from tests.harness.answers import der_of
 from tests.harness.service import Service
 
 from cofferdam_client import Client, ClientError, ServiceStatusError, Status, ecc_signing_key, ecdsa
@@ -36,9 +37,8 @@ class History:
 
 
 def verify(point: bytes, signature: bytes, digest: bytes) -> None:
-    der = encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
     public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    public.verify(der, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+    public.verify(der_of(signature), digest, ec.ECDSA(Prehashed(hashes.SHA256())))
 
 
 def attempt(history: History, name: str, action: "object") -> bool | None:

@@ -265,10 +265,7 @@ def test_a_supervisor_may_signal_the_whole_group() -> None:
     with Service() as service:
         assert call(service.socket_path, PING).status == 0
         # A process that is still starting does not heed signals yet, and dies of them: the spare that is made now.
-        for _ in range(500):
-            if service.log().count('"a process is ready" process=frontend') > 1:
-                break
-            time.sleep(0.02)
+        wait_until('"a process is ready" process=frontend[1]', service)
         os.killpg(service.pid, signal.SIGTERM)
         assert service.stop() == 0
         assert "died" not in service.log()

@@ -9,10 +9,11 @@ from itertools import product
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import cmac, hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, padding, x448, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import algorithms
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
+from tests.harness.answers import der_of, refused, rsa_public
 from tests.harness.service import Service
 
 from cofferdam_client import (
@@ -34,7 +35,6 @@ from cofferdam_client import (
     KeyType,
     Mac,
     MacScheme,
-    ServiceStatusError,
     SignatureScheme,
     Status,
     UnixPeerCredentials,
@@ -79,25 +79,13 @@ def client(service: Service) -> Iterator[Client]:
             connected.destroy_key(key.name)
 
 
-def refused(status: Status) -> "pytest.RaisesExc[ServiceStatusError]":
-    return pytest.raises(ServiceStatusError, check=lambda error: error.status == status)
-
-
-def rsa_public(data: bytes) -> rsa.RSAPublicKey:
-    numbers = serialization.load_der_public_key(data)
-    assert isinstance(numbers, rsa.RSAPublicKey)
-    return numbers
-
-
 @pytest.mark.parametrize(("curve", "hash_"), [(curve, hash_) for curve, hash_ in product(WEIERSTRASS, HASHES)])
 def test_ecdsa(client: Client, curve: Curve, hash_: Hash) -> None:
     client.generate_key("k", ecc_signing_key(curve, hash_))
     digest = os.urandom(HASHES[hash_].digest_size)
     signature = client.sign_hash("k", digest, ecdsa(hash_))
     point = ec.EllipticCurvePublicKey.from_encoded_point(WEIERSTRASS[curve], client.export_public_key("k"))
-    half = len(signature) // 2
-    der = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
-    point.verify(der, digest, ec.ECDSA(Prehashed(HASHES[hash_])))
+    point.verify(der_of(signature), digest, ec.ECDSA(Prehashed(HASHES[hash_])))
     client.verify_hash("k", digest, signature, ecdsa(hash_))
     with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
         client.verify_hash("k", digest, bytes(len(signature)), ecdsa(hash_))

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.harness.answers import refused
 from tests.harness.pkcs11.service import WORKER, TokenService
 from tests.harness.pkcs11.token import Token, objects, softhsm
 from tests.harness.service import ServiceFailedError
+from tests.harness.watch import contains, wait_for
 
 from cofferdam_client import (
     Client,
@@ -58,17 +60,6 @@ LOST = {
     *("SESSION_HANDLE_INVALID", "USER_NOT_LOGGED_IN", "PIN_LOCKED"),
 }
 """Those of them after which the worker makes room."""
-
-
-def refused(*statuses: Status) -> "pytest.RaisesExc[ServiceStatusError]":
-    return pytest.raises(ServiceStatusError, check=lambda error: error.status in statuses)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -323,9 +314,9 @@ def test_a_wrong_pin_is_tried_once_and_never_again() -> None:
         for _ in range(2):
             worker = service.worker()
             os.kill(worker, signal.SIGKILL)
-            wait_for(lambda worker=worker: service.service.pids(WORKER) not in ([], [worker]))  # type: ignore[misc]
+            wait_for(lambda worker=worker: service.service.pids(WORKER) not in ([], [worker]), 10)  # type: ignore[misc]
         service.service.signal(signal.SIGHUP)
-        wait_for(lambda: service.service.log().count("event=serving") == 2)
+        wait_for(lambda: service.service.log().count("event=serving") == 2, 10)
         service.service.stop()
         service.service.start()
         with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
@@ -333,7 +324,7 @@ def test_a_wrong_pin_is_tried_once_and_never_again() -> None:
         assert logins(service) == 1
         service.configure(user_pin=service.token.pin)
         service.service.signal(signal.SIGHUP)
-        wait_for(lambda: _works(client))
+        wait_for(lambda: _works(client), 10)
         assert logins(service) == 2
 
 
@@ -374,7 +365,7 @@ def test_two_tokens_that_fit_are_refused_by_name() -> None:
         assert "2 tokens fit the configuration" in service.service.log()
         service.configure(token_label=None, token_uri=f"pkcs11:token=cofferdam;serial={service.token.serial}")
         service.service.signal(signal.SIGHUP)
-        wait_for(lambda: _works(client))
+        wait_for(lambda: _works(client), 10)
         client.generate_key("k", KEY)
 
 
@@ -408,10 +399,10 @@ def test_a_crash_while_a_key_is_made_or_destroyed_leaves_no_half(
         os.kill(faulty.worker(), signal.SIGKILL)
         faulty.shim.clear()
         thread.join()
-        wait_for(lambda: len(faulty.service.pids(WORKER)) == 1)
+        wait_for(lambda: len(faulty.service.pids(WORKER)) == 1, 10)
         survivors = {"k"} if function != "C_DestroyObject" else set[str]()
-        wait_for(lambda: {key.name for key in client.list_keys()} == survivors)
-        wait_for(lambda: len(objects(faulty.token)) == 2 * len(survivors))
+        wait_for(lambda: {key.name for key in client.list_keys()} == survivors, 10)
+        wait_for(lambda: len(objects(faulty.token)) == 2 * len(survivors), 10)
         client.generate_key("new", rsa_signing_key(1024))
 
 
@@ -431,7 +422,7 @@ def test_what_a_failed_creation_leaves_on_the_token_is_cleared_away(
         assert _attempt(client, function) is not None
         faulty.shim.clear()
         wait_for(lambda: len(objects(faulty.token)) == 2, 15)
-        wait_for(lambda: {key.name for key in client.list_keys()} == {"k"})
+        wait_for(lambda: {key.name for key in client.list_keys()} == {"k"}, 10)
         client.generate_key("new", KEY)
 
 
@@ -457,10 +448,10 @@ def test_the_pin_is_in_one_process_and_the_token_open_to_one_uid() -> None:
     with TokenService(make=make) as service, service.client() as client:
         client.generate_key("k", KEY)
         holders = {
-            row["role"] for row in service.service.status()["processes"] if _holds(row["pid"], b"needle-5417-3390")
+            row["role"] for row in service.service.status()["processes"] if contains(row["pid"], b"needle-5417-3390")
         }
         assert holders == {WORKER}
-        assert not _holds(service.service.pid, b"needle-5417-3390")
+        assert not contains(service.service.pid, b"needle-5417-3390")
         (row,) = service.service.rows(WORKER)
         assert (row["uid"], row["level"]) == (service.uid, "uid")
         others = {row["uid"] for row in service.service.status()["processes"]} - {service.uid}
@@ -475,19 +466,3 @@ def test_the_pin_is_in_one_process_and_the_token_open_to_one_uid() -> None:
                 check=False,
             )
             assert done.returncode != 0
-
-
-def _holds(pid: int, needle: bytes) -> bool:
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for line in maps:
-            span, access, *_ = line.split()
-            if "r" not in access or line.rstrip().endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
-                continue
-            start, end = (int(word, 16) for word in span.split("-"))
-            memory.seek(start)
-            try:
-                if needle in memory.read(end - start):
-                    return True
-            except OSError:
-                continue
-    return False

@@ -1,6 +1,6 @@
 """Every operation of the PKCS#11 provider through the socket, with results checked by pyca/cryptography.
 
-The token is SoftHSM's; `test_second_module.py` has the other one.
+The token is SoftHSM's; `test_pkcs11_second.py` has the other one.
 """
 
 import hashlib
@@ -12,10 +12,11 @@ from itertools import product
 import pytest
 from cryptography.hazmat.primitives import cmac, hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.ciphers import Cipher as PycaCipher
 from cryptography.hazmat.primitives.ciphers import algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from tests.harness.answers import der_of, refused, rsa_public
 from tests.harness.pkcs11.service import TokenService
 from tests.harness.pkcs11.token import objects
 
@@ -34,7 +35,6 @@ from cofferdam_client import (
     KeyAttributes,
     KeyKind,
     KeyType,
-    ServiceStatusError,
     SignatureScheme,
     Status,
     Usage,
@@ -81,21 +81,6 @@ def client(running: TokenService) -> Iterator[Client]:
         yield connected
         for key in connected.list_keys():
             connected.destroy_key(key.name)
-
-
-def refused(status: Status) -> "pytest.RaisesExc[ServiceStatusError]":
-    return pytest.raises(ServiceStatusError, check=lambda error: error.status == status)
-
-
-def rsa_public(data: bytes) -> rsa.RSAPublicKey:
-    key = serialization.load_der_public_key(data)
-    assert isinstance(key, rsa.RSAPublicKey)
-    return key
-
-
-def der_of(signature: bytes) -> bytes:
-    half = len(signature) // 2
-    return encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
 
 
 def with_algorithm(base: KeyAttributes, algorithm: object) -> KeyAttributes:

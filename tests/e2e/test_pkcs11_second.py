@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from tests.harness.answers import der_of, refused, rsa_public
 from tests.harness.pkcs11.service import TokenService
 from tests.harness.pkcs11.token import objects
 
@@ -25,7 +26,6 @@ from cofferdam_client import (
     Curve,
     Hash,
     KeyAttributes,
-    ServiceStatusError,
     Status,
     aes_gcm_key,
     ecc_signing_key,
@@ -56,25 +56,13 @@ def client(running: TokenService) -> Iterator[Client]:
             connected.destroy_key(key.name)
 
 
-def refused(status: Status) -> "pytest.RaisesExc[ServiceStatusError]":
-    return pytest.raises(ServiceStatusError, check=lambda error: error.status == status)
-
-
-def rsa_public(data: bytes) -> rsa.RSAPublicKey:
-    key = serialization.load_der_public_key(data)
-    assert isinstance(key, rsa.RSAPublicKey)
-    return key
-
-
 @pytest.mark.parametrize("curve", CURVES)
 def test_ecdsa(client: Client, curve: Curve) -> None:
     client.generate_key("k", ecc_signing_key(curve, Hash.SHA_512))
     digest = os.urandom(64)
     signature = client.sign_hash("k", digest, ecdsa(Hash.SHA_512))
-    half = len(signature) // 2
-    der = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
     point = ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve], client.export_public_key("k"))
-    point.verify(der, digest, ec.ECDSA(Prehashed(hashes.SHA512())))
+    point.verify(der_of(signature), digest, ec.ECDSA(Prehashed(hashes.SHA512())))
     client.verify_hash("k", digest, signature, ecdsa(Hash.SHA_512))
     for wrong in (bytes(len(signature)), signature[:-1], b""):
         with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
@@ -146,8 +134,7 @@ def test_imported_keys(client: Client) -> None:
     scalar = private.private_numbers().private_value.to_bytes(32)
     client.import_key("k", ecc_signing_key(Curve.P_256, Hash.SHA_256), scalar)
     signature = client.sign_hash("k", bytes(32), ecdsa())
-    der = encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
-    private.public_key().verify(der, bytes(32), ec.ECDSA(Prehashed(hashes.SHA256())))
+    private.public_key().verify(der_of(signature), bytes(32), ec.ECDSA(Prehashed(hashes.SHA256())))
     client.import_key("aes", aes_gcm_key(128), bytes(16))
     assert client.aead_encrypt("aes", bytes(12), b"p", AES_GCM) == AESGCM(bytes(16)).encrypt(bytes(12), b"p", b"")
 

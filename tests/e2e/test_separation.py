@@ -6,12 +6,13 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.harness import wire
 from tests.harness.service import UNPRIVILEGED_UID, Service, acting_as
+from tests.harness.watch import contains, wait_for
 from tests.harness.wire import ECDSA_SHA_256, P256_SIGN, Caller, Request, call, exchange
 
 PING = Request()
@@ -29,14 +30,6 @@ def variant(request: pytest.FixtureRequest) -> Iterator[Service]:
 def status_of(pid: int) -> dict[str, str]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it never came true"
-        time.sleep(0.005)
-    return time.monotonic() - began
 
 
 def has_spare(service: Service) -> bool:
@@ -243,19 +236,6 @@ def test_the_key_encryption_key_is_in_the_memory_of_one_process() -> None:
         holders = {row["role"] for row in service.status()["processes"] if contains(row["pid"], needle)}
         assert holders == {"worker[software]"}
         assert not contains(service.pid, needle)
-
-
-def contains(pid: int, needle: bytes) -> bool:
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for line in maps:
-            span, permissions, *_ = line.split()
-            if "r" not in permissions or line.rstrip().endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
-                continue
-            start, end = (int(number, 16) for number in span.split("-"))
-            memory.seek(start)
-            if needle in memory.read(end - start):
-                return True
-    return False
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root may trace the broker, which is not dumpable")

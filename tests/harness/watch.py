@@ -1,6 +1,8 @@
-"""What the processes of a service hold: to find out whether they live, and whether anything grows."""
+"""What the processes of a service hold: to find out whether they live, whether anything grows, and who has a secret."""
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.harness.service import Service
@@ -54,3 +56,29 @@ def _descriptors(pid: int) -> int | None:
         return len(os.listdir(f"/proc/{pid}/fd"))
     except PermissionError:
         return None
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> float:
+    """Wait until something is true, and return how long that took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it never came true"
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def contains(pid: int, needle: bytes) -> bool:
+    """Tell whether the memory of a process has these bytes; pages that nobody can read have none."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            span, permissions, *_ = line.split()
+            if "r" not in permissions or line.rstrip().endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
+                continue
+            start, end = (int(number, 16) for number in span.split("-"))
+            memory.seek(start)
+            try:
+                if needle in memory.read(end - start):
+                    return True
+            except OSError:
+                continue
+    return False
