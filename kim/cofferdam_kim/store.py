@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER, PendingState
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_ANSWER, PendingState
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -36,6 +36,8 @@ from cofferdam_kim.rows import (
 )
 from cofferdam_kim.salvage import salvage
 
+_KEY_ID: Final = 5
+"""Index of the key id in a row of `COLUMNS`."""
 _STATE: Final = 9
 """Index of the state in a pending row, after `COLUMNS`."""
 _STATES: Final = frozenset(PendingState)
@@ -136,8 +138,7 @@ class KeyStore:
     def reserve(self, provider: ProviderEntry, identity: KeyIdentity, planned: KeyRecord) -> None:
         """Take a name for a key about to be made.
 
-        `PSA_ERROR_ALREADY_EXISTS` when any provider has it, `PSA_ERROR_GENERIC_ERROR` when another key has the
-        identifier.
+        `PSA_ERROR_ALREADY_EXISTS` when any provider has it, `ID_TAKEN` when another key has the identifier.
         """
         wanted = _row(provider, identity, planned)
         with self._transaction():
@@ -154,7 +155,8 @@ class KeyStore:
     def activate(self, provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> None:
         """Make a reserved key usable, with what is now known of it.
 
-        `PSA_ERROR_BAD_STATE` without a reservation, `PSA_ERROR_ALREADY_EXISTS` when another key has the name.
+        `PSA_ERROR_BAD_STATE` without a reservation, `PSA_ERROR_ALREADY_EXISTS` when another key has the name,
+        `ID_TAKEN` when another key has an identifier that is not the planned one.
         """
         wanted = _row(provider, identity, record)
         with self._transaction():
@@ -162,10 +164,14 @@ class KeyStore:
             if live is not None:
                 if live[PROVIDER_UUID] != provider.uuid or record_of(live) != record:
                     raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "another key has this name")
-            elif self._delete_pending(provider, identity, PendingState.RESERVED):
-                self._connection.execute(_INSERT_KEY, wanted)
-            else:
+                return
+            pending = self._find_pending(identity)
+            if not self._delete_pending(provider, identity, PendingState.RESERVED):
                 raise ServiceError(Status.PSA_ERROR_BAD_STATE, "the name is not reserved")
+            # A provider that plans no identifiers makes them unique by itself; one that was planned is held already.
+            if pending is not None and pending[_KEY_ID] not in (b"", record.key_id, record.key_id[::-1]):
+                self._refuse_taken(provider, record)
+            self._connection.execute(_INSERT_KEY, wanted)
 
     def cancel(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
         """Give a reserved name free; nothing happens when it is not reserved."""
@@ -240,7 +246,7 @@ class KeyStore:
         either = (provider.uuid, planned.key_id, planned.key_id[::-1])
         if self._connection.execute(_TAKEN, either * 2).fetchone() is not None:
             raise ServiceError(
-                Status.PSA_ERROR_GENERIC_ERROR,
+                ID_TAKEN,
                 f"another key of the provider has the identifier {planned.key_id.hex()}; try again for another one",
             )
 

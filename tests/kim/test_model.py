@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.kim.support import MBED, OTHER, PKCS11, PLANNED, PROVIDERS, RECORD, RSA, open_store
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.rows import KeyRecord
@@ -52,7 +52,7 @@ class KeyStoreMachine(RuleBasedStateMachine):
         free = held is None or held == (PendingState.RESERVED, provider, record)
         expected = Status.SUCCESS if free else Status.PSA_ERROR_ALREADY_EXISTS
         if held is None and self._has_another(provider, record.key_id):
-            free, expected = False, Status.PSA_ERROR_GENERIC_ERROR
+            free, expected = False, ID_TAKEN
         self.ask("reserve", expected, provider, identity, record)
         if free:
             self.model[identity] = (PendingState.RESERVED, provider, record)

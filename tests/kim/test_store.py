@@ -7,7 +7,7 @@ import pytest
 from tests.kim.support import MBED, OTHER, PKCS11, PLANNED, RECORD, RSA, TPM, create, name, open_store, query
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -161,9 +161,29 @@ def test_no_two_keys_of_a_provider_have_one_identifier(
     if wanted == "DELETING":
         store.mark_deleting(PKCS11, name())
     # A token whose object is not visible, or was mislaid, would give one application the key of another.
-    refuses(Status.PSA_ERROR_GENERIC_ERROR, store.reserve, PKCS11, other, KeyRecord(key_id, version, RSA))
+    refuses(ID_TAKEN, store.reserve, PKCS11, other, KeyRecord(key_id, version, RSA))
     assert state(store, other, PKCS11) == "absent"
     store.reserve(MBED, other, KeyRecord(key_id, version, RSA))
+
+
+def test_repeating_a_question_does_not_make_an_identifier_taken(store: KeyStore) -> None:
+    record = KeyRecord(b"\1\2\3\4", 2, RSA)
+    number = KeyRecord(b"\4\3\2\1", 1, RSA)
+    for _ in range(2):
+        store.reserve(PKCS11, name(), record)
+    for _ in range(2):
+        store.activate(PKCS11, name(), number)
+    assert store.lookup(PKCS11, name()) == number
+
+
+def test_a_key_is_not_activated_with_the_identifier_of_another(store: KeyStore) -> None:
+    other = name(application="another")
+    create(store, name(), PKCS11, KeyRecord(b"\1\2\3\4", 1, RSA))
+    store.reserve(PKCS11, other, KeyRecord(b"\5", 2, RSA))
+    for key_id in (b"\1\2\3\4", b"\4\3\2\1"):
+        refuses(ID_TAKEN, store.activate, PKCS11, other, KeyRecord(key_id, 2, RSA))
+        assert store.pending(PKCS11) == [(PendingState.RESERVED, other, KeyRecord(b"\5", 2, RSA))]
+    store.activate(PKCS11, other, KeyRecord(b"\6", 2, RSA))
 
 
 def test_activation_replaces_what_was_planned(store: KeyStore) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
+from cofferdam_contracts.status import Status
 
 MAX_APPLICATION: Final = 4096
 """Bytes of an application name. Names are kept in memory for each key in use and sent with each listing."""
@@ -27,6 +28,9 @@ MAX_QUESTION: Final = MAX_APPLICATION + MAX_KEY_NAME + MAX_KEY_ID + MAX_ATTRIBUT
 MAX_ANSWER: Final = 16 << 20
 """Bytes of the largest answer. A listing for a client that is longer is refused, one for a worker is cut, so that the
 worker handles what it got and asks again."""
+
+ID_TAKEN: Final = Status.PSA_ERROR_GENERIC_ERROR
+"""Answer to a planned key id that another key of the provider has, and to nothing else; another id may be free."""
 
 
 @enum.unique

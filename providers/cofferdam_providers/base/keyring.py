@@ -7,15 +7,18 @@ the device makes the key and activated after; a key is marked before the device 
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Generic
+from typing import Final, Generic
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_KEY_NAME, PendingState
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_KEY_NAME, PendingState
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError, HandleT, Key, Provider, StoredKey, UnsettledError
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.log import Log
+
+_TRIES: Final = 16
+"""Ids that are planned for a key before the device counts as full."""
 
 Making = Callable[[bytes], StoredKey]
 """Makes the key in the device, given the planned id."""
@@ -68,10 +71,9 @@ class Keyring(Generic[HandleT]):
         """Reserve the name of a new key; return the planned id."""
         if identity in self._making:
             raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made")
-        planned = StoredKey(key_id=self._provider.plan_key_id(), version=2, attributes=attributes)
-        self._store.reserve(identity, planned)
+        planned_id = self._reserve(identity, attributes)
         self._making.add(identity)
-        return planned.key_id
+        return planned_id
 
     def finish(self, identity: KeyIdentity, made: StoredKey) -> None:
         """Activate a key that the device made; when that fails, undo it."""
@@ -172,6 +174,19 @@ class Keyring(Generic[HandleT]):
             "a half-done change of a key was resolved", state=state.name, **self._log.detail(key=identity.key_name)
         )
         return True
+
+    def _reserve(self, identity: KeyIdentity, attributes: KeyAttributes) -> bytes:
+        """Reserve a name with an id that no key has, also none whose object the device does not show any more."""
+        for _ in range(_TRIES):
+            planned = StoredKey(key_id=self._provider.plan_key_id(), version=2, attributes=attributes)
+            try:
+                self._store.reserve(identity, planned)
+            except ServiceError as error:
+                if error.status is not ID_TAKEN:
+                    raise
+            else:
+                return planned.key_id
+        raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"other keys have {_TRIES} ids that were planned")
 
     def _undo(self, identity: KeyIdentity, made: StoredKey) -> None:
         try:

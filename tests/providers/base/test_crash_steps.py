@@ -141,6 +141,32 @@ def test_a_device_that_refuses_leaves_the_name_free(tmp_path: Path) -> None:
         assert not check_consistent(store, device)
 
 
+class Drawing(Device):
+    """A device whose ids are these, one after the other."""
+
+    def __init__(self, *ids: bytes) -> None:
+        super().__init__({})
+        self.ids = list(ids)
+
+    def plan_key_id(self) -> bytes:
+        return self.ids.pop(0)
+
+
+def test_another_id_is_planned_for_one_that_a_key_has_whose_object_vanished(tmp_path: Path) -> None:
+    other = KeyIdentity(AuthType.UNIX_PEER_CREDENTIALS, "1001", "k")
+    device = Drawing(b"\1", b"\1", b"\1", b"\2", *[b"\1", b"\2"] * 8, b"\3")
+    with key_store(tmp_path) as store:
+        keyring = ring(store, device)
+        create(keyring, device)
+        device.objects.clear()
+        assert keyring.begin(other, ATTRIBUTES) == b"\2"
+        third = KeyIdentity(AuthType.UNIX_PEER_CREDENTIALS, "1001", "third")
+        with pytest.raises(ServiceError) as caught:
+            keyring.begin(third, ATTRIBUTES)
+        assert caught.value.status is Status.PSA_ERROR_INSUFFICIENT_STORAGE
+        assert keyring.begin(third, ATTRIBUTES) == b"\3"
+
+
 def test_a_name_that_is_being_made_is_taken(tmp_path: Path) -> None:
     device = Device({})
     with key_store(tmp_path) as store:

@@ -25,6 +25,7 @@ from cofferdam_contracts.settings import LogSettings, Pkcs11Settings, ProviderEn
 from cofferdam_contracts.status import Status
 
 SCRIPT: Final = Path(__file__).with_name("provider_child.py")
+ROOT: Final = SCRIPT.parents[3]
 SHOW: Final = Path(__file__).with_name("show.py")
 _TIMEOUT_S: Final = 30.0
 NOTHING: Final = TokenMatch(**dict.fromkeys((field.name for field in dataclasses.fields(TokenMatch)), None))
@@ -91,7 +92,7 @@ class Child:
         self._errors = b""
         self._process: Final = subprocess.Popen(
             [sys.executable, str(SCRIPT)],
-            env={key: value for key, value in os.environ.items() if key != "SOFTHSM2_CONF"},
+            env={key: value for key, value in os.environ.items() if key != "SOFTHSM2_CONF"} | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -120,16 +121,16 @@ class Child:
         """Ask for one of the script's commands."""
         return self._ask(json.dumps([word, arguments, named]))
 
-    def try_(self, operation: WorkerOperation) -> Answer:
+    def try_(self, operation: WorkerOperation, application: str = "1000") -> Answer:
         """Perform an operation, and return what came of it."""
         message = encode_request(operation, 1, 0, AuthType.UNIX_PEER_CREDENTIALS, "")
-        found = self.ask("perform", pack(message).hex())
+        found = self.ask("perform", pack(message).hex(), application)
         results = tuple(map(bytes.fromhex, found["results"]))
         return Answer(Status(found["status"]), found["lost"], found["detail"], results)
 
-    def do(self, operation: WorkerOperation) -> bytes:
+    def do(self, operation: WorkerOperation, application: str = "1000") -> bytes:
         """Perform an operation that has to succeed, and return its first result."""
-        answer = self.try_(operation)
+        answer = self.try_(operation, application)
         assert answer.status is Status.SUCCESS, answer
         return answer.results[0] if answer.results else b""
 

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import msgpack
@@ -107,9 +108,8 @@ class Child:
         self.provider = Pkcs11Provider(settings, place_of(settings), pin, log)
         self.provider.open()
         self.rows = Rows()
-        self.keyring = Keyring(self.provider, self.rows, settings.worker.key_cache, log)  # type: ignore[arg-type]
-        context = Context(provider=self.provider, keyring=self.keyring, settings=settings.worker, log=log)
-        self.service = Service(context)
+        self._log, self._settings = log, settings.worker
+        self._serve(self.rows)
 
     def about(self) -> Answer:
         """Tell whether the token is open, and otherwise what every request gets."""
@@ -122,12 +122,20 @@ class Child:
             "refused": sorted(map(str, opened.capabilities.refused)) if opened else [],
         }
 
-    def perform(self, message: str) -> Answer:
+    def use_key_store(self, folder: str) -> Answer:
+        """Have the real key store in place of the dictionary."""
+        from tests.providers.base.device import key_store  # noqa: PLC0415  only here are the tests on the path
+
+        self._held = key_store(Path(folder))
+        self._serve(self._held.__enter__())
+        return {}
+
+    def perform(self, message: str, application: str = APPLICATION.name) -> Answer:
         """Do what a client asks; the message is the msgpack of a request as frontends send it, in hex."""
         # Read as the channel reads it; a test of what the channel refuses is elsewhere.
         request = decode_request(tuple(_message(message)))._replace(deadline=_FOREVER)
         try:
-            outcome: Any = self.service.perform(APPLICATION, request)
+            outcome: Any = self.service.perform(Application(APPLICATION.authenticator, application), request)
             if isinstance(outcome, Slow):
                 outcome = self.service.conclude(outcome, self.service.run(outcome, _FOREVER))
         except ServiceError as error:
@@ -224,6 +232,11 @@ class Child:
         assert self.provider._opened is not None
         return {"code": ctypes.CDLL(library).C_Logout(ctypes.c_ulong(self.provider._opened.cryptoki._session))}
 
+    def _serve(self, store: Any) -> None:  # noqa: ANN401  the real key store, or what is like it
+        self.keyring = Keyring(self.provider, store, self._settings.key_cache, self._log)
+        context = Context(provider=self.provider, keyring=self.keyring, settings=self._settings, log=self._log)
+        self.service = Service(context)
+
     def wait(self) -> Answer:
         """Return in how many seconds the process would make room for a successor."""
         assert self.provider.expires is not None
@@ -253,6 +266,7 @@ def main() -> None:
             *(child.about, child.wait, child.perform, child.row, child.put_row, child.reconcile),
             *(
                 child.cool,
+                child.use_key_store,
                 child.forget,
                 child.go_on,
                 child.vanish,
