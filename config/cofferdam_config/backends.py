@@ -1,19 +1,17 @@
 """How each type of provider is served: one row per type that this build has."""
 
-import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_config.check import Document, Section
 from cofferdam_config.pkcs11 import pkcs11_settings
+from cofferdam_config.reach import kek_file
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import KEK_CREDENTIAL
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.registry import Opcode, ProviderId
 from cofferdam_contracts.settings import SoftwareSettings, WorkerSettings
-
-_KEK_FILE: Final = "cofferdam/software.kek"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +30,9 @@ def _software(
     section: Section, worker: WorkerSettings, surroundings: Surroundings, _document: Document
 ) -> SoftwareSettings:
     credential = surroundings.credentials.get(KEK_CREDENTIAL)
-    configured = section.find("key_encryption_key_file", str)
     return SoftwareSettings(
         worker=worker,
-        kek_file=credential or configured or posixpath.join(surroundings.state_folder, _KEK_FILE),
+        kek_file=kek_file(section, surroundings),
         kek_create=credential is None,
         mbed_its_path=section.find("mbed_its_path", str),
     )

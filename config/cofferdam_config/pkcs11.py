@@ -36,7 +36,7 @@ def pkcs11_settings(
         token=_token(section),
         slot_number=section.find("slot_number", int),
         pin=None if credential or pin is None else _pin_bytes(pin).hex(),
-        pin_file=credential or section.find("user_pin_file", str) or _uri(section).pin_file,
+        pin_file=pin_file(section, surroundings),
         state_folder=section.find("state_folder", str) or posixpath.join(surroundings.state_folder, _STATE_FOLDER),
         software_public_operations=section.flag("software_public_operations"),
         allow_export=section.flag("allow_export"),
@@ -50,15 +50,26 @@ def pkcs11_settings(
     )
 
 
+def pin_file(section: Section, surroundings: Surroundings) -> str | None:
+    """Return the file of a provider's PIN; None when there is none."""
+    credential = surroundings.credentials.get(PIN_CREDENTIAL)
+    return credential or section.find("user_pin_file", str) or _uri(section).pin_file
+
+
 def module_groups(section: Section, surroundings: Surroundings) -> tuple[int, ...]:
     """Return the supplementary groups of a provider's worker, in order; none for a name that there is not."""
     gids = (_gid(group, surroundings) for group in section.find("module_groups", list) or ())
     return tuple(sorted({gid for gid in gids if gid is not None}))
 
 
+def pkcs11_sections(document: Document) -> Iterator[Section]:
+    """Return the PKCS#11 providers."""
+    return (section for section in document.all(PROVIDER) if section.find("provider_type", str) == "Pkcs11")
+
+
 def token_is_named_once(document: Document, report: Report, _: Surroundings) -> None:
     """Refuse a URI that contradicts the keys beside it."""
-    for section in _sections(document):
+    for section in pkcs11_sections(document):
         uri = _uri(section)
         for key, attribute, other in (
             ("serial_number", "serial", uri.match.serial),
@@ -76,7 +87,7 @@ def token_is_named_once(document: Document, report: Report, _: Surroundings) -> 
 
 def pin_has_one_source(document: Document, report: Report, surroundings: Surroundings) -> None:
     """Refuse two PINs; say which one is not used, and that the configuration is no place for one."""
-    for section in _sections(document):
+    for section in pkcs11_sections(document):
         sources = {
             "user_pin": section.find("user_pin", str),
             "user_pin_file": section.find("user_pin_file", str),
@@ -101,7 +112,7 @@ def pin_has_one_source(document: Document, report: Report, surroundings: Surroun
 
 def groups_exist(document: Document, report: Report, surroundings: Surroundings) -> None:
     """Refuse groups that there are not, and that of root."""
-    for section in _sections(document):
+    for section in pkcs11_sections(document):
         groups = section.find("module_groups", list) or ()
         for index, group in enumerate(groups):
             path = (*section.path, "module_groups", index)
@@ -112,10 +123,6 @@ def groups_exist(document: Document, report: Report, surroundings: Surroundings)
                 report.refuse(path, "the group of root", "another group")
         if groups and not surroundings.is_root:
             report.warn((*section.path, "module_groups"), "has no effect, as the service was not started as root")
-
-
-def _sections(document: Document) -> Iterator[Section]:
-    return (section for section in document.all(PROVIDER) if section.find("provider_type", str) == "Pkcs11")
 
 
 def _uri(section: Section) -> TokenUri:

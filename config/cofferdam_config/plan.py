@@ -11,7 +11,8 @@ from cofferdam_config.backends import BACKENDS
 from cofferdam_config.check import Document, Section, check_document
 from cofferdam_config.errors import Report
 from cofferdam_config.pkcs11 import module_groups
-from cofferdam_config.rules import RULES, authenticators, provider_name, status_path
+from cofferdam_config.reach import status_path
+from cofferdam_config.rules import RULES, authenticators, provider_name
 from cofferdam_config.source import parse
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import (

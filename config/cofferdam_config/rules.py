@@ -8,6 +8,7 @@ from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report, quote
 from cofferdam_config.kinds import MAX_SOCKET_PATH
 from cofferdam_config.pkcs11 import groups_exist, pin_has_one_source, token_is_named_once
+from cofferdam_config.reach import modules_stay_away, status_path
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import (
     ADDITIONAL_AUTHENTICATOR,
@@ -32,13 +33,6 @@ def provider_name(section: Section) -> str | None:
     """Return what a provider is called: its name, or else that of its type."""
     backend = BACKENDS.get(section.find("provider_type", str) or "")
     return section.find("name", str) or (PROVIDERS[backend.id].name if backend else None)
-
-
-def status_path(document: Document) -> str | None:
-    """Return where the status socket is: beside that for clients, unless it has a path of its own."""
-    socket_path = document.one(LISTENER).find("socket_path", str)
-    beside = f"{socket_path.rpartition('/')[0]}/{STATUS_SOCKET}" if socket_path else None
-    return document.one(SERVICE).find("status_path", str) or beside
 
 
 def _authenticators_differ(document: Document, report: Report, _: Surroundings) -> None:
@@ -173,4 +167,5 @@ RULES: Final[tuple[Callable[[Document, Report, Surroundings], None], ...]] = (
     token_is_named_once,
     pin_has_one_source,
     groups_exist,
+    modules_stay_away,
 )

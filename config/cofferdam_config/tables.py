@@ -303,13 +303,15 @@ PROVIDER: Final = Table(
             "module_readable",
             Array(AbsolutePath()),
             "Files and folders that the module reads while it works, such as its configuration; they have to exist. "
-            "Libraries can be read while it is loaded.",
+            "Libraries can be read while it is loaded. No folder of the whole machine, such as `/etc`, and nothing "
+            "that is the service's: its key store, keys, PINs and sockets.",
         ),
         _module(
             "module_writable",
             Array(AbsolutePath()),
             "Files and folders in which it may also write, make and remove files, such as those of a token in "
-            "software. The worker's uid needs the permission as well.",
+            "software. The worker's uid needs the permission as well. Neither what `module_readable` may not have nor "
+            "the configuration itself.",
         ),
         _module(
             "module_groups",

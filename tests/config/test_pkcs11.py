@@ -7,7 +7,8 @@ from tests.config.documents import SMALL, read_text
 
 from cofferdam_config.errors import ConfigError
 from cofferdam_config.kinds import Array, Choice
-from cofferdam_config.plan import Plan
+from cofferdam_config.plan import Plan, read
+from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import PROVIDER
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Role
@@ -300,3 +301,98 @@ def test_the_needs_are_those_of_the_sandbox() -> None:
     assert isinstance(kind, Array)
     assert isinstance(kind.item, Choice)
     assert kind.item.values == tuple(MODULE_NEEDS)
+
+
+SYSTEM = ("a folder of the whole machine", "a file, or a folder further down")
+OWN = """
+[[provider]]
+provider_type = "MbedCrypto"
+key_info_manager = "m"
+key_encryption_key_file = "/srv/keys/kek"
+"""
+
+
+def _read_at(path: str, keys: str) -> tuple[str, ...]:
+    """Return the problems of a document in this file, without the file and the line."""
+    text = _text(keys).replace('manager_type = "SQLite"', 'manager_type = "SQLite"\nsqlite_db_path = "/srv/k/kim/db"')
+    text = text.replace("timeout = 200", 'timeout = 200\nsocket_path = "/srv/s/listen/parsec.sock"')
+    text = f'{text}\n{OWN}\n[service]\nstatus_path = "/srv/s/status/sock"\n'
+    try:
+        read(text.encode(), path=path, surroundings=Surroundings(credentials={}, groups={}, is_root=False))
+    except ConfigError as error:
+        assert all(problem.startswith(f"{path}:16: provider[0].") for problem in error.problems)
+        return tuple(problem.partition("].")[2] for problem in error.problems)
+    return ()
+
+
+@pytest.mark.parametrize("key", ["module_readable", "module_writable"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("/", "//", "/./", "/proc", "/sys", "/dev", "/etc", "/root", "/home", "/var", "/usr", "/run", "/boot"),
+        *("/etc/", "//etc", "/etc/../etc", "/etc/softhsm/.."),
+    ],
+)
+def test_no_module_gets_a_folder_of_the_whole_machine(key: str, folder: str) -> None:
+    assert _problems(f'{key} = ["/var/lib/tokens", "{folder}"]') == (
+        f"config.toml:14: provider[0].{key}[1]: found {SYSTEM[0]}, allowed: {SYSTEM[1]}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/srv", "that holds the folder of the key store"),
+        ("/srv/k", "that holds the folder of the key store"),
+        ("/srv/k/kim", "that holds the folder of the key store"),
+        ("/srv/k/kim/", "that holds the folder of the key store"),
+        ("/srv/k/kim/db-wal", "within the folder of the key store"),
+        ("/srv/k/x/../kim/deep/er", "within the folder of the key store"),
+        ("/srv/keys", "that holds the key-encryption key"),
+        ("/srv/keys/kek", "that holds the key-encryption key"),
+        ("/srv/pin", "that holds a PIN"),
+        ("/srv/pin/file", "that holds a PIN"),
+        ("/srv/s", "that holds the folder of a socket"),
+        ("/srv/s/listen", "that holds the folder of a socket"),
+        ("/srv/s/listen/parsec.sock", "that holds a socket"),
+        ("/srv/s/status", "that holds the folder of a socket"),
+        ("/srv/s/status/sock", "that holds a socket"),
+    ],
+)
+@pytest.mark.parametrize("key", ["module_readable", "module_writable"])
+def test_no_module_gets_what_is_the_service_s(key: str, path: str, found: str) -> None:
+    allowed = "one elsewhere" if found.startswith("within") else "one that does not"
+    assert _read_at("config.toml", f'{key} = ["{path}"]\nuser_pin_file = "/srv/pin/file"') == (
+        f"{key}[0]: found a path {found}, allowed: {allowed}",
+    )
+
+
+def test_a_module_gets_what_is_beside_it() -> None:
+    beside = '["/srv/k/kim2", "/srv/k/ki", "/srv/keys/kek2", "/srv/pin/file.old", "/etc/x", "/srv/s/listen/tokens"]'
+    for key in ("module_readable", "module_writable"):
+        assert _read_at("/srv/c/config.toml", f'{key} = {beside}\nuser_pin_file = "/srv/pin/file"') == ()
+
+
+def test_the_configuration_is_not_writable_by_a_module() -> None:
+    for path in ("/srv/c", "/srv/c/config.toml", "/srv/c/."):
+        assert _read_at("/srv/c/config.toml", f'module_readable = ["{path}"]') == ()
+        assert _read_at("/srv/c/config.toml", f'module_writable = ["{path}"]') == (
+            "module_writable[0]: found a path that holds the configuration, allowed: one that does not",
+        )
+
+
+def test_the_worker_s_own_folder_is_no_other_s() -> None:
+    for folder, found in (
+        ("/etc", SYSTEM[0]),
+        ("/srv/k", "a path that holds the folder of the key store"),
+        ("/srv/c", "a path that holds the configuration"),
+    ):
+        (problem,) = _read_at("/srv/c/config.toml", f'state_folder = "{folder}"')
+        assert problem.startswith(f"state_folder: found {found}, allowed: ")
+
+
+def test_credentials_are_no_module_s() -> None:
+    text = _text(f'module_readable = ["/run/credentials"]\n{OWN}')
+    for name in ("cofferdam.pkcs11.pin", "cofferdam.software.kek"):
+        with pytest.raises(ConfigError, match=r"module_readable\[0\]: found a path that holds"):
+            read_text(text, credentials={name: f"/run/credentials/{name}"})
