@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cofferdam_contracts.folders import SYSTEM_FOLDERS, normal
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.pkcs11.pin import FILES
 from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
@@ -40,7 +41,11 @@ class Place:
 
 
 def place_of(settings: Pkcs11Settings) -> Place:
-    """Return the files of a module, by the configuration and by what is known of it."""
+    """Return the files of a module, by the configuration and by what is known of it.
+
+    Raises:
+        PlaceError: The module's configuration names a folder that no module gets.
+    """
     library = os.path.realpath(settings.library_path)
     readable, writable = list(settings.readable), [settings.state_folder, *settings.writable]
     configuration = _configuration(settings, configuration_of(library))
@@ -59,8 +64,10 @@ def own(folder: str, uid: int | None) -> None:
     """Make the worker's folder, and give it to its uid.
 
     Raises:
-        PlaceError: It cannot be made, is something else than a folder, or is somebody else's, with files in it.
+        PlaceError: It cannot be made, is something else than a folder, or is somebody else's.
     """
+    if _is_of_the_system(folder):
+        raise PlaceError(f"{folder} is a folder of the whole machine; set provider.state_folder to a folder of its own")
     try:
         os.makedirs(os.path.dirname(folder), mode=_PARENT_MODE, exist_ok=True)
         try:
@@ -69,8 +76,9 @@ def own(folder: str, uid: int | None) -> None:
             pass
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if uid is not None and os.fstat(descriptor).st_uid != uid:
-                _refuse_foreign(folder, os.listdir(descriptor))
+            owner = os.fstat(descriptor).st_uid
+            if uid is not None and owner != uid:
+                _refuse_foreign(folder, owner, os.listdir(descriptor))
                 os.fchown(descriptor, uid, uid)
             os.fchmod(descriptor, _FOLDER_MODE)
         finally:
@@ -99,8 +107,10 @@ def obstacles(place: Place) -> Iterator[dict[str, object]]:
             yield {"file": path, "cause": error.strerror, "uid": os.getuid()}
 
 
-def _refuse_foreign(folder: str, names: list[str]) -> None:
-    """Give nobody's folder away, only one that an earlier worker left; the uid is another when providers changed."""
+def _refuse_foreign(folder: str, owner: int, names: list[str]) -> None:
+    """Give nobody's folder away, only one that is new, or that an earlier worker with another uid left."""
+    if not names and owner != 0:
+        raise PlaceError(f"{folder} is that of uid {owner}; set provider.state_folder to a folder of its own")
     for name in names:
         if name not in FILES:
             raise PlaceError(
@@ -117,13 +127,27 @@ def _configuration(settings: Pkcs11Settings, variable: str) -> str | None:
 
 
 def _token_folders(path: str) -> Iterator[str]:
-    """Yield the folders that a configuration of SoftHSM names (softhsm2.conf(5))."""
+    """Yield the folders that a configuration of SoftHSM names (softhsm2.conf(5)).
+
+    Raises:
+        PlaceError: One of them is a folder of the whole machine.
+    """
     try:
         with open(path, errors="replace") as file:
             lines = file.read(_MOST_CONFIGURATION).splitlines()
     except OSError:
         return
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         key, _, value = line.partition("#")[0].partition("=")
         if key.strip() == _TOKENS_ARE_IN and value.strip().startswith("/"):
-            yield os.path.normpath(value.strip())
+            folder = normal(value.strip())
+            if _is_of_the_system(folder):
+                raise PlaceError(
+                    f"{path}:{number}: {_TOKENS_ARE_IN} is {folder}, a folder of the whole machine; "
+                    "move the tokens to a folder of their own"
+                )
+            yield folder
+
+
+def _is_of_the_system(folder: str) -> bool:
+    return not SYSTEM_FOLDERS.isdisjoint({normal(folder), normal(os.path.realpath(folder))})

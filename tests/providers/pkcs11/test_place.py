@@ -94,6 +94,14 @@ def test_softhsm_gets_its_configuration_and_its_tokens(
     assert found.writable == (settings.state_folder, *(str(tmp_path / name) for name in names))
 
 
+@pytest.mark.parametrize("folder", ["/", "//", "/etc", "/etc/", "/usr/../var", "{folder}/link"])
+def test_no_tokens_are_in_a_folder_of_the_whole_machine(settings: Pkcs11Settings, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "link").symlink_to("/home")
+    text = f"log.level = ERROR\ndirectories.tokendir = {folder.format(folder=tmp_path)}\n"
+    with pytest.raises(PlaceError, match=r"softhsm2\.conf:2: directories\.tokendir is /"):
+        softhsm(settings, tmp_path, text)
+
+
 def test_a_configuration_that_is_no_text_names_nothing(settings: Pkcs11Settings, tmp_path: Path) -> None:
     (tmp_path / "softhsm2.conf").write_bytes(bytes(range(256)) * 1000)
     assert softhsm(settings, tmp_path, None).writable == (settings.state_folder,)
@@ -156,6 +164,28 @@ def test_somebody_s_folder_is_not_given_away(tmp_path: Path) -> None:
     own(str(tmp_path), UID)
     with pytest.raises(PlaceError):
         own(str(tmp_path), UID + 1)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_an_empty_folder_is_given_away_by_root_only(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    own(str(tmp_path / "new"), UID)
+    (tmp_path / "home").mkdir(mode=0o755)
+    os.chown(tmp_path / "home", UID + 1, UID + 1)
+    with pytest.raises(PlaceError, match=f"uid {UID + 1}; .*state_folder"):
+        own(str(tmp_path / "home"), UID)
+    found = (tmp_path / "home").stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (UID + 1, 0o755)
+
+
+@pytest.mark.parametrize("uid", [None, UID])
+def test_a_folder_of_the_whole_machine_is_nobody_s(uid: int | None) -> None:
+    before = os.stat("/home")
+    for folder in ("/home", "/home/", "//home", "/usr/../home"):
+        with pytest.raises(PlaceError, match="state_folder"):
+            own(folder, uid)
+    assert os.stat("/home") == before
 
 
 @pytest.mark.parametrize("name", ["file", "link", "file/below", "dangling"])
