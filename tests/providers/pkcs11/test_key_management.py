@@ -503,7 +503,7 @@ def test_keys_that_vanished_from_the_token_do_not_become_another_application_s(t
 def test_identifiers_run_out_when_the_key_store_has_them_all(token: Token, tmp_path: Path) -> None:
     with Child(settings_for(token, tmp_path, quirks=("id-bytes=1",))) as child:
         child.ask("use_key_store", str(tmp_path))
-        statuses = []
+        statuses: list[Status] = []
         while not statuses or (statuses[-1] is Status.SUCCESS and len(statuses) < 256):
             statuses.append(child.try_(ImportKey(f"k{len(statuses)}", aes(128), bytes(16))).status)
             child.ask("vanish", int(ObjectClass.SECRET_KEY))
