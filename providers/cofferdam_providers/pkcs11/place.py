@@ -44,8 +44,14 @@ def place_of(settings: Pkcs11Settings) -> Place:
     """Return the files of a module, by the configuration and by what is known of it.
 
     Raises:
-        PlaceError: The module's configuration names a folder that no module gets.
+        PlaceError: A link, or the module's configuration, leads to a folder that no module gets.
     """
+    for path in (*settings.readable, *settings.writable):
+        if _is_of_the_system(path):
+            raise PlaceError(
+                f"{path} is a folder of the whole machine; name a file, or a folder further down, in "
+                "provider.module_readable or module_writable"
+            )
     library = os.path.realpath(settings.library_path)
     readable, writable = list(settings.readable), [settings.state_folder, *settings.writable]
     configuration = _configuration(settings, configuration_of(library))

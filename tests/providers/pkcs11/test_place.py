@@ -94,6 +94,14 @@ def test_softhsm_gets_its_configuration_and_its_tokens(
     assert found.writable == (settings.state_folder, *(str(tmp_path / name) for name in names))
 
 
+def test_a_link_opens_no_folder_of_the_whole_machine(settings: Pkcs11Settings, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/usr")
+    paths = (str(tmp_path / "link"),)
+    for changed in (dataclasses.replace(settings, readable=paths), dataclasses.replace(settings, writable=paths)):
+        with pytest.raises(PlaceError, match="module_readable"):
+            place_of(changed)
+
+
 @pytest.mark.parametrize("folder", ["/", "//", "/etc", "/etc/", "/usr/../var", "{folder}/link"])
 def test_no_tokens_are_in_a_folder_of_the_whole_machine(settings: Pkcs11Settings, tmp_path: Path, folder: str) -> None:
     (tmp_path / "link").symlink_to("/home")
