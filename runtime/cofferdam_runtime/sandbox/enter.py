@@ -62,13 +62,13 @@ def enter_sandbox(
     identity.stay_with(parent)
     identity.verify(uid, groups)
     _refuse_executable_memory(policy)
-    abi = landlock.restrict(policy.readable, policy.writable, loading=policy.loading, sockets=policy.sockets)
+    abi = landlock.restrict(policy, prepared=False)
     if policy.loading:
         seccomp.load_first(policy)
     if prepare is not None:
         prepare()
     if policy.loading and not policy.executable_memory:
-        landlock.restrict(policy.readable, policy.writable, sockets=policy.sockets)
+        landlock.restrict(policy, prepared=True)
     notes = limits.apply(policy)
     imports.freeze()
     seccomp.load(policy)

@@ -7,6 +7,7 @@ from typing import Final
 
 # Sources: linux/prctl.h, linux/landlock.h, asm-generic/unistd.h (the numbers are the same on every architecture).
 LANDLOCK_CREATE_RULESET_VERSION: Final = 1
+LANDLOCK_RULE_NET_PORT: Final = 2
 LANDLOCK_RULE_PATH_BENEATH: Final = 1
 NR_LANDLOCK_ADD_RULE: Final = 445
 NR_LANDLOCK_CREATE_RULESET: Final = 444
@@ -39,6 +40,12 @@ class PathBeneath(ctypes.Structure):
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
+class NetPort(ctypes.Structure):
+    """`struct landlock_net_port_attr`."""
+
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("port", ctypes.c_uint64))
+
+
 def landlock_version() -> int:
     """Return the Landlock ABI of the kernel, 0 when it has none or it is switched off."""
     try:
@@ -58,6 +65,12 @@ def landlock_add_rule(ruleset: int, access: int, parent: int) -> None:
     """Allow what `access` says on the file `parent`, or beneath it if it is a folder."""
     rule = PathBeneath(access, parent)
     _syscall(NR_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+
+
+def landlock_add_port(ruleset: int, access: int, port: int) -> None:
+    """Allow what `access` says with a TCP port."""
+    rule = NetPort(access, port)
+    _syscall(NR_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_NET_PORT, ctypes.byref(rule), 0)
 
 
 def landlock_restrict_self(ruleset: int) -> None:

@@ -8,10 +8,11 @@ enforced before there are others. Rulesets stack: what one of them denies, none 
 import enum
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from cofferdam_runtime.sandbox import kernel
+from cofferdam_runtime.sandbox.policy import Policy
 
 
 class Access(enum.IntFlag):
@@ -72,16 +73,12 @@ def version() -> int:
     return kernel.landlock_version()
 
 
-def restrict(
-    readable: Iterable[str], writable: Iterable[str], *, loading: Iterable[str] = (), sockets: bool = False
-) -> int:
-    """Confine the calling thread to some paths and return the ABI; 0 when the kernel has none and nothing was done.
+def restrict(policy: Policy, *, prepared: bool) -> int:
+    """Confine the calling thread to what a policy opens and return the ABI; a kernel without any (0) does nothing.
 
     Args:
-        readable: What may be read.
-        writable: What may be written as well.
-        loading: What may be read too, where it exists.
-        sockets: Whether to leave connections alone.
+        policy: What is opened.
+        prepared: Whether to leave out what the policy opens only until the role is prepared.
 
     Raises:
         OSError: A path does not exist, or the kernel refused.
@@ -90,18 +87,34 @@ def restrict(
     if not abi:
         return 0
     known, net, scope = (_up_to(abi, rights) for rights in (ACCESS_SINCE, NET_SINCE, SCOPE_SINCE))
-    if sockets:
+    if policy.sockets:
         known, net, scope = known & ~Access.RESOLVE_UNIX, 0, scope & ~Scope.ABSTRACT_UNIX_SOCKET
     ruleset = kernel.landlock_create_ruleset(kernel.RulesetAttributes(known, net, scope))
     try:
-        for path in (*readable, *filter(os.path.exists, loading)):
+        for path in policy.readable:
             _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
-        for path in writable:
+        for path in policy.writable:
             _allow(ruleset, path, WRITE_FILE & known, WRITE_FOLDER & known)
+        if not prepared:
+            _allow_preparing(ruleset, policy, known, net)
         kernel.landlock_restrict_self(ruleset)
     finally:
         os.close(ruleset)
     return abi
+
+
+def _allow_preparing(ruleset: int, policy: Policy, known: int, net: int) -> None:
+    for path in filter(os.path.exists, policy.loading):
+        _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
+    for path in filter(os.path.exists, policy.opening):
+        _allow(ruleset, path, WRITE_FILE & known, 0)
+    # The kernel takes no rule that allows nothing.
+    if known & Access.RESOLVE_UNIX:
+        for path in filter(os.path.exists, policy.local_sockets):
+            _allow(ruleset, path, Access.RESOLVE_UNIX, 0)
+    if net & Net.CONNECT_TCP:
+        for port in policy.tcp_ports:
+            kernel.landlock_add_port(ruleset, Net.CONNECT_TCP, port)
 
 
 def _up_to(abi: int, since: Mapping[int, enum.IntFlag]) -> int:

@@ -4,6 +4,7 @@ Loading does too much for a list of what it may do, so this is one of what it ma
 that closes after it, or get around it. Filters add up, and none can be taken away.
 """
 
+import _socket
 import errno
 import termios
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from cofferdam_runtime.sandbox.policy import CLONE_THREAD, CREATING, FORBIDDEN, 
 
 _FAMILIES: Final = 64
 """More than linux/socket.h has address families; the kernel knows none beyond."""
+_TYPES: Final = 16
+"""The types of a socket that SOCK_TYPE_MASK of linux/net.h leaves room for."""
 _PRCTLS: Final = {"PR_SET_PDEATHSIG": 1, "PR_SET_DUMPABLE": 4, "PR_SET_SECCOMP": 22, "PR_SET_PTRACER": 0x59616D61}
 """linux/prctl.h: living on without the parent, being traced, and filters in another way than libseccomp's."""
 _MODES: Final = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "mknod": 1, "mknodat": 2, "creat": 1}
@@ -70,14 +73,28 @@ _ALWAYS: Final = (
 def closings(policy: Policy) -> Iterator[Closing]:
     """Tell what is closed while the role of a policy is prepared."""
     yield from _ALWAYS
-    if not policy.sockets:
+    families = _families(policy)
+    if not families:
         # The C library asks name services and the system log, and does without.
         for name in ("connect", "socket", "socketpair"):
             yield Closing(syscall=name, error=errno.EPERM)
         return
-    granted = {
-        condition.value for condition in policy.conditions if condition.syscall == "socket" and not condition.error
-    }
     for family in range(_FAMILIES):
-        if family not in granted:
+        if family not in families:
             yield Closing(syscall="socket", error=errno.EAFNOSUPPORT, when=((0, INT, family),))
+    if policy.sockets:
+        return
+    # One that was left open would send to anybody.
+    for kind in range(_TYPES):
+        if kind != _socket.SOCK_STREAM:
+            yield Closing(syscall="socket", error=errno.EPERM, when=((1, _TYPES - 1, kind),))
+    yield Closing(syscall="socketpair", error=errno.EPERM)
+
+
+def _families(policy: Policy) -> set[int]:
+    if policy.sockets:
+        return {
+            condition.value for condition in policy.conditions if condition.syscall == "socket" and not condition.error
+        }
+    internet = {_socket.AF_INET, _socket.AF_INET6} if policy.tcp_ports else set()
+    return internet | ({_socket.AF_UNIX} if policy.local_sockets else set())

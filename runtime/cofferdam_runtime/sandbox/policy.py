@@ -80,6 +80,13 @@ class Policy:
     loading: tuple[str, ...] = ()
     """As `readable` until the role is prepared, and for good where `executable_memory` is; those that do not exist
     are left out."""
+    opening: tuple[str, ...] = ()
+    """Files, such as a device, that may be opened for reading and writing until the role is prepared; those that do not
+    exist are left out."""
+    tcp_ports: tuple[int, ...] = ()
+    """TCP ports, of any address, that may be connected to until the role is prepared."""
+    local_sockets: tuple[str, ...] = ()
+    """Sockets of the file system that may be connected to until the role is prepared, as `opening`."""
     open_files: int = 0
     """Highest number of descriptors plus one; those that are open stay open."""
     file_size: int | None = 0
@@ -91,8 +98,11 @@ class Policy:
             raise ValueError(f"no policy may allow {', '.join(sorted(forbidden))}")
         if twice := self.syscalls.intersection(condition.syscall for condition in self.conditions):
             raise ValueError(f"both allowed and conditional: {', '.join(sorted(twice))}")
-        if relative := [path for path in (*self.readable, *self.writable, *self.loading) if not path.startswith("/")]:
+        paths = (*self.readable, *self.writable, *self.loading, *self.opening, *self.local_sockets)
+        if relative := [path for path in paths if not path.startswith("/")]:
             raise ValueError(f"not absolute: {', '.join(relative)}")
+        if (self.opening or self.tcp_ports or self.local_sockets) and (not self.loading or self.executable_memory):
+            raise ValueError("what is reached only until the role is prepared would never be taken away")
 
     @property
     def allowed(self) -> frozenset[str]:

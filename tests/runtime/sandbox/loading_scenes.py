@@ -7,6 +7,7 @@ import signal
 import struct
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -114,6 +115,60 @@ def after_loading(patched: str) -> object:
     lacks = inspect.lacking(child, uid=UID, filters=before + 2)
     os.kill(child, signal.SIGKILL)
     return {"held": held, "lacks": len(lacks) > 0}
+
+
+def reaching(folder: str, granted: str) -> object:
+    """Tell what stops a worker from reaching things while it is prepared, and later, where one of them is granted."""
+    ports, listeners = [], []
+    for _ in range(2):
+        listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        ports.append(listener.getsockname()[1])
+        listener.listen()
+        listeners.append(listener)
+    local = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    path = str(Path(folder, "public.sock"))
+    local.bind(path)
+    Path(path).chmod(0o666)
+    local.listen()
+    grants = {"opening": ("/dev/zero", "/nonexistent"), "tcp_ports": (ports[0],), "local_sockets": (path,)}
+    policy = POLICIES[Role.PKCS11_WORKER]
+    policy = replace(policy, **{granted: grants[granted]}) if granted else policy  # type: ignore[arg-type]
+    attempts: dict[str, Callable[[], object]] = {
+        "device": lambda: os.close(os.open("/dev/zero", os.O_RDWR)),
+        "other device": lambda: os.close(os.open("/dev/null", os.O_RDWR)),
+        "port": lambda: _connect(_socket.AF_INET, ("127.0.0.1", ports[0])),
+        "other port": lambda: _connect(_socket.AF_INET, ("127.0.0.1", ports[1])),
+        "local socket": lambda: _connect(_socket.AF_UNIX, path),
+        "datagrams": lambda: _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM),
+        "other datagrams": lambda: _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC),
+        "pair of sockets": _socket.socketpair,
+    }
+    reached: list[dict[str, str]] = []
+
+    def try_all() -> None:
+        reached.append({name: _outcome(attempt) for name, attempt in attempts.items()})
+
+    enter_sandbox(policy, uid=UID, parent=os.getppid(), prepare=try_all)
+    del attempts["pair of sockets"]
+    try_all()
+    return reached
+
+
+def _connect(family: int, address: tuple[str, int] | str) -> None:
+    client = _socket.socket(family, _socket.SOCK_STREAM)
+    try:
+        client.connect(address)
+    finally:
+        client.close()
+
+
+def _outcome(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except OSError as error:
+        return attacks.outcome_of(error)
+    return "done"
 
 
 def special_mode(folder: str, role: str, how: str, mode: str) -> object:

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.runtime.sandbox import attacks
-from tests.runtime.sandbox.loading_scenes import UID, after_loading, special_mode, while_loading  # noqa: F401  run by name
+from tests.runtime.sandbox.loading_scenes import UID, after_loading, reaching, special_mode, while_loading  # noqa: F401  run by name
 
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_runtime.sandbox import enter, imports, inspect, landlock, limits, prctl, seccomp
@@ -374,7 +374,7 @@ def _use(right: str, folder: Path, *, handled: bool) -> str:
         if not handled:
             _unhandle(right)
         prctl.forbid_new_privileges()
-        landlock.restrict(_GRANTED.get(right, ()), ())
+        landlock.restrict(Policy(readable=_GRANTED.get(right, ())), prepared=True)
         os.write(writer, "".join(_stopped(use)).encode() or b"done")
         os._exit(0)
     os.close(writer)

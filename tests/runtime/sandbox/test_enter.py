@@ -102,6 +102,30 @@ def test_it_would_without_the_first_filter(folder: Path, name: str) -> None:
     assert outcome in WITHOUT_THE_FILTER.get(name, {"done"})
 
 
+NOWHERE = {
+    **dict.fromkeys(("device", "other device"), "EACCES"),
+    **dict.fromkeys(("port", "other port", "local socket", "datagrams", "other datagrams"), "EPERM"),
+}
+REACHED = {
+    "": {},
+    "opening": {"device": "done"},
+    # The families of sockets that no address is granted of do not exist.
+    "tcp_ports": {"port": "done", "other port": "EACCES", "local socket": "EAFNOSUPPORT"},
+    "local_sockets": {"local socket": "done", **dict.fromkeys(("port", "other port"), "EAFNOSUPPORT")},
+}
+
+
+@pytest.mark.parametrize("granted", REACHED)
+def test_what_is_granted_until_a_role_is_prepared_is_gone_then(folder: Path, granted: str) -> None:
+    (folder / "public.sock").unlink()
+    preparing, later = scene("reaching", str(folder), granted)
+    datagrams = {name: preparing.pop(name) for name in ("datagrams", "other datagrams")}
+    assert set(datagrams.values()) <= {"EPERM", "EAFNOSUPPORT"}
+    usual = {name: outcome for name, outcome in NOWHERE.items() if name not in datagrams}
+    assert preparing == usual | REACHED[granted] | {"pair of sockets": "EPERM"}
+    assert later == NOWHERE
+
+
 @pytest.mark.parametrize(("patched", "filters"), [("no", 2), ("yes", 1)])
 def test_a_module_that_keeps_the_last_filter_from_closing_is_seen(patched: str, filters: int) -> None:
     assert scene("after_loading", patched) == {"held": [filters, filters], "lacks": patched == "yes"}

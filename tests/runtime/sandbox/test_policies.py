@@ -1,5 +1,7 @@
 """The policies as data: complete, known to the library, and within what the service promises."""
 
+from typing import Any
+
 import pytest
 
 from cofferdam_contracts.ipc.control import Role
@@ -116,6 +118,7 @@ def test_the_default_grants_nothing() -> None:
     policy = Policy()
     assert (policy.allowed, policy.refusals, policy.readable, policy.writable) == (frozenset(), (), (), ())
     assert (policy.loading, policy.sockets, policy.threads) == ((), False, False)
+    assert (policy.opening, policy.tcp_ports, policy.local_sockets) == ((), (), ())
     assert (policy.executable_memory, policy.open_files, policy.file_size) == (False, 0, 0)
 
 
@@ -138,6 +141,21 @@ def test_paths_are_added_at_run_time() -> None:
     assert policy.syscalls == POLICIES[Role.KIM].syscalls
     with pytest.raises(ValueError, match="not absolute: relative"):
         policy.with_paths(writable=("relative",))
+
+
+@pytest.mark.parametrize("reached", [{"opening": ("/a",)}, {"tcp_ports": (1,)}, {"local_sockets": ("/a",)}])
+def test_what_is_reached_while_preparing_is_taken_away_later(reached: dict[str, Any]) -> None:
+    Policy(loading=("/lib",), **reached)
+    keeping: list[dict[str, Any]] = [{}, {"loading": ("/lib",), "executable_memory": True}]
+    for kept in keeping:
+        with pytest.raises(ValueError, match="would never be taken away"):
+            Policy(**kept, **reached)
+
+
+@pytest.mark.parametrize("reached", [{"opening": ("relative",)}, {"local_sockets": ("relative",)}])
+def test_what_is_reached_while_preparing_is_absolute(reached: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not absolute: relative"):
+        Policy(loading=("/lib",), **reached)
 
 
 def test_what_is_beneath_a_path_is_granted_with_it() -> None:
