@@ -124,6 +124,8 @@ _SOFTWARE_OPCODES: Final = frozenset(
 
 _PKCS11_OPCODES: Final = frozenset(Opcode(number) for number in (2, 3, 4, 5, 6, 7, 10, 11, 13, 32))
 
+_TPM_OPCODES: Final = frozenset(Opcode(number) for number in (2, 3, 4, 5, 6, 7, 10, 11, 13, 30, 31, 32))
+
 PROVIDERS: Final = {
     ProviderId.CORE: ProviderDescription(
         id=ProviderId.CORE,
@@ -150,6 +152,16 @@ PROVIDERS: Final = {
         description="PKCS #11 provider, interfacing with a PKCS #11 library.",
         vendor="OASIS Standard.",
         opcodes=_PKCS11_OPCODES,
+    ),
+    ProviderId.TPM: ProviderDescription(
+        id=ProviderId.TPM,
+        name="tpm-provider",
+        uuid="1e4954a4-ff21-46d3-ab0c-661eeb667e1d",
+        description=(
+            "TPM provider, interfacing with a library implementing the TCG TSS 2.0 Enhanced System API specification."
+        ),
+        vendor="Trusted Computing Group (TCG)",
+        opcodes=_TPM_OPCODES,
     ),
 }
 """Descriptions of the providers that this service has, by number."""
