@@ -8,7 +8,7 @@ from typing import Final
 from cofferdam_broker.process import Key, Process, title_of
 from cofferdam_broker.spawn import PROGRAMS, spawn
 from cofferdam_broker.wiring import ROUTES, Wiring
-from cofferdam_contracts.ipc.control import FromChild, Level, Record, Role
+from cofferdam_contracts.ipc.control import WORKERS, FromChild, Level, Record, Role
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
@@ -16,9 +16,9 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.sandbox.inspect import lacking, observe
 
-DEVICES: Final = frozenset({Role.PKCS11_WORKER})
+DEVICES: Final = WORKERS - {Role.SOFTWARE_WORKER}
 """Workers that depend on a device: it can be away or busy, and the service starts without it."""
-SERVERS: Final = frozenset({Role.KIM, Role.SOFTWARE_WORKER}) | DEVICES
+SERVERS: Final = WORKERS | {Role.KIM}
 """Roles that are there once per configuration and are replaced when they die."""
 _TURN: Final = 16
 """Records of one child taken before others have their turn."""

@@ -35,6 +35,7 @@ PROGRAMS: Final[Mapping[Role, Program]] = {
     Role.SOFTWARE_WORKER: Program("cofferdam_providers.software", "worker[software]", 8),
     # The number of a worker is the index of its provider, so workers of two roles never have the same uid.
     Role.PKCS11_WORKER: Program("cofferdam_providers.pkcs11", "worker[pkcs11]", 8),
+    Role.TPM_WORKER: Program("cofferdam_providers.tpm", "worker[tpm]", 8),
     Role.FRONTEND: Program("cofferdam_frontend", "frontend", 32),
 }
 """Which roles exist and what each executes."""

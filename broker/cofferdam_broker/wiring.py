@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_broker.process import Key, Process
-from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
+from cofferdam_contracts.ipc.control import WORKERS, Record, Role, ToChild, channel_flags
 from cofferdam_runtime.pairs import socket_pair
 
 ROUTES: Final[Mapping[Role, frozenset[Role]]] = {
-    Role.FRONTEND: frozenset({Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER}),
-    Role.SOFTWARE_WORKER: frozenset({Role.KIM}),
-    Role.PKCS11_WORKER: frozenset({Role.KIM}),
+    Role.FRONTEND: WORKERS | {Role.KIM},
+    **dict.fromkeys(WORKERS, frozenset({Role.KIM})),
 }
 """The process graph: which role may ask which. What is not here is not connected."""
 

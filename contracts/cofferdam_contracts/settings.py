@@ -200,6 +200,52 @@ class Pkcs11Settings:
     """Supplementary groups that the worker keeps when it is started as root."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TctiSettings:
+    """The way to a TPM; what a kind has no use for is None."""
+
+    kind: str
+    """device, mssim, swtpm or tabrmd."""
+    path: str | None
+    """The device, or the socket of an swtpm in the file system."""
+    host: str | None
+    """The address of a simulator: numbers, not a name."""
+    port: int | None
+    bus_name: str | None
+    """Name of the resource manager on D-Bus."""
+    bus_type: str | None
+    """system or session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TpmSettings:
+    """What the worker of a TPM needs."""
+
+    worker: WorkerSettings
+    tcti: TctiSettings
+    owner_auth: str | None = field(repr=False)
+    """The bytes of the owner hierarchy's authorisation value, in hexadecimal."""
+    owner_auth_file: str | None = field(repr=False)
+    """File with them, read before the worker is confined. One of both is given."""
+    endorsement_auth: str | None = field(repr=False)
+    """That of the endorsement hierarchy."""
+    endorsement_auth_file: str | None = field(repr=False)
+    """Neither of both: the value is empty."""
+    skip_if_no_tpm: bool
+    """Whether it is no mistake that there is no TPM."""
+    kek_file: str = field(repr=False)
+    """Path of the key that this provider's rows are encrypted with, as in `SoftwareSettings`."""
+    kek_create: bool
+    give_back: bool
+    """Whether new keys are stored so that the reference service can use them as well."""
+    application_parents: bool
+    """Whether each application has a storage parent of its own in the TPM."""
+    bus_protection: bool
+    """Whether commands are authorised and their secrets encrypted with salted HMAC sessions."""
+    groups: tuple[int, ...]
+    """Supplementary groups that the worker keeps when it is started as root."""
+
+
 T = TypeVar("T")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER, SCHEMAS, Asker, KimMessage
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
@@ -20,7 +20,6 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord
 from cofferdam_kim.store import KeyStore
 
-_WORKERS: Final = frozenset({Role.SOFTWARE_WORKER, Role.PKCS11_WORKER})
 _OVERHEAD: Final = 16
 """More bytes than msgpack puts around one value."""
 
@@ -69,7 +68,7 @@ class KimService:
         """
         if channel.a == Role.FRONTEND:
             return FrontendPeer(channel.b)
-        if channel.a in _WORKERS and channel.c < len(self._providers):
+        if channel.a in WORKERS and channel.c < len(self._providers):
             return WorkerPeer(self._providers[channel.c])
         raise ValueError(f"a channel to role {channel.a}, number {channel.c}")
 

@@ -9,16 +9,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from cofferdam_broker.children import Children
+from cofferdam_broker.children import DEVICES, Children
 from cofferdam_broker.process import Process
-from cofferdam_broker.spawn import Spawned
+from cofferdam_broker.spawn import PROGRAMS, Spawned
 from cofferdam_broker.wiring import ROUTES, Wiring
-from cofferdam_contracts.ipc.control import RECORD, FromChild, Level, Record, Role, ToChild, is_adopted, serial_of
+from cofferdam_contracts.ipc.control import (
+    RECORD,
+    WORKERS,
+    FromChild,
+    Level,
+    Record,
+    Role,
+    ToChild,
+    is_adopted,
+    serial_of,
+)
 from cofferdam_contracts.settings import BrokerSettings, LogSettings
 from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS, History
 from cofferdam_runtime.control import Control
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.sandbox.policies import POLICIES
 
 SETTINGS = BrokerSettings(
     log=LogSettings(level="off"),
@@ -68,7 +79,7 @@ class Rogue:
         self.process.close()
 
 
-@pytest.fixture(params=[Role.FRONTEND, Role.KIM, Role.PKCS11_WORKER])
+@pytest.fixture(params=[Role.FRONTEND, Role.KIM, *sorted(DEVICES)])
 def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
     made = Rogue(request.param)
     yield made
@@ -77,7 +88,7 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 
 def allowed(role: Role, *, ready: bool) -> set[int]:
     kinds = {FromChild.FAILED, FromChild.PONG if ready else FromChild.READY}
-    kinds |= {FromChild.BUSY} if ready and role is Role.PKCS11_WORKER else set()
+    kinds |= {FromChild.BUSY} if ready and role in DEVICES else set()
     return kinds | ({FromChild.VIOLATION} if role is not Role.FRONTEND else set())
 
 
@@ -133,8 +144,9 @@ def test_a_silent_child_is_killed(rogue: Rogue) -> None:
     assert rogue.is_killed()
 
 
-def test_one_that_makes_a_key_in_a_device_has_longer_until_it_answers() -> None:
-    rogue = Rogue(Role.PKCS11_WORKER)
+@pytest.mark.parametrize("role", sorted(DEVICES))
+def test_one_that_makes_a_key_in_a_device_has_longer_until_it_answers(role: Role) -> None:
+    rogue = Rogue(role)
     try:
         rogue.process.ready = True
         rogue.say(Record(FromChild.BUSY, 1).to_bytes())
@@ -229,3 +241,23 @@ def test_back_off_grows_and_the_breaker_opens() -> None:
     assert history.is_closed(7.0)
     assert not history.is_closed(100.0)
     assert history.delay(1000.0) == 0.0
+
+
+def test_the_process_graph() -> None:
+    assert {
+        Role.FRONTEND: {Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER},
+        Role.SOFTWARE_WORKER: {Role.KIM},
+        Role.PKCS11_WORKER: {Role.KIM},
+        Role.TPM_WORKER: {Role.KIM},
+    } == ROUTES
+
+
+def test_every_role_is_a_program_and_workers_share_their_uids_by_number() -> None:
+    assert set(PROGRAMS) == set(Role)
+    assert len({row.package for row in PROGRAMS.values()}) == len({row.title for row in PROGRAMS.values()}) == len(Role)
+    assert {PROGRAMS[role].uid_offset for role in WORKERS} == {8}
+
+
+def test_devices_are_the_workers_that_have_a_first_filter() -> None:
+    """The broker demands one filter more of them."""
+    assert {role for role, policy in POLICIES.items() if policy.loading} == DEVICES

@@ -24,7 +24,7 @@ from tests.kim.support import (
     reference_database,
 )
 
-from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import (
     MAX_APPLICATION,
@@ -274,7 +274,7 @@ def test_an_application_has_a_quota(store: KeyStore) -> None:
     store.reserve(MBED, name("three"), PLANNED)
 
 
-@pytest.mark.parametrize("role", [Role.SOFTWARE_WORKER, Role.PKCS11_WORKER])
+@pytest.mark.parametrize("role", sorted(WORKERS))
 def test_peers_of_channels(service: KimService, role: Role) -> None:
     assert service.peer(Record(2, Role.FRONTEND, 1234, 0)) == FrontendPeer(1234)
     assert [service.peer(Record(2, role, 0, index)) for index in range(3)] == [

@@ -18,6 +18,11 @@ class Role(enum.IntEnum):
     FRONTEND = 3
     SOFTWARE_WORKER = 4
     PKCS11_WORKER = 5
+    TPM_WORKER = 6
+
+
+WORKERS: Final = frozenset({Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER})
+"""Those that serve a provider each; the number of a worker is the index of its provider."""
 
 
 @enum.unique

@@ -1,4 +1,4 @@
-"""The policies of all roles, in one literal each, and what the administrator may add for a PKCS#11 module.
+"""The policies of all roles, in one literal each, what may be added for a PKCS#11 module, and the ways to a TPM.
 
 A system call is here because strace saw the role make it after confinement, under load, with exceptions and large
 buffers; the few that such a run does not show say at their place when they come. What a PKCS#11 module calls depends
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.settings import TctiSettings
 from cofferdam_runtime.sandbox.policy import CLONE_THREAD, CREATING, INT, SPECIAL_MODES, Condition, Policy, Refusal
 
 _FAMILIES: Final = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
@@ -110,6 +111,8 @@ _MODES: Final = (
     Condition(syscall="fchmod", argument=1, mask=sum(SPECIAL_MODES), value=0),
 )
 """Opening and making files."""
+_SYSTEM_BUS: Final = "/run/dbus/system_bus_socket"
+"""Where the D-Bus of the machine is, which the resource manager daemon gives out its connections on."""
 LIBRARIES: Final = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"),
     # OpenSSL's configuration, in its places on Debian and on Fedora; the latter includes files of the third.
@@ -222,6 +225,15 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
             open_files=4096,
             file_size=None,
         ),
+        # As the worker in software, without its second thread: a TPM does one thing at a time. The way to the TPM is
+        # added at run time by `for_tpm`. The library for it is loaded while the worker is prepared, hence there is a
+        # first filter, which also holds whatever the TPM answers until the last one.
+        Role.TPM_WORKER: Policy(
+            syscalls=_LIFE | _MEMORY | _CHANNELS | {"getpid", "poll", "ppoll", "read"},
+            refusals=REFUSALS,
+            loading=LIBRARIES,
+            open_files=4096,
+        ),
     }
 )
 
@@ -300,3 +312,22 @@ def for_module(policy: Policy, needs: Iterable[str]) -> Policy:
             executable_memory=policy.executable_memory or need.executable_memory,
         )
     return policy
+
+
+def for_tpm(policy: Policy, tcti: TctiSettings) -> Policy:
+    """Return a policy with the way to a TPM, which is open until the worker is prepared.
+
+    Raises:
+        ValueError: The settings name none.
+    """
+    if tcti.kind == "tabrmd":
+        # The D-Bus library serves its connection with a thread that it starts at once.
+        return dataclasses.replace(policy, local_sockets=(_SYSTEM_BUS,), syscalls=policy.syscalls | _THREADS)
+    if tcti.path is not None and tcti.kind == "device":
+        return dataclasses.replace(policy, opening=(tcti.path,))
+    if tcti.path is not None:
+        return dataclasses.replace(policy, local_sockets=(tcti.path,))
+    if tcti.port is None:
+        raise ValueError(f"no way to a TPM: {tcti}")
+    # A simulator has its power switch behind the next port.
+    return dataclasses.replace(policy, tcp_ports=(tcti.port, tcti.port + 1) if tcti.kind == "mssim" else (tcti.port,))

@@ -91,7 +91,7 @@ def _report(writer: int, use: Callable[[], object]) -> None:
     os._exit(0)
 
 
-def after_loading(patched: str) -> object:
+def after_loading(role: str, patched: str) -> object:
     """Tell how many filters a worker has of its own, where its module is harmless, and where it patched the loader."""
     before = max(thread.seccomp_filters for thread in inspect.observe(os.getpid()))
     started = threading.Event()
@@ -107,7 +107,7 @@ def after_loading(patched: str) -> object:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        enter_sandbox(POLICIES[Role.PKCS11_WORKER], uid=UID, parent=os.getppid(), prepare=prepare)
+        enter_sandbox(POLICIES[Role[role]], uid=UID, parent=os.getppid(), prepare=prepare)
         os.write(writer, b"x")
         threading.Event().wait()
     os.read(reader, 1)

@@ -126,9 +126,10 @@ def test_what_is_granted_until_a_role_is_prepared_is_gone_then(folder: Path, gra
     assert later == NOWHERE
 
 
+@pytest.mark.parametrize("role", [Role.PKCS11_WORKER, Role.TPM_WORKER])
 @pytest.mark.parametrize(("patched", "filters"), [("no", 2), ("yes", 1)])
-def test_a_module_that_keeps_the_last_filter_from_closing_is_seen(patched: str, filters: int) -> None:
-    assert scene("after_loading", patched) == {"held": [filters, filters], "lacks": patched == "yes"}
+def test_a_module_that_keeps_the_last_filter_from_closing_is_seen(role: Role, patched: str, filters: int) -> None:
+    assert scene("after_loading", role.name, patched) == {"held": [filters, filters], "lacks": patched == "yes"}
 
 
 @pytest.mark.parametrize("how", ["open", "fchmod"])

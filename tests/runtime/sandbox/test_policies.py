@@ -1,12 +1,14 @@
 """The policies as data: complete, known to the library, and within what the service promises."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.settings import TctiSettings
 from cofferdam_runtime.sandbox.loading import closings
-from cofferdam_runtime.sandbox.policies import LIBRARIES, MODULE_NEEDS, POLICIES, REFUSALS, for_module
+from cofferdam_runtime.sandbox.policies import LIBRARIES, MODULE_NEEDS, POLICIES, REFUSALS, for_module, for_tpm
 from cofferdam_runtime.sandbox.policy import FORBIDDEN, Condition, Policy
 from cofferdam_runtime.sandbox.seccomp import resolve
 
@@ -46,14 +48,14 @@ def test_no_role_gets_the_network_or_processes(role: Role) -> None:
 @pytest.mark.parametrize("role", [role for role in Role if role not in {Role.KIM, Role.PKCS11_WORKER}])
 def test_only_the_key_store_and_a_module_open_files(role: Role) -> None:
     assert not POLICIES[role].allowed & OPENING
-    assert not POLICIES[role].loading
 
 
 @pytest.mark.parametrize("role", Role)
 def test_no_role_has_paths_before_its_start_but_libraries(role: Role) -> None:
     assert not POLICIES[role].writable
     assert POLICIES[role].readable == (("/dev/urandom",) if role is Role.PKCS11_WORKER else ())
-    assert POLICIES[role].loading == (LIBRARIES if role is Role.PKCS11_WORKER else ())
+    assert POLICIES[role].loading == (LIBRARIES if role in {Role.PKCS11_WORKER, Role.TPM_WORKER} else ())
+    assert (POLICIES[role].opening, POLICIES[role].tcp_ports, POLICIES[role].local_sockets) == ((), (), ())
 
 
 @pytest.mark.parametrize("role", Role)
@@ -98,7 +100,8 @@ def test_no_file_is_made_that_runs_as_the_process(role: Role) -> None:
 
 
 def test_what_is_closed_while_loading_is_known_to_the_library_and_leaves_the_last_filter_possible() -> None:
-    for policy in (POLICIES[Role.PKCS11_WORKER], for_module(POLICIES[Role.PKCS11_WORKER], MODULE_NEEDS)):
+    module, simulator = POLICIES[Role.PKCS11_WORKER], for_tpm(POLICIES[Role.TPM_WORKER], _tcti("mssim", port=1))
+    for policy in (module, for_module(module, MODULE_NEEDS), simulator):
         closed = list(closings(policy))
         assert all(isinstance(resolve(closing.syscall), int) for closing in closed)
         assert {closing.syscall for closing in closed if not closing.error} == FORBIDDEN - {"seccomp"}
@@ -108,6 +111,33 @@ def test_what_is_closed_while_loading_is_known_to_the_library_and_leaves_the_las
 def test_an_unknown_need_is_an_error() -> None:
     with pytest.raises(ValueError, match="there is no need root, only sockets, threads, libraries"):
         for_module(POLICIES[Role.PKCS11_WORKER], ("root",))
+
+
+def _tcti(kind: str, *, path: str | None = None, port: int | None = None) -> TctiSettings:
+    return TctiSettings(kind=kind, path=path, host=None, port=port, bus_name=None, bus_type=None)
+
+
+@pytest.mark.parametrize(
+    ("tcti", "way"),
+    [
+        (_tcti("device", path="/dev/tpmrm0"), {"opening": ("/dev/tpmrm0",)}),
+        (_tcti("mssim", port=2321), {"tcp_ports": (2321, 2322)}),
+        (_tcti("swtpm", port=2321), {"tcp_ports": (2321,)}),
+        (_tcti("swtpm", path="/run/swtpm"), {"local_sockets": ("/run/swtpm",)}),
+        (_tcti("tabrmd"), {"local_sockets": ("/run/dbus/system_bus_socket",)}),
+    ],
+)
+def test_a_tpm_is_reached_in_one_way(tcti: TctiSettings, way: dict[str, Any]) -> None:
+    plain = POLICIES[Role.TPM_WORKER]
+    policy = for_tpm(plain, tcti)
+    threads = {"mprotect", "exit"} if tcti.kind == "tabrmd" else set()
+    assert policy == replace(plain, syscalls=plain.syscalls | threads, **way)
+    assert policy.allowed == POLICIES[Role.SOFTWARE_WORKER].allowed - {"mprotect", "exit"} | threads
+
+
+def test_there_has_to_be_a_way_to_a_tpm() -> None:
+    with pytest.raises(ValueError, match="no way to a TPM"):
+        for_tpm(POLICIES[Role.TPM_WORKER], _tcti("swtpm"))
 
 
 def test_nothing_is_refused_twice() -> None:
