@@ -6,9 +6,9 @@ from typing import Final
 
 from cofferdam_config.check import Document, Section
 from cofferdam_config.pkcs11 import pkcs11_settings
+from cofferdam_config.provider_table import KEK_CREDENTIAL
 from cofferdam_config.reach import kek_file
 from cofferdam_config.surroundings import Surroundings
-from cofferdam_config.tables import KEK_CREDENTIAL
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.registry import Opcode, ProviderId
 from cofferdam_contracts.settings import SoftwareSettings, WorkerSettings

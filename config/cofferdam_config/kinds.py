@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from cofferdam_config import token_uri
 
+INT32_MAX: Final = (1 << 31) - 1
 INT64_MAX: Final = (1 << 63) - 1
 """The largest integer of TOML."""
 MAX_GID: Final = (1 << 32) - 2
@@ -227,3 +228,8 @@ class Array(_Plain):
         return isinstance(value, list) and all(
             self.item.accepts(item) and item not in value[:index] for index, item in enumerate(value)
         )
+
+
+def absent(what: str, *types: str) -> dict[str, str]:
+    """Return what there is to say about types of something that this build does not have."""
+    return {name: f"this build has no {what} of type {name}" for name in types}

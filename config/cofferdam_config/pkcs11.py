@@ -8,8 +8,9 @@ from typing import Final
 from cofferdam_config import token_uri
 from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report
+from cofferdam_config.provider_table import PIN_CREDENTIAL, PROVIDER
 from cofferdam_config.surroundings import Surroundings
-from cofferdam_config.tables import KIM, PIN_CREDENTIAL, PROVIDER
+from cofferdam_config.tables import KIM
 from cofferdam_config.token_uri import TokenUri, unpadded
 from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch, WorkerSettings
 

@@ -10,20 +10,20 @@ from typing import Final
 from cofferdam_config.backends import BACKENDS
 from cofferdam_config.check import Document, Section, check_document
 from cofferdam_config.errors import Report
+from cofferdam_config.kinds import INT32_MAX
 from cofferdam_config.pkcs11 import module_groups
+from cofferdam_config.provider_table import PROVIDER
 from cofferdam_config.reach import status_path
 from cofferdam_config.rules import RULES, authenticators, provider_name
 from cofferdam_config.source import parse
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import (
     CORE_SETTINGS,
-    INT32_MAX,
     ISOLATION,
     KEY_MANAGER,
     LEAST_REQUEST_TIMEOUT_MS,
     LIMITS,
     LISTENER,
-    PROVIDER,
     TABLES,
 )
 from cofferdam_contracts.ipc.control import Level, Role

@@ -8,8 +8,9 @@ from typing import Final
 from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report
 from cofferdam_config.pkcs11 import pin_file, pkcs11_sections
+from cofferdam_config.provider_table import KEK_CREDENTIAL, PROVIDER
 from cofferdam_config.surroundings import Surroundings
-from cofferdam_config.tables import KEK_CREDENTIAL, KEY_MANAGER, LISTENER, PROVIDER, SERVICE, STATUS_SOCKET
+from cofferdam_config.tables import KEY_MANAGER, LISTENER, SERVICE, STATUS_SOCKET
 from cofferdam_contracts.folders import SYSTEM_FOLDERS, holds, normal
 
 _KEK_FILE: Final = "cofferdam/software.kek"

@@ -8,16 +8,15 @@ from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report, quote
 from cofferdam_config.kinds import MAX_SOCKET_PATH
 from cofferdam_config.pkcs11 import groups_exist, pin_has_one_source, token_is_named_once
+from cofferdam_config.provider_table import KEK_CREDENTIAL, PROVIDER
 from cofferdam_config.reach import modules_stay_away, status_path
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import (
     ADDITIONAL_AUTHENTICATOR,
     AUTHENTICATOR,
     ISOLATION,
-    KEK_CREDENTIAL,
     KEY_MANAGER,
     LISTENER,
-    PROVIDER,
     SERVICE,
     STATUS_SOCKET,
 )

@@ -8,21 +8,19 @@ from functools import partial
 from typing import Final
 
 from cofferdam_config.kinds import (
+    INT32_MAX,
     MAX_SOCKET_PATH,
     AbsolutePath,
-    Array,
     Choice,
     Flag,
-    Group,
     Integer,
     Name,
-    Pattern,
     Text,
-    TokenUri,
+    absent,
 )
+from cofferdam_config.provider_table import PROVIDER
 from cofferdam_config.schema import Key, Origin, Table
 
-INT32_MAX: Final = (1 << 31) - 1
 UID_BLOCK: Final = 256
 """Consecutive uids, from `uid_base` on, that the processes get."""
 MAX_FRONTENDS: Final = 200
@@ -30,10 +28,6 @@ MAX_FRONTENDS: Final = 200
 LEAST_REQUEST_TIMEOUT_MS: Final = 5000
 """Default of `request_timeout_ms`, unless `listener.timeout` is longer."""
 STATUS_SOCKET: Final = "cofferdam-status.sock"
-KEK_CREDENTIAL: Final = "cofferdam.software.kek"
-"""The systemd credential that takes the place of `key_encryption_key_file`."""
-PIN_CREDENTIAL: Final = "cofferdam.pkcs11.pin"
-"""The systemd credential that takes the place of the PIN of a PKCS#11 token, wherever that is."""
 _LEAST_WATCH_MS: Final = 100
 """A shorter limit would take a process for dead that only waits for the processor."""
 _MOST_QUEUED: Final = 65536
@@ -42,13 +36,6 @@ _NOBODY: Final = (65534 - UID_BLOCK + 1, 65535)
 """Bases whose block would hold 65534 (nobody) or 65535 (the 16-bit -1)."""
 
 _own = partial(Key, origin=Origin.COFFERDAM)
-_hidden = partial(Key, shown=False)
-_pkcs11 = partial(_hidden, only_for=("Pkcs11",))
-_tpm = partial(_hidden, only_for=("Tpm",))
-_atca = partial(_hidden, only_for=("CryptoAuthLib",))
-_own_hidden = partial(_own, shown=False)
-_software = partial(_own_hidden, only_for=("MbedCrypto",))
-_module = partial(_own_hidden, only_for=("Pkcs11",))
 
 _EPOLL: Final = "the service waits for events: it has no pool of threads and does not sleep between connections"
 _BYTES: Final = Integer(unit="bytes")
@@ -57,17 +44,9 @@ _WATCH: Final = Integer(low=_LEAST_WATCH_MS, high=INT32_MAX, unit="milliseconds"
 _QUEUE: Final = Integer(low=1, high=_MOST_QUEUED)
 
 
-def _absent(what: str, *types: str) -> dict[str, str]:
-    return {name: f"this build has no {what} of type {name}" for name in types}
-
-
-_VARIABLE: Final = Pattern(
-    expression=r"(?!LD_|PYTHON)[A-Za-z_][A-Za-z0-9_]*=[^\0]*",
-    words="a string NAME=value, whose name does not begin with LD_ or PYTHON",
-)
 _AUTH_TYPE: Final = Key(
     "auth_type",
-    Choice(values=("Direct", "UnixPeerCredentials"), absent=_absent("authenticator", "JwtSvid")),
+    Choice(values=("Direct", "UnixPeerCredentials"), absent=absent("authenticator", "JwtSvid")),
     "How clients prove who they are. `UnixPeerCredentials`: by their uid, which the kernel vouches for. `Direct`: by "
     "the name they give themselves, so all clients have to trust each other.",
     required=True,
@@ -202,163 +181,6 @@ KEY_MANAGER: Final = Table(
             default="/var/lib/parsec/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3",
             only_for=("SQLite",),
         ),
-    ),
-)
-PROVIDER: Final = Table(
-    name="provider",
-    meaning=(
-        "What keys are kept in and used with, in order of preference: clients take the first by default. At least one "
-        "is required, and no two of the same type or name. Values that can be secret are never printed."
-    ),
-    is_array=True,
-    required=True,
-    tag="provider_type",
-    keys=(
-        Key(
-            "provider_type",
-            Choice(
-                values=("MbedCrypto", "Pkcs11"),
-                absent=_absent("provider", "Tpm", "CryptoAuthLib", "TrustedService"),
-            ),
-            "The kind of provider. `MbedCrypto` is the one in software, `Pkcs11` one with a token behind a PKCS#11 "
-            "module.",
-            required=True,
-        ),
-        Key("key_info_manager", Name(), "The `name` of a key manager.", required=True),
-        Key(
-            "name",
-            Name(),
-            "What the provider is called in the key store; keys of a renamed provider are not found again.",
-            default_note="by type: `mbed-crypto-provider`, `pkcs11-provider`",
-        ),
-        _own_hidden(
-            "list_all_opcodes",
-            Flag(),
-            "Whether ListOpcodes also shows the operations that Parsec's provider does not have: PsaSignMessage, "
-            "PsaVerifyMessage, PsaCipherEncrypt and PsaCipherDecrypt, and with `Pkcs11` PsaAeadEncrypt, PsaAeadDecrypt "
-            "and PsaExportKey. They work either way, as far as the token has them.",
-            default=False,
-        ),
-        _software(
-            "key_encryption_key_file",
-            AbsolutePath(),
-            "File with the 32 bytes that the stored keys are encrypted with; made at the first start. A systemd "
-            f"credential `{KEK_CREDENTIAL}` takes its place.",
-            default_note="`cofferdam/software.kek` in the state folder, which is `/var/lib/parsec`",
-        ),
-        _software(
-            "mbed_its_path",
-            AbsolutePath(),
-            "Folder with the `.psa_its` files of Parsec's provider, to take its keys over from: the folder that it ran "
-            "in.",
-        ),
-        _pkcs11("library_path", AbsolutePath(), "The PKCS#11 module.", required=True),
-        _pkcs11("serial_number", Text(), "Serial number of the token; goes before `slot_number`."),
-        _pkcs11(
-            "slot_number",
-            Integer(),
-            "Slot of the token. Where another key says which token is meant, this one only leads to a warning if that "
-            "token is in another slot.",
-            default_note="the only token there is",
-        ),
-        _module("token_label", Text(), "Label of the token; goes before `slot_number`."),
-        _module(
-            "token_uri",
-            TokenUri(),
-            "The token as `p11tool` and others show it: `pkcs11:` and any of token, serial, manufacturer, model, "
-            "slot-id, slot-description, slot-manufacturer, library-manufacturer, library-description and "
-            "library-version. Its pin-source is the same as `user_pin_file`. Goes before `slot_number`, and may not "
-            "contradict the other keys.",
-        ),
-        _pkcs11(
-            "user_pin",
-            Pattern(
-                expression=r"(?!hex:).*|hex:(?:[0-9A-Fa-f]{2})*",
-                words="a string, which after `hex:` has pairs of hexadecimal digits",
-            ),
-            "PIN of the token: plain, or after `str:`, or the bytes of it in hexadecimal after `hex:`. Not beside "
-            "`user_pin_file`, which is the better place.",
-            default_note="no login",
-        ),
-        _module(
-            "user_pin_file",
-            AbsolutePath(),
-            "File with the PIN of the token, which only root, or the user that starts the service, may read. A systemd "
-            f"credential `{PIN_CREDENTIAL}` takes its place and that of `user_pin`.",
-        ),
-        _pkcs11(
-            "software_public_operations",
-            Flag(),
-            "Whether operations with public keys are done in software.",
-            default=False,
-        ),
-        _pkcs11("allow_export", Flag(), "Whether keys may be made that can be exported.", default=True),
-        _module(
-            "module_environment",
-            Array(_VARIABLE),
-            'What the module finds in its environment, for example `["SOFTHSM2_CONF=/etc/softhsm2.conf"]`. Nothing is '
-            "inherited.",
-        ),
-        _module(
-            "module_readable",
-            Array(AbsolutePath()),
-            "Files and folders that the module reads while it works, such as its configuration; they have to exist. "
-            "Libraries can be read while it is loaded. No folder of the whole machine, such as `/etc`, and nothing "
-            "that is the service's: its key store, keys, PINs and sockets.",
-        ),
-        _module(
-            "module_writable",
-            Array(AbsolutePath()),
-            "Files and folders in which it may also write, make and remove files, such as those of a token in "
-            "software. The worker's uid needs the permission as well. Neither what `module_readable` may not have nor "
-            "the configuration itself.",
-        ),
-        _module(
-            "module_groups",
-            Array(Group()),
-            "Groups that the worker is a member of when the service is started as root, for devices and daemons that "
-            "are open to a group.",
-        ),
-        _module(
-            "module_needs",
-            Array(Choice(values=("sockets", "threads", "libraries"))),
-            "What the module does beyond files: connect to a daemon or the network; start threads; load libraries, or "
-            "make code, after the start. Each one takes something off the worker's confinement.",
-        ),
-        _module(
-            "state_folder",
-            AbsolutePath(),
-            "Folder that the worker has to itself, to remember that the token refused a PIN, which is not tried again. "
-            "Made when it is missing.",
-            default_note="`pkcs11` in the state folder, which is `/var/lib/parsec`",
-        ),
-        _module(
-            "quirks",
-            Array(Pattern(expression=r"[a-z][a-z0-9-]*(?:=[0-9]+)?", words="a name, or a name, `=` and a number")),
-            "What the module does otherwise than the standard says, where the worker does not find out by itself.",
-        ),
-        _tpm("tcti", Text(), "How to reach the TPM, for example `device:/dev/tpmrm0`.", required=True),
-        _tpm(
-            "owner_hierarchy_auth",
-            Text(),
-            "Password of the owner hierarchy, in the forms of `user_pin`; may be empty.",
-            required=True,
-        ),
-        _tpm(
-            "endorsement_hierarchy_auth",
-            Text(),
-            "Password of the endorsement hierarchy, in the same forms.",
-            default_note="none",
-        ),
-        _tpm("skip_if_no_tpm", Flag(), "Whether to go on without this provider if there is no TPM.", default=False),
-        _atca("device_type", Text(), "The kind of device, for example `atecc608a`.", required=True),
-        _atca("iface_type", Text(), "`i2c` or `test-interface`; `i2c` needs the next five keys.", required=True),
-        _atca("wake_delay", Integer(high=(1 << 16) - 1), "Time that the device takes to wake."),
-        _atca("rx_retries", Integer(low=-INT32_MAX - 1, high=INT32_MAX), "How often to read an answer again."),
-        _atca("slave_address", Integer(high=255), "Address of the device on the bus."),
-        _atca("bus", Integer(high=255), "Number of the bus."),
-        _atca("baud", Integer(high=(1 << 32) - 1, unit="bits per second"), "Speed of the bus."),
-        _atca("access_key_file_name", Text(), "File with the keys of the device."),
     ),
 )
 ADDITIONAL_AUTHENTICATOR: Final = Table(

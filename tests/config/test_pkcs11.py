@@ -8,8 +8,8 @@ from tests.config.documents import SMALL, read_text
 from cofferdam_config.errors import ConfigError
 from cofferdam_config.kinds import Array, Choice
 from cofferdam_config.plan import Plan, read
+from cofferdam_config.provider_table import PROVIDER
 from cofferdam_config.surroundings import Surroundings
-from cofferdam_config.tables import PROVIDER
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch

@@ -8,8 +8,8 @@ from tests.config.documents import PARSEC, SMALL, read_text
 from cofferdam_config.backends import BACKENDS
 from cofferdam_config.kinds import Choice
 from cofferdam_config.plan import Plan, read
+from cofferdam_config.provider_table import PROVIDER
 from cofferdam_config.surroundings import Surroundings
-from cofferdam_config.tables import PROVIDER
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_contracts.settings import (
