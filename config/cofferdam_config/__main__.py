@@ -17,6 +17,8 @@ from cofferdam_runtime.sandbox.policies import POLICIES
 
 _MAX_FILE: Final = 1 << 20
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_NAMING_GROUPS: Final = (b"module_groups", b"Tpm")
+"""What of a configuration makes groups matter; the name services may be far away."""
 _BROKER: Final = 0
 """Role number of the broker's own settings."""
 
@@ -33,7 +35,7 @@ def main() -> int:
         document = file.read(_MAX_FILE + 1)
     surroundings = Surroundings(
         credentials=_credentials(credentials_folder),
-        groups=_groups() if b"module_groups" in document else {},
+        groups=_groups() if any(word in document for word in _NAMING_GROUPS) else {},
         is_root=start.uid is not None,
     )
     confine(start, log, POLICIES[Role.CONFIG])

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_config.check import Document, Section
-from cofferdam_config.pkcs11 import pkcs11_settings
-from cofferdam_config.provider_table import KEK_CREDENTIAL
-from cofferdam_config.reach import kek_file
+from cofferdam_config.keks import KEKS, kek_file
+from cofferdam_config.pkcs11 import module_groups, pkcs11_settings
 from cofferdam_config.surroundings import Surroundings
+from cofferdam_config.tpm import tpm_groups, tpm_settings
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.registry import Opcode, ProviderId
 from cofferdam_contracts.settings import SoftwareSettings, WorkerSettings
@@ -22,6 +22,8 @@ class Backend:
     role: Role
     settings: Callable[[Section, WorkerSettings, Surroundings, Document], object]
     """Makes the settings of its worker."""
+    groups: Callable[[Section, Surroundings], tuple[int, ...]]
+    """Returns the supplementary groups of its worker."""
     more_opcodes: frozenset[Opcode]
     """Operations that `list_all_opcodes` adds to those of the reference."""
 
@@ -29,31 +31,38 @@ class Backend:
 def _software(
     section: Section, worker: WorkerSettings, surroundings: Surroundings, _document: Document
 ) -> SoftwareSettings:
-    credential = surroundings.credentials.get(KEK_CREDENTIAL)
     return SoftwareSettings(
         worker=worker,
         kek_file=kek_file(section, surroundings),
-        kek_create=credential is None,
+        kek_create=KEKS["MbedCrypto"].credential not in surroundings.credentials,
         mbed_its_path=section.find("mbed_its_path", str),
     )
 
 
-_MESSAGES_AND_CIPHERS: Final = frozenset(
-    {Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE, Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT}
-)
+_MESSAGES: Final = frozenset({Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE})
+_CIPHERS: Final = frozenset({Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT})
 
 BACKENDS: Final = {
     "MbedCrypto": Backend(
         id=ProviderId.MBED_CRYPTO,
         role=Role.SOFTWARE_WORKER,
         settings=_software,
-        more_opcodes=_MESSAGES_AND_CIPHERS,
+        groups=lambda _section, _surroundings: (),
+        more_opcodes=_MESSAGES | _CIPHERS,
     ),
     "Pkcs11": Backend(
         id=ProviderId.PKCS11,
         role=Role.PKCS11_WORKER,
         settings=pkcs11_settings,
-        more_opcodes=_MESSAGES_AND_CIPHERS | {Opcode.PSA_AEAD_ENCRYPT, Opcode.PSA_AEAD_DECRYPT, Opcode.PSA_EXPORT_KEY},
+        groups=module_groups,
+        more_opcodes=(_MESSAGES | _CIPHERS | {Opcode.PSA_AEAD_ENCRYPT, Opcode.PSA_AEAD_DECRYPT, Opcode.PSA_EXPORT_KEY}),
+    ),
+    "Tpm": Backend(
+        id=ProviderId.TPM,
+        role=Role.TPM_WORKER,
+        settings=tpm_settings,
+        groups=tpm_groups,
+        more_opcodes=_MESSAGES,
     ),
 }
 """By `provider_type`."""

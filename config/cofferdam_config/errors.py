@@ -43,10 +43,16 @@ class Report:
     lines: Lines
     _problems: list[tuple[int, str]] = field(default_factory=list)
     _warnings: list[tuple[int, str]] = field(default_factory=list)
+    _refused: set[Path] = field(default_factory=set)
 
     def refuse(self, path: Path, found: str, allowed: str) -> None:
         """Note a value that stops the service from using the document."""
+        self._refused.add(path)
         self._problems.append(self._entry(path, f"found {found}, allowed: {allowed}"))
+
+    def is_refused(self, path: Path) -> bool:
+        """Tell whether a value stands there that was refused, so that there seems to be none."""
+        return path in self._refused
 
     def warn(self, path: Path, text: str) -> None:
         """Note what an operator should know; the document can be used."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from cofferdam_config import token_uri
+from cofferdam_config import tcti, token_uri
 
 INT32_MAX: Final = (1 << 31) - 1
 INT64_MAX: Final = (1 << 63) - 1
@@ -208,6 +208,33 @@ class TokenUri:
         try:
             token_uri.parse(value)
         except token_uri.TokenUriError as error:
+            return f" ({error})"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tcti:
+    """The way to a TPM."""
+
+    @property
+    def allowed(self) -> str:
+        """The accepted values in words."""
+        return (
+            "a string `device:PATH`, `mssim:host=ADDRESS,port=NUMBER`, `swtpm:host=ADDRESS,port=NUMBER`, "
+            "`swtpm:path=SOCKET` or `tabrmd:bus_name=NAME,bus_type=TYPE`, or less of it"
+        )
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a TOML value is one of them."""
+        return isinstance(value, str) and not self.remark(value)
+
+    def remark(self, value: object) -> str:
+        """Return what is wrong with a text, without anything of it."""
+        if not isinstance(value, str):
+            return ""
+        try:
+            tcti.parse(value)
+        except tcti.TctiError as error:
             return f" ({error})"
         return ""
 

@@ -9,6 +9,7 @@ from cofferdam_config import token_uri
 from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report
 from cofferdam_config.provider_table import PIN_CREDENTIAL, PROVIDER
+from cofferdam_config.secret import Secret
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import KIM
 from cofferdam_config.token_uri import TokenUri, unpadded
@@ -21,22 +22,19 @@ _ANY: Final = TokenUri(
     module_path=None,
 )
 """What no URI says."""
-_HEX: Final = "hex:"
-_PLAIN: Final = "str:"
+PIN: Final = Secret(what="PIN", plain="user_pin", file="user_pin_file", credential=PIN_CREDENTIAL)
 
 
 def pkcs11_settings(
     section: Section, worker: WorkerSettings, surroundings: Surroundings, document: Document
 ) -> Pkcs11Settings:
     """Return the settings of the worker of a PKCS#11 provider."""
-    credential = surroundings.credentials.get(PIN_CREDENTIAL)
-    pin = section.find("user_pin", str)
     return Pkcs11Settings(
         worker=worker,
         library_path=section.text("library_path"),
         token=_token(section),
         slot_number=section.find("slot_number", int),
-        pin=None if credential or pin is None else _pin_bytes(pin).hex(),
+        pin=PIN.octets_of(section, surroundings),
         pin_file=pin_file(section, surroundings),
         state_folder=section.find("state_folder", str) or posixpath.join(surroundings.state_folder, _STATE_FOLDER),
         software_public_operations=section.flag("software_public_operations"),
@@ -53,8 +51,7 @@ def pkcs11_settings(
 
 def pin_file(section: Section, surroundings: Surroundings) -> str | None:
     """Return the file of a provider's PIN; None when there is none."""
-    credential = surroundings.credentials.get(PIN_CREDENTIAL)
-    return credential or section.find("user_pin_file", str) or _uri(section).pin_file
+    return PIN.file_of(section, surroundings) or _uri(section).pin_file
 
 
 def module_groups(section: Section, surroundings: Surroundings) -> tuple[int, ...]:
@@ -89,26 +86,7 @@ def token_is_named_once(document: Document, report: Report, _: Surroundings) -> 
 def pin_has_one_source(document: Document, report: Report, surroundings: Surroundings) -> None:
     """Refuse two PINs; say which one is not used, and that the configuration is no place for one."""
     for section in pkcs11_sections(document):
-        sources = {
-            "user_pin": section.find("user_pin", str),
-            "user_pin_file": section.find("user_pin_file", str),
-            "token_uri": _uri(section).pin_file,
-        }
-        given = {key: value for key, value in sources.items() if value is not None}
-        files = {value for key, value in given.items() if key != "user_pin"}
-        if len(files) + ("user_pin" in given) > 1:
-            *_, last = given
-            found = "pin-source" if last == "token_uri" else "a PIN"
-            report.refuse((*section.path, last), f"{found} beside {next(iter(given))}", "one place for the PIN")
-        elif PIN_CREDENTIAL in surroundings.credentials:
-            for key in given:
-                what = "its pin-source is not used" if key == "token_uri" else "not used"
-                report.warn((*section.path, key), f"{what}, as the credential {PIN_CREDENTIAL} takes its place")
-        elif "user_pin" in given:
-            report.warn(
-                (*section.path, "user_pin"),
-                f"user_pin_file or the credential {PIN_CREDENTIAL} would keep the PIN out of the configuration",
-            )
+        PIN.check(section, report, surroundings, pin_source=_uri(section).pin_file)
 
 
 def groups_exist(document: Document, report: Report, surroundings: Surroundings) -> None:
@@ -140,12 +118,6 @@ def _token(section: Section) -> TokenMatch:
     )
     # Numbers of slots change with what is plugged in, so one counts only where it is all there is.
     return dataclasses.replace(match, slot_id=section.find("slot_number", int)) if match == _ANY.match else match
-
-
-def _pin_bytes(text: str) -> bytes:
-    if text.startswith(_HEX):
-        return bytes.fromhex(text.removeprefix(_HEX))
-    return text.removeprefix(_PLAIN).encode()
 
 
 def _gid(group: object, surroundings: Surroundings) -> int | None:

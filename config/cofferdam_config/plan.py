@@ -11,7 +11,6 @@ from cofferdam_config.backends import BACKENDS
 from cofferdam_config.check import Document, Section, check_document
 from cofferdam_config.errors import Report
 from cofferdam_config.kinds import INT32_MAX
-from cofferdam_config.pkcs11 import module_groups
 from cofferdam_config.provider_table import PROVIDER
 from cofferdam_config.reach import status_path
 from cofferdam_config.rules import RULES, authenticators, provider_name
@@ -97,11 +96,12 @@ def _broker(document: Document, surroundings: Surroundings) -> BrokerSettings:
         workers=tuple(
             WorkerEntry(
                 index=index,
-                role=BACKENDS[section.text("provider_type")].role,
+                role=backend.role,
                 name=entry.name,
-                groups=module_groups(section, surroundings),
+                groups=backend.groups(section, surroundings),
             )
             for index, (section, entry) in enumerate(zip(document.all(PROVIDER), _providers(document), strict=True))
+            for backend in (BACKENDS[section.text("provider_type")],)
         ),
         max_frontends=limits.number("max_frontends"),
         idle_ms=limits.number("frontend_idle_ms"),

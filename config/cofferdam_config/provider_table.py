@@ -13,16 +13,28 @@ from cofferdam_config.kinds import (
     Integer,
     Name,
     Pattern,
+    Tcti,
     Text,
     TokenUri,
     absent,
 )
 from cofferdam_config.schema import Key, Origin, Table
+from cofferdam_config.tcti import ADDRESS, BUS_NAME, DEVICE, PORT
 
 KEK_CREDENTIAL: Final = "cofferdam.software.kek"
-"""The systemd credential that takes the place of `key_encryption_key_file`."""
+"""The systemd credential that takes the place of `key_encryption_key_file` of a provider in software."""
 PIN_CREDENTIAL: Final = "cofferdam.pkcs11.pin"
 """The systemd credential that takes the place of the PIN of a PKCS#11 token, wherever that is."""
+
+TPM_KEK_CREDENTIAL: Final = "cofferdam.tpm.kek"
+"""That of `key_encryption_key_file` of a TPM provider."""
+OWNER_AUTH_CREDENTIAL: Final = "cofferdam.tpm.owner-auth"
+"""That of the owner hierarchy's password."""
+ENDORSEMENT_AUTH_CREDENTIAL: Final = "cofferdam.tpm.endorsement-auth"
+"""That of the endorsement hierarchy's password."""
+KEK_FILE: Final = "cofferdam/software.kek"
+"""The default of `key_encryption_key_file`, in the state folder."""
+TPM_KEK_FILE: Final = "cofferdam/tpm.kek"
 
 _own = partial(Key, origin=Origin.COFFERDAM)
 _hidden = partial(Key, shown=False)
@@ -31,11 +43,16 @@ _tpm = partial(_hidden, only_for=("Tpm",))
 _atca = partial(_hidden, only_for=("CryptoAuthLib",))
 _own_hidden = partial(_own, shown=False)
 _software = partial(_own_hidden, only_for=("MbedCrypto",))
+_of_a_tpm = partial(_own_hidden, only_for=("Tpm",))
 _module = partial(_own_hidden, only_for=("Pkcs11",))
 
 _VARIABLE: Final = Pattern(
     expression=r"(?!LD_|PYTHON)[A-Za-z_][A-Za-z0-9_]*=[^\0]*",
     words="a string NAME=value, whose name does not begin with LD_ or PYTHON",
+)
+_SECRET: Final = Pattern(
+    expression=r"(?!hex:).*|hex:(?:[0-9A-Fa-f]{2})*",
+    words="a string, which after `hex:` has pairs of hexadecimal digits",
 )
 PROVIDER: Final = Table(
     name="provider",
@@ -50,11 +67,11 @@ PROVIDER: Final = Table(
         Key(
             "provider_type",
             Choice(
-                values=("MbedCrypto", "Pkcs11"),
-                absent=absent("provider", "Tpm", "CryptoAuthLib", "TrustedService"),
+                values=("MbedCrypto", "Pkcs11", "Tpm"),
+                absent=absent("provider", "CryptoAuthLib", "TrustedService"),
             ),
             "The kind of provider. `MbedCrypto` is the one in software, `Pkcs11` one with a token behind a PKCS#11 "
-            "module.",
+            "module, `Tpm` one with a TPM 2.0.",
             required=True,
         ),
         Key("key_info_manager", Name(), "The `name` of a key manager.", required=True),
@@ -62,22 +79,25 @@ PROVIDER: Final = Table(
             "name",
             Name(),
             "What the provider is called in the key store; keys of a renamed provider are not found again.",
-            default_note="by type: `mbed-crypto-provider`, `pkcs11-provider`",
+            default_note="by type: `mbed-crypto-provider`, `pkcs11-provider`, `tpm-provider`",
         ),
         _own_hidden(
             "list_all_opcodes",
             Flag(),
-            "Whether ListOpcodes also shows the operations that Parsec's provider does not have: PsaSignMessage, "
-            "PsaVerifyMessage, PsaCipherEncrypt and PsaCipherDecrypt, and with `Pkcs11` PsaAeadEncrypt, PsaAeadDecrypt "
-            "and PsaExportKey. They work either way, as far as the token has them.",
+            "Whether ListOpcodes also shows the operations that Parsec's provider does not have: PsaSignMessage and "
+            "PsaVerifyMessage; except with `Tpm` PsaCipherEncrypt and PsaCipherDecrypt; and with `Pkcs11` "
+            "PsaAeadEncrypt, PsaAeadDecrypt and PsaExportKey. They work either way, as far as the device has them.",
             default=False,
         ),
-        _software(
+        _own_hidden(
             "key_encryption_key_file",
             AbsolutePath(),
             "File with the 32 bytes that the stored keys are encrypted with; made at the first start. A systemd "
-            f"credential `{KEK_CREDENTIAL}` takes its place.",
-            default_note="`cofferdam/software.kek` in the state folder, which is `/var/lib/parsec`",
+            f"credential `{KEK_CREDENTIAL}`, or with `Tpm` `{TPM_KEK_CREDENTIAL}`, takes its place. No two providers "
+            "have the same.",
+            only_for=("MbedCrypto", "Tpm"),
+            default_note=f"`{KEK_FILE}`, or with `Tpm` `{TPM_KEK_FILE}`, in the state folder, which is "
+            "`/var/lib/parsec`",
         ),
         _software(
             "mbed_its_path",
@@ -105,10 +125,7 @@ PROVIDER: Final = Table(
         ),
         _pkcs11(
             "user_pin",
-            Pattern(
-                expression=r"(?!hex:).*|hex:(?:[0-9A-Fa-f]{2})*",
-                words="a string, which after `hex:` has pairs of hexadecimal digits",
-            ),
+            _SECRET,
             "PIN of the token: plain, or after `str:`, or the bytes of it in hexadecimal after `hex:`. Not beside "
             "`user_pin_file`, which is the better place.",
             default_note="no login",
@@ -170,20 +187,53 @@ PROVIDER: Final = Table(
             Array(Pattern(expression=r"[a-z][a-z0-9-]*(?:=[0-9]+)?", words="a name, or a name, `=` and a number")),
             "What the module does otherwise than the standard says, where the worker does not find out by itself.",
         ),
-        _tpm("tcti", Text(), "How to reach the TPM, for example `device:/dev/tpmrm0`.", required=True),
         _tpm(
-            "owner_hierarchy_auth",
-            Text(),
-            "Password of the owner hierarchy, in the forms of `user_pin`; may be empty.",
+            "tcti",
+            Tcti(),
+            f"How to reach the TPM. What is left out is `{DEVICE}` (Parsec takes `/dev/tpm0`, which serves one process "
+            f"at a time and has no resource manager), `{ADDRESS}`, {PORT}, `{BUS_NAME}` and `system`. A host is an "
+            "address or `localhost`. Parsec does not have `swtpm:path=`, and takes it for `localhost`.",
             required=True,
         ),
         _tpm(
+            "owner_hierarchy_auth",
+            _SECRET,
+            "Password of the owner hierarchy, in the forms of `user_pin`; may be empty. Not beside "
+            "`owner_hierarchy_auth_file`, which is the better place for one that is not.",
+            default_note="required, unless it is elsewhere",
+        ),
+        _of_a_tpm(
+            "owner_hierarchy_auth_file",
+            AbsolutePath(),
+            "File with the password, which only root, or the user that starts the service, may read. A systemd "
+            f"credential `{OWNER_AUTH_CREDENTIAL}` takes its place and that of `owner_hierarchy_auth`.",
+        ),
+        _tpm(
             "endorsement_hierarchy_auth",
-            Text(),
+            _SECRET,
             "Password of the endorsement hierarchy, in the same forms.",
-            default_note="none",
+            default_note="an empty one",
+        ),
+        _of_a_tpm(
+            "endorsement_hierarchy_auth_file",
+            AbsolutePath(),
+            f"File with it, as for the owner hierarchy. The credential is `{ENDORSEMENT_AUTH_CREDENTIAL}`.",
         ),
         _tpm("skip_if_no_tpm", Flag(), "Whether to go on without this provider if there is no TPM.", default=False),
+        _of_a_tpm(
+            "application_parents",
+            Flag(),
+            "Whether each application has a storage parent of its own, so that one application's keys cannot be loaded "
+            "under another's parent. Not with `kim.give_back`: Parsec cannot load such keys.",
+            default=False,
+        ),
+        _of_a_tpm(
+            "bus_protection",
+            Flag(),
+            "Whether commands to the TPM are authorised, and their secrets encrypted, with salted HMAC sessions. "
+            "`false` sends passwords in the clear, which is faster: only for a TPM that nobody can listen to.",
+            default=True,
+        ),
         _atca("device_type", Text(), "The kind of device, for example `atecc608a`.", required=True),
         _atca("iface_type", Text(), "`i2c` or `test-interface`; `i2c` needs the next five keys.", required=True),
         _atca("wake_delay", Integer(high=(1 << 16) - 1), "Time that the device takes to wake."),

@@ -3,17 +3,15 @@
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
-from cofferdam_config.check import Document, Section
+from cofferdam_config.check import Document
 from cofferdam_config.errors import Report
+from cofferdam_config.keks import kek_file, kek_sections
 from cofferdam_config.pkcs11 import pin_file, pkcs11_sections
-from cofferdam_config.provider_table import KEK_CREDENTIAL, PROVIDER
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import KEY_MANAGER, LISTENER, SERVICE, STATUS_SOCKET
+from cofferdam_config.tpm import SECRETS, tpm_sections
 from cofferdam_contracts.folders import SYSTEM_FOLDERS, holds, normal
-
-_KEK_FILE: Final = "cofferdam/software.kek"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +29,6 @@ def status_path(document: Document) -> str | None:
     socket_path = document.one(LISTENER).find("socket_path", str)
     beside = f"{socket_path.rpartition('/')[0]}/{STATUS_SOCKET}" if socket_path else None
     return document.one(SERVICE).find("status_path", str) or beside
-
-
-def kek_file(section: Section, surroundings: Surroundings) -> str:
-    """Return the file of the key-encryption key of a provider in software."""
-    return (
-        surroundings.credentials.get(KEK_CREDENTIAL)
-        or section.find("key_encryption_key_file", str)
-        or posixpath.join(surroundings.state_folder, _KEK_FILE)
-    )
 
 
 def modules_stay_away(document: Document, report: Report, surroundings: Surroundings) -> None:
@@ -76,13 +65,16 @@ def _own(document: Document, surroundings: Surroundings) -> Iterator[_Own]:
         database = section.find("sqlite_db_path", str)
         if database is not None:
             yield _Own("the folder of the key store", posixpath.dirname(normal(database)), within=True)
-    for section in document.all(PROVIDER):
-        if section.find("provider_type", str) == "MbedCrypto":
-            yield _Own("the key-encryption key", normal(kek_file(section, surroundings)))
+    for section in kek_sections(document):
+        yield _Own("the key-encryption key", normal(kek_file(section, surroundings)))
     for section in pkcs11_sections(document):
         pin = pin_file(section, surroundings)
         if pin is not None:
             yield _Own("a PIN", normal(pin))
+    for section in tpm_sections(document):
+        for password in (secret.file_of(section, surroundings) for secret in SECRETS):
+            if password is not None:
+                yield _Own("a password", normal(password))
     # What is beside the sockets can be anybody's; who may write in their folder could put others in their place.
     for socket in (document.one(LISTENER).find("socket_path", str), status_path(document)):
         if socket is not None:

@@ -54,7 +54,7 @@ A small complete file:
   was found and what is allowed:
 
   ```text
-  config.toml:12: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto", "Pkcs11"
+  config.toml:12: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto", "Pkcs11", "Tpm"
   ```
 
 - Text that is no TOML is reported with line and column.

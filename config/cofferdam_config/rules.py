@@ -6,9 +6,10 @@ from typing import Final
 from cofferdam_config.backends import BACKENDS
 from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report, quote
+from cofferdam_config.keks import credential_goes_first, keks_differ
 from cofferdam_config.kinds import MAX_SOCKET_PATH
 from cofferdam_config.pkcs11 import groups_exist, pin_has_one_source, token_is_named_once
-from cofferdam_config.provider_table import KEK_CREDENTIAL, PROVIDER
+from cofferdam_config.provider_table import PROVIDER
 from cofferdam_config.reach import modules_stay_away, status_path
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import (
@@ -20,6 +21,7 @@ from cofferdam_config.tables import (
     SERVICE,
     STATUS_SOCKET,
 )
+from cofferdam_config.tpm import parents_can_be_given_back, passwords_have_one_source, way_to_the_tpm_is_sound
 from cofferdam_contracts.registry import PROVIDERS
 
 
@@ -129,17 +131,6 @@ def _level_can_be_reached(document: Document, report: Report, surroundings: Surr
         )
 
 
-def _credential_goes_first(document: Document, report: Report, surroundings: Surroundings) -> None:
-    if KEK_CREDENTIAL not in surroundings.credentials:
-        return
-    for section in document.all(PROVIDER):
-        if section.find("key_encryption_key_file", str) is not None:
-            report.warn(
-                (*section.path, "key_encryption_key_file"),
-                f"not used, as the credential {KEK_CREDENTIAL} takes its place",
-            )
-
-
 def _refuse_repeated(
     sections: tuple[Section, ...], key: str, value_of: Callable[[Section], str | None], report: Report
 ) -> None:
@@ -162,9 +153,13 @@ RULES: Final[tuple[Callable[[Document, Report, Surroundings], None], ...]] = (
     _providers_differ,
     _sockets_differ,
     _level_can_be_reached,
-    _credential_goes_first,
+    credential_goes_first,
+    keks_differ,
     token_is_named_once,
     pin_has_one_source,
     groups_exist,
+    passwords_have_one_source,
+    parents_can_be_given_back,
+    way_to_the_tpm_is_sound,
     modules_stay_away,
 )

@@ -295,8 +295,8 @@ KIM: Final = Table(
         _own(
             "give_back",
             Flag(),
-            "Whether new keys are made so that Parsec can use them as well. Has effect on those of `Pkcs11`: the "
-            "software provider always encrypts its keys, which Parsec cannot read.",
+            "Whether new keys are made so that Parsec can use them as well. Has effect on those of `Pkcs11` and `Tpm`: "
+            "the software provider always encrypts its keys, which Parsec cannot read.",
             default=False,
         ),
     ),

@@ -22,16 +22,24 @@ module_groups = ["tss"]
 module_needs = ["sockets"]
 quirks = ["id-bytes=4"]
 """
+_CHIP = """\
+key_encryption_key_file = "/etc/kek"
+application_parents = true
+bus_protection = false
+"""
 _OWN_LINES = (PARSEC + f'user_pin = "{SECRET}"\n').splitlines()
 """A document without errors; its secret stands in a provider that has no use for it."""
 _TOKEN_LINES = (PARSEC + PKCS11.replace('"m"', '"sqlite-manager"') + _TOKEN).splitlines()
 """One with a PIN in two places; its secrets also stand where a PIN may have been put by mistake."""
+_TPM_LINES = (PARSEC + TPM.replace('"m"', '"sqlite-manager"') + _CHIP).splitlines()
+"""One with secrets where they may be."""
 
 _KEYS = sorted({key.name for table in TABLES for key in table.keys} | {"admins", "unknown", '"x\\n"', "a.b"})
 _PLAIN_VALUES = st.sampled_from(
     [
         *("0", "-1", "7", "true", "1.5", "07:32:00", f"0x{'f' * 5000}"),
         *('""', '"/x"', '"m"', '"Direct"', '"Pkcs11"', '"OnDisk"', '"""\n\n"""', '"\\u0000\\u001b"'),
+        *('"Tpm"', '"mssim"'),
         *("[]", "{}", "[{}]", '[{ name = "1" }]'),
     ]
 )
@@ -56,7 +64,7 @@ _STATEMENTS = st.one_of(_HEADERS, st.builds("{} = {}".format, st.sampled_from(_K
 @st.composite
 def _mutations(draw: st.DrawFn) -> str:
     """Draw a document in which some lines are left out, put in, repeated or have got another value."""
-    lines = list(draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES])))
+    lines = list(draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES])))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
         key, _, _ = lines[at].partition(" = ")
@@ -76,7 +84,7 @@ def _mutations(draw: st.DrawFn) -> str:
 @st.composite
 def _edits(draw: st.DrawFn) -> bytes:
     """Draw a document in one line of which some bytes have become others."""
-    lines = [line.encode() for line in draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES]))]
+    lines = [line.encode() for line in draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES]))]
     at = draw(st.integers(0, len(lines) - 1))
     start = draw(st.integers(0, len(lines[at])))
     end = draw(st.integers(start, len(lines[at])))
@@ -125,3 +133,4 @@ def test_the_documents_to_start_from_are_a_plan_and_an_error() -> None:
     assert any("user_pin" in text for text in _texts("\n".join(_OWN_LINES).encode()))
     assert len(_texts("\n".join(_LINES).encode())) > 3
     assert any("pin-source beside user_pin" in text for text in _texts("\n".join(_TOKEN_LINES).encode()))
+    assert any("owner_hierarchy_auth" in text for text in _texts("\n".join(_TPM_LINES).encode()))

@@ -134,12 +134,16 @@ def _problems(text: str) -> tuple[str, ...]:
                 "(this build keeps keys in SQLite only; store_path belongs to OnDisk)"
             ),
         ),
-        ('"MbedCrypto"', '"Mbed"', '11: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto", "Pkcs11"'),
+        (
+            '"MbedCrypto"',
+            '"Mbed"',
+            '11: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto", "Pkcs11", "Tpm"',
+        ),
         (
             '"MbedCrypto"',
             '"TrustedService"',
             (
-                '11: provider[0].provider_type: found "TrustedService", allowed: "MbedCrypto", "Pkcs11" '
+                '11: provider[0].provider_type: found "TrustedService", allowed: "MbedCrypto", "Pkcs11", "Tpm" '
                 "(this build has no provider of type TrustedService)"
             ),
         ),
@@ -153,7 +157,7 @@ def _problems(text: str) -> tuple[str, ...]:
         (
             'provider_type = "MbedCrypto"\n',
             "",
-            '10: provider[0].provider_type: found nothing, allowed: "MbedCrypto", "Pkcs11"',
+            '10: provider[0].provider_type: found nothing, allowed: "MbedCrypto", "Pkcs11", "Tpm"',
         ),
         (
             '"UnixPeerCredentials"',
@@ -224,18 +228,19 @@ def test_all_errors_come_at_once_and_in_the_order_of_the_file() -> None:
         .replace('"MbedCrypto"', "7")
         .replace("[core_settings]", "[core_settings]\nallow_root = 2")
     )
-    text += "[[provider]]\nprovider_type = 'Tpm'\nkey_info_manager = 'other'\ntcti = 4\n"
+    text += "[[provider]]\nprovider_type = 'CryptoAuthLib'\nkey_info_manager = 'other'\nbus = 256\n"
     assert _problems(text) == (
         "config.toml:2: core_settings.allow_root: found 2, allowed: true or false",
         "config.toml:5: listener.timeout: found 0, allowed: an integer >= 1 (milliseconds)",
-        'config.toml:12: provider[0].provider_type: found 7, allowed: "MbedCrypto", "Pkcs11"',
-        "config.toml:14: provider[1].owner_hierarchy_auth: found nothing, allowed: a string",
+        'config.toml:12: provider[0].provider_type: found 7, allowed: "MbedCrypto", "Pkcs11", "Tpm"',
+        "config.toml:14: provider[1].device_type: found nothing, allowed: a string",
+        "config.toml:14: provider[1].iface_type: found nothing, allowed: a string",
         (
-            'config.toml:15: provider[1].provider_type: found "Tpm", allowed: "MbedCrypto", "Pkcs11" '
-            "(this build has no provider of type Tpm)"
+            'config.toml:15: provider[1].provider_type: found "CryptoAuthLib", allowed: "MbedCrypto", "Pkcs11", "Tpm" '
+            "(this build has no provider of type CryptoAuthLib)"
         ),
         'config.toml:16: provider[1].key_info_manager: found "other", allowed: "m"',
-        "config.toml:17: provider[1].tcti: found an integer, allowed: a string",
+        "config.toml:17: provider[1].bus: found an integer, allowed: an integer from 0 to 255",
     )
 
 
@@ -255,7 +260,7 @@ def test_no_provider_is_an_error() -> None:
 
 def test_keys_of_a_type_that_is_not_known_are_checked_but_not_missed() -> None:
     assert _problems(SMALL.replace('"MbedCrypto"', '"Mbed"\nslot_number = "5"')) == (
-        'config.toml:11: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto", "Pkcs11"',
+        'config.toml:11: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto", "Pkcs11", "Tpm"',
         "config.toml:12: provider[0].slot_number: found a string, allowed: an integer >= 0",
     )
 
