@@ -1,14 +1,17 @@
 """What lies in packaging/ fits the code: the sample configuration is accepted, the unit grants what is needed."""
 
 import configparser
+import re
 from pathlib import Path
 
 import pytest
 
+from cofferdam_config import provider_table
 from cofferdam_config.plan import read
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import LIMITS
-from cofferdam_contracts.ipc.control import Level, Role
+from cofferdam_config.tcti import DEVICE
+from cofferdam_contracts.ipc.control import WORKERS, Level, Role
 from cofferdam_contracts.settings import KimSettings, SoftwareSettings
 from cofferdam_runtime.sandbox.broker import CAPABILITIES
 
@@ -48,6 +51,7 @@ def test_what_the_sample_has_commented_out_is_accepted_as_well() -> None:
     )
     plan = read(text.encode(), path="config.toml", surroundings=SURROUNDINGS)
     assert plan.warnings == ()
+    assert {worker.role for worker in plan.broker.workers} == WORKERS
 
 
 def test_the_unit_leaves_the_broker_its_capabilities(service: configparser.RawConfigParser) -> None:
@@ -68,6 +72,20 @@ def test_the_children_may_confine_themselves(service: configparser.RawConfigPars
     assert needed <= allowed
     assert service["Service"]["KillMode"] == "mixed", "the broker ends the others in order"
     assert service["Service"]["OOMPolicy"] == "continue", "one process too many is no reason to end all"
+
+
+def test_the_unit_names_the_credentials_that_there_are() -> None:
+    text = (PACKAGING / "systemd" / "cofferdam.service").read_text()
+    credentials = {
+        value for name, value in vars(provider_table).items() if name.endswith("_CREDENTIAL") and isinstance(value, str)
+    }
+    assert set(re.findall(r"^#LoadCredential=([^:]+):", text, re.MULTILINE)) == credentials
+
+
+def test_the_unit_says_how_a_tpm_is_let_in(service: configparser.RawConfigParser) -> None:
+    text = (PACKAGING / "systemd" / "cofferdam.service").read_text()
+    assert service["Service"]["PrivateDevices"] == "yes"
+    assert f"\n#PrivateDevices=no\n#DevicePolicy=closed\n#DeviceAllow={DEVICE} rw\n" in text
 
 
 def test_socket_and_configuration_name_the_same_path() -> None:
