@@ -120,6 +120,10 @@ CODES: Final = {
     "Policy_AC_SendSelect": 0x196,
     "CertifyX509": 0x197,
     "ACT_SetTimeout": 0x198,
+    "ECC_Encrypt": 0x199,
+    "ECC_Decrypt": 0x19A,
+    "PolicyCapability": 0x19B,
+    "PolicyParameters": 0x19C,
 }
 """Command codes by name, without the prefix TPM2_."""
 _NAMES: Final = {code: name for name, code in CODES.items()}

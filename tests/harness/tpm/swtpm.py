@@ -251,6 +251,10 @@ class Swtpm:
         """Return what `tpm2_getcap` prints of a capability: `handles-transient`, `properties-variable`."""
         return tool(self.tools_tcti, "tpm2_getcap", what)
 
+    def flush(self) -> None:
+        """Flush all transient objects: tpm2-tools leave theirs, and the TPM has three slots."""
+        tool(self.tools_tcti, "tpm2_flushcontext", "--transient-object")
+
     def lockout_counter(self) -> int:
         """Return how many failed authorizations the dictionary-attack logic holds against us."""
         (line,) = [row for row in self.getcap("properties-variable").splitlines() if "TPM2_PT_LOCKOUT_COUNTER:" in row]

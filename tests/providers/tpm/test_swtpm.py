@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from tests.harness.tpm.channel import answer_of, code_of, connect, receive
 from tests.harness.tpm.swtpm import INITIALIZE, Swtpm, SwtpmError, tool
-
 from tpm2_pytss import ESAPI, TCTILdr
 
 GET_RANDOM = bytes.fromhex("80010000000c0000017b0008")
@@ -84,6 +83,13 @@ def test_a_reset_keeps_what_is_persistent(tpm: Swtpm, tmp_path: Path, state: boo
     _persist(tpm, tmp_path)
     tpm.reset(state=state)
     assert PERSISTENT in tpm.getcap("handles-persistent")
+    assert tpm.getcap("handles-transient") == ""
+
+
+def test_tools_leave_transient_objects_until_they_are_flushed(tpm: Swtpm, tmp_path: Path) -> None:
+    tool(tpm.tools_tcti, "tpm2_createprimary", "-Q", "-c", "key", folder=tmp_path)
+    assert tpm.getcap("handles-transient") == "- 0x80000000\n"
+    tpm.flush()
     assert tpm.getcap("handles-transient") == ""
 
 
