@@ -28,8 +28,8 @@ from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, Mac, Ma
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind, KeyType
 from cofferdam_contracts.psa.policy import is_deprecated
 from cofferdam_contracts.registry import ADMIN_OPCODES, ANONYMOUS_OPCODES, CORE_OPCODES, PROVIDERS, Opcode, ProviderId
+from cofferdam_providers.base.key_encryption_key import KEK_LENGTH
 from cofferdam_providers.software.provider import SoftwareProvider
-from cofferdam_providers.software.wrapping import KEK_LENGTH
 
 _HEAD: Final = """\
 # Operations, keys and algorithms

@@ -4,8 +4,9 @@ import os
 
 from cofferdam_contracts.ipc.control import Failure, Role
 from cofferdam_contracts.settings import SoftwareSettings
+from cofferdam_providers.base.key_encryption_key import CredentialError, read_kek
 from cofferdam_providers.base.run import serve
-from cofferdam_providers.software.credentials import CredentialError, read_its_files, read_kek
+from cofferdam_providers.software.credentials import read_its_files
 from cofferdam_providers.software.provider import SoftwareProvider
 from cofferdam_runtime.entry import begin, give_up
 from cofferdam_runtime.log import Log

@@ -12,12 +12,14 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, StoredKey
 from cofferdam_providers.pyca import asym_encryption, asym_sign, hashes, keys
 from cofferdam_providers.pyca.errors import not_supported, translated
+from cofferdam_providers.pyca.wrapping import Wrapping
 from cofferdam_providers.software import aead, cipher, generate_random, key_agreement, key_management, mac
 from cofferdam_providers.software.its import find_its_key
 from cofferdam_providers.software.self_test import run_self_test
-from cofferdam_providers.software.wrapping import Wrapping
 
 _DESCRIPTION: Final = PROVIDERS[ProviderId.MBED_CRYPTO]
+PURPOSE: Final = b"cofferdam software provider: key at rest, format 1"
+"""What its key-encryption key is used for."""
 _NO_FILES: Final[Mapping[int, bytes]] = {}
 
 
@@ -44,7 +46,7 @@ class SoftwareProvider(Provider[keys.Handle]):
         Raises:
             ValueError: The key-encryption key has another length.
         """
-        self._wrapping = Wrapping(kek, _DESCRIPTION.uuid)
+        self._wrapping = Wrapping(kek, _DESCRIPTION.uuid, PURPOSE)
         self._its = its
 
     def check_generate(self, attributes: KeyAttributes) -> None:

@@ -24,11 +24,12 @@ from cofferdam_contracts.psa.algorithm import (
 )
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.key_encryption_key import KEK_LENGTH
 from cofferdam_providers.pyca import asym_encryption, asym_sign, keys
 from cofferdam_providers.pyca.curves import CURVES, Curve
 from cofferdam_providers.pyca.hashes import AVAILABLE, digest_of
+from cofferdam_providers.pyca.wrapping import Wrapping
 from cofferdam_providers.software import aead, cipher, key_agreement, key_management, known_answers, mac
-from cofferdam_providers.software.wrapping import KEK_LENGTH, Wrapping
 
 _TEXT: Final = bytes(range(32))
 _ECDH: Final = KeyAgreement(RawAgreement.ECDH)
@@ -191,7 +192,7 @@ def _mac_and_verify(key: keys.Handle, algorithm: Mac, text: bytes, wanted: bytes
 
 
 def _test_wrapping() -> None:
-    wrapping = Wrapping(bytes(KEK_LENGTH), "")
+    wrapping = Wrapping(bytes(KEK_LENGTH), "", b"")
     identity = KeyIdentity(0, "", "")
     attributes = KeyAttributes(KeyType(KeyKind.RAW_DATA), len(_TEXT) * 8, Usage.NONE, _ECDH)
     sealed = wrapping.seal(identity, attributes, _TEXT)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam_providers.software.credentials import KEK_LENGTH, CredentialError, read_its_files, read_kek
+from cofferdam_providers.base.key_encryption_key import KEK_LENGTH, CredentialError, read_kek
+from cofferdam_providers.software.credentials import read_its_files
 
 
 def test_it_is_made_once_and_is_private(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, Usage
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software.wrapping import Wrapping
+from cofferdam_providers.pyca.wrapping import Wrapping
+from cofferdam_providers.software.provider import PURPOSE
 
 UUID = "1c1139dc-ad7c-47dc-ad6b-db6fdb466552"
 ATTRIBUTES = attributes(
@@ -21,7 +22,7 @@ ATTRIBUTES = attributes(
     EccFamily.SECP_R1,
     Usage.SIGN_HASH | Usage.SIGN_MESSAGE,
 )
-WRAPPING = Wrapping(KEK, UUID)
+WRAPPING = Wrapping(KEK, UUID, PURPOSE)
 MATERIAL = b"the material of a key"
 SEALED = WRAPPING.seal(IDENTITY, ATTRIBUTES, MATERIAL)
 CORRUPT = Status.PSA_ERROR_CORRUPTION_DETECTED
@@ -35,7 +36,7 @@ def test_what_was_sealed_opens(application: str, key_name: str, material: bytes)
 
 
 def test_a_new_process_opens_it() -> None:
-    assert Wrapping(KEK, UUID).open(IDENTITY, ATTRIBUTES, SEALED) == MATERIAL
+    assert Wrapping(KEK, UUID, PURPOSE).open(IDENTITY, ATTRIBUTES, SEALED) == MATERIAL
 
 
 def test_material_is_not_visible_and_no_two_blobs_are_the_same() -> None:
@@ -75,7 +76,11 @@ def test_a_row_with_another_policy_does_not_open(changed: KeyAttributes) -> None
 
 
 def test_another_key_encryption_key_or_provider_does_not_open_it() -> None:
-    for wrapping in (Wrapping(bytes(32), UUID), Wrapping(KEK, UUID.upper())):
+    for wrapping in (
+        Wrapping(bytes(32), UUID, PURPOSE),
+        Wrapping(KEK, UUID.upper(), PURPOSE),
+        Wrapping(KEK, UUID, b""),
+    ):
         with refused(CORRUPT):
             wrapping.open(IDENTITY, ATTRIBUTES, SEALED)
 
@@ -103,7 +108,7 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 @pytest.mark.parametrize("length", [0, 16, 31, 33])
 def test_a_key_encryption_key_has_one_length(length: int) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
-        Wrapping(bytes(length), UUID)
+        Wrapping(bytes(length), UUID, PURPOSE)
 
 
 def test_the_format_stays_readable() -> None:

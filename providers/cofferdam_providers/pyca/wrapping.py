@@ -2,7 +2,7 @@
 
 A stored key is
 
-    format (1 byte, 1) | salt (32 bytes) | AES-256-GCM of the key in the format of import, with its tag
+    format (1 byte, 1) | salt (32 bytes) | AES-256-GCM of what the provider keeps of the key, with its tag
 
 under a key that HKDF-SHA256 derives from the key-encryption key and the salt. Each salt gives a key of its own that
 encrypts once, so the nonce may be constant and there is no bound on the number of keys. The additional data holds the
@@ -10,6 +10,7 @@ format, the provider, the whole name and the attributes: a row that was copied t
 policy was changed, does not open.
 """
 
+import os
 import struct
 from typing import Final
 
@@ -22,13 +23,11 @@ from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.software.generate_random import random_bytes
+from cofferdam_providers.base.key_encryption_key import KEK_LENGTH
 
-KEK_LENGTH: Final = 32
 FORMAT: Final = b"\1"
 _SALT: Final = 32
 _TAG: Final = 16
-_PURPOSE: Final = b"cofferdam software provider: key at rest, format 1"
 _NONCE: Final = bytes(12)
 _LENGTH: Final = struct.Struct("<I")
 
@@ -36,8 +35,8 @@ _LENGTH: Final = struct.Struct("<I")
 class Wrapping:
     """Seals keys for the key store and opens them again."""
 
-    def __init__(self, kek: bytes, provider_uuid: str) -> None:
-        """Use this key-encryption key for the keys of this provider.
+    def __init__(self, kek: bytes, provider_uuid: str, purpose: bytes) -> None:
+        """Use this key-encryption key for the keys of this provider; the purpose tells what else it is not used for.
 
         Raises:
             ValueError: The key-encryption key has another length than 32 bytes.
@@ -46,10 +45,11 @@ class Wrapping:
             raise ValueError(f"a key-encryption key has {KEK_LENGTH} bytes, not {len(kek)}")
         self._kek = kek
         self._uuid = provider_uuid.encode()
+        self._purpose = purpose
 
     def seal(self, identity: KeyIdentity, attributes: KeyAttributes, material: bytes) -> bytes:
         """Return what the key store keeps of a key."""
-        salt = random_bytes(_SALT)
+        salt = os.urandom(_SALT)
         return FORMAT + salt + self._cipher(salt).encrypt(_NONCE, material, self._bound(identity, attributes))
 
     def open(self, identity: KeyIdentity, attributes: KeyAttributes, sealed: bytes) -> bytes:
@@ -71,7 +71,7 @@ class Wrapping:
             ) from error
 
     def _cipher(self, salt: bytes) -> AESGCM:
-        return AESGCM(HKDF(hashes.SHA256(), KEK_LENGTH, salt, _PURPOSE).derive(self._kek))
+        return AESGCM(HKDF(hashes.SHA256(), KEK_LENGTH, salt, self._purpose).derive(self._kek))
 
     def _bound(self, identity: KeyIdentity, attributes: KeyAttributes) -> bytes:
         fields = (
