@@ -18,7 +18,7 @@ _OURS: Final = (
     "cofferdam_kim",
     "cofferdam_providers",
 )
-_LIBRARIES: Final = ("msgpack", "cryptography", "google.protobuf", "pkcs11", "prctl", "setproctitle")
+_LIBRARIES: Final = ("msgpack", "cryptography", "google.protobuf", "pkcs11", "prctl", "setproctitle", "tpm2_pytss")
 """What our packages import. The broker looks for them on its path when it makes that of a child."""
 
 

@@ -123,6 +123,7 @@ class Child:
         self._loop = loop
         self._handlers = handlers
         self.served = 0
+        self._busy = 0
         self.in_flight: Callable[[], int] = lambda: 0
         self.count: Callable[[], int] = lambda: 0
         self._on_stop = loop.stop if on_stop is None else on_stop
@@ -140,8 +141,10 @@ class Child:
         self.served += 1
 
     def busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
-        """Tell the broker that an answer to a ping may take long from now on, or no longer."""
-        self._control.send(Record(FromChild.BUSY, int(busy)))
+        """Tell the broker that an answer to a ping may take long from now on, or no longer; pairs of calls may nest."""
+        before, self._busy = self._busy, self._busy + (1 if busy else -1)
+        if not (before and self._busy):
+            self._control.send(Record(FromChild.BUSY, int(busy)))
 
     def violated(self, role: int, number: int) -> None:
         """Tell the broker that a peer must be replaced."""

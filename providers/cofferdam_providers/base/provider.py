@@ -5,8 +5,9 @@ lengths that the protocol fixes. A backend gets only operations that passed, and
 its device refuses; no other exception leaves a backend.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import Final, Generic, NoReturn, Protocol, TypeVar
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import KeyIdentity
@@ -47,6 +48,19 @@ class Key(Generic[HandleT]):
     handle: HandleT = field(repr=False)
 
 
+class Rows(Protocol):
+    """The key store, as far as a backend keeps something in it besides keys."""
+
+    def lookup(self, identity: KeyIdentity) -> StoredKey:
+        """Return what is stored under a name; `PSA_ERROR_DOES_NOT_EXIST` when there is nothing."""
+
+    def reserve(self, identity: KeyIdentity, planned: StoredKey) -> None:
+        """Take a name."""
+
+    def activate(self, identity: KeyIdentity, stored: StoredKey) -> None:
+        """Store something under a name that is taken."""
+
+
 class Provider(Generic[HandleT]):
     """A backend. Every operation that a backend does not override is not supported."""
 
@@ -63,8 +77,14 @@ class Provider(Generic[HandleT]):
     expires: float | None = None
     """When the worker has to make room for a successor, in seconds of the monotonic clock; None for never."""
 
+    busy: Callable[[bool], None] = staticmethod(lambda _busy: None)
+    """Tells the broker that something takes longer than a process may hang, and that it is over."""
+
     def open(self) -> None:
         """Open the device: under the worker's own identity and held to its files, before system calls are filtered."""
+
+    def attach(self, rows: Rows) -> None:
+        """Take the key store, for what the backend keeps there besides keys; called before the first request."""
 
     def plan_key_id(self) -> bytes:
         """Return the id that a new key will get, when the device needs one chosen beforehand; else nothing."""
@@ -196,6 +216,9 @@ class Provider(Generic[HandleT]):
     def go_on(self) -> bool:
         """Do a little of what could wait, while nobody asks for anything; return whether there was something to do."""
         return False
+
+    def close(self) -> None:
+        """Leave the device as it was found, when the worker ends in good order."""
 
     def warm_up(self) -> None:
         """Touch every algorithm once, so that nothing is loaded after confinement; doubles as a self-test."""

@@ -52,9 +52,11 @@ def serve(  # noqa: PLR0913  what a worker is made of
     worker = Worker(context, loop, lane)
     child = Child(start, log, loop, {ToChild.CHANNEL: worker.add_channel}, worker.stop)
     worker.served, worker.violated, child.in_flight = child.count_one, child.violated, worker.in_flight
-    worker.busy = child.busy
+    worker.busy = provider.busy = child.busy
+    provider.attach(store)
     child.ready(achieved)
     loop.run(worker.tick)
+    provider.close()
     return 0
 
 
