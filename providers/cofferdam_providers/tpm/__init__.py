@@ -1,0 +1,1 @@
+"""The TPM 2.0 provider."""

@@ -1,0 +1,32 @@
+"""The process of the TPM provider: read the secrets, reach the TPM, give up the rest, serve."""
+
+import os
+
+from cofferdam_contracts.ipc.control import Failure, Role
+from cofferdam_contracts.settings import TpmSettings
+from cofferdam_providers.base.key_encryption_key import CredentialError
+from cofferdam_providers.base.run import serve
+from cofferdam_providers.tpm.credentials import read_credentials
+from cofferdam_providers.tpm.provider import TpmProvider
+from cofferdam_runtime.entry import begin, give_up
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.sandbox.policies import POLICIES, for_tpm
+
+
+def main() -> int:
+    """Run the TPM provider."""
+    start = begin("worker[tpm]")
+    settings = start.settings(TpmSettings)
+    log = Log("worker[tpm]", settings.worker.log)
+    try:
+        credentials = read_credentials(settings)
+    except CredentialError as error:
+        log.error("the TPM provider's secrets cannot be had", cause=error)
+        give_up(start.control, Failure.CREDENTIAL)
+    if credentials.kek_is_new:
+        log.warning(
+            "a new key-encryption key was made; keys sealed with another one stay closed", file=settings.kek_file
+        )
+    provider = TpmProvider(settings, credentials, log)
+    policy = for_tpm(POLICIES[Role.TPM_WORKER], settings.tcti)
+    os._exit(serve(start, log, settings.worker, provider, policy, groups=settings.groups))

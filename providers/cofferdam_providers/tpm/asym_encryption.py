@@ -1,0 +1,75 @@
+"""Encryption with RSA keys.
+
+Source: TCG part 1, B.4 and B.5; part 3, 14.1 and 14.2.
+"""
+
+from typing import Final
+
+from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, EncryptionScheme
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding, not_supported
+from cofferdam_providers.pyca.hashes import PRIMITIVES
+from cofferdam_providers.tpm import public
+from cofferdam_providers.tpm.codes import Algorithm, Command
+from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.errors import Code, TpmError
+from cofferdam_providers.tpm.keys import TpmKey, require_pair
+from cofferdam_providers.tpm.marshal import U16, Reader, sized
+
+_PKCS1V15_OVERHEAD: Final = 11
+_MOST_LABEL: Final = 64
+"""Bytes of a label that every TPM takes."""
+
+
+def encrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
+    """Return the ciphertext.
+
+    Raises:
+        ServiceError: The plaintext is too long for the key, or the TPM refuses.
+    """
+    scheme = _scheme(algorithm, label)
+    most = key.size - _overhead(algorithm)
+    if len(plaintext) > most:
+        raise invalid_argument(f"a plaintext of {len(plaintext)} bytes, where the key takes {max(most, 0)}")
+    parameters = sized(plaintext) + scheme
+    return Reader(device.do(lambda: device.run(Command.RSA_ENCRYPT, key, parameters, authorized=False))).sized()
+
+
+def decrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:
+    """Return the plaintext.
+
+    Raises:
+        ServiceError: The padding is wrong (`PSA_ERROR_INVALID_PADDING`), or the TPM refuses.
+    """
+    require_pair(key)
+    scheme = _scheme(algorithm, label)
+    if len(ciphertext) != key.size:
+        raise invalid_argument(f"a ciphertext of {len(ciphertext)} bytes")
+    if isinstance(key.part, public.RsaPart) and ciphertext >= key.part.modulus:
+        raise invalid_argument("a ciphertext that is no number below the modulus")
+    parameters = sized(ciphertext) + scheme
+    try:
+        return Reader(device.do(lambda: device.run(Command.RSA_DECRYPT, key, parameters))).sized()
+    except TpmError as error:
+        if error.code in (Code.VALUE, Code.SIZE) or (error.code == Code.FAILURE and device.works()):
+            # libtpms calls a wrong padding a failure of the TPM.
+            raise invalid_padding("the padding is wrong") from error
+        raise
+
+
+def _scheme(algorithm: AsymmetricEncryption, label: bytes) -> bytes:
+    """Return the TPMT_RSA_DECRYPT and the label."""
+    if algorithm.scheme is EncryptionScheme.RSA_PKCS1V15:
+        return U16.pack(Algorithm.RSAES) + sized(b"")
+    if label and not label.endswith(b"\0"):
+        # The TPM would take it for a text that was cut off, and has no way to use another one.
+        raise not_supported("a label that does not end with a zero byte in a TPM")
+    if len(label) > _MOST_LABEL:
+        raise not_supported(f"a label of more than {_MOST_LABEL} bytes in a TPM")
+    return U16.pack(Algorithm.OAEP) + U16.pack(public.hash_of(algorithm.hash)) + sized(label)
+
+
+def _overhead(algorithm: AsymmetricEncryption) -> int:
+    if algorithm.hash is None:
+        return _PKCS1V15_OVERHEAD
+    public.hash_of(algorithm.hash)
+    return 2 * PRIMITIVES[algorithm.hash].digest_size + 2

@@ -1,0 +1,62 @@
+"""Showing that a key is in this TPM: TPM2_ActivateCredential with the default endorsement key.
+
+A verifier who trusts the endorsement key encrypts a credential so that the TPM gives it out only while the key with
+the given Name is loaded. Source: TCG part 1, 24 (credential protection), part 3, 12.5.
+"""
+
+from typing import Final
+
+from cofferdam_contracts.operations import AttestKey
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.pyca.errors import invalid_argument
+from cofferdam_providers.tpm import public
+from cofferdam_providers.tpm.codes import Command
+from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.errors import Code, TpmError
+from cofferdam_providers.tpm.keys import TpmKey, require_pair
+from cofferdam_providers.tpm.marshal import sized
+
+_ENDORSEMENT_SIZE: Final = 256
+
+
+def prepare(device: Device, key: TpmKey) -> tuple[bytes, bytes, bytes]:
+    """Return the key's Name, its public area, and the endorsement key in the format of PsaExportPublicKey.
+
+    Raises:
+        ServiceError: The TPM refuses.
+    """
+    require_pair(key)
+    if not device.endorsement.area:
+        device.do(lambda: device.slots.use(device.endorsement))
+    return key.name, key.area, public.exported(public.part_of(device.endorsement.area), _ENDORSEMENT_SIZE)
+
+
+def attest(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
+    """Return the credential.
+
+    Raises:
+        ServiceError: It is for another key or TPM, or the TPM refuses.
+    """
+    require_pair(key)
+    try:
+        return device.do(lambda: _activate(device, key, operation))
+    except TpmError as error:
+        if error.code in (Code.VALUE, Code.SIZE):
+            raise invalid_argument("a credential that is none for this TPM") from error
+        if error.code == Code.BAD_AUTH:
+            raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, error.detail) from error
+        raise
+
+
+def _activate(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
+    handles = device.slots.use(key, device.endorsement)
+    policy = device.endorsement_policy()
+    parameters = sized(operation.credential_blob) + sized(operation.secret)
+    authorizations = [device.authorize(key.auth), policy]
+    try:
+        answer = device.connection.run(Command.ACTIVATE_CREDENTIAL, handles, parameters, authorizations)
+    except TpmError:
+        # It ended the session only if it succeeded.
+        device.flush(policy.handle)
+        raise
+    return answer.parameters.sized()

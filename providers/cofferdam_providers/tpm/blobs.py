@@ -1,0 +1,123 @@
+"""Keys as the key store has them: private blob, authorisation value and public part.
+
+The reference's form is what its `bincode` makes of a PasswordContext, fixed-width and little-endian:
+
+    legacy context (24 zero bytes) | auth value | 0: modulus, 1: x, y (u32 before) | private blob
+
+with a length of eight bytes before each value. A form of one's own is
+
+    parent (1 byte: 0 the storage root key, 1 that of the application) | the reference's form
+
+which is encrypted and bound to the key's name and attributes, so that the authorisation value is not in clear, and a
+row that was moved or changed is noticed. Source: facts on the service's behaviour, 6.4.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.tpm.public import EccPart, Part, RsaPart
+
+_NO_CONTEXT: Final = bytes(24)
+_CONTEXT: Final = struct.Struct("<QIIQ")
+_LENGTH: Final = struct.Struct("<Q")
+_KIND: Final = struct.Struct("<I")
+_RSA: Final = 0
+_ECC: Final = 1
+ROOT_PARENT: Final = 0
+APPLICATION_PARENT: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A key of the TPM outside of it; without a private blob only the public part of one."""
+
+    part: Part
+    private: bytes = field(default=b"", repr=False)
+    """Content of the TPM2B_PRIVATE."""
+    auth: bytes = field(default=b"", repr=False)
+    parent: int = ROOT_PARENT
+
+
+def encode(blob: Blob) -> bytes:
+    """Return the reference's form."""
+    if isinstance(blob.part, RsaPart):
+        part = _KIND.pack(_RSA) + _sized(blob.part.modulus)
+    else:
+        part = _KIND.pack(_ECC) + _sized(blob.part.x) + _sized(blob.part.y)
+    return _NO_CONTEXT + _sized(blob.auth) + part + _sized(blob.private)
+
+
+def decode(data: bytes, parent: int = ROOT_PARENT) -> Blob:
+    """Read the reference's form; bytes after it are ignored, as the reference does.
+
+    Raises:
+        ServiceError: It is another one (`PSA_ERROR_DATA_CORRUPT`).
+    """
+    reader = _Reader(data)
+    if reader.take(_CONTEXT.size) != _NO_CONTEXT:
+        raise _corrupt("a saved context, as Parsec kept until 2021, which no TPM loads after a restart")
+    auth = reader.sized()
+    kind = _KIND.unpack(reader.take(_KIND.size))[0]
+    part: Part
+    if kind == _RSA:
+        part = RsaPart(reader.sized())
+    elif kind == _ECC:
+        part = EccPart(reader.sized(), reader.sized())
+    else:
+        raise _corrupt(f"a public part of kind {kind}")
+    return Blob(part=part, auth=auth, private=reader.sized(), parent=parent)
+
+
+def encode_own(blob: Blob) -> bytes:
+    """Return what is encrypted for the key store."""
+    return bytes((blob.parent,)) + encode(blob)
+
+
+def decode_own(data: bytes) -> Blob:
+    """Read what was encrypted for the key store.
+
+    Raises:
+        ServiceError: It is something else (`PSA_ERROR_DATA_CORRUPT`).
+    """
+    if data[:1] not in (bytes((ROOT_PARENT,)), bytes((APPLICATION_PARENT,))):
+        raise _corrupt("no parent")
+    return decode(data[1:], data[0])
+
+
+def encode_name(name: bytes) -> bytes:
+    """Return what the reference keeps of the root key's Name."""
+    return _sized(name)
+
+
+def decode_name(data: bytes) -> bytes:
+    """Read what the reference keeps of the root key's Name.
+
+    Raises:
+        ServiceError: It is something else.
+    """
+    return _Reader(data).sized()
+
+
+def _sized(content: bytes) -> bytes:
+    return _LENGTH.pack(len(content)) + content
+
+
+def _corrupt(detail: str) -> ServiceError:
+    return ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"a stored key that is {detail}")
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        start, self._at = self._at, self._at + size
+        if self._at > len(self._data):
+            raise _corrupt("cut off")
+        return self._data[start : self._at]
+
+    def sized(self) -> bytes:
+        return self.take(_LENGTH.unpack(self.take(_LENGTH.size))[0])

@@ -1,0 +1,73 @@
+"""What this TPM can do, asked once: CanDoCrypto answers by it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, AsymmetricSignature
+from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
+from cofferdam_providers.pyca.errors import not_supported
+from cofferdam_providers.tpm import capabilities, public
+from cofferdam_providers.tpm.codes import PT_FIRMWARE_VERSION, PT_LOCKOUT_COUNTER, PT_MANUFACTURER, PT_MAX_AUTH_FAIL
+from cofferdam_providers.tpm.connection import Connection
+
+_SIZES: Final = public.RSA_SIZES
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Sizes, curves and algorithms of a TPM."""
+
+    rsa_sizes: frozenset[int] = frozenset()
+    curves: frozenset[int] = frozenset()
+    algorithms: frozenset[int] = frozenset()
+    about: Mapping[str, object] = field(default_factory=dict)
+    """Who made it, for the log."""
+
+    def check_use(self, attributes: KeyAttributes) -> None:
+        """Refuse a key that this TPM cannot have, or can do nothing with.
+
+        Raises:
+            ServiceError: `PSA_ERROR_NOT_SUPPORTED`, or what is wrong with the attributes.
+        """
+        public.key(attributes)
+        if attributes.type.kind in RSA_KINDS:
+            if attributes.bits not in self.rsa_sizes:
+                raise not_supported(f"RSA keys of {attributes.bits} bits in this TPM")
+        elif public.CURVES[attributes.bits] not in self.curves:
+            raise not_supported(f"the curve of {attributes.bits} bits in this TPM")
+        algorithm = attributes.algorithm
+        if isinstance(algorithm, AsymmetricSignature):
+            self._check(*public.scheme_of(algorithm))
+        elif isinstance(algorithm, AsymmetricEncryption) and algorithm.hash is not None:
+            self._check(public.hash_of(algorithm.hash))
+
+    def _check(self, *numbers: int) -> None:
+        for number in numbers:
+            if number not in self.algorithms:
+                raise not_supported(f"the algorithm {number:#x} in this TPM")
+
+
+def discover(connection: Connection) -> Capabilities:
+    """Ask a TPM.
+
+    Raises:
+        TpmError: It does not say.
+    """
+    return Capabilities(
+        rsa_sizes=frozenset(bits for bits in _SIZES if capabilities.has_rsa(connection, bits)),
+        curves=capabilities.curves(connection),
+        algorithms=capabilities.algorithms(connection),
+        about=_about(connection),
+    )
+
+
+def _about(connection: Connection) -> dict[str, object]:
+    fixed = capabilities.properties(connection, PT_MANUFACTURER, PT_FIRMWARE_VERSION - PT_MANUFACTURER + 1)
+    variable = capabilities.properties(connection, PT_LOCKOUT_COUNTER, PT_MAX_AUTH_FAIL - PT_LOCKOUT_COUNTER + 1)
+    vendor = fixed.get(PT_MANUFACTURER, 0).to_bytes(4, "big").decode("ascii", "replace").strip("\0 ")
+    return {
+        "vendor": vendor,
+        "firmware": f"{fixed.get(PT_FIRMWARE_VERSION, 0):#x}",
+        "failed_authorisations": f"{variable.get(PT_LOCKOUT_COUNTER, 0)} of {variable.get(PT_MAX_AUTH_FAIL, 0)}",
+    }

@@ -1,0 +1,137 @@
+"""Commands to a TPM, one at a time: header, handles, authorisations, parameters, and back."""
+
+import select
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cofferdam_contracts.status import Status
+from cofferdam_providers.base.provider import DeviceLostError
+from cofferdam_providers.tpm.codes import HEADER, NO_SESSIONS, SESSIONS, SHAPES, Command, Shape
+from cofferdam_providers.tpm.errors import AGAIN, MalformedAnswerError, TpmError
+from cofferdam_providers.tpm.marshal import U16, U32, Reader
+from cofferdam_providers.tpm.session import Authorization, Step
+from cofferdam_providers.tpm.transport import Transport, TransportError
+
+ANSWER_S: Final = 4.0
+"""Longest wait for an answer: less than a process may hang (`limits.hang_ms`), so that the client gets a status."""
+SLOW_ANSWER_S: Final = 600.0
+"""The same while a key is made, which the broker bounds (`limits.generate_ms`)."""
+AGAIN_S: Final = 2.0
+"""How long a command that the TPM wants to have again is given to it."""
+_PAUSE_S: Final = 0.002
+_MOST_PAUSE_S: Final = 0.1
+_NOTHING: Final = select.poll()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command came to: a handle where there is one, and the parameters, decrypted."""
+
+    handle: int
+    parameters: Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A handle, and the Name by which the TPM knows what is behind it (part 1, 16)."""
+
+    handle: int
+    name: bytes
+
+
+def permanent(handle: int) -> Named:
+    """Return a hierarchy or session, which is its own Name."""
+    return Named(handle, U32.pack(handle))
+
+
+class Connection:
+    """Speaks to a TPM."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Speak over this transport."""
+        self._transport = transport
+        self.starts_up = transport.starts_up
+        self._broken = False
+
+    def run(
+        self,
+        command: Command,
+        handles: Sequence[Named] = (),
+        parameters: bytes = b"",
+        authorizations: Sequence[Authorization] = (),
+    ) -> Answer:
+        """Send a command and return its answer.
+
+        Args:
+            command: Which.
+            handles: In the order of its handle area.
+            parameters: In clear.
+            authorizations: One for each handle that needs one; after these a session that only protects.
+
+        Raises:
+            TpmError: The TPM refused.
+            DeviceLostError: There is no sense in going on: the connection broke, no answer came, or a wrong one.
+        """
+        shape = SHAPES[command]
+        step = Step(
+            U32.pack(command), b"".join(named.name for named in handles), shape.hides_parameter, shape.hides_answer
+        )
+        for authorization in authorizations:
+            parameters = authorization.hide(step, parameters)
+        area = b"".join(authorization.entry(step, parameters) for authorization in authorizations)
+        body = (
+            step.code
+            + b"".join(U32.pack(named.handle) for named in handles)
+            + (U32.pack(len(area)) + area if authorizations else b"")
+            + parameters
+        )
+        tag = SESSIONS if authorizations else NO_SESSIONS
+        message = U16.pack(tag) + U32.pack(len(body) + HEADER - U32.size) + body
+        if self._broken:
+            raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the connection to the TPM is broken")
+        try:
+            return self._take(command, step, shape, self._exchange(command, shape, message), authorizations)
+        except (TransportError, MalformedAnswerError) as error:
+            self._broken = True
+            raise DeviceLostError(
+                Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the TPM, TPM2_{command.name}: {error}"
+            ) from error
+
+    def _exchange(self, command: Command, shape: Shape, message: bytes) -> bytes:
+        """Return an answer without an error, repeating the command as often as the TPM wants it again."""
+        deadline = time.monotonic() + AGAIN_S
+        pause = _PAUSE_S
+        while True:
+            answer = self._transport.exchange(message, SLOW_ANSWER_S if shape.slow else ANSWER_S)
+            reader = Reader(answer)
+            tag, size, code = reader.u16(), reader.u32(), reader.u32()
+            if size != len(answer) or tag not in (NO_SESSIONS, SESSIONS):
+                # TPM_RC_BAD_TAG has the tag of TPM 1.2; nothing that is sent here can deserve it.
+                raise MalformedAnswerError(f"an answer of {len(answer)} bytes that says {size}, with tag {tag:#x}")
+            if not code:
+                return answer
+            error = TpmError(command.name, code)
+            if error.code not in AGAIN or time.monotonic() + pause > deadline:
+                raise error
+            # Not a sleep: the filter has poll already.
+            _NOTHING.poll(pause * 1000)
+            pause = min(2 * pause, _MOST_PAUSE_S)
+
+    def _take(
+        self, command: Command, step: Step, shape: Shape, answer: bytes, authorizations: Sequence[Authorization]
+    ) -> Answer:
+        reader = Reader(answer, HEADER)
+        if U16.unpack_from(answer)[0] != (SESSIONS if authorizations else NO_SESSIONS):
+            raise MalformedAnswerError(f"the answer to TPM2_{command.name} has another tag than the command")
+        handle = reader.u32() if shape.returns_handle else 0
+        if not authorizations:
+            return Answer(handle, reader)
+        parameters = reader.take(reader.u32())
+        for authorization in authorizations:
+            authorization.check(step, reader, parameters)
+        reader.end()
+        for authorization in reversed(authorizations):
+            parameters = authorization.reveal(step, parameters)
+        return Answer(handle, Reader(parameters))

@@ -1,0 +1,48 @@
+"""What the TPM's worker reads while it still may: authorisation values, and the key-encryption key."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from cofferdam_contracts.settings import TpmSettings
+from cofferdam_providers.base.key_encryption_key import CredentialError, read_kek
+from cofferdam_providers.base.secret_file import SecretFileError, read_secret
+
+_MOST_AUTH: Final = 64
+"""Bytes of an authorisation value: no TPM takes one longer than its longest digest (TCG part 1, 19.4)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """The secrets of the TPM provider."""
+
+    owner_auth: bytes = field(repr=False)
+    endorsement_auth: bytes = field(repr=False)
+    kek: bytes = field(repr=False)
+    kek_is_new: bool
+
+
+def read_credentials(settings: TpmSettings) -> Credentials:
+    """Read what the settings name.
+
+    Raises:
+        CredentialError: Something cannot be had, or others could have read it; the text says what to do.
+    """
+    owner_auth = _auth(settings.owner_auth, settings.owner_auth_file)
+    endorsement_auth = _auth(settings.endorsement_auth, settings.endorsement_auth_file)
+    kek, is_new = read_kek(settings.kek_file, create=settings.kek_create)
+    return Credentials(owner_auth=owner_auth, endorsement_auth=endorsement_auth, kek=kek, kek_is_new=is_new)
+
+
+def _auth(text: str | None, path: str | None) -> bytes:
+    if path is None:
+        return bytes.fromhex(text or "")
+    try:
+        # An editor ends the last line; the value itself may have one more at its end if it has to.
+        value = read_secret(path, _MOST_AUTH + 1).removesuffix(b"\n")
+    except FileNotFoundError as error:
+        raise CredentialError(f"{path} does not exist; put the authorisation value of the hierarchy there") from error
+    except SecretFileError as error:
+        raise CredentialError(str(error)) from error
+    if len(value) > _MOST_AUTH:
+        raise CredentialError(f"{path} has more than {_MOST_AUTH} bytes, which is no authorisation value of a TPM")
+    return value

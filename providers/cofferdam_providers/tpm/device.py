@@ -1,0 +1,304 @@
+"""An open TPM: its session, the parents of keys, and what happens when it forgets them.
+
+A TPM may be reset at any time. It then answers that a handle or a session is unknown, or that it was not started. So
+every piece of work is a function that can be done again: what is known to be loaded is forgotten, session and storage
+root key are made anew, and the work is done once more. Nothing is lost, as keys live in the key store.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+from cofferdam_contracts.identity import Application
+from cofferdam_contracts.status import Status
+from cofferdam_providers.base.provider import DeviceLostError
+from cofferdam_providers.tpm import capabilities, public
+from cofferdam_providers.tpm.codes import STARTUP_CLEAR, Algorithm, Command, Handle, SessionType
+from cofferdam_providers.tpm.connection import Connection, Named, permanent
+from cofferdam_providers.tpm.errors import FORGOTTEN, WRONG_AUTH, Code, MalformedAnswerError, TpmError
+from cofferdam_providers.tpm.marshal import U16, U32, sized
+from cofferdam_providers.tpm.objects import Slots, TpmObject
+from cofferdam_providers.tpm.session import (
+    NONCE_BYTES,
+    Authorization,
+    HmacSession,
+    Password,
+    PolicyAuthorization,
+    encrypt_salt,
+)
+
+AUTH_BYTES: Final = 32
+"""Length of authorisation values."""
+_NULL: Final = permanent(Handle.NULL)
+T = TypeVar("T")
+
+
+class Device:
+    """A TPM that commands can be sent to."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        owner_auth: bytes,
+        endorsement_auth: bytes,
+        protected: bool,
+        busy: Callable[[bool], None],
+    ) -> None:
+        """Use this TPM; `open` begins.
+
+        Args:
+            connection: To the TPM.
+            owner_auth: Authorisation value of the owner hierarchy.
+            endorsement_auth: That of the endorsement hierarchy.
+            protected: Whether commands are sent in a salted session; otherwise passwords authorise them.
+            busy: Told before and after a key is made outside of key generation.
+        """
+        self.connection = connection
+        self.slots = Slots(connection, capabilities.LEAST_SLOTS)
+        self.busy = busy
+        self._owner_auth = owner_auth
+        self._endorsement_auth = endorsement_auth
+        self._protected = protected
+        self._aes_bits = 0
+        self._session: HmacSession | None = None
+        self.root: Final = Primary(self, Handle.OWNER, owner_auth)
+        """The storage root key."""
+        self.endorsement: Final = Primary(self, Handle.ENDORSEMENT, endorsement_auth, public.endorsement_key())
+        """The endorsement key; `endorsement_policy` authorises its use."""
+        self._parents: WeakValueDictionary[bytes, Primary] = WeakValueDictionary()
+
+    def open(self) -> None:
+        """Start the TPM if that is up to us, and make session and storage root key.
+
+        Raises:
+            TpmError: The TPM refuses.
+            DeviceLostError: It does not answer as a TPM does.
+        """
+        self._start_up()
+        self._aes_bits = capabilities.aes_bits(self.connection)
+        self.root.template = public.primary(self._aes_bits)
+        self.slots = Slots(self.connection, capabilities.slots(self.connection))
+        self._begin()
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Do something with the TPM; when it forgot what it needs for that, do it once more.
+
+        Raises:
+            TpmError: The TPM refuses.
+            DeviceLostError: It does not answer as a TPM does, or what it forgot cannot be made again.
+        """
+        try:
+            try:
+                return work()
+            except TpmError as error:
+                if error.code not in FORGOTTEN:
+                    raise
+            self._recover()
+            return work()
+        except MalformedAnswerError as error:
+            raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the TPM gave {error}") from error
+
+    def run(
+        self, command: Command, used: TpmObject, parameters: bytes, *, authorized: bool = True, others: int = 0
+    ) -> bytes:
+        """Run a command with an object, in its slot, and return the parameters of the answer.
+
+        Args:
+            command: Which.
+            used: The object in the command's first handle.
+            parameters: In clear.
+            authorized: Whether the command needs the object's authorisation.
+            others: How many slots have to be free besides.
+
+        Raises:
+            TpmError: The TPM refuses.
+        """
+        named = self.slots.use(used, free=others)
+        authorizations = (self.authorize(used.auth),) if authorized else self.protect()
+        try:
+            return self.connection.run(command, named, parameters, authorizations).parameters.rest()
+        except TpmError as error:
+            if error.code in WRONG_AUTH and authorized and not self._is_there(named[0]):
+                # Somebody else's object has the handle, since the TPM was reset.
+                raise TpmError(command.name, Code.REFERENCE_H0) from error
+            raise
+
+    def authorize(self, value: bytes) -> Authorization:
+        """Return what authorises one command with an object that has this value."""
+        if not self._protected:
+            return Password(value)
+        return self._live_session().authorize(value)
+
+    def protect(self) -> tuple[Authorization, ...]:
+        """Return what protects a command that needs no authorisation."""
+        return (self._live_session().authorize(),) if self._protected else ()
+
+    def parent_of(self, application: Application) -> TpmObject:
+        """Return the storage parent of one application.
+
+        It is made from the seed of the owner hierarchy and the application's name, so that it is another one for each,
+        and the same whenever it is made.
+        """
+        template = public.application_parent(self._aes_bits, application)
+        known = self._parents.get(template)
+        if known is None:
+            known = self._parents[template] = Primary(self, Handle.OWNER, self._owner_auth, template)
+        return known
+
+    def endorsement_policy(self) -> PolicyAuthorization:
+        """Start a session that authorises one use of the endorsement key, as the policy of its template says.
+
+        Raises:
+            TpmError: The authorisation value of the endorsement hierarchy is wrong, or there is no session left.
+        """
+        handle, _, _ = self._start_session(SessionType.POLICY)
+        secret = permanent(Handle.ENDORSEMENT)
+        parameters = sized(b"") * 3 + U32.pack(0)
+        try:
+            self.connection.run(
+                Command.POLICY_SECRET, [secret, permanent(handle)], parameters, [self.authorize(self._endorsement_auth)]
+            )
+        except TpmError:
+            self.flush(handle)
+            raise
+        return PolicyAuthorization(handle)
+
+    def works(self) -> bool:
+        """Tell whether the TPM does anything at all; one in failure mode does not."""
+        try:
+            self.connection.run(Command.GET_RANDOM, (), U16.pack(1), self.protect())
+        except TpmError:
+            return False
+        return True
+
+    def flush(self, handle: int) -> None:
+        """Drop a session, if it is still there."""
+        try:
+            self.connection.run(Command.FLUSH_CONTEXT, parameters=U32.pack(handle))
+        except TpmError as error:
+            # A handle that is unknown is what was wanted.
+            if error.code not in FORGOTTEN:
+                raise
+
+    def close(self) -> None:
+        """Leave nothing of ours in the TPM.
+
+        Raises:
+            ServiceError: The TPM does not answer any more.
+        """
+        self.slots.empty()
+        if self._session is not None:
+            handle, self._session = self._session.handle, None
+            self.flush(handle)
+
+    def _start_up(self) -> None:
+        """Do what firmware, kernel and resource manager do for a TPM that is not a simulator."""
+        if not self.connection.starts_up:
+            return
+        try:
+            self.connection.run(Command.STARTUP, parameters=U16.pack(STARTUP_CLEAR))
+        except TpmError as error:
+            # It was started already.
+            if error.code != Code.INITIALIZE:
+                raise
+        # There are few slots, and what a predecessor left in them nobody else takes out.
+        for handle in capabilities.loaded(self.connection):
+            self.flush(handle)
+
+    def _recover(self) -> None:
+        """Begin anew with a TPM that forgot everything.
+
+        Raises:
+            DeviceLostError: It cannot be done.
+        """
+        try:
+            self._start_up()
+            if self._session is not None and not self.connection.starts_up:
+                self.flush(self._session.handle)
+            self._begin()
+        except TpmError as error:
+            raise DeviceLostError(error.status, f"a TPM that was reset: {error.detail}") from error
+
+    def _begin(self) -> None:
+        """Make the storage root key, and the session that is salted with it."""
+        self.slots.forget()
+        known, self._session = self.root.name, None
+        first = None
+        if self._protected:
+            # There is nothing to salt the first session with. It hides the new authorisation value of the storage
+            # root key as far as that of the owner hierarchy is secret.
+            first = self._session = self._hmac_session(_NULL, b"", b"")
+        try:
+            (root,) = self.slots.use(self.root)
+            if known and self.root.name != known:
+                raise DeviceLostError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM was cleared, or is another one")
+            if first is not None:
+                salt = os.urandom(NONCE_BYTES)
+                self._session = self._hmac_session(root, encrypt_salt(public.modulus_of(self.root.area), salt), salt)
+        finally:
+            if first is not None:
+                self.flush(first.handle)
+
+    def _live_session(self) -> HmacSession:
+        if self._session is None:
+            raise TpmError("StartAuthSession", Code.REFERENCE_S0)
+        return self._session
+
+    def _hmac_session(self, key: Named, encrypted_salt: bytes, salt: bytes) -> HmacSession:
+        handle, ours, theirs = self._start_session(SessionType.HMAC, key, encrypted_salt, self._aes_bits)
+        return HmacSession(handle, ours, theirs, salt, self._aes_bits)
+
+    def _start_session(
+        self, kind: SessionType, key: Named = _NULL, encrypted_salt: bytes = b"", aes_bits: int = 0
+    ) -> tuple[int, bytes, bytes]:
+        """Start a session; return its handle, our nonce and that of the TPM."""
+        nonce = os.urandom(NONCE_BYTES)
+        cipher = capabilities.aes(aes_bits) if aes_bits else U16.pack(Algorithm.NULL)
+        parameters = sized(nonce) + sized(encrypted_salt) + bytes((kind,)) + cipher + U16.pack(Algorithm.SHA256)
+        answer = self.connection.run(Command.START_AUTH_SESSION, [key, _NULL], parameters)
+        return answer.handle, nonce, answer.parameters.sized()
+
+    def _is_there(self, named: Named) -> bool:
+        """Tell whether an object is still behind its handle."""
+        try:
+            reader = self.connection.run(Command.READ_PUBLIC, [named]).parameters
+        except TpmError:
+            return False
+        reader.sized()
+        return reader.sized() == named.name
+
+
+class Primary(TpmObject):
+    """A key that the TPM makes from the seed of a hierarchy and a template, the same one each time."""
+
+    def __init__(self, device: Device, hierarchy: Handle, hierarchy_auth: bytes, template: bytes = b"") -> None:
+        """Know one that is not made yet."""
+        super().__init__(b"", b"")
+        self.template = template
+        self.area = b""
+        """Its public area, once it was made."""
+        self._device = device
+        self._hierarchy = hierarchy
+        self._hierarchy_auth = hierarchy_auth
+
+    def load(self) -> int:
+        """Make it. A parent gets a new authorisation value each time; the endorsement key has a policy in its place."""
+        device = self._device
+        auth = os.urandom(AUTH_BYTES) if self._hierarchy is Handle.OWNER else b""
+        parameters = sized(sized(auth) + sized(b"")) + sized(self.template) + sized(b"") + U32.pack(0)
+        device.busy(True)  # noqa: FBT003  what the record says
+        try:
+            answer = device.connection.run(
+                Command.CREATE_PRIMARY,
+                [permanent(self._hierarchy)],
+                parameters,
+                [device.authorize(self._hierarchy_auth)],
+            )
+        finally:
+            device.busy(False)  # noqa: FBT003
+        self.auth = auth
+        self.area = answer.parameters.sized()
+        self.name = public.name_of(self.area)
+        return answer.handle

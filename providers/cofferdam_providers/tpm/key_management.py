@@ -1,0 +1,82 @@
+"""Making keys in the TPM, and taking over public ones."""
+
+import os
+from dataclasses import replace
+
+from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.keys import EccKey, RsaKey, read_key
+from cofferdam_providers.tpm import public
+from cofferdam_providers.tpm.blobs import Blob
+from cofferdam_providers.tpm.codes import EXPONENT, Command
+from cofferdam_providers.tpm.device import AUTH_BYTES, Device
+from cofferdam_providers.tpm.keys import TpmKey
+from cofferdam_providers.tpm.marshal import U32, Reader, sized
+from cofferdam_providers.tpm.objects import TpmObject
+
+
+def check_generate(attributes: KeyAttributes) -> None:
+    """Refuse attributes that no key made in a TPM has.
+
+    Raises:
+        ServiceError: `PSA_ERROR_INVALID_ARGUMENT` or `PSA_ERROR_NOT_SUPPORTED`.
+    """
+    if attributes.type.kind in PUBLIC_KINDS:
+        raise invalid_argument("a public key cannot be generated")
+    public.key(attributes)
+
+
+def check_import(attributes: KeyAttributes) -> None:
+    """Refuse attributes that no key taken over here has; 0 bits means the size of the data.
+
+    Raises:
+        ServiceError: `PSA_ERROR_INVALID_ARGUMENT` or `PSA_ERROR_NOT_SUPPORTED`.
+    """
+    if attributes.type.kind not in PUBLIC_KINDS:
+        raise not_supported("importing a key pair into a TPM")
+    if attributes.bits:
+        public.key(attributes)
+
+
+def generate(device: Device, parent: TpmObject, which: int, attributes: KeyAttributes) -> Blob:
+    """Make a key under a parent, which the key store knows as `which`.
+
+    Raises:
+        ServiceError: The TPM refuses.
+    """
+    template = public.key(attributes)
+    auth = os.urandom(AUTH_BYTES)
+    parameters = sized(sized(auth) + sized(b"")) + sized(template) + sized(b"") + U32.pack(0)
+    # The TPM makes a key in a slot, which it gives back.
+    reader = Reader(device.do(lambda: device.run(Command.CREATE, parent, parameters, others=1)))
+    private, area = reader.sized(), reader.sized()
+    part = public.part_of(area)
+    if public.key(attributes, part) != area:
+        raise ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM made another key than it was asked for")
+    return Blob(part=part, private=private, auth=auth, parent=which)
+
+
+def take_over(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
+    """Take over a public key; return it with its attributes, which carry the true size.
+
+    Raises:
+        ServiceError: It is none that a TPM loads, or not the one that the attributes say.
+    """
+    key = read_key(attributes.type, attributes.bits, data, vouched=False)
+    if isinstance(key, RsaKey):
+        numbers = key.public.public_numbers()
+        if numbers.e != EXPONENT:
+            raise not_supported(f"the public exponent {numbers.e} in a TPM")
+        attributes = replace(attributes, bits=key.bits)
+        blob = Blob(part=public.RsaPart(numbers.n.to_bytes(attributes.bits // 8, "big")))
+    elif isinstance(key, EccKey) and data[:1] == b"\4":
+        size = len(data) // 2
+        attributes = replace(attributes, bits=key.bits)
+        blob = Blob(part=public.EccPart(data[1 : 1 + size], data[1 + size :]))
+    else:
+        raise not_supported("a public key of this type in a TPM")
+    loaded = TpmKey(device, attributes, blob, device.root)
+    device.do(lambda: device.slots.use(loaded))
+    device.slots.drop(loaded)
+    return blob, attributes

@@ -1,0 +1,54 @@
+"""Keys of applications as objects of the TPM."""
+
+from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.tpm import public
+from cofferdam_providers.tpm.blobs import Blob
+from cofferdam_providers.tpm.codes import Command, Handle
+from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.errors import MalformedAnswerError
+from cofferdam_providers.tpm.marshal import U32, sized
+from cofferdam_providers.tpm.objects import TpmObject
+
+
+class TpmKey(TpmObject):
+    """A key, or the public part of one."""
+
+    def __init__(self, device: Device, attributes: KeyAttributes, blob: Blob, parent: TpmObject) -> None:
+        """Know a key that is not loaded.
+
+        Raises:
+            ServiceError: No key of a TPM has such attributes.
+        """
+        self.area = public.key(attributes, blob.part)
+        self.part = blob.part
+        self.size = (attributes.bits + 7) // 8
+        """Bytes of the modulus, or of a coordinate."""
+        self.is_pair = bool(blob.private)
+        super().__init__(public.name_of(self.area), blob.auth, parent if self.is_pair else None)
+        self._device = device
+        self._private = blob.private
+
+    def load(self) -> int:
+        """Load it under its parent, or by itself when it is only a public part."""
+        connection = self._device.connection
+        if self.parent is None:
+            parameters = sized(b"") + sized(self.area) + U32.pack(Handle.OWNER)
+            answer = connection.run(Command.LOAD_EXTERNAL, (), parameters, self._device.protect())
+        else:
+            parents = self._device.slots.use(self.parent)
+            authorization = self._device.authorize(self.parent.auth)
+            answer = connection.run(Command.LOAD, parents, sized(self._private) + sized(self.area), [authorization])
+        if answer.parameters.sized() != self.name:
+            raise MalformedAnswerError("another Name than that of the key")
+        return answer.handle
+
+
+def require_pair(key: TpmKey) -> None:
+    """Refuse a public part where a private one is needed.
+
+    Raises:
+        ServiceError: It is only that (`PSA_ERROR_INVALID_ARGUMENT`).
+    """
+    if not key.is_pair:
+        raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, "only the public part of a key")

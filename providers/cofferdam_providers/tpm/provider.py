@@ -1,0 +1,297 @@
+"""The TPM provider: the narrow interface of `base.provider` on top of this package's modules.
+
+Without its TPM the provider lives on and refuses everything at once, so that clients are not left waiting; after a
+while it makes room for a successor, which tries again.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from cofferdam_contracts import operations
+from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
+from cofferdam_contracts.settings import TpmSettings
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, DeviceLostError, Key, Provider, Rows, StoredKey
+from cofferdam_providers.pyca import warm_up as in_software
+from cofferdam_providers.pyca.asym_sign import digest_to_sign
+from cofferdam_providers.pyca.wrapping import Wrapping
+from cofferdam_providers.tpm import (
+    asym_encryption,
+    asym_sign,
+    attestation,
+    blobs,
+    capability_discovery,
+    generate_random,
+    key_management,
+    public,
+    root_key,
+)
+from cofferdam_providers.tpm.connection import Connection
+from cofferdam_providers.tpm.credentials import Credentials
+from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.errors import REMEDIES, WRONG_AUTH, TpmError
+from cofferdam_providers.tpm.keys import TpmKey
+from cofferdam_providers.tpm.objects import TpmObject
+from cofferdam_providers.tpm.transport import TransportError, open_transport
+from cofferdam_runtime.log import Log
+
+_DESCRIPTION: Final = PROVIDERS[ProviderId.TPM]
+PURPOSE: Final = b"cofferdam TPM provider: key at rest, format 1"
+"""What its key-encryption key is used for."""
+RETRY_S: Final = 15.0
+"""How long a worker without its TPM refuses before a successor tries again (see `pkcs11.provider`)."""
+_COMPLAINT_S: Final = 60.0
+"""Between two lines of the log about the same trouble."""
+_MOST_REFUSED: Final = 1024
+T = TypeVar("T")
+
+
+class TpmProvider(Provider[TpmKey]):
+    """Keys in a TPM."""
+
+    description = _DESCRIPTION
+    opcodes = _DESCRIPTION.opcodes | {Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE}
+    slow_generation = True
+
+    def __init__(self, settings: TpmSettings, credentials: Credentials, log: Log) -> None:
+        """Prepare; `open` opens."""
+        self._settings = settings
+        self._credentials = credentials
+        self._log = log
+        self._wrapping = Wrapping(credentials.kek, _DESCRIPTION.uuid, PURPOSE)
+        self._opened: Device | None = None
+        self._capabilities = capability_discovery.Capabilities()
+        self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM has not been opened")
+        self._rows: Rows | None = None
+        self._complained: dict[int, float] = {}
+        self._refused: dict[bytes, None] = {}
+        """Names of keys whose authorisation value is wrong: another try would bring the TPM nearer to its lockout."""
+
+    def open(self) -> None:
+        """Reach the TPM, make its storage root key, and learn what it can do."""
+        try:
+            connection = Connection(open_transport(self._settings.tcti))
+            device = Device(
+                connection,
+                owner_auth=self._credentials.owner_auth,
+                endorsement_auth=self._credentials.endorsement_auth,
+                protected=self._settings.bus_protection,
+                busy=self._tell_busy,
+            )
+            device.open()
+            self._capabilities = capability_discovery.discover(connection)
+        except TransportError as error:
+            self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, str(error)))
+        except (TpmError, DeviceLostError) as error:
+            self._wait(error)
+        else:
+            self._opened = device
+            self._log.info("the TPM is open", slots=device.slots.capacity, **self._capabilities.about)
+
+    def attach(self, rows: Rows) -> None:
+        """Remember where the Name of the storage root key is kept."""
+        self._rows = rows
+
+    def check_generate(self, attributes: KeyAttributes) -> None:
+        """Refuse what can never be generated; the TPM is asked once the name is known to be free."""
+        key_management.check_generate(attributes)
+        self._device()
+
+    def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
+        """Refuse what can never be imported."""
+        del data
+        key_management.check_import(attributes)
+        self._device()
+
+    def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
+        """Make a key in the TPM."""
+        del planned_id
+        device = self._device()
+        which = blobs.APPLICATION_PARENT if self._settings.application_parents else blobs.ROOT_PARENT
+        parent = self._parent(device, identity, which)
+        return self._stored(
+            identity, attributes, self._do(lambda: key_management.generate(device, parent, which, attributes))
+        )
+
+    def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
+        """Take over a public key; the returned attributes carry the true size."""
+        del planned_id
+        device = self._device()
+        blob, attributes = self._do(lambda: key_management.take_over(device, attributes, data))
+        return self._stored(identity, attributes, blob)
+
+    def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[TpmKey]:
+        """Read what the key store has of a key; it is loaded when it is used."""
+        device = self._device()
+        if stored.version == REFERENCE_FORM:
+            blob = blobs.decode(stored.key_id)
+        else:
+            blob = blobs.decode_own(self._wrapping.open(identity, stored.attributes, stored.key_id))
+        key = TpmKey(device, stored.attributes, blob, self._parent(device, identity, blob.parent))
+        return Key(attributes=stored.attributes, handle=key)
+
+    def close_key(self, key: Key[TpmKey]) -> None:
+        """Take a key out of the TPM."""
+        if self._opened is not None:
+            self._do(lambda: self._device().slots.drop(key.handle))
+
+    def require_device(self) -> None:
+        """Refuse while there is no TPM."""
+        self._device()
+
+    def export_public_key(self, key: Key[TpmKey]) -> bytes:
+        """Return the public part, which the key store has."""
+        return public.exported(key.handle.part, key.handle.size)
+
+    def sign_hash(self, key: Key[TpmKey], operation: operations.SignHash) -> bytes:
+        """Return the signature of a digest."""
+        return self._sign(key, operation, operation.hash)
+
+    def verify_hash(self, key: Key[TpmKey], operation: operations.VerifyHash) -> None:
+        """Refuse a signature that is not good."""
+        self._verify(key, operation, operation.hash)
+
+    def sign_message(self, key: Key[TpmKey], operation: operations.SignMessage) -> bytes:
+        """Return the signature of a message, which is hashed here."""
+        return self._sign(key, operation, digest_to_sign(operation.alg, operation.message))
+
+    def verify_message(self, key: Key[TpmKey], operation: operations.VerifyMessage) -> None:
+        """Refuse a signature that is not good."""
+        self._verify(key, operation, digest_to_sign(operation.alg, operation.message))
+
+    def asymmetric_encrypt(self, key: Key[TpmKey], operation: operations.AsymmetricEncrypt) -> bytes:
+        """Return the ciphertext."""
+        return self._use(
+            key,
+            lambda device: asym_encryption.encrypt(
+                device, key.handle, operation.alg, operation.plaintext, operation.salt
+            ),
+        )
+
+    def asymmetric_decrypt(self, key: Key[TpmKey], operation: operations.AsymmetricDecrypt) -> bytes:
+        """Return the plaintext."""
+        return self._use(
+            key,
+            lambda device: asym_encryption.decrypt(
+                device, key.handle, operation.alg, operation.ciphertext, operation.salt
+            ),
+        )
+
+    def generate_random(self, size: int) -> bytes:
+        """Return random bytes of the TPM."""
+        device = self._device()
+        return self._do(lambda: generate_random.random_bytes(device, size))
+
+    def check_use(self, attributes: KeyAttributes) -> None:
+        """Refuse a key whose policy permits nothing that the TPM can do."""
+        self._device()
+        self._capabilities.check_use(attributes)
+
+    def can_generate(self, attributes: KeyAttributes) -> None:
+        """Refuse a key that the TPM cannot make."""
+        self.check_generate(attributes)
+        self._capabilities.check_use(attributes)
+
+    def can_import(self, attributes: KeyAttributes) -> None:
+        """Refuse a key that the TPM does not take."""
+        self.check_import(attributes, b"")
+        self._capabilities.check_use(attributes)
+
+    def attest_key(self, key: Key[TpmKey], operation: operations.AttestKey) -> bytes:
+        """Return the activated credential."""
+        return self._use(key, lambda device: attestation.attest(device, key.handle, operation))
+
+    def prepare_key_attestation(
+        self, key: Key[TpmKey], operation: operations.PrepareKeyAttestation
+    ) -> tuple[bytes, bytes, bytes]:
+        """Return name, public area and the endorsement key's public part."""
+        del operation
+        return self._use(key, lambda device: attestation.prepare(device, key.handle))
+
+    def warm_up(self) -> None:
+        """Use once what is done outside of the TPM.
+
+        Raises:
+            RuntimeError: An answer is wrong.
+        """
+        in_software.warm_up()
+
+    def close(self) -> None:
+        """Leave nothing in the TPM."""
+        if self._opened is not None:
+            try:
+                self._opened.close()
+            except ServiceError as error:
+                self._log.warning("the TPM could not be left as it was found", cause=error.detail)
+
+    def _sign(self, key: Key[TpmKey], operation: operations.SignHash | operations.SignMessage, digest: bytes) -> bytes:
+        return self._use(key, lambda device: asym_sign.sign_hash(device, key.handle, operation.alg, digest))
+
+    def _verify(
+        self, key: Key[TpmKey], operation: operations.VerifyHash | operations.VerifyMessage, digest: bytes
+    ) -> None:
+        signature = operation.signature
+        self._use(key, lambda device: asym_sign.verify_hash(device, key.handle, operation.alg, digest, signature))
+
+    def _use(self, key: Key[TpmKey], work: Callable[[Device], T]) -> T:
+        """Do something with a key, unless its authorisation value is known to be wrong."""
+        device = self._device()
+        name = key.handle.name
+        if name in self._refused:
+            raise ServiceError(
+                Status.PSA_ERROR_COMMUNICATION_FAILURE,
+                "the TPM refused the key's authorisation value, it is not tried again",
+            )
+        try:
+            return self._do(lambda: work(device))
+        except TpmError as error:
+            if error.code in WRONG_AUTH and len(self._refused) < _MOST_REFUSED:
+                self._refused[name] = None
+                self._log.error(
+                    "the TPM refused the authorisation value of a stored key, which is not tried again",
+                    cause=error.detail,
+                )
+            raise
+
+    def _do(self, work: Callable[[], T]) -> T:
+        """Do something with the TPM, and tell the operator of what he can mend."""
+        try:
+            return work()
+        except TpmError as error:
+            now = time.monotonic()
+            if error.code in REMEDIES and now >= self._complained.get(error.code, 0.0):
+                self._complained[error.code] = now + _COMPLAINT_S
+                self._log.error("the TPM refuses to work", cause=error.detail)
+            raise
+
+    def _tell_busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
+        self.busy(busy)
+
+    def _device(self) -> Device:
+        if self._opened is None:
+            raise self._refusal
+        if self._rows is not None:
+            # The first request: now the key store is there to be asked.
+            root_key.check(self._rows, self._opened.root.name)
+            self._rows = None
+        return self._opened
+
+    def _parent(self, device: Device, identity: KeyIdentity, which: int) -> TpmObject:
+        if which == blobs.ROOT_PARENT:
+            return device.root
+        return device.parent_of(Application(identity.authenticator, identity.application))
+
+    def _wait(self, refused: ServiceError) -> None:
+        self._refusal = ServiceError(refused.status, refused.detail)
+        level = self._log.warning if self._settings.skip_if_no_tpm else self._log.error
+        level("the TPM cannot be used", cause=refused.detail, next_try=f"in {RETRY_S:.0f} s")
+        self.expires = time.monotonic() + RETRY_S
+
+    def _stored(self, identity: KeyIdentity, attributes: KeyAttributes, blob: blobs.Blob) -> StoredKey:
+        if self._settings.give_back:
+            return StoredKey(key_id=blobs.encode(blob), version=REFERENCE_FORM, attributes=attributes)
+        sealed = self._wrapping.seal(identity, attributes, blobs.encode_own(blob))
+        return StoredKey(key_id=sealed, version=OWN_FORM, attributes=attributes)

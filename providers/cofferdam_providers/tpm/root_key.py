@@ -1,0 +1,46 @@
+"""Whether the storage root key is that under which the stored keys are.
+
+Its Name is kept in the key store, where the reference keeps it: an application without a key of this name, as none can
+have it. A TPM that was cleared, or replaced, makes another one, and cannot load a single key.
+"""
+
+from typing import Final
+
+from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.psa.algorithm import NoAlgorithm
+from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind, KeyType, Usage
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.provider import REFERENCE_FORM, DeviceLostError, Rows, StoredKey
+from cofferdam_providers.tpm import blobs
+
+_IDENTITY: Final = KeyIdentity(INTERNAL_AUTHENTICATOR, "parsec", "RootKeyTPM")
+_BITS: Final = 2048
+
+
+def check(rows: Rows, name: bytes) -> None:
+    """Compare the Name of the storage root key with the one kept; keep it when there is none.
+
+    Raises:
+        DeviceLostError: It is another one.
+        ServiceError: The key store does not answer.
+    """
+    try:
+        kept = blobs.decode_name(rows.lookup(_IDENTITY).key_id)
+    except ServiceError as error:
+        if error.status is not Status.PSA_ERROR_DOES_NOT_EXIST:
+            raise
+    else:
+        if kept != name:
+            raise DeviceLostError(
+                Status.PSA_ERROR_HARDWARE_FAILURE,
+                "the TPM makes another storage root key than the one that the stored keys are under: it was cleared, "
+                "or is another TPM; destroy the row RootKeyTPM of the key store only if the keys are lost anyway",
+            )
+        return
+    attributes = KeyAttributes(
+        type=KeyType(KeyKind.RSA_PUBLIC_KEY), bits=_BITS, usage=Usage.NONE, algorithm=NoAlgorithm()
+    )
+    record = StoredKey(key_id=blobs.encode_name(name), version=REFERENCE_FORM, attributes=attributes)
+    rows.reserve(_IDENTITY, record)
+    rows.activate(_IDENTITY, record)

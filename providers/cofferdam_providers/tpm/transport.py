@@ -1,0 +1,197 @@
+"""Ways to a TPM: a command goes out, its answer comes back.
+
+Each is opened once, by the worker's own identity and before system calls are filtered: afterwards it is one descriptor,
+and the worker can open or connect nothing. A way that broke is not opened again here; the worker ends, and its
+successor starts afresh. So what was on its way when something broke is never taken for the answer to something else.
+"""
+
+import os
+import select
+import socket
+import struct
+import time
+from dataclasses import replace
+from typing import Final, Protocol
+
+from cofferdam_contracts.settings import TctiSettings
+from cofferdam_providers.tpm.codes import HEADER, MOST_BYTES
+
+_MSSIM_SEND_COMMAND: Final = 8
+_MSSIM_POWER_ON: Final = 1
+_MSSIM_NV_ON: Final = 11
+_U32: Final = struct.Struct(">I")
+_CONNECT_S: Final = 3.0
+
+
+class TransportError(Exception):
+    """Raised when the way to the TPM cannot be opened, broke, or no answer came in time; the text says which."""
+
+
+class Transport(Protocol):
+    """A way to a TPM."""
+
+    starts_up: bool
+    """Whether nobody but its user starts the TPM: a simulator has no firmware and no kernel."""
+
+    def exchange(self, command: bytes, timeout_s: float) -> bytes:
+        """Send a command and return the answer, both with their headers.
+
+        Raises:
+            TransportError: The way broke, or there was no answer in time; it is of no use any more.
+        """
+
+
+class DeviceTransport:
+    """A device of the kernel: one write is a command, one read its answer."""
+
+    starts_up: bool = False
+
+    def __init__(self, path: str) -> None:
+        """Open it without blocking, in which mode the kernel works on a command in the background (Linux 5.1)."""
+        try:
+            self._descriptor: Final = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise TransportError(f"{path}: {error.strerror}") from error
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
+
+    def exchange(self, command: bytes, timeout_s: float) -> bytes:
+        """As the protocol says."""
+        try:
+            os.write(self._descriptor, command)
+            if not self._poll.poll(timeout_s * 1000):
+                raise TransportError(f"no answer within {timeout_s:.0f} s")
+            return os.read(self._descriptor, MOST_BYTES)
+        except OSError as error:
+            raise TransportError(f"the device failed: {error.strerror}") from error
+
+
+class StreamTransport:
+    """A simulator behind a socket: commands and answers as they are, as swtpm takes them."""
+
+    starts_up: bool = True
+
+    def __init__(self, tcti: TctiSettings) -> None:
+        """Connect."""
+        try:
+            if tcti.path is not None:
+                self._socket = _connect(socket.AF_UNIX, tcti.path)
+            else:
+                # An address in numbers, so that nobody has to be asked for it.
+                family = socket.AF_INET6 if ":" in (tcti.host or "") else socket.AF_INET
+                self._socket = _connect(family, (tcti.host, tcti.port))
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            where = tcti.path or f"{tcti.host}, port {tcti.port}"
+            raise TransportError(f"{where}: {error.strerror or error}") from error
+        self._socket.setblocking(False)  # noqa: FBT003  the standard library's signature
+        self._poll = select.poll()
+        self._poll.register(self._socket.fileno(), select.POLLIN)
+
+    def exchange(self, command: bytes, timeout_s: float) -> bytes:
+        """As the protocol says."""
+        deadline = time.monotonic() + timeout_s
+        self._send(command)
+        header = self._receive(HEADER, deadline, timeout_s)
+        size = _U32.unpack_from(header, 2)[0]
+        if not HEADER <= size <= MOST_BYTES:
+            raise TransportError(f"an answer of {size} bytes")
+        return header + self._receive(size - HEADER, deadline, timeout_s)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            # A command is shorter than any socket's buffer, and the one before was answered.
+            if self._socket.send(data) != len(data):
+                raise TransportError("the connection takes no more")
+        except OSError as error:
+            raise TransportError(f"the connection failed: {error.strerror}") from error
+
+    def _receive(self, size: int, deadline: float, timeout_s: float) -> bytes:
+        data = b""
+        while len(data) < size:
+            try:
+                part = self._socket.recv(size - len(data))
+            except BlockingIOError:
+                if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    raise TransportError(f"no answer within {timeout_s:.1f} s") from None
+                continue
+            except OSError as error:
+                raise TransportError(f"the connection failed: {error.strerror}") from error
+            if not part:
+                raise TransportError("the connection was closed")
+            data += part
+        return data
+
+
+class MssimTransport(StreamTransport):
+    """The simulator of the TPM's specification, which wraps commands and is powered over a second connection."""
+
+    def __init__(self, tcti: TctiSettings) -> None:
+        """Connect, and switch the simulator on; one that is on stays as it is."""
+        super().__init__(replace(tcti, port=(tcti.port or 0) + 1))
+        for signal in (_MSSIM_POWER_ON, _MSSIM_NV_ON):
+            self._send(_U32.pack(signal))
+            self._receive(_U32.size, time.monotonic() + _CONNECT_S, _CONNECT_S)
+        self._socket.close()
+        super().__init__(tcti)
+
+    def exchange(self, command: bytes, timeout_s: float) -> bytes:
+        """As the protocol says; locality 0."""
+        deadline = time.monotonic() + timeout_s
+        self._send(_U32.pack(_MSSIM_SEND_COMMAND) + bytes(1) + _U32.pack(len(command)) + command)
+        size = _U32.unpack(self._receive(_U32.size, deadline, timeout_s))[0]
+        if not HEADER <= size <= MOST_BYTES:
+            raise TransportError(f"an answer of {size} bytes")
+        answer = self._receive(size, deadline, timeout_s)
+        self._receive(_U32.size, deadline, timeout_s)
+        return answer
+
+
+class ManagerTransport:
+    """The resource manager tpm2-abrmd, by way of its own library."""
+
+    starts_up: bool = False
+
+    def __init__(self, tcti: TctiSettings) -> None:
+        """Ask it for a connection over D-Bus."""
+        from tpm2_pytss import TCTILdr, TSS2_Exception  # noqa: PLC0415  only here is the TSS's loader needed
+
+        names = {"bus_name": tcti.bus_name, "bus_type": tcti.bus_type}
+        configuration = ",".join(f"{name}={value}" for name, value in names.items() if value is not None)
+        self._error: Final = TSS2_Exception
+        try:
+            self._tcti = TCTILdr("tabrmd", configuration or None)
+        except TSS2_Exception as error:
+            raise TransportError(f"tpm2-abrmd: {error}") from error
+
+    def exchange(self, command: bytes, timeout_s: float) -> bytes:
+        """As the protocol says."""
+        try:
+            self._tcti.transmit(command)
+            return bytes(self._tcti.receive(timeout=int(timeout_s * 1000)))
+        except self._error as error:
+            raise TransportError(f"tpm2-abrmd: {error}") from error
+
+
+def _connect(family: socket.AddressFamily, address: object) -> socket.socket:
+    connected = socket.socket(family)
+    connected.settimeout(_CONNECT_S)
+    connected.connect(address)  # type: ignore[arg-type]  a path or host and port
+    return connected
+
+
+def open_transport(tcti: TctiSettings) -> Transport:
+    """Open the way that is configured.
+
+    Raises:
+        TransportError: There is nothing there, or it may not be used.
+    """
+    match tcti.kind:
+        case "device":
+            return DeviceTransport(tcti.path or "")
+        case "swtpm":
+            return StreamTransport(tcti)
+        case "mssim":
+            return MssimTransport(tcti)
+        case _:
+            return ManagerTransport(tcti)
