@@ -1,0 +1,112 @@
+"""A service with a TPM: the software provider first (number 1), the TPM's second (number 3).
+
+with TpmService() as service:
+    client = service.client()
+    service.shim.plan(...)
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.harness.configuration import Tables
+from tests.harness.service import Service
+from tests.harness.tpm.shim import Shim
+from tests.harness.tpm.swtpm import Swtpm
+
+from cofferdam_client import Client
+
+PROVIDER: Final = 3
+WORKER: Final = "worker[tpm]"
+Value = str | int | bool | list[str]
+
+
+class TpmService:
+    """A service with an swtpm of its own, behind a shim or not, between `start` and `close`."""
+
+    def __init__(
+        self,
+        *,
+        shim: bool = False,
+        values: dict[str, Value] | None = None,
+        tables: Tables | None = None,
+        admins: Sequence[str] = (),
+        swtpm: Swtpm | None = None,
+    ) -> None:
+        """Make the TPM and the configuration; start nothing.
+
+        Args:
+            shim: Whether a shim stands before the TPM.
+            values: Keys of the provider beside or in place of the usual ones.
+            tables: Values by table and key, for the rest of the configuration.
+            admins: Names with administrator rights.
+            swtpm: A TPM that is there already, and stays when the service has gone.
+        """
+        self.service = Service(tables=tables, admins=admins)
+        self._tables = dict(tables or {})
+        self._values: dict[str, Value | None] = dict(values or {})
+        self._given = swtpm
+        self.swtpm = swtpm or Swtpm()
+        if swtpm is None:
+            self.swtpm.start()
+        self.shim: Shim
+        self._tcti = self.swtpm.tcti
+        if shim:
+            self.shim = Shim(self.swtpm.address, wire=True)
+            self.shim.start()
+            self._tcti = self.shim.tcti
+        self._shimmed = shim
+        self.configure()
+
+    def configure(self, **values: Value | None) -> None:
+        """Write the configuration anew, with other values of the provider from now on; None takes one out."""
+        self._values |= values
+        provider: dict[str, Value | None] = {
+            "provider_type": "Tpm",
+            "key_info_manager": "kim",
+            "tcti": self._tcti,
+            "owner_hierarchy_auth": "",
+            "key_encryption_key_file": str(self.service.folder / "tpm.kek"),
+            **self._values,
+        }
+        lines = [f"{key} = {json.dumps(value)}" for key, value in provider.items() if value is not None]
+        self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
+
+    def __enter__(self) -> Self:
+        try:
+            self.service.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the service, and what stands behind it."""
+        try:
+            self.service.close()
+        finally:
+            if self._shimmed:
+                self.shim.close()
+            if self._given is None:
+                self.swtpm.close()
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the service."""
+        return self.service.folder
+
+    def client(self) -> Client:
+        """Return a client of the TPM's provider."""
+        return Client(self.service.endpoint, provider=PROVIDER)
+
+    def worker(self) -> int:
+        """Return the process id of the TPM's worker."""
+        (pid,) = self.service.pids(WORKER)
+        return pid
