@@ -119,6 +119,7 @@ def test_rsa_pkcs1v15_encryption(client: Client, bits: int) -> None:
     client.generate_key("k", rsa_encryption_key(bits))
     size = bits // 8
     public = rsa_public(client.export_public_key("k"))
+    ours = b""
     for text in (b"t", os.urandom(size - 11)):
         ours = client.asymmetric_encrypt("k", text, RSA_PKCS1V15_ENCRYPTION)
         for ciphertext in (ours, public.encrypt(text, padding.PKCS1v15())):

@@ -118,12 +118,14 @@ class Device:
         named = self.slots.use(used, free=others)
         authorizations = (self.authorize(used.auth),) if authorized else self.protect()
         try:
-            return self.connection.run(command, named, parameters, authorizations).parameters.rest()
+            answer = self.connection.run(command, named, parameters, authorizations)
         except TpmError as error:
             if error.code in WRONG_AUTH and authorized and not self._is_there(named[0]):
                 # Somebody else's object has the handle, since the TPM was reset.
                 raise TpmError(command.name, Code.REFERENCE_H0) from error
             raise
+        used.proved = used.proved or authorized
+        return answer.parameters.rest()
 
     def authorize(self, value: bytes) -> Authorization:
         """Return what authorises one command with an object that has this value."""

@@ -31,6 +31,8 @@ class TpmObject:
         self.name = name
         self.auth = auth
         self.parent = parent
+        self.proved = False
+        """Whether the TPM has accepted the authorisation value."""
         self.handle = 0
         self.context: bytes | None = None
         """Its saved context, if it has one."""

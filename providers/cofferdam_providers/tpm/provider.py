@@ -248,7 +248,8 @@ class TpmProvider(Provider[TpmKey]):
         try:
             return self._do(lambda: work(device))
         except TpmError as error:
-            if error.code in WRONG_AUTH and len(self._refused) < _MOST_REFUSED:
+            # A value that was good before is so still; then it was the command that was changed on its way.
+            if error.code in WRONG_AUTH and not key.handle.proved and len(self._refused) < _MOST_REFUSED:
                 self._refused[name] = None
                 self._log.error(
                     "the TPM refused the authorisation value of a stored key, which is not tried again",

@@ -173,10 +173,10 @@ class ManagerTransport:
             raise TransportError(f"tpm2-abrmd: {error}") from error
 
 
-def _connect(family: socket.AddressFamily, address: object) -> socket.socket:
+def _connect(family: socket.AddressFamily, address: str | tuple[str | None, int | None]) -> socket.socket:
     connected = socket.socket(family)
     connected.settimeout(_CONNECT_S)
-    connected.connect(address)  # type: ignore[arg-type]  a path or host and port
+    connected.connect(address)
     return connected
 
 

@@ -1,0 +1,143 @@
+"""What goes over the wire to a TPM: how many commands, and no secret."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.harness.answers import refused
+from tests.harness.tpm.service import TpmService
+
+from cofferdam_client import (
+    Client,
+    Curve,
+    Hash,
+    Status,
+    ecc_signing_key,
+    ecdsa,
+    public_key_of,
+    rsa_encryption_key,
+    rsa_oaep,
+)
+
+KEY = ecc_signing_key(Curve.P_256, Hash.SHA_256)
+OAEP = rsa_oaep(Hash.SHA_256)
+DECRYPTING = rsa_encryption_key(2048, oaep=Hash.SHA_256)
+DIGEST = bytes(range(32))
+TEXT = b"a text that nobody else may see"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[TpmService]:
+    with TpmService(shim=True) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: TpmService) -> Iterator[Client]:
+    with service.client() as connected:
+        connected.generate_key("ecc", KEY)
+        yield connected
+        for key in connected.list_keys():
+            connected.destroy_key(key.name)
+
+
+def test_each_operation_has_its_commands(service: TpmService, client: Client) -> None:
+    signature, ciphertext = b"", b""
+
+    def sign() -> None:
+        nonlocal signature
+        signature = client.sign_hash("ecc", DIGEST, ecdsa())
+
+    def encrypt() -> None:
+        nonlocal ciphertext
+        ciphertext = client.asymmetric_encrypt("rsa", TEXT, OAEP)
+
+    def decrypt() -> None:
+        assert client.asymmetric_decrypt("rsa", ciphertext, OAEP) == TEXT
+
+    client.generate_key("rsa", DECRYPTING)
+    # Whatever it takes to be where the list begins.
+    sign()
+    steps = [
+        (sign, ["Sign"]),
+        (sign, ["Sign"]),
+        (lambda: client.verify_hash("ecc", DIGEST, signature, ecdsa()), ["VerifySignature"]),
+        (lambda: client.export_public_key("ecc"), []),
+        (client.list_keys, []),
+        (encrypt, ["Load", "RSA_Encrypt"]),
+        (encrypt, ["RSA_Encrypt"]),
+        (decrypt, ["RSA_Decrypt"]),
+        (sign, ["Sign"]),
+        (lambda: client.generate_random(64), ["GetRandom"]),
+        (lambda: client.generate_random(100), ["GetRandom", "GetRandom"]),
+        # A key is made in a slot, which costs the one that was not used for longest its place, but is not loaded.
+        (lambda: client.generate_key("new", KEY), ["ContextSave", "FlushContext", "Create"]),
+        (lambda: client.sign_hash("new", DIGEST, ecdsa()), ["Load", "Sign"]),
+        # It gave its place to the new one, and comes back by its context, without its parent.
+        (
+            lambda: client.asymmetric_decrypt("rsa", ciphertext, OAEP),
+            ["ContextSave", "FlushContext", "ContextLoad", "RSA_Decrypt"],
+        ),
+        (lambda: client.destroy_key("rsa"), ["FlushContext"]),
+    ]
+    for number, (step, expected) in enumerate(steps):
+        before = service.shim.mark()
+        step()
+        assert service.shim.commands(since=before) == expected, number
+
+
+def test_the_endorsement_key_is_made_once(service: TpmService, client: Client) -> None:
+    client.prepare_key_attestation("ecc")
+    before = service.shim.mark()
+    for _ in range(3):
+        client.prepare_key_attestation("ecc")
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE, Status.PSA_ERROR_INVALID_ARGUMENT):
+            client.attest_key("ecc", bytes(66), bytes(256))
+    assert service.shim.count("CreatePrimary", since=before) == 0
+
+
+def use_everything(client: Client) -> list[bytes]:
+    """Do whatever has a secret in it, and return the secrets."""
+    client.generate_key("rsa", DECRYPTING)
+    ciphertext = client.asymmetric_encrypt("rsa", TEXT, OAEP)
+    assert client.asymmetric_decrypt("rsa", ciphertext, OAEP) == TEXT
+    random = client.generate_random(32)
+    client.sign_hash("ecc", DIGEST, ecdsa())
+    client.import_key("public", public_key_of(KEY), client.export_public_key("ecc"))
+    return [TEXT, random, DIGEST]
+
+
+def test_no_secret_is_on_the_wire(service: TpmService, client: Client) -> None:
+    before = service.shim.mark()
+    secrets = use_everything(client)
+    wire = service.shim.wire(since=before)
+    assert len(wire) > 1000
+    for secret in secrets:
+        assert secret not in wire
+
+
+def test_secrets_are_on_a_wire_that_is_not_protected() -> None:
+    with TpmService(shim=True, values={"bus_protection": False}) as service, service.client() as client:
+        client.generate_key("ecc", KEY)
+        before = service.shim.mark()
+        secrets = use_everything(client)
+        wire = service.shim.wire(since=before)
+        # What makes the test above worth something.
+        assert all(secret in wire for secret in secrets)
+        assert service.shim.count("StartAuthSession") == 0
+
+
+def test_keys_of_two_worlds_live_side_by_side() -> None:
+    """The parent of a key is part of its row, so that changing the configuration breaks nothing."""
+    with TpmService(shim=True, values={"application_parents": True}) as service, service.client() as client:
+        client.generate_key("own", KEY)
+        assert service.shim.count("CreatePrimary") == 2
+        service.configure(application_parents=False)
+        service.service.stop()
+        service.service.start()
+        client.generate_key("root", KEY)
+        for name in ("own", "root"):
+            client.verify_hash(name, DIGEST, client.sign_hash(name, DIGEST, ecdsa()), ecdsa())
+        digest = os.urandom(32)
+        with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
+            client.verify_hash("own", digest, client.sign_hash("root", digest, ecdsa()), ecdsa())

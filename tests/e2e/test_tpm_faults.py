@@ -1,0 +1,358 @@
+"""A TPM that fails: its clients get the status for it within their deadline, and all keys work again afterwards."""
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.harness.answers import refused
+from tests.harness.tpm.rules import (
+    FOR_EVER,
+    Rule,
+    answer,
+    close,
+    corrupt,
+    corrupt_command,
+    delay,
+    drop,
+    garbage,
+    hang,
+    truncate,
+)
+from tests.harness.tpm.service import TpmService
+from tests.harness.tpm.swtpm import tool
+from tests.harness.watch import wait_for
+
+from cofferdam_client import (
+    Client,
+    Curve,
+    Hash,
+    Status,
+    ecc_signing_key,
+    ecdsa,
+    rsa_encryption_key,
+    rsa_oaep,
+    rsa_signing_key,
+)
+from cofferdam_providers.tpm.errors import Code
+from cofferdam_providers.tpm.provider import RETRY_S
+
+KEY = ecc_signing_key(Curve.P_256, Hash.SHA_256)
+DIGEST = hashlib.sha256(b"message").digest()
+PARAMETER, SESSION = 0x1C0, 0x980
+ANSWERED_S = 6.0
+"""By then an answer has to be there: a worker waits 4 s for the TPM."""
+STATUSES = [
+    (Code.SIGNATURE | PARAMETER, Status.PSA_ERROR_INVALID_SIGNATURE),
+    *((code, Status.PSA_ERROR_INSUFFICIENT_MEMORY) for code in (Code.SESSION_MEMORY, Code.MEMORY)),
+    *(
+        (code | PARAMETER, Status.PSA_ERROR_NOT_SUPPORTED)
+        for code in (
+            *(Code.ASYMMETRIC, Code.HASH, Code.KEY_SIZE, Code.MGF, Code.MODE),
+            *(Code.KDF, Code.SCHEME, Code.SYMMETRIC, Code.CURVE),
+        )
+    ),
+    *(
+        (code, Status.PSA_ERROR_COMMUNICATION_FAILURE)
+        for code in (Code.LOCKOUT, Code.FAILURE, Code.CANCELED, Code.TYPE | PARAMETER, Code.NV_UNAVAILABLE)
+    ),
+    (0x1FE, Status.INVALID_ENCODING),
+]
+FORGOTTEN = [
+    *(Code.REFERENCE_H0, Code.REFERENCE_S0, Code.CONTEXT_GAP, Code.HANDLE | 0x180),
+]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[TpmService]:
+    with TpmService(shim=True) as service:
+        with service.client() as client:
+            client.generate_key("k", KEY)
+        yield service
+
+
+@pytest.fixture
+def client(shared: TpmService) -> Iterator[Client]:
+    with shared.client() as connected:
+        sign(connected)
+        yield connected
+        shared.shim.clear()
+
+
+def sign(client: Client, name: str = "k") -> bytes:
+    return client.sign_hash(name, DIGEST, ecdsa())
+
+
+def works(client: Client, name: str = "k") -> None:
+    client.verify_hash(name, DIGEST, sign(client, name), ecdsa())
+
+
+def loaded(service: TpmService) -> tuple[int, int]:
+    """Return how many transient objects and sessions the TPM has."""
+    found = [service.swtpm.getcap(what).count("0x") for what in ("handles-transient", "handles-loaded-session")]
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(("code", "status"), STATUSES, ids=lambda value: f"{int(value):#x}")
+def test_each_code_has_its_status(shared: TpmService, client: Client, code: int, status: Status) -> None:
+    worker = shared.worker()
+    shared.shim.plan(answer("Sign", code))
+    with refused(status):
+        sign(client)
+    works(client)
+    assert shared.worker() == worker
+
+
+def test_a_lockout_is_told_to_the_operator(shared: TpmService, client: Client) -> None:
+    shared.shim.plan(answer("Sign", Code.LOCKOUT))
+    with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+        sign(client)
+    # Told once a minute, here perhaps by the test before.
+    assert "tpm2_dictionarylockout --clear-lockout" in shared.service.log_path.read_text()
+
+
+@pytest.mark.parametrize("code", [Code.RETRY, Code.YIELDED, Code.TESTING])
+def test_what_the_tpm_wants_again_it_gets_again(shared: TpmService, client: Client, code: int) -> None:
+    shared.shim.plan(answer("Sign", code, times=3))
+    before = shared.shim.mark()
+    works(client)
+    assert shared.shim.count("Sign", since=before) == 4
+
+
+def test_it_is_not_given_again_for_ever(shared: TpmService, client: Client) -> None:
+    shared.shim.plan(answer("Sign", Code.RETRY, times=FOR_EVER))
+    before = time.monotonic()
+    with refused(Status.PSA_ERROR_HARDWARE_FAILURE):
+        sign(client)
+    assert time.monotonic() - before < ANSWERED_S
+    shared.shim.clear()
+    works(client)
+
+
+@pytest.mark.parametrize("code", FORGOTTEN, ids=lambda value: f"{int(value):#x}")
+def test_what_was_forgotten_is_made_again(shared: TpmService, client: Client, code: int) -> None:
+    worker = shared.worker()
+    shared.shim.plan(answer("Sign", code))
+    works(client)
+    assert shared.worker() == worker
+    assert loaded(shared)[1] == 1
+
+
+def test_a_tpm_without_room_gets_room(shared: TpmService, client: Client) -> None:
+    for name in ("a", "b", "c"):
+        client.generate_key(name, KEY)
+    shared.shim.plan(answer("Load", Code.OBJECT_MEMORY))
+    for name in ("a", "b", "c"):
+        works(client, name)
+    shared.shim.plan(
+        answer("Load", Code.OBJECT_MEMORY, times=FOR_EVER), answer("ContextLoad", Code.OBJECT_HANDLES, times=FOR_EVER)
+    )
+    client.generate_key("d", KEY)
+    with refused(Status.PSA_ERROR_INSUFFICIENT_MEMORY):
+        sign(client, "d")
+    shared.shim.clear()
+    for name in ("a", "b", "c", "d"):
+        works(client, name)
+        client.destroy_key(name)
+
+
+def test_a_wrong_authorisation_value_is_not_tried_twice(shared: TpmService, client: Client) -> None:
+    client.generate_key("wrong", KEY)
+    shared.shim.plan(answer("Sign", Code.AUTH_FAIL | SESSION))
+    before = shared.shim.mark()
+    for _ in range(5):
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client, "wrong")
+    assert shared.shim.count("Sign", since=before) == 1
+    works(client)
+    assert "authorisation value of a stored key" in shared.service.log_path.read_text()
+    client.destroy_key("wrong")
+
+
+@pytest.fixture
+def service() -> Iterator[TpmService]:
+    with TpmService(shim=True) as running:
+        yield running
+
+
+BREAKS: list[Rule] = [
+    truncate("Sign", 20),
+    truncate("Sign", 5),
+    garbage("Sign"),
+    close("Sign"),
+    close("Sign", after=True),
+    # In the length, the tag, the signature, and the HMAC of the answer.
+    *(corrupt("Sign", offset) for offset in (1, 3, 20, -1)),
+]
+
+
+@pytest.mark.parametrize("rule", BREAKS, ids=lambda rule: f"{rule.action}-{BREAKS.index(rule)}")
+def test_an_answer_that_is_none_costs_one_request(service: TpmService, rule: Rule) -> None:
+    with service.client() as client:
+        client.generate_key("k", KEY)
+        service.shim.plan(rule)
+        before = time.monotonic()
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client)
+        assert time.monotonic() - before < ANSWERED_S
+        service.shim.clear()
+        works(client)
+    assert loaded(service) <= (3, 1)
+
+
+def test_a_command_that_was_changed_on_its_way_is_not_executed(shared: TpmService, client: Client) -> None:
+    client.generate_key("changed", KEY)
+    sign(client, "changed")
+    # The digest that is to be signed, at the beginning of the parameters.
+    shared.shim.plan(corrupt_command("Sign", 100))
+    before = shared.shim.mark()
+    with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+        sign(client, "changed")
+    (command,) = (command for command in shared.shim.journal(since=before) if command.command == "Sign")
+    assert command.rc == Code.AUTH_FAIL | SESSION
+    works(client, "changed")
+    client.destroy_key("changed")
+
+
+@pytest.mark.parametrize("rule", [hang("Sign"), drop("Sign", after=True)], ids=["hang", "drop"])
+def test_a_command_that_never_returns_costs_its_client_one_request(service: TpmService, rule: Rule) -> None:
+    with service.client() as client, Client(service.service.endpoint, provider=1) as other:
+        client.generate_key("k", KEY)
+        service.shim.plan(rule)
+        before = time.monotonic()
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client)
+        assert time.monotonic() - before < ANSWERED_S
+        other.generate_random(16)
+        service.shim.clear()
+        works(client)
+
+
+def test_a_slow_tpm_is_waited_for(shared: TpmService, client: Client) -> None:
+    worker = shared.worker()
+    shared.shim.plan(delay("Sign", 1500), delay("Create", 4500))
+    works(client)
+    client.generate_key("slow", KEY)
+    client.destroy_key("slow")
+    assert shared.worker() == worker
+
+
+KEYS = {
+    "ecc": ecc_signing_key(Curve.P_384, Hash.SHA_384),
+    "rsa": rsa_signing_key(2048, Hash.SHA_256),
+    "oaep": rsa_encryption_key(2048, oaep=Hash.SHA_256),
+    "k": KEY,
+    "k2": KEY,
+}
+
+
+def all_work(client: Client, ciphertext: bytes) -> None:
+    digest = bytes(48)
+    client.verify_hash("ecc", digest, client.sign_hash("ecc", digest, ecdsa(Hash.SHA_384)), ecdsa(Hash.SHA_384))
+    algorithm = KEYS["rsa"].algorithm
+    client.verify_hash("rsa", DIGEST, client.sign_hash("rsa", DIGEST, algorithm), algorithm)  # type: ignore[arg-type]
+    assert client.asymmetric_decrypt("oaep", ciphertext, rsa_oaep(Hash.SHA_256)) == b"text"
+    works(client, "k")
+    works(client, "k2")
+
+
+@pytest.mark.parametrize("bad_day", ["reset", "reset-unstarted", "resume", "restart", "unplugged", "worker-killed"])
+def test_all_keys_work_after_the_bad_day(service: TpmService, bad_day: str) -> None:
+    with service.client() as client:
+        for name, attributes in KEYS.items():
+            client.generate_key(name, attributes)
+        ciphertext = client.asymmetric_encrypt("oaep", b"text", rsa_oaep(Hash.SHA_256))
+        all_work(client, ciphertext)
+        worker = service.worker()
+        match bad_day:
+            case "reset":
+                service.swtpm.reset()
+            case "reset-unstarted":
+                service.swtpm.reset(startup=False)
+            case "resume":
+                service.swtpm.reset(state=True)
+            case "restart":
+                service.swtpm.restart()
+            case "unplugged":
+                service.swtpm.stop()
+                with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE, Status.PSA_ERROR_HARDWARE_FAILURE):
+                    works(client)
+                service.swtpm.start()
+                wait_for(lambda: _is_back(client), RETRY_S + 5)
+            case "worker-killed":
+                os.kill(worker, signal.SIGKILL)
+        all_work(client, ciphertext)
+        if bad_day.startswith("re"):
+            assert service.worker() == worker
+        assert loaded(service) <= (3, 1)
+        assert service.swtpm.lockout_counter() == 0
+        assert {key.name for key in client.list_keys()} == set(KEYS)
+    service.service.stop()
+    assert loaded(service) == (0, 0)
+    assert service.swtpm.lockout_counter() == 0
+
+
+def _is_back(client: Client) -> bool:
+    try:
+        works(client)
+    except Exception:  # noqa: BLE001  whatever it is, it is not back
+        return False
+    return True
+
+
+def test_a_connection_that_breaks_is_made_again() -> None:
+    with TpmService() as service, service.client() as client:
+        client.generate_key("k", KEY)
+        service.swtpm.kill()
+        service.swtpm.start()
+        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            sign(client)
+        wait_for(lambda: _is_back(client), RETRY_S + 5)
+
+
+def test_a_cleared_tpm_is_noticed_and_nothing_is_overwritten(service: TpmService) -> None:
+    with service.client() as client:
+        client.generate_key("k", KEY)
+        tool(service.swtpm.tools_tcti, "tpm2_clear", "-c", "p")
+        with refused(Status.PSA_ERROR_HARDWARE_FAILURE):
+            sign(client)
+        with refused(Status.PSA_ERROR_HARDWARE_FAILURE):
+            client.generate_key("other", KEY)
+        assert [key.name for key in client.list_keys()] == ["k"]
+    assert "another storage root key" in service.service.log_path.read_text()
+
+
+def test_a_wrong_owner_password_costs_this_provider_only(service: TpmService) -> None:
+    tool(service.swtpm.tools_tcti, "tpm2_changeauth", "-c", "owner", "secret")
+    service.service.stop()
+    service.service.start()
+    with service.client() as client, refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+        client.generate_key("k", KEY)
+    with Client(service.service.endpoint, provider=1) as other:
+        other.generate_random(16)
+    assert service.swtpm.lockout_counter() == 0
+    service.configure(owner_hierarchy_auth="str:secret")
+    service.service.signal(signal.SIGHUP)
+    with service.client() as client:
+        wait_for(lambda: _makes(client), RETRY_S + 5)
+        works(client)
+
+
+def _makes(client: Client) -> bool:
+    try:
+        client.generate_key("k", KEY)
+    except Exception:  # noqa: BLE001  as above
+        return False
+    return True
+
+
+def test_a_tpm_that_is_not_there_costs_this_provider_only(tmp_path: Path) -> None:
+    with TpmService(values={"tcti": f"swtpm:path={tmp_path}/nobody", "skip_if_no_tpm": True}) as service:
+        with service.client() as client, refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+            client.generate_key("k", KEY)
+        with Client(service.service.endpoint, provider=1) as other:
+            other.generate_random(16)
+        assert "the TPM cannot be used" in service.service.log_path.read_text()
