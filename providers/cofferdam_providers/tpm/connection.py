@@ -99,6 +99,10 @@ class Connection:
                 Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the TPM, TPM2_{command.name}: {error}"
             ) from error
 
+    def close(self) -> None:
+        """Give the transport up."""
+        self._transport.close()
+
     def _exchange(self, command: Command, shape: Shape, message: bytes) -> bytes:
         """Return an answer without an error, repeating the command as often as the TPM wants it again."""
         deadline = time.monotonic() + AGAIN_S

@@ -40,6 +40,9 @@ class Transport(Protocol):
             TransportError: The way broke, or there was no answer in time; it is of no use any more.
         """
 
+    def close(self) -> None:
+        """Give it up."""
+
 
 class DeviceTransport:
     """A device of the kernel: one write is a command, one read its answer."""
@@ -64,6 +67,10 @@ class DeviceTransport:
             return os.read(self._descriptor, MOST_BYTES)
         except OSError as error:
             raise TransportError(f"the device failed: {error.strerror}") from error
+
+    def close(self) -> None:
+        """As the protocol says."""
+        os.close(self._descriptor)
 
 
 class StreamTransport:
@@ -97,6 +104,10 @@ class StreamTransport:
         if not HEADER <= size <= MOST_BYTES:
             raise TransportError(f"an answer of {size} bytes")
         return header + self._receive(size - HEADER, deadline, timeout_s)
+
+    def close(self) -> None:
+        """As the protocol says."""
+        self._socket.close()
 
     def _send(self, data: bytes) -> None:
         try:
@@ -172,11 +183,19 @@ class ManagerTransport:
         except self._error as error:
             raise TransportError(f"tpm2-abrmd: {error}") from error
 
+    def close(self) -> None:
+        """As the protocol says."""
+        self._tcti.close()
+
 
 def _connect(family: socket.AddressFamily, address: str | tuple[str | None, int | None]) -> socket.socket:
     connected = socket.socket(family)
-    connected.settimeout(_CONNECT_S)
-    connected.connect(address)
+    try:
+        connected.settimeout(_CONNECT_S)
+        connected.connect(address)
+    except OSError:
+        connected.close()
+        raise
     return connected
 
 
