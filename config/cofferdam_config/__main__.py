@@ -1,6 +1,7 @@
 """The reader of the configuration: sees one open file, says what every process is told, and ends."""
 
 import fcntl
+import glob
 import grp
 import os
 import stat
@@ -36,6 +37,7 @@ def main() -> int:
     surroundings = Surroundings(
         credentials=_credentials(credentials_folder),
         groups=_groups() if any(word in document for word in _NAMING_GROUPS) else {},
+        devices=_devices(),
         is_root=start.uid is not None,
     )
     confine(start, log, POLICIES[Role.CONFIG])
@@ -62,6 +64,11 @@ def _credentials(folder: str) -> dict[str, str]:
 def _groups() -> dict[str, int]:
     """Return the gids of the machine's groups by name: the name services are out of reach later."""
     return {group.gr_name: group.gr_gid for group in grp.getgrall()}
+
+
+def _devices() -> frozenset[str]:
+    """Return the paths of the TPM devices there are."""
+    return frozenset(glob.glob("/dev/tpm*"))
 
 
 def _hand_over(start: Start, plan: Plan) -> None:

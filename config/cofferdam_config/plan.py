@@ -25,6 +25,7 @@ from cofferdam_config.tables import (
     LISTENER,
     TABLES,
 )
+from cofferdam_config.tpm import without_absent
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_contracts.registry import PROVIDERS, AuthType
 from cofferdam_contracts.settings import (
@@ -73,6 +74,8 @@ def read(document: bytes, *, path: str, surroundings: Surroundings) -> Plan:
     checked = check_document(tree, TABLES, report)
     for rule in RULES:
         rule(checked, report, surroundings)
+    report.raise_problems()
+    checked = without_absent(checked, report, surroundings)
     report.raise_problems()
     return Plan(
         broker=_broker(checked, surroundings),

@@ -219,7 +219,13 @@ PROVIDER: Final = Table(
             AbsolutePath(),
             f"File with it, as for the owner hierarchy. The credential is `{ENDORSEMENT_AUTH_CREDENTIAL}`.",
         ),
-        _tpm("skip_if_no_tpm", Flag(), "Whether to go on without this provider if there is no TPM.", default=False),
+        _tpm(
+            "skip_if_no_tpm",
+            Flag(),
+            "Whether to go on without this provider if there is no TPM: it is left out where the device is missing. "
+            "Where a simulator or a daemon is, it stays, and refuses until that is there.",
+            default=False,
+        ),
         _of_a_tpm(
             "application_parents",
             Flag(),

@@ -15,6 +15,8 @@ class Surroundings:
     """The systemd credentials there are: the path of each by its name."""
     groups: Mapping[str, int]
     """The groups there are: the gid of each by its name."""
+    devices: frozenset[str] = frozenset()
+    """The paths of the TPM devices there are."""
     is_root: bool
     """Whether the service was started as root, so that its processes can have uids of their own."""
     state_folder: str = STATE_FOLDER

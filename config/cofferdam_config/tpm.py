@@ -1,6 +1,7 @@
 """What the keys of a TPM provider come to, and what they have to say together."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from cofferdam_config import tcti
@@ -26,6 +27,8 @@ ENDORSEMENT: Final = Secret(
     credential=ENDORSEMENT_AUTH_CREDENTIAL,
 )
 SECRETS: Final = (OWNER, ENDORSEMENT)
+_DEVICES: Final = "/dev/tpm"
+"""How the paths of those begin that `Surroundings.devices` knows."""
 _GROUP: Final = "tss"
 """Whom the rules of tpm-udev, and the resource manager daemon, let in."""
 _OF_THE_GROUP: Final = frozenset({"device", "tabrmd"})
@@ -61,6 +64,33 @@ def tpm_groups(section: Section, surroundings: Surroundings) -> tuple[int, ...]:
 def tpm_sections(document: Document) -> Iterator[Section]:
     """Return the TPM providers."""
     return (section for section in document.all(PROVIDER) if section.find("provider_type", str) == "Tpm")
+
+
+def without_absent(document: Document, report: Report, surroundings: Surroundings) -> Document:
+    """Leave out the providers of TPMs that there are not, where `skip_if_no_tpm` says so.
+
+    Only a device shows whether it is there; whether a simulator or a daemon is, its worker finds out.
+    """
+    absent = [section for section in tpm_sections(document) if _is_absent(section, surroundings)]
+    for section in absent:
+        report.warn(
+            (*section.path, "skip_if_no_tpm"), f"the provider is left out, as there is no {_tcti(section).path}"
+        )
+    remaining = tuple(section for section in document.all(PROVIDER) if section not in absent)
+    if not remaining:
+        report.refuse((PROVIDER.name,), "no provider that is left", "at least one whose device is there")
+    return replace(document, sections={**document.sections, PROVIDER.name: remaining})
+
+
+def _is_absent(section: Section, surroundings: Surroundings) -> bool:
+    tcti = _tcti(section)
+    return (
+        section.flag("skip_if_no_tpm")
+        and tcti.kind == "device"
+        and tcti.path is not None
+        and tcti.path.startswith(_DEVICES)
+        and tcti.path not in surroundings.devices
+    )
 
 
 def passwords_have_one_source(document: Document, report: Report, surroundings: Surroundings) -> None:

@@ -77,7 +77,13 @@ endorsement_hierarchy_auth = "{SECRET}"
 """
 
 
-def read_text(text: str, *, is_root: bool = False, credentials: dict[str, str] | None = None) -> Plan:
+def read_text(
+    text: str,
+    *,
+    is_root: bool = False,
+    credentials: dict[str, str] | None = None,
+    devices: frozenset[str] = frozenset({"/dev/tpmrm0", "/dev/tpmrm1"}),
+) -> Plan:
     """Read a document as the file config.toml."""
-    surroundings = Surroundings(credentials=credentials or {}, groups=GROUPS, is_root=is_root)
+    surroundings = Surroundings(credentials=credentials or {}, groups=GROUPS, devices=devices, is_root=is_root)
     return read(text.encode(), path="config.toml", surroundings=surroundings)

@@ -246,3 +246,32 @@ def test_a_provider_in_software_has_no_use_for_any_of_it() -> None:
     assert [warning.partition(" has ")[2] for warning in plan.warnings] == [
         'no effect with provider_type "MbedCrypto"'
     ] * 4
+
+
+NO_DEVICE = frozenset({"/dev/tpm1"})
+
+
+def test_a_provider_without_its_device_is_left_out_if_that_is_wanted() -> None:
+    text = _text(AUTH + "skip_if_no_tpm = true\n") + SOFTWARE
+    plan = read_text(text, devices=NO_DEVICE)
+    assert [worker.name for worker in plan.broker.workers] == ["mbed-crypto-provider"]
+    assert plan.warnings == (
+        "config.toml:15: provider[0].skip_if_no_tpm: the provider is left out, as there is no /dev/tpmrm0",
+    )
+    assert len(read_text(text).broker.workers) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "tcti"),
+    [("", "device"), ("skip_if_no_tpm = true\n", "swtpm"), ("skip_if_no_tpm = true\n", "device:/srv/tpm")],
+)
+def test_it_stays_where_it_is_needed_or_may_be_there(keys: str, tcti: str) -> None:
+    plan = read_text(_text(AUTH + keys, tcti), devices=NO_DEVICE)
+    assert [worker.name for worker in plan.broker.workers] == ["tpm-provider"]
+
+
+def test_a_service_has_a_provider() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_text(_text(AUTH + "skip_if_no_tpm = true\n"), devices=NO_DEVICE)
+    (problem,) = caught.value.problems
+    assert "no provider that is left" in problem
