@@ -7,7 +7,7 @@ from cofferdam_contracts.ipc.keystore import MAX_ANSWER
 from cofferdam_contracts.settings import WorkerSettings
 from cofferdam_providers.base.handlers import Context
 from cofferdam_providers.base.keyring import Keyring
-from cofferdam_providers.base.lane import Lane
+from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Provider
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import Worker
@@ -29,7 +29,7 @@ def serve(  # noqa: PLR0913  what a worker is made of
 ) -> int:
     """Confine the process and serve with this provider until the broker says stop; return the exit status."""
     loop = Loop()
-    lane = Lane() if provider.concurrent_generation else None
+    lane = ThreadLane(loop) if provider.concurrent_generation else Lane()
     try:
         provider.warm_up()
     except RuntimeError as error:
@@ -38,8 +38,7 @@ def serve(  # noqa: PLR0913  what a worker is made of
 
     def prepare() -> None:
         provider.open()
-        if lane is not None:
-            lane.start()
+        lane.start()
 
     achieved = confine(start, log, policy, groups=groups, prepare=prepare)
     store = KeyStore(_await_store(start))

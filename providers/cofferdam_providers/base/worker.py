@@ -2,8 +2,11 @@
 
 The kernel's queue of each channel is that channel's queue: a request is taken only when it is served next, so a worker
 that dies loses at most the request it was working on, and its successor finds the rest. Channels are served by deficit
-round robin (Shreedhar and Varghese, 1995) in microseconds of measured work. Key generation goes to the slow lane where
-the backend allows it. A message that no honest frontend sends closes its channel; the broker replaces the sender.
+round robin (Shreedhar and Varghese, 1995) in microseconds of measured work. Key generation waits in the slow lane.
+Where the lane has no thread, one key is made after every channel that has something had its turn; what is there by then
+has its turn before the next.
+
+A message that no honest frontend sends closes its channel; the broker replaces the sender.
 """
 
 import time
@@ -50,6 +53,8 @@ class Peer:
     principal: Principal
     serial: int
     deficit: float = 0.0
+    generations: int = -1
+    """How many keys the worker had made when this channel had its last turn."""
     slow: int = 0
     """Its requests on the slow lane."""
     sync: int | None = None
@@ -62,12 +67,13 @@ class Peer:
 class Worker:
     """Serves the frontends of one provider."""
 
-    def __init__(self, context: Context, loop: Loop, lane: Lane | None) -> None:
-        """Serve on this loop; without a lane everything is done in turn."""
+    def __init__(self, context: Context, loop: Loop, lane: Lane) -> None:
+        """Serve on this loop, and generate keys in this lane."""
         self._context = context
         self._service = Service(context)
         self._loop = loop
         self._lane = lane
+        self._generations = 0
         self._limit = context.settings.body_len_limit + OVERHEAD
         self._health = Health(context.settings.memory_limit) if context.provider.foreign_code else None
         self._authenticators = frozenset(entry.auth_type for entry in context.settings.authenticators)
@@ -79,10 +85,8 @@ class Worker:
         self.busy: Callable[[bool], None] = lambda _busy: None
         self._stopping = False
         self._lost = False
-        """Whether the device has to be started afresh; whatever is not answered yet is left to the successor."""
+        """Whether the device has to be started afresh; what was not taken yet is left to the successor."""
         self.violated: Callable[[int, int], None] = lambda _role, _number: None
-        if lane is not None:
-            loop.add(lane.fileno(), READ, lambda _events: lane.collect())
 
     def add_channel(self, record: Record, descriptor: int | None) -> None:
         """Take the channel of a frontend; one that a predecessor served is greeted with HELLO."""
@@ -107,7 +111,7 @@ class Worker:
 
     def in_flight(self) -> int:
         """Return how many requests are under way."""
-        return self._lane.waiting if self._lane else 0
+        return self._lane.waiting
 
     def tick(self) -> float:
         """Give every channel that has something its turn; return the seconds until that is due again."""
@@ -115,21 +119,35 @@ class Worker:
         self._look_after_resources()
         if self._ready and not self._lost:
             self._serve_round()
-            if self._ready and not self._lost:
-                return 0.0
+        self._generate()
+        if self._ready and not self._lost:
+            return 0.0
         idle = IDLE_S
         if self._reconciling is not None or self._context.keyring.unresolved:
             idle = max(0.0, self._next_reconcile - time.monotonic())
-        if self._goes_on():
+        if (self._lane.blocks and self._lane.waiting) or self._goes_on():
             idle = 0.0
         expires = self._context.provider.expires
         if expires is not None:
-            idle = min(idle, expires - time.monotonic())
-            self._stopping = self._stopping or idle <= 0
+            left = expires - time.monotonic()
+            idle = min(idle, max(left, 0.0))
+            if left <= 0:
+                self._lost = self._stopping = True
         if self._stopping and not self.in_flight():
             self._loop.stop()
             return 0.0
         return idle
+
+    def _generate(self) -> None:
+        """Make one key on this thread when nobody waits for a turn since the last; after a loss, refuse them all."""
+        lane = self._lane
+        while lane.blocks and lane.waiting:
+            if not self._lost and any(peer.generations < self._generations for peer in self._ready):
+                return
+            self._generations += 1
+            lane.run_one()
+            if not self._lost:
+                return
 
     def _goes_on(self) -> bool:
         try:
@@ -196,6 +214,8 @@ class Worker:
     def _serve(self, peer: Peer) -> bool:
         """Serve one channel as far as its deficit goes; return whether it has nothing left."""
         before = time.monotonic_ns()
+        if peer.deficit > 0:
+            peer.generations = self._generations
         try:
             while peer.deficit > 0 and not self._lost:
                 if peer.gradual is not None:
@@ -253,15 +273,15 @@ class Worker:
             self._fail(peer, request, error)
 
     def _begin(self, peer: Peer, request: Request, slow: Slow) -> None:
-        if self._lane is None:
-            self._generate_here(peer, request, slow)
-            return
         if peer.slow >= MAX_SLOW:
             refused = ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{MAX_SLOW} key generations wait already")
             slow.abandon(refused)
             raise refused
         peer.slow += 1
         outcome: list[object] = []
+
+        def make() -> None:
+            outcome.append(self._make(request, slow))
 
         def done() -> None:
             peer.slow -= 1
@@ -270,18 +290,19 @@ class Worker:
                 self._send(peer, (Common.SYNCED, peer.sync))
                 peer.sync = None
 
-        self._lane.submit(peer, lambda: outcome.append(self._service.run(slow, request.deadline)), done)
+        self._lane.submit(peer, make, done)
 
-    def _generate_here(self, peer: Peer, request: Request, slow: Slow) -> None:
-        if not self._context.provider.slow_generation:
-            self._end(peer, request, slow, self._service.run(slow, request.deadline))
-            return
+    def _make(self, request: Request, slow: Slow) -> object:
+        """Make the key, on the thread of the lane; return what `_end` needs."""
+        if self._lost:
+            return ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the device was lost before the work began")
+        if not (self._lane.blocks and self._context.provider.slow_generation):
+            return self._service.run(slow, request.deadline)
         self.busy(True)  # noqa: FBT003  what the record says
         try:
-            outcome = self._service.run(slow, request.deadline)
+            return self._service.run(slow, request.deadline)
         finally:
             self.busy(False)  # noqa: FBT003
-        self._end(peer, request, slow, outcome)
 
     def _end(self, peer: Peer, request: Request, slow: Slow, outcome: object) -> None:
         try:

@@ -27,7 +27,7 @@ from cofferdam_kim.service import KimService
 from cofferdam_kim.store import KeyStore as Database
 from cofferdam_providers.base.handlers import Context
 from cofferdam_providers.base.keyring import Keyring
-from cofferdam_providers.base.lane import Lane
+from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Key, Provider, StoredKey
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import Worker
@@ -202,9 +202,8 @@ def running(folder: Path, device: Provider[Any], settings: WorkerSettings = SETT
         log = Log("test", settings.log)
         loop = Loop()
         keyring = Keyring(device, store, settings.key_cache, log)
-        lane = Lane() if device.concurrent_generation else None
-        if lane is not None:
-            lane.start()
+        lane = ThreadLane(loop) if device.concurrent_generation else Lane()
+        lane.start()
         worker = Worker(Context(provider=device, keyring=keyring, settings=settings, log=log), loop, lane)
         thread = threading.Thread(target=lambda: loop.run(lambda: min(worker.tick(), 0.01)))
         run = Running(worker)
