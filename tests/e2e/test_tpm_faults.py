@@ -17,7 +17,6 @@ from tests.harness.tpm.rules import (
     corrupt,
     corrupt_command,
     delay,
-    drop,
     garbage,
     hang,
     truncate,
@@ -178,28 +177,27 @@ def service() -> Iterator[TpmService]:
         yield running
 
 
-BREAKS: list[Rule] = [
-    truncate("Sign", 20),
-    truncate("Sign", 5),
-    garbage("Sign"),
-    close("Sign"),
-    close("Sign", after=True),
-    # In the length, the tag, the signature, and the HMAC of the answer.
-    *(corrupt("Sign", offset) for offset in (1, 3, 20, -1)),
-]
+BREAKS = {
+    "cut off": [truncate("Sign", 20), truncate("Sign", 5), close("Sign")],
+    "nonsense": [garbage("Sign"), corrupt("Sign", 1), corrupt("Sign", 3)],
+    # In the signature, and in the HMAC of the answer; the last one is answered after the TPM has worked.
+    "not of the TPM": [corrupt("Sign", 20), corrupt("Sign", -1), close("Sign", after=True)],
+}
+"""Three for each service, so that the broker does not make the successors wait."""
 
 
-@pytest.mark.parametrize("rule", BREAKS, ids=lambda rule: f"{rule.action}-{BREAKS.index(rule)}")
-def test_an_answer_that_is_none_costs_one_request(service: TpmService, rule: Rule) -> None:
+@pytest.mark.parametrize("rules", BREAKS.values(), ids=BREAKS)
+def test_an_answer_that_is_none_costs_one_request(service: TpmService, rules: list[Rule]) -> None:
     with service.client() as client:
         client.generate_key("k", KEY)
-        service.shim.plan(rule)
-        before = time.monotonic()
-        with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
-            sign(client)
-        assert time.monotonic() - before < ANSWERED_S
-        service.shim.clear()
-        works(client)
+        for rule in rules:
+            service.shim.plan(rule)
+            before = time.monotonic()
+            with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+                sign(client)
+            assert time.monotonic() - before < ANSWERED_S
+            service.shim.clear()
+            works(client)
     assert loaded(service) <= (3, 1)
 
 
@@ -217,11 +215,10 @@ def test_a_command_that_was_changed_on_its_way_is_not_executed(shared: TpmServic
     client.destroy_key("changed")
 
 
-@pytest.mark.parametrize("rule", [hang("Sign"), drop("Sign", after=True)], ids=["hang", "drop"])
-def test_a_command_that_never_returns_costs_its_client_one_request(service: TpmService, rule: Rule) -> None:
+def test_a_command_that_never_returns_costs_its_client_one_request(service: TpmService) -> None:
     with service.client() as client, Client(service.service.endpoint, provider=1) as other:
         client.generate_key("k", KEY)
-        service.shim.plan(rule)
+        service.shim.plan(hang("Sign"))
         before = time.monotonic()
         with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
             sign(client)
@@ -233,7 +230,7 @@ def test_a_command_that_never_returns_costs_its_client_one_request(service: TpmS
 
 def test_a_slow_tpm_is_waited_for(shared: TpmService, client: Client) -> None:
     worker = shared.worker()
-    shared.shim.plan(delay("Sign", 1500), delay("Create", 4500))
+    shared.shim.plan(delay("Sign", 300), delay("Create", 4300))
     works(client)
     client.generate_key("slow", KEY)
     client.destroy_key("slow")

@@ -1,0 +1,90 @@
+"""One TPM makes one key at a time, and a key takes long: what a quiet client sees meanwhile."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.harness.interpreter import CHECKOUT
+from tests.harness.service import UNPRIVILEGED_UID, acting_as
+from tests.harness.tpm.rules import FOR_EVER, delay
+from tests.harness.tpm.service import PROVIDER, TpmService
+
+from cofferdam_client import Curve, Hash, ecc_signing_key, ecdsa
+
+KEY = ecc_signing_key(Curve.P_256, Hash.SHA_256)
+GENERATION_S = 0.25
+"""How long the TPM takes for a key here, as one takes for an RSA key."""
+GREEDY = 6
+_GREED = """
+import itertools, sys, threading
+from cofferdam_client import Client, ecc_signing_key
+
+def generate(number):
+    with Client(sys.argv[1], provider=int(sys.argv[2])) as client:
+        for index in itertools.count():
+            client.generate_key(f"{number}-{index}", ecc_signing_key())
+
+for number in range(int(sys.argv[3])):
+    threading.Thread(target=generate, args=(number,)).start()
+"""
+
+
+@pytest.fixture
+def service() -> Iterator[TpmService]:
+    with TpmService(shim=True) as running:
+        yield running
+
+
+@contextmanager
+def greed(service: TpmService) -> Iterator[None]:
+    """Let many connections of this user make keys without a pause."""
+    words = [sys.executable, "-c", _GREED, service.service.endpoint, str(PROVIDER), str(GREEDY)]
+    path = ":".join(str(CHECKOUT / root) for root in ("client", "contracts", "runtime"))
+    before = service.shim.mark()
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": path}) as process:
+        try:
+            while service.shim.count("Create", since=before) < 2:
+                time.sleep(0.01)
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_a_quiet_client_waits_for_one_key_at_most(service: TpmService) -> None:
+    waited: list[float] = []
+    service.shim.plan(delay("Create", int(GENERATION_S * 1000), times=FOR_EVER))
+    with greed(service):
+        before = service.shim.mark()
+        with acting_as(UNPRIVILEGED_UID), service.client() as quiet:
+            quiet.generate_key("quiet", KEY)
+            for _ in range(8):
+                began = time.monotonic()
+                quiet.sign_hash("quiet", bytes(32), ecdsa())
+                waited.append(time.monotonic() - began)
+                time.sleep(0.05)
+        made = service.shim.count("Create", since=before)
+    # One generation is under way, and not one more comes before the signature.
+    assert max(waited) < 1.9 * GENERATION_S
+    assert statistics.median(waited) < 1.3 * GENERATION_S
+    # Nor does the quiet client's asking stop them.
+    assert made >= len(waited) // 2
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_a_key_of_another_principal_is_the_next_but_one(service: TpmService) -> None:
+    service.shim.plan(delay("Create", int(GENERATION_S * 1000), times=FOR_EVER))
+    with greed(service), acting_as(UNPRIVILEGED_UID), service.client() as quiet:
+        quiet.list_opcodes()
+        for name in ("first", "second", "third"):
+            began = time.monotonic()
+            quiet.generate_key(name, KEY)
+            # The one under way, one of the greedy uid, and its own; not all those that wait.
+            assert time.monotonic() - began < (GREEDY - 1) * GENERATION_S
