@@ -96,6 +96,19 @@ def test_the_endorsement_key_is_made_once(service: TpmService, client: Client) -
     assert service.shim.count("CreatePrimary", since=before) == 0
 
 
+@pytest.mark.parametrize("size", [2049, 4096, 1 << 16, 200_000])
+def test_what_no_tpm_takes_is_not_sent_to_it(service: TpmService, client: Client, size: int) -> None:
+    worker = service.worker()
+    before = service.shim.mark()
+    for blob, secret in ((bytes(size), bytes(256)), (bytes(66), bytes(size))):
+        with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
+            client.attest_key("ecc", blob, secret)
+    assert service.shim.count("ActivateCredential", since=before) == 0
+    client.sign_hash("ecc", DIGEST, ecdsa())
+    assert service.worker() == worker
+    assert service.swtpm.getcap("handles-loaded-session").count("0x") == 1
+
+
 def use_everything(client: Client) -> list[bytes]:
     """Do whatever has a secret in it, and return the secrets."""
     client.generate_key("rsa", DECRYPTING)

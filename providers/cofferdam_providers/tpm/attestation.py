@@ -49,9 +49,9 @@ def attest(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
 
 
 def _activate(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
+    parameters = sized(operation.credential_blob) + sized(operation.secret)
     handles = device.slots.use(key, device.endorsement)
     policy = device.endorsement_policy()
-    parameters = sized(operation.credential_blob) + sized(operation.secret)
     authorizations = [device.authorize(key.auth), policy]
     try:
         answer = device.connection.run(Command.ACTIVATE_CREDENTIAL, handles, parameters, authorizations)

@@ -53,6 +53,7 @@ class Connection:
         """Speak over this transport."""
         self._transport = transport
         self.starts_up = transport.starts_up
+        self.is_managed = transport.is_managed
         self._broken = False
 
     def run(

@@ -196,18 +196,18 @@ class Device:
             self.flush(handle)
 
     def _start_up(self) -> None:
-        """Do what firmware, kernel and resource manager do for a TPM that is not a simulator."""
-        if not self.connection.starts_up:
-            return
-        try:
-            self.connection.run(Command.STARTUP, parameters=U16.pack(STARTUP_CLEAR))
-        except TpmError as error:
-            # It was started already.
-            if error.code != Code.INITIALIZE:
-                raise
-        # There are few slots, and what a predecessor left in them nobody else takes out.
-        for handle in capabilities.loaded(self.connection):
-            self.flush(handle)
+        """Do what firmware, kernel and resource manager do for a TPM, where they are missing."""
+        if self.connection.starts_up:
+            try:
+                self.connection.run(Command.STARTUP, parameters=U16.pack(STARTUP_CLEAR))
+            except TpmError as error:
+                # It was started already.
+                if error.code != Code.INITIALIZE:
+                    raise
+        if not self.connection.is_managed:
+            # There are few slots, and what a predecessor left in them nobody else takes out.
+            for handle in capabilities.loaded(self.connection):
+                self.flush(handle)
 
     def _recover(self) -> None:
         """Begin anew with a TPM that forgot everything.
@@ -217,7 +217,7 @@ class Device:
         """
         try:
             self._start_up()
-            if self._session is not None and not self.connection.starts_up:
+            if self._session is not None and self.connection.is_managed:
                 self.flush(self._session.handle)
             self._begin()
         except TpmError as error:

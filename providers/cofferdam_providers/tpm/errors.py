@@ -135,8 +135,12 @@ class TpmError(ServiceError):
         super().__init__(_STATUSES.get(self.code, _other(self.code)), f"TPM2_{command}: {name_of(code)}")
 
 
-class MalformedAnswerError(Exception):
+class MalformedAnswerError(ServiceError):
     """Raised when what came is no answer to the command."""
+
+    def __init__(self, detail: str) -> None:
+        """Say what came."""
+        super().__init__(Status.PSA_ERROR_COMMUNICATION_FAILURE, detail)
 
 
 def base_of(code: int) -> int:

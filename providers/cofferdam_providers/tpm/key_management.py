@@ -77,6 +77,10 @@ def take_over(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[B
     else:
         raise not_supported("a public key of this type in a TPM")
     loaded = TpmKey(device, attributes, blob, device.root)
-    device.do(lambda: device.slots.use(loaded))
-    device.slots.drop(loaded)
+    device.do(lambda: _load_once(device, loaded))
     return blob, attributes
+
+
+def _load_once(device: Device, key: TpmKey) -> None:
+    device.slots.use(key)
+    device.slots.drop(key)

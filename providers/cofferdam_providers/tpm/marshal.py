@@ -6,15 +6,23 @@ Everything is big-endian; a sized buffer (TPM2B) is its length in two bytes and 
 import struct
 from typing import Final
 
+from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.tpm.errors import MalformedAnswerError
 
 U16: Final = struct.Struct(">H")
 U32: Final = struct.Struct(">I")
-_MOST: Final = 0xFFFF
+_MOST: Final = 2048
+"""Bytes of a buffer; none that is sent has more than a key of 4096 bits and what is around it."""
 
 
 def sized(content: bytes) -> bytes:
-    """Return a sized buffer."""
+    """Return a sized buffer.
+
+    Raises:
+        ServiceError: No buffer of a TPM is so long (`PSA_ERROR_INVALID_ARGUMENT`).
+    """
+    if len(content) > _MOST:
+        raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{len(content)} bytes are more than a TPM takes")
     return U16.pack(len(content)) + content
 
 

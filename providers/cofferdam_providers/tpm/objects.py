@@ -54,7 +54,7 @@ class Slots:
     def __init__(self, connection: Connection, capacity: int) -> None:
         """Fill at most so many slots."""
         self._connection = connection
-        self._capacity = capacity
+        self._most = self._capacity = capacity
         self._loaded: OrderedDict[TpmObject, None] = OrderedDict()
         self._life = 1
 
@@ -66,6 +66,7 @@ class Slots:
     def forget(self) -> None:
         """Know that the TPM has nothing of what was loaded or saved."""
         self._loaded.clear()
+        self._capacity = self._most
         self._life += 1
 
     def use(self, *wanted: TpmObject, free: int = 0) -> list[Named]:

@@ -6,6 +6,7 @@ while it makes room for a successor, which tries again.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from cofferdam_contracts import operations
@@ -134,9 +135,10 @@ class TpmProvider(Provider[TpmKey]):
         return Key(attributes=stored.attributes, handle=key)
 
     def close_key(self, key: Key[TpmKey]) -> None:
-        """Take a key out of the TPM."""
+        """Take a key out of the TPM, if it is still there."""
         if self._opened is not None:
-            self._do(lambda: self._device().slots.drop(key.handle))
+            with suppress(TpmError):
+                self._opened.slots.drop(key.handle)
 
     def require_device(self) -> None:
         """Refuse while there is no TPM."""
@@ -276,7 +278,12 @@ class TpmProvider(Provider[TpmKey]):
             raise self._refusal
         if self._rows is not None:
             # The first request: now the key store is there to be asked.
-            root_key.check(self._rows, self._opened.root.name)
+            try:
+                root_key.check(self._rows, self._opened.root.name)
+            except root_key.RootKeyError as error:
+                self._opened = None
+                self._wait(error)
+                raise
             self._rows = None
         return self._opened
 

@@ -11,18 +11,22 @@ from cofferdam_contracts.psa.algorithm import NoAlgorithm
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import REFERENCE_FORM, DeviceLostError, Rows, StoredKey
+from cofferdam_providers.base.provider import REFERENCE_FORM, Rows, StoredKey
 from cofferdam_providers.tpm import blobs
 
 _IDENTITY: Final = KeyIdentity(INTERNAL_AUTHENTICATOR, "parsec", "RootKeyTPM")
 _BITS: Final = 2048
 
 
+class RootKeyError(ServiceError):
+    """Raised when the storage root key is not that of the stored keys."""
+
+
 def check(rows: Rows, name: bytes) -> None:
     """Compare the Name of the storage root key with the one kept; keep it when there is none.
 
     Raises:
-        DeviceLostError: It is another one.
+        RootKeyError: It is another one.
         ServiceError: The key store does not answer.
     """
     try:
@@ -32,7 +36,7 @@ def check(rows: Rows, name: bytes) -> None:
             raise
     else:
         if kept != name:
-            raise DeviceLostError(
+            raise RootKeyError(
                 Status.PSA_ERROR_HARDWARE_FAILURE,
                 "the TPM makes another storage root key than the one that the stored keys are under: it was cleared, "
                 "or is another TPM; destroy the row RootKeyTPM of the key store only if the keys are lost anyway",

@@ -21,6 +21,8 @@ _MSSIM_POWER_ON: Final = 1
 _MSSIM_NV_ON: Final = 11
 _U32: Final = struct.Struct(">I")
 _CONNECT_S: Final = 3.0
+_MANAGED: Final = "tpmrm"
+"""How the kernel's names of the devices begin that are managed."""
 
 
 class TransportError(Exception):
@@ -32,6 +34,8 @@ class Transport(Protocol):
 
     starts_up: bool
     """Whether nobody but its user starts the TPM: a simulator has no firmware and no kernel."""
+    is_managed: bool
+    """Whether a resource manager stands before the TPM, which takes away what somebody left who is gone."""
 
     def exchange(self, command: bytes, timeout_s: float) -> bytes:
         """Send a command and return the answer, both with their headers.
@@ -51,6 +55,7 @@ class DeviceTransport:
 
     def __init__(self, path: str) -> None:
         """Open it without blocking, in which mode the kernel works on a command in the background (Linux 5.1)."""
+        self.is_managed = os.path.basename(path).startswith(_MANAGED)
         try:
             self._descriptor: Final = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -77,6 +82,7 @@ class StreamTransport:
     """A simulator behind a socket: commands and answers as they are, as swtpm takes them."""
 
     starts_up: bool = True
+    is_managed: bool = False
 
     def __init__(self, tcti: TctiSettings) -> None:
         """Connect."""
@@ -162,6 +168,7 @@ class ManagerTransport:
     """The resource manager tpm2-abrmd, by way of its own library."""
 
     starts_up: bool = False
+    is_managed: bool = True
 
     def __init__(self, tcti: TctiSettings) -> None:
         """Ask it for a connection over D-Bus."""

@@ -36,7 +36,7 @@ from cofferdam_contracts.psa.encoding import decode_attributes, encode_attribute
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, PROVIDERS, ProviderId
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import DeviceLostError, StoredKey
+from cofferdam_providers.base.provider import StoredKey
 from cofferdam_providers.pyca.hashes import PRIMITIVES
 from cofferdam_providers.tpm import asym_encryption, asym_sign, blobs, public, root_key
 from cofferdam_providers.tpm.blobs import Blob
@@ -236,7 +236,7 @@ def test_the_name_is_kept_where_and_as_the_reference_keeps_it(device: Device) ->
     assert (identity.authenticator, identity.application, identity.key_name) == ROOT
     assert (row.key_id, row.version, encode_attributes(row.attributes)) == (stored, version, encoded)
     root_key.check(rows, device.root.name)
-    with pytest.raises(DeviceLostError):
+    with pytest.raises(root_key.RootKeyError):
         root_key.check(rows, bytes(len(device.root.name)))
 
 
