@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from tests.harness.answers import refused
-from tests.harness.tpm.service import TpmService
+from tests.harness.tpm.service import WORKER, TpmService
+from tests.harness.tpm.swtpm import Swtpm, tool
+from tests.harness.watch import contains
 
 from cofferdam_client import (
     Client,
@@ -154,3 +156,32 @@ def test_keys_of_two_worlds_live_side_by_side() -> None:
         digest = os.urandom(32)
         with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
             client.verify_hash("own", digest, client.sign_hash("root", digest, ecdsa()), ecdsa())
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into other processes")
+@pytest.mark.parametrize("place", ["configuration", "file"])
+def test_the_owner_s_password_is_in_one_process(place: str) -> None:
+    needle = "needle-2719-7733"
+    with Swtpm() as tpm:
+        tool(tpm.tools_tcti, "tpm2_changeauth", "-c", "owner", needle)
+        tpm.flush()
+        with TpmService(swtpm=tpm, shim=True, values={"owner_hierarchy_auth": needle}) as service:
+            if place == "file":
+                path = service.folder / "owner"
+                path.write_text(f"{needle}\n")
+                path.chmod(0o400)
+                service.configure(owner_hierarchy_auth=None, owner_hierarchy_auth_file=str(path))
+                service.service.stop()
+                service.service.start()
+            with service.client() as client:
+                client.generate_key("k", KEY)
+                client.sign_hash("k", DIGEST, ecdsa())
+            processes = {row["role"]: row["pid"] for row in service.service.status()["processes"]}
+            holders = {role for role, pid in processes.items() if contains(pid, needle.encode())}
+            # In the configuration it comes in hexadecimal digits, which are not kept.
+            assert holders <= {WORKER}
+            assert holders or place == "configuration"
+            assert not contains(service.service.pid, needle.encode())
+            assert needle not in service.service.log_path.read_text()
+            assert needle.encode() not in service.shim.wire()
