@@ -176,7 +176,7 @@ class Device:
         return True
 
     def flush(self, handle: int) -> None:
-        """Drop a session, if it is still there."""
+        """Drop an object or a session, if it is still there."""
         try:
             self.connection.run(Command.FLUSH_CONTEXT, parameters=U32.pack(handle))
         except TpmError as error:
@@ -190,7 +190,9 @@ class Device:
         Raises:
             ServiceError: The TPM does not answer any more.
         """
-        self.slots.empty()
+        for handle in self.slots.handles():
+            self.flush(handle)
+        self.slots.forget()
         if self._session is not None:
             handle, self._session = self._session.handle, None
             self.flush(handle)
@@ -217,8 +219,9 @@ class Device:
         """
         try:
             self._start_up()
-            if self._session is not None and self.connection.is_managed:
-                self.flush(self._session.handle)
+            if self.connection.is_managed:
+                # It may have dropped one thing only, and keeps the others for as long as we are here.
+                self.close()
             self._begin()
         except TpmError as error:
             raise DeviceLostError(error.status, f"a TPM that was reset: {error.detail}") from error

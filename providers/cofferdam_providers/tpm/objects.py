@@ -69,6 +69,10 @@ class Slots:
         self._capacity = self._most
         self._life += 1
 
+    def handles(self) -> list[int]:
+        """Return the handles of what is loaded."""
+        return [one.handle for one in self._loaded]
+
     def use(self, *wanted: TpmObject, free: int = 0) -> list[Named]:
         """Have these objects loaded, and so many slots free besides; return their handles.
 
@@ -106,11 +110,6 @@ class Slots:
         if self._is_loaded(one):
             self._flush(one)
         one.context = None
-
-    def empty(self) -> None:
-        """Take everything out."""
-        for one in list(self._loaded):
-            self._flush(one)
 
     def _is_loaded(self, one: TpmObject) -> bool:
         return one in self._loaded

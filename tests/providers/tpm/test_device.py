@@ -100,6 +100,10 @@ def test_the_resource_manager(monkeypatch: pytest.MonkeyPatch) -> None:
             keys = [made(device, device.root) for _ in range(4)]
             for key in keys:
                 signs(device, key)
+            # Whatever it forgot: nothing else may stay for ever.
+            device._recover()
+            signs(device, keys[0])
+            assert len(capabilities.loaded(device.connection)) <= 3
             device.close()
             assert capabilities.loaded(device.connection) == []
 
