@@ -1,12 +1,13 @@
 """Measure the service: latency, rate, processor time and memory of each process, time to start.
 
-`./dev bench [--json FILE] [--seconds S] [--runs N] [--growth]`
+`./dev bench [--json FILE] [--seconds S] [--runs N] [--tpm | --growth]`
 
 The hot loop is parsec_load.c, one connection per request, in C so that the client costs less than the service. It is
 looked for beside the checkout and in COFFERDAM_LAB. Every figure is the median of the runs. Goals that are missed are
 said to be missed; the exit status tells only whether everything could be measured.
 
-With --growth nothing is measured but signatures by a token with ever more keys, which takes minutes.
+With --tpm nothing is measured but the TPM provider, with --growth nothing but signatures by a token with ever more
+keys, which takes minutes.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import Final
 
 from tests.harness import wire
 from tests.harness.service import Service
-from tests.tools import bench_growth, bench_token
+from tests.tools import bench_growth, bench_token, bench_tpm
 from tests.tools.measure import (
     CLIENTS,
     QUIET,
@@ -76,6 +77,20 @@ GOALS: Final = (
         "requests/s",
         at_most=False,
     ),
+    Goal(
+        f"{bench_tpm.PREFIX}sign ECDSA P-256, 16 clients to a bare loop",
+        f"{bench_tpm.PREFIX}sign ECDSA P-256/to_password",
+        0.8,
+        "",
+        at_most=False,
+    ),
+    Goal(
+        f"{bench_tpm.PREFIX}sign ECDSA P-256, 16 clients to Parsec's way",
+        f"{bench_tpm.PREFIX}sign ECDSA P-256/to_reference",
+        10,
+        "",
+        at_most=False,
+    ),
 )
 
 
@@ -86,7 +101,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="cofferdam-bench-") as folder:
             load = Load(folder, arguments.seconds, arguments.runs)
-            document = _growth(load) if arguments.growth else _all(load)
+            document = _growth(load) if arguments.growth else _tpm(load) if arguments.tpm else _all(load)
     except UnavailableError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -103,7 +118,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one run (default: 1)")
     parser.add_argument("--runs", type=int, default=3, help="runs per figure (default: 3)")
-    parser.add_argument("--growth", action="store_true", help="measure a token with ever more keys, and nothing else")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--tpm", action="store_true", help="measure the TPM provider, and nothing else")
+    only.add_argument("--growth", action="store_true", help="measure a token with ever more keys, and nothing else")
     return parser.parse_args()
 
 
@@ -119,12 +136,15 @@ def _all(load: Load) -> dict[str, object]:
         memory = memory_of(service)
     floor = _floor(load)
     token = bench_token.measure(load)
-    rows = [*rows, floor, *(one.row for one in token.measured)]
+    tpm = bench_tpm.measure(load)
+    rows = [*rows, floor, *(one.row for one in token.measured), *(one.row for one in tpm.measured)]
     processes = {**memory, **{f"{role} with a token": size for role, size in token.pss_kb.items()}}
-    figures = _figures(rows, statistics.median(ready), memory) | token.by_name()
+    processes |= {f"{role} with a TPM": size for role, size in tpm.pss_kb.items()}
+    figures = _figures(rows, statistics.median(ready), memory) | token.by_name() | tpm.by_name()
     print(_report(rows, processes))
-    print(f"\n{bench_token.report(token)}\n")
-    print(f"From execution to serving: {_seconds(ready)}; with a token: {_seconds(token.ready_s)}\n")
+    print(f"\n{bench_token.report(token)}\n\n{bench_tpm.report(tpm)}\n")
+    print(f"From execution to serving: {_seconds(ready)}; with a token: {_seconds(token.ready_s)}; ", end="")
+    print(f"with a TPM: {_seconds(tpm.ready_s)}\n")
     print(_verdicts(figures))
     ratio = figures["ping/rate_16"] / floor.rates[CLIENTS[-1]]
     print(f"\nPings with {CLIENTS[-1]} clients, service to bare loop: {ratio:.2f}.")
@@ -133,6 +153,7 @@ def _all(load: Load) -> dict[str, object]:
         "pss_kb": memory,
         "operations": [asdict(row) for row in rows],
         "token": asdict(token),
+        "tpm": asdict(tpm),
     }
 
 
@@ -140,6 +161,16 @@ def _growth(load: Load) -> dict[str, object]:
     rows = bench_growth.measure(load)
     print(f"{_machine()}.\n\n{bench_growth.report(rows)}")
     return {"growth": [asdict(row) for row in rows]}
+
+
+def _tpm(load: Load) -> dict[str, object]:
+    load.compile()
+    figures = bench_tpm.measure(load)
+    print(_report([one.row for one in figures.measured], figures.pss_kb))
+    print(f"\n{bench_tpm.report(figures)}\n\nFrom execution to serving: {_seconds(figures.ready_s)}\n")
+    found = figures.by_name()
+    print(_verdicts(found, [goal for goal in GOALS if goal.figure in found]))
+    return {"tpm": asdict(figures)}
 
 
 def _start() -> Service:
@@ -201,11 +232,11 @@ def _seconds(times: Sequence[float]) -> str:
     return f"{', '.join(f'{seconds:.3f}' for seconds in times)} s"
 
 
-def _verdicts(figures: Mapping[str, float]) -> str:
+def _verdicts(figures: Mapping[str, float], goals: Sequence[Goal] = GOALS) -> str:
     lines = markdown_head(["goal", "limit", "measured", ""])
-    for goal in GOALS:
+    for goal in goals:
         value = figures.get(goal.figure)
-        limit = f"{'≤' if goal.at_most else '≥'} {goal.limit:g} {goal.unit}"
+        limit = f"{'≤' if goal.at_most else '≥'} {goal.limit:g} {goal.unit}".strip()
         verdict = "not measured" if value is None else "met" if goal.is_met(value) else "not met"
         lines.append(markdown([goal.name, limit, "" if value is None else f"{value:.5g}", verdict]))
     return "\n".join(lines)

@@ -5,7 +5,7 @@ import json
 import os
 import statistics
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,8 @@ QUIET: Final[Tables] = {"core_settings": {"log_level": "warn"}}
 """What a service under measurement logs."""
 DIGEST: Final = hashlib.sha256(b"a message").digest()
 _WARM_UP_S: Final = 0.2
+_CIPHER: Final = "encrypt AES-256-GCM, 1 KiB"
+"""An operation that not all providers have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,13 @@ def output_of(words: Sequence[str], environment: Mapping[str, str] | None = None
     return result
 
 
-def requests(path: str, caller: wire.Caller) -> dict[str, wire.Request]:
+def requests(path: str, caller: wire.Caller, wanted: Collection[str] = ()) -> dict[str, wire.Request]:
     """Make the keys that the operations need, and return the operations, each tried once.
+
+    Args:
+        path: Of the service's socket.
+        caller: Whose keys they are, and in which provider.
+        wanted: Names of operations, in place of all.
 
     Raises:
         UnavailableError: An operation fails.
@@ -129,7 +136,10 @@ def requests(path: str, caller: wire.Caller) -> dict[str, wire.Request]:
             raise UnavailableError(f"operation {request.opcode} fails with status {response.status}")
         return response
 
-    for name, attributes in {"ecc": wire.P256_SIGN, "rsa": wire.RSA_SIGN, "aes": wire.AES_256_GCM}.items():
+    keys = {"ecc": wire.P256_SIGN, "rsa": wire.RSA_SIGN}
+    if not wanted or _CIPHER in wanted:
+        keys["aes"] = wire.AES_256_GCM
+    for name, attributes in keys.items():
         done(caller.generate(name, attributes))
     sign = caller.sign("ecc", wire.ECDSA_SHA_256, DIGEST)
     signature = wire.first_blob(done(sign).body)
@@ -137,9 +147,10 @@ def requests(path: str, caller: wire.Caller) -> dict[str, wire.Request]:
         "sign ECDSA P-256": sign,
         "verify ECDSA P-256": caller.verify("ecc", wire.ECDSA_SHA_256, DIGEST, signature),
         "sign RSA-2048": caller.sign("rsa", wire.RSA_SIGN_SHA_256, DIGEST),
-        "encrypt AES-256-GCM, 1 KiB": caller.encrypt_aead("aes", bytes(12), bytes(1024)),
+        _CIPHER: caller.encrypt_aead("aes", bytes(12), bytes(1024)),
         "32 random bytes": caller.random(32),
     }
+    found = {name: request for name, request in found.items() if not wanted or name in wanted}
     for request in found.values():
         done(request)
     return found
