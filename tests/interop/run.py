@@ -8,13 +8,19 @@ What cannot be had is a failure, never a skip.
 import argparse
 import os
 import sys
+from typing import Final
 
 from tests.harness.pkcs11.service import PROVIDER, TokenService
 from tests.harness.pkcs11.token import objects
 from tests.harness.service import Service
+from tests.harness.tpm.service import TpmService
+from tests.harness.tpm.swtpm import Swtpm
 from tests.interop import go_client, openssl, parsec_tool, tool_session
 from tests.interop.parsec_tool import ParsecTool
 from tests.interop.report import Report
+
+_HANDLES: Final = ("handles-transient", "handles-persistent", "handles-loaded-session", "handles-saved-session")
+"""What tpm2_getcap lists of the things that a TPM keeps for somebody."""
 
 
 def main() -> int:
@@ -35,6 +41,11 @@ def main() -> int:
             with report.check("keys of the token were in the token"):
                 # The session leaves one key, of two objects, in the service that has no administrator.
                 assert [len(objects(each.token)) for each in (first, second)] == [2, 0]
+        with Swtpm() as tpm:
+            with TpmService(swtpm=tpm) as one, TpmService(admins=[str(uid)]) as another:
+                _session(tool_session.SWTPM, tool, (one.service, another.service), report)
+            with report.check("nothing was left in the TPM"):
+                assert "0x" not in "".join(map(tpm.getcap, _HANDLES))
     with report.check("the client in Go was built and ran to its end"):
         program = go_client.build()
         with Service() as service:

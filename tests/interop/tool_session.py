@@ -11,7 +11,6 @@ from tests.interop.parsec_tool import ParsecTool
 from tests.interop.report import Report
 
 MESSAGE: Final = "a message, signed and encrypted"
-RSA_SIZES: Final = (1024, 2048, 3072, 4096)
 _ALREADY_EXISTS: Final = "ParsecClientError(Service(PsaErrorAlreadyExists))"
 _DOES_NOT_EXIST: Final = "ParsecClientError(Service(PsaErrorDoesNotExist))"
 _INVALID_ARGUMENT: Final = "ParsecClientError(Service(PsaErrorInvalidArgument))"
@@ -19,6 +18,7 @@ _INVALID_PADDING: Final = "ParsecClientError(Service(PsaErrorInvalidPadding))"
 _ADMIN_OPERATION: Final = "ParsecClientError(Service(AdminOperation))"
 _NOT_REGISTERED: Final = "ParsecClientError(Service(ProviderNotRegistered))"
 _NOT_LISTED: Final = "ParsecClientError(Client(NotFound))"
+_COMMUNICATION_FAILURE: Final = "ParsecClientError(Service(PsaErrorCommunicationFailure))"
 _NOT_SUPPORTED: Final = "ParsecClientError(Service(PsaErrorNotSupported))"
 _WRONG_ALGORITHM: Final = "ParsecToolError(WrongKeyAlgorithm)"
 
@@ -31,6 +31,11 @@ _MBED_CRYPTO: Final = (
 _PKCS11: Final = (
     r"ID: 0x02 \(PKCS #11 provider\)\nDescription: PKCS #11 provider, interfacing with a PKCS #11 library\.\n"
     r"Version: 0\.1\.0\nVendor: OASIS Standard\.\nUUID: 30e39502-eba6-4d60-a4af-c518b7f5e38f\n\n"
+)
+_TPM: Final = (
+    r"ID: 0x03 \(TPM provider\)\nDescription: TPM provider, interfacing with a library implementing the TCG TSS 2\.0 "
+    r"Enhanced System API specification\.\nVersion: 0\.1\.0\nVendor: Trusted Computing Group \(TCG\)\n"
+    r"UUID: 1e4954a4-ff21-46d3-ab0c-661eeb667e1d\n\n"
 )
 _CORE: Final = (
     r"ID: 0x00 \(Core provider\)\nDescription: Software provider that implements only administrative \(i\.e\. no "
@@ -58,13 +63,19 @@ _OPCODES: Final[Mapping[str, set[str]]] = {
         "0x06 (PsaImportKey)", "0x07 (PsaExportPublicKey)", "0x0a (PsaAsymmetricEncrypt)",
         "0x0b (PsaAsymmetricDecrypt)", "0x0d (PsaGenerateRandom)", "0x20 (CanDoCrypto)",
     },
+    "3": {
+        "0x02 (PsaGenerateKey)", "0x03 (PsaDestroyKey)", "0x04 (PsaSignHash)", "0x05 (PsaVerifyHash)",
+        "0x06 (PsaImportKey)", "0x07 (PsaExportPublicKey)", "0x0a (PsaAsymmetricEncrypt)",
+        "0x0b (PsaAsymmetricDecrypt)", "0x0d (PsaGenerateRandom)", "0x1e (AttestKey)",
+        "0x1f (PrepareKeyAttestation)", "0x20 (CanDoCrypto)",
+    },
 }  # fmt: skip
 
 _LISTED: Final = {
     "ecc (EccKeyPair { curve_family: SecpR1 }, 256 bits": "AsymmetricSignature(Ecdsa { hash_alg: Specific(Sha256) }))",
     "rsa-1024 (RsaKeyPair, 1024 bits": "AsymmetricEncryption(RsaPkcs1v15Crypt))",
     "oaep-2048 (RsaKeyPair, 2048 bits": "AsymmetricEncryption(RsaOaep { hash_alg: Sha256 }))",
-    "rsa-sign-4096 (RsaKeyPair, 4096 bits": "AsymmetricSignature(RsaPkcs1v15Sign { hash_alg: Specific(Sha256) }))",
+    "rsa-sign-3072 (RsaKeyPair, 3072 bits": "AsymmetricSignature(RsaPkcs1v15Sign { hash_alg: Specific(Sha256) }))",
 }
 """Some lines of list-keys: the key, without its provider, and its algorithm."""
 
@@ -83,6 +94,9 @@ class Subject:
     """A provider that the service does not have."""
     oaep: bool
     """Whether there is OAEP with SHA-256, which is the only one that the tool asks for."""
+    rsa_sizes: tuple[int, ...] = (1024, 2048, 3072, 4096)
+    refused_rsa: tuple[tuple[int, str], ...] = ((1000, _INVALID_ARGUMENT),)
+    """Sizes that there are not, and how they are refused."""
 
     @property
     def words(self) -> tuple[str, str]:
@@ -107,6 +121,17 @@ SOFTHSM: Final = Subject(
     oaep=False,
 )
 """SoftHSM has OAEP with SHA-1 alone. The software provider is in the same service."""
+SWTPM: Final = Subject(
+    number=3,
+    name="TPM provider",
+    listing=_MBED_CRYPTO + _TPM + _CORE,
+    opcodes=("0", "1", "3"),
+    absent="2",
+    oaep=True,
+    rsa_sizes=(1024, 2048, 3072),
+    refused_rsa=((1000, _NOT_SUPPORTED), (4096, _COMMUNICATION_FAILURE)),
+)
+"""libtpms has no RSA keys of 4096 bits, and Parsec no status for that. The software provider is in the same service."""
 
 
 def hold(subject: Subject, tool: ParsecTool, admin_tool: ParsecTool, uid: int, report: Report) -> None:
@@ -201,11 +226,11 @@ def _ecc(subject: Subject, tool: ParsecTool, report: Report) -> None:
 
 
 def _rsa_encryption(subject: Subject, tool: ParsecTool, report: Report) -> None:
-    for bits in RSA_SIZES:
+    for bits in subject.rsa_sizes:
         with report.check(f"create-rsa-key of {bits} bits, PKCS #1 v1.5 encryption both ways"):
             _encrypt(subject, tool, f"rsa-{bits}", bits, [], [])
     oaep = ("rsa_padding_mode:oaep", "rsa_oaep_md:sha256", "rsa_mgf1_md:sha256")
-    for bits in RSA_SIZES if subject.oaep else ():
+    for bits in subject.rsa_sizes if subject.oaep else ():
         with report.check(f"create-rsa-key --oaep of {bits} bits, OAEP encryption both ways"):
             _encrypt(subject, tool, f"oaep-{bits}", bits, ["--oaep"], list(oaep))
     if not subject.oaep:
@@ -240,7 +265,7 @@ def _encrypt(  # noqa: PLR0913, PLR0917  what is asked of the tool
 
 
 def _rsa_signing(subject: Subject, tool: ParsecTool, report: Report) -> None:
-    for bits in RSA_SIZES:
+    for bits in subject.rsa_sizes:
         with report.check(f"sign and create-csr with RSA of {bits} bits, verified by openssl"):
             name = f"rsa-sign-{bits}"
             tool.succeed(*subject.words, "create-rsa-key", "-k", name, "-b", str(bits), "--for-signing")
@@ -258,9 +283,10 @@ def _rsa_signing(subject: Subject, tool: ParsecTool, report: Report) -> None:
 
 
 def _refusals(subject: Subject, tool: ParsecTool, report: Report) -> None:
-    with report.check("create-rsa-key of 1000 bits (1135)"):
-        tool.fail(_INVALID_ARGUMENT, *subject.words, "create-rsa-key", "-k", "rsa-1000", "-b", "1000")
-        tool.fail(_DOES_NOT_EXIST, *subject.words, "delete-key", "-k", "rsa-1000")
+    for bits, error in subject.refused_rsa:
+        with report.check(f"create-rsa-key of {bits} bits, which is refused"):
+            tool.fail(error, *subject.words, "create-rsa-key", "-k", f"rsa-{bits}", "-b", str(bits))
+            tool.fail(_DOES_NOT_EXIST, *subject.words, "delete-key", "-k", f"rsa-{bits}")
     with report.check("a key that is not there (1140)"):
         tool.fail(_DOES_NOT_EXIST, *subject.words, "export-public-key", "-k", "none")
         tool.fail(_DOES_NOT_EXIST, *subject.words, "create-csr", "-k", "none", "--cn", "device")
@@ -288,12 +314,12 @@ def _keys(subject: Subject, tool: ParsecTool, report: Report) -> None:
     kinds = ("rsa", "oaep", "rsa-sign") if subject.oaep else ("rsa", "rsa-sign")
     with report.check("list-keys"):
         lines = tool.succeed("list-keys").splitlines()
-        assert len(lines) == 1 + len(kinds) * len(RSA_SIZES)
+        assert len(lines) == 1 + len(kinds) * len(subject.rsa_sizes)
         for start, algorithm in _LISTED.items():
             line = f"* {start}, permitted algorithm: {algorithm}".replace("(", f"({subject.name}, ", 1)
             assert line in lines or (start.startswith("oaep") and not subject.oaep), lines
     with report.check("delete-key"):
-        names = ["ecc", *(f"{kind}-{bits}" for kind in kinds for bits in RSA_SIZES)]
+        names = ["ecc", *(f"{kind}-{bits}" for kind in kinds for bits in subject.rsa_sizes)]
         for name in names:
             tool.succeed(*subject.words, "delete-key", "-k", name)
             tool.fail(_DOES_NOT_EXIST, *subject.words, "export-public-key", "-k", name)
