@@ -33,7 +33,7 @@ from cofferdam_providers.tpm import (
 from cofferdam_providers.tpm.connection import Connection
 from cofferdam_providers.tpm.credentials import Credentials
 from cofferdam_providers.tpm.device import Device
-from cofferdam_providers.tpm.errors import REMEDIES, WRONG_AUTH, TpmError
+from cofferdam_providers.tpm.errors import REMEDIES, Code, TpmError
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.objects import TpmObject
 from cofferdam_providers.tpm.transport import TransportError, open_transport
@@ -250,8 +250,9 @@ class TpmProvider(Provider[TpmKey]):
         try:
             return self._do(lambda: work(device))
         except TpmError as error:
-            # A value that was good before is so still; then it was the command that was changed on its way.
-            if error.code in WRONG_AUTH and not key.handle.proved and len(self._refused) < _MOST_REFUSED:
+            # A value that was good before is so still; then it was the command that was changed on its way. Of a value
+            # that is not counted, such as a hierarchy's, a TPM says BAD_AUTH.
+            if error.code == Code.AUTH_FAIL and not key.handle.proved and len(self._refused) < _MOST_REFUSED:
                 self._refused[name] = None
                 self._log.error(
                     "the TPM refused the authorisation value of a stored key, which is not tried again",
