@@ -105,11 +105,16 @@ class StreamTransport:
         """As the protocol says."""
         deadline = time.monotonic() + timeout_s
         self._send(command)
-        header = self._receive(HEADER, deadline, timeout_s)
-        size = _U32.unpack_from(header, 2)[0]
+        # Nothing but the answer can come, and mostly all of it at once.
+        answer = self._receive(HEADER, MOST_BYTES, deadline, timeout_s)
+        size = _U32.unpack_from(answer, 2)[0]
         if not HEADER <= size <= MOST_BYTES:
             raise TransportError(f"an answer of {size} bytes")
-        return header + self._receive(size - HEADER, deadline, timeout_s)
+        if left := size - len(answer):
+            if left < 0:
+                raise TransportError(f"{-left} bytes after an answer")
+            answer += self._receive(left, left, deadline, timeout_s)
+        return answer
 
     def close(self) -> None:
         """As the protocol says."""
@@ -123,14 +128,15 @@ class StreamTransport:
         except OSError as error:
             raise TransportError(f"the connection failed: {error.strerror}") from error
 
-    def _receive(self, size: int, deadline: float, timeout_s: float) -> bytes:
+    def _receive(self, least: int, most: int, deadline: float, timeout_s: float) -> bytes:
         data = b""
-        while len(data) < size:
+        while len(data) < least:
+            # An answer is hardly ever there before it is waited for.
+            if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TransportError(f"no answer within {timeout_s:.1f} s")
             try:
-                part = self._socket.recv(size - len(data))
+                part = self._socket.recv(most - len(data))
             except BlockingIOError:
-                if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    raise TransportError(f"no answer within {timeout_s:.1f} s") from None
                 continue
             except OSError as error:
                 raise TransportError(f"the connection failed: {error.strerror}") from error
@@ -148,7 +154,7 @@ class MssimTransport(StreamTransport):
         super().__init__(replace(tcti, port=(tcti.port or 0) + 1))
         for signal in (_MSSIM_POWER_ON, _MSSIM_NV_ON):
             self._send(_U32.pack(signal))
-            self._receive(_U32.size, time.monotonic() + _CONNECT_S, _CONNECT_S)
+            self._receive(_U32.size, _U32.size, time.monotonic() + _CONNECT_S, _CONNECT_S)
         self._socket.close()
         super().__init__(tcti)
 
@@ -156,11 +162,11 @@ class MssimTransport(StreamTransport):
         """As the protocol says; locality 0."""
         deadline = time.monotonic() + timeout_s
         self._send(_U32.pack(_MSSIM_SEND_COMMAND) + bytes(1) + _U32.pack(len(command)) + command)
-        size = _U32.unpack(self._receive(_U32.size, deadline, timeout_s))[0]
+        size = _U32.unpack(self._receive(_U32.size, _U32.size, deadline, timeout_s))[0]
         if not HEADER <= size <= MOST_BYTES:
             raise TransportError(f"an answer of {size} bytes")
-        answer = self._receive(size, deadline, timeout_s)
-        self._receive(_U32.size, deadline, timeout_s)
+        answer = self._receive(size, size, deadline, timeout_s)
+        self._receive(_U32.size, _U32.size, deadline, timeout_s)
         return answer
 
 
