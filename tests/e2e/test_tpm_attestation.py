@@ -223,11 +223,12 @@ CHANGES: dict[str, tuple[Change, Change, Status]] = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_changed_credential_is_not_opened(client: Client, verifier: Verifier, what: str) -> None:
+def test_a_changed_credential_is_not_opened(service: TpmService, client: Client, verifier: Verifier, what: str) -> None:
     of_blob, of_secret, status = CHANGES[what]
     made = challenge(client, verifier, "ecc")
     with refused(status):
         client.attest_key("ecc", of_blob(made.blob), of_secret(made.secret))
+    assert "failure mode" not in service.service.log_path.read_text()
     assert client.attest_key("ecc", made.blob, made.secret) == made.clear
 
 

@@ -284,6 +284,7 @@ def test_all_keys_work_after_the_bad_day(service: TpmService, bad_day: str) -> N
         all_work(client, ciphertext)
         if bad_day.startswith("re"):
             assert service.worker() == worker
+            assert "the TPM was reset; keys are loaded anew" in service.service.log_path.read_text()
         assert loaded(service) <= (3, 1)
         assert service.swtpm.lockout_counter() == 0
         assert {key.name for key in client.list_keys()} == set(KEYS)
@@ -328,6 +329,7 @@ def test_a_wrong_owner_password_costs_this_provider_only(service: TpmService) ->
     service.service.start()
     with service.client() as client, refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
         client.generate_key("k", KEY)
+    assert "owner hierarchy is another one than owner_hierarchy_auth" in service.service.log_path.read_text()
     with Client(service.service.endpoint, provider=1) as other:
         other.generate_random(16)
     assert service.swtpm.lockout_counter() == 0

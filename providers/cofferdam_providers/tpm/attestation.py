@@ -45,6 +45,9 @@ def attest(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
             raise invalid_argument("a credential that is none for this TPM") from error
         if error.code == Code.BAD_AUTH:
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, error.detail) from error
+        if error.code == Code.FAILURE and device.works():
+            # As libtpms calls a secret with a wrong padding.
+            raise ServiceError(error.status, "a credential whose secret is none for this TPM") from error
         raise
 
 
@@ -54,9 +57,10 @@ def _activate(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
     policy = device.endorsement_policy()
     authorizations = [device.authorize(key.auth), policy]
     try:
-        answer = device.connection.run(Command.ACTIVATE_CREDENTIAL, handles, parameters, authorizations)
+        answer = device.use(Command.ACTIVATE_CREDENTIAL, handles, parameters, authorizations)
     except TpmError:
         # It ended the session only if it succeeded.
         device.flush(policy.handle)
         raise
+    key.proved = True
     return answer.parameters.sized()

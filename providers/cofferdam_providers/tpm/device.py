@@ -6,7 +6,7 @@ root key are made anew, and the work is done once more. Nothing is lost, as keys
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -15,7 +15,7 @@ from cofferdam_contracts.status import Status
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.tpm import capabilities, public
 from cofferdam_providers.tpm.codes import STARTUP_CLEAR, Algorithm, Command, Handle, SessionType
-from cofferdam_providers.tpm.connection import Connection, Named, permanent
+from cofferdam_providers.tpm.connection import Answer, Connection, Named, permanent
 from cofferdam_providers.tpm.errors import FORGOTTEN, WRONG_AUTH, Code, MalformedAnswerError, TpmError
 from cofferdam_providers.tpm.marshal import U16, U32, sized
 from cofferdam_providers.tpm.objects import Slots, TpmObject
@@ -67,6 +67,8 @@ class Device:
         """The storage root key."""
         self.endorsement: Final = Primary(self, Handle.ENDORSEMENT, endorsement_auth, public.endorsement_key())
         """The endorsement key; `endorsement_policy` authorises its use."""
+        self.forgot = ""
+        """What the TPM said when it had forgotten what it needs, since somebody asked for it."""
         self._parents: WeakValueDictionary[bytes, Primary] = WeakValueDictionary()
 
     def open(self) -> None:
@@ -95,6 +97,7 @@ class Device:
             except TpmError as error:
                 if error.code not in FORGOTTEN:
                     raise
+                self.forgot = error.detail
             self._recover()
             return work()
         except MalformedAnswerError as error:
@@ -117,15 +120,25 @@ class Device:
         """
         named = self.slots.use(used, free=others)
         authorizations = (self.authorize(used.auth),) if authorized else self.protect()
+        answer = self.use(command, named, parameters, authorizations)
+        used.proved = used.proved or authorized
+        return answer.parameters.rest()
+
+    def use(
+        self, command: Command, objects: Sequence[Named], parameters: bytes, authorizations: Sequence[Authorization]
+    ) -> Answer:
+        """Run a command with objects that are loaded.
+
+        Raises:
+            TpmError: The TPM refuses. That it forgot an object is told apart from a wrong authorisation value.
+        """
         try:
-            answer = self.connection.run(command, named, parameters, authorizations)
+            return self.connection.run(command, objects, parameters, authorizations)
         except TpmError as error:
-            if error.code in WRONG_AUTH and authorized and not self._is_there(named[0]):
+            if error.code in WRONG_AUTH and not all(map(self._is_there, objects)):
                 # Somebody else's object has the handle, since the TPM was reset.
                 raise TpmError(command.name, Code.REFERENCE_H0) from error
             raise
-        used.proved = used.proved or authorized
-        return answer.parameters.rest()
 
     def authorize(self, value: bytes) -> Authorization:
         """Return what authorises one command with an object that has this value."""
@@ -162,9 +175,9 @@ class Device:
             self.connection.run(
                 Command.POLICY_SECRET, [secret, permanent(handle)], parameters, [self.authorize(self._endorsement_auth)]
             )
-        except TpmError:
+        except TpmError as error:
             self.flush(handle)
-            raise
+            raise _explained(error, Command.POLICY_SECRET, Handle.ENDORSEMENT) from error
         return PolicyAuthorization(handle)
 
     def works(self) -> bool:
@@ -301,9 +314,21 @@ class Primary(TpmObject):
                 parameters,
                 [device.authorize(self._hierarchy_auth)],
             )
+        except TpmError as error:
+            raise _explained(error, Command.CREATE_PRIMARY, self._hierarchy) from error
         finally:
             device.busy(False)  # noqa: FBT003
         self.auth = auth
         self.area = answer.parameters.sized()
         self.name = public.name_of(self.area)
         return answer.handle
+
+
+def _explained(error: TpmError, command: Command, hierarchy: Handle) -> TpmError:
+    """Return an error with what to do where the password of a hierarchy is wrong."""
+    if error.code not in WRONG_AUTH:
+        return error
+    name = hierarchy.name.lower()
+    return TpmError(
+        command.name, error.whole, f"the password of the {name} hierarchy is another one than {name}_hierarchy_auth"
+    )

@@ -128,11 +128,12 @@ REMEDIES: Final[Mapping[int, str]] = {
 class TpmError(ServiceError):
     """Raised when the TPM, or its resource manager, answers a command with an error."""
 
-    def __init__(self, command: str, code: int) -> None:
-        """Note the command and the whole code, as the TPM gave it."""
+    def __init__(self, command: str, code: int, remedy: str = "") -> None:
+        """Note the command, the whole code as the TPM gave it, and what to do about it here."""
         self.whole = code
         self.code = base_of(code)
-        super().__init__(_STATUSES.get(self.code, _other(self.code)), f"TPM2_{command}: {name_of(code)}")
+        text = f"TPM2_{command}: {name_of(code)}" + (f"; {remedy}" if remedy else "")
+        super().__init__(_STATUSES.get(self.code, _other(self.code)), text)
 
 
 class MalformedAnswerError(ServiceError):

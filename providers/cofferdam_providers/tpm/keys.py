@@ -38,7 +38,8 @@ class TpmKey(TpmObject):
         else:
             parents = self._device.slots.use(self.parent)
             authorization = self._device.authorize(self.parent.auth)
-            answer = connection.run(Command.LOAD, parents, sized(self._private) + sized(self.area), [authorization])
+            parameters = sized(self._private) + sized(self.area)
+            answer = self._device.use(Command.LOAD, parents, parameters, [authorization])
         if answer.parameters.sized() != self.name:
             raise MalformedAnswerError("another Name than that of the key")
         return answer.handle

@@ -261,15 +261,19 @@ class TpmProvider(Provider[TpmKey]):
             raise
 
     def _do(self, work: Callable[[], T]) -> T:
-        """Do something with the TPM, and tell the operator of what he can mend."""
+        """Do something with the TPM, and tell the operator of what happened to it, and what he can mend."""
         try:
-            return work()
+            result = work()
         except TpmError as error:
             now = time.monotonic()
             if error.code in REMEDIES and now >= self._complained.get(error.code, 0.0):
                 self._complained[error.code] = now + _COMPLAINT_S
                 self._log.error("the TPM refuses to work", cause=error.detail)
             raise
+        if self._opened is not None and self._opened.forgot:
+            self._log.warning("the TPM was reset; keys are loaded anew", cause=self._opened.forgot)
+            self._opened.forgot = ""
+        return result
 
     def _tell_busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
         self.busy(busy)
