@@ -228,7 +228,8 @@ def test_a_device_that_makes_a_key_has_time_for_it(stage: Callable[..., Stage]) 
     for stopped in (device, software):
         os.kill(stopped.spawned.pid, signal.SIGSTOP)
     began = time.monotonic()
-    play.until(lambda: play.generation.check(time.monotonic()) and len(play.deaths) == 2)
-    assert play.deaths == [software, device]
+    play.until(lambda: play.generation.check(time.monotonic()) and device in play.deaths)
+    # On a busy machine the successor of the other one may count as hanging as well.
+    assert play.deaths[0] is software
     assert time.monotonic() - began > 3.9
     assert device.pings == 1

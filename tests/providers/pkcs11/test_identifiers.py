@@ -32,14 +32,14 @@ def test_keys_that_vanished_from_the_token_do_not_become_another_application_s(t
     """A card that was reset has none of the objects, but the key store still has their names and identifiers."""
     with Child(settings_for(token, tmp_path, quirks=("id-bytes=1",))) as child:
         child.ask("use_key_store", str(tmp_path))
-        old = [f"old{index}" for index in range(100)]
+        old = [f"old{index}" for index in range(60)]
         for name in old:
             child.do(ImportKey(name, ecc(256), scalar(256)), "1000")
         for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
             assert child.ask("vanish", int(kind))["count"] == len(old)
         child.ask("forget", 10)
         child.ask("cool")
-        new = [f"new{index}" for index in range(40)]
+        new = [f"new{index}" for index in range(20)]
         for name in new:
             child.do(GenerateKey(name, ecc(256)), "1001")
         made = {one["ID"] for one in shown(token)}
