@@ -1,13 +1,15 @@
 """The TPM part of `./dev bench`: the service with an swtpm, beside another swtpm without a service (tpm_floor.py).
 
 Both swtpms do one command after the other, each in a process of its own. So a service cannot be faster than its own,
-and `swtpm µs` tells how much of a request that is.
+and `swtpm µs` tells how much of a request that is. Service and loops are measured in rounds, one right after the other,
+and the ratio is taken of each round: what else the machine does changes within minutes.
 """
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
+from statistics import median
 from typing import Final
 
 from tests.harness import wire
@@ -55,14 +57,12 @@ class Bare:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An operation of the service, and what it costs without one."""
+    """An operation of the service, and what it costs without one: medians of all rounds."""
 
     row: Row
     bare: dict[str, Bare]
-
-    def to(self, loop: str) -> float:
-        """Return the rate with many clients as a multiple of that of a loop."""
-        return self.row.rates[CLIENTS[-1]] / self.bare[loop].rate
+    ratios: dict[str, float]
+    """The rate with many clients as a multiple of that of each loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class TpmFigures:
 
     def by_name(self) -> dict[str, float]:
         """Return the figures that goals are about."""
-        return {f"{one.row.operation}/to_{loop}": one.to(loop) for one in self.measured for loop in LOOPS}
+        return {f"{one.row.operation}/to_{loop}": one.ratios[loop] for one in self.measured for loop in LOOPS}
 
 
 def measure(load: Load) -> TpmFigures:
@@ -85,6 +85,7 @@ def measure(load: Load) -> TpmFigures:
         UnavailableError: Something that is needed is not there.
     """
     ready = [_time_to_ready() for _ in range(load.runs)]
+    once = replace(load, runs=1)
     measured = []
     with TpmService(tables=QUIET) as harness, Swtpm() as other:
         service = harness.service
@@ -92,8 +93,11 @@ def measure(load: Load) -> TpmFigures:
         wanted = requests(service.socket_path, caller, BARE)
         names = {**names_of(service), harness.swtpm.pid: "swtpm"}
         for name, request in wanted.items():
-            row = load.row(f"{PREFIX}{name}", service.socket_path, request.to_bytes(), names)
-            measured.append(Measured(row, _bare(load, other, BARE[name])))
+            rounds = []
+            for _ in range(load.runs):
+                row = once.row(f"{PREFIX}{name}", service.socket_path, request.to_bytes(), names)
+                rounds.append((row, _bare(load, other, BARE[name])))
+            measured.append(_measured(rounds))
         return TpmFigures(ready, measured, memory_of(service))
 
 
@@ -105,7 +109,7 @@ def report(figures: TpmFigures) -> str:
     lines = markdown_head([*head, f"{most} cl. to password", f"{most} cl. to Parsec's way"])
     for one in figures.measured:
         rates = (one.row.rates[1], one.row.rates[most], *(one.bare[loop].rate for loop in LOOPS))
-        ratios = (one.to("password"), one.to("reference"))
+        ratios = (one.ratios["password"], one.ratios["reference"])
         cells = [f"{one.row.p50_ms:.3f}", *(f"{rate:,.0f}" for rate in rates), *(f"{ratio:.2f}" for ratio in ratios)]
         lines.append(markdown([one.row.operation, *cells]))
     return "\n".join([*lines, "", *_costs(figures.measured)])
@@ -121,9 +125,25 @@ def _costs(measured: Sequence[Measured]) -> list[str]:
     return lines
 
 
+def _measured(rounds: Sequence[tuple[Row, dict[str, Bare]]]) -> Measured:
+    rows, bares = [row for row, _ in rounds], [bare for _, bare in rounds]
+    first, most = rows[0], CLIENTS[-1]
+    return Measured(
+        row=Row(
+            operation=first.operation,
+            p50_ms=median(row.p50_ms for row in rows),
+            p99_ms=median(row.p99_ms for row in rows),
+            rates={clients: median(row.rates[clients] for row in rows) for clients in first.rates},
+            cpu_us={role: median(row.cpu_us[role] for row in rows) for role in first.cpu_us},
+        ),
+        bare={loop: Bare(*map(median, zip(*(astuple(bare[loop]) for bare in bares), strict=True))) for loop in LOOPS},
+        ratios={loop: median(row.rates[most] / bare[loop].rate for row, bare in rounds) for loop in LOOPS},
+    )
+
+
 def _bare(load: Load, tpm: Swtpm, operation: str) -> dict[str, Bare]:
     words = [sys.executable, "-m", "tests.tools.tpm_floor", str(tpm.address), operation]
-    found = output_of([*words, str(load.seconds), str(load.runs)])
+    found = output_of([*words, str(load.seconds)])
     return {loop: Bare(**found[loop]) for loop in LOOPS}
 
 

@@ -1,6 +1,6 @@
-"""What an swtpm takes without a service: `python -m tests.tools.tpm_floor PORT OPERATION SECONDS RUNS`.
+"""What an swtpm takes without a service: `python -m tests.tools.tpm_floor PORT OPERATION SECONDS`.
 
-Four loops of one thread, measured in turn:
+Four loops of one thread, one after the other:
 
     password   the call of the TSS (ESAPI, by tpm2-pytss) with a key that is loaded, authorised by a password
     session    the same, in a salted session with HMACs and parameter encryption
@@ -132,16 +132,16 @@ class Tss:
 
 def main() -> None:
     """Measure all four, and print JSON."""
-    port, operation, seconds, runs = sys.argv[1:]
+    port, operation, seconds = sys.argv[1:]
     with tss.ESAPI(f"swtpm:host={_HOST},port={port}") as esapi:
         through = Tss(esapi, operation)
-        found = _measure(through.calls, float(seconds), int(runs))
+        found = {name: _repeat(call, float(seconds)) for name, call in through.calls.items()}
         through.close()
     way = TctiSettings(kind="swtpm", path=None, host=_HOST, port=int(port), bus_name=None, bus_type=None)
     connection = Connection(open_transport(way))
     device = Device(connection, owner_auth=b"", endorsement_auth=b"", protected=True, busy=lambda _: None)
     device.open()
-    found |= _measure({"own": _own(device, operation)}, float(seconds), int(runs))
+    found["own"] = _repeat(_own(device, operation), float(seconds))
     device.close()
     connection.close()
     json.dump(found, sys.stdout)
@@ -161,30 +161,26 @@ def _own(device: Device, operation: str) -> Call:
     return lambda: asym_sign.sign_hash(device, key, algorithm, _DIGEST)
 
 
-def _measure(calls: dict[str, Call], seconds: float, runs: int) -> dict[str, dict[str, float]]:
-    """Return the medians of some runs, in which the calls take turns so that a bad minute is everybody's."""
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in calls}
-    for call in calls.values():
-        _repeat(call, _WARM_UP_S)
-    for _ in range(runs):
-        for name, call in calls.items():
-            found[name].append(_repeat(call, seconds))
-    medians = {name: map(statistics.median, zip(*rows, strict=True)) for name, rows in found.items()}
-    return {name: dict(zip(("rate", "p50_us", "cpu_us"), row, strict=True)) for name, row in medians.items()}
-
-
-def _repeat(call: Call, seconds: float) -> tuple[float, float, float]:
-    """Return calls per second, the median time of one, and its processor time in this process, both in µs."""
-    took = []
+def _repeat(call: Call, seconds: float) -> dict[str, float]:
+    """Return calls per second, the median time of one, and its processor time in this process."""
+    _run(call, _WARM_UP_S)
     cpu = time.process_time()
+    span, took = _run(call, seconds)
+    cpu = time.process_time() - cpu
+    rate = len(took) / span
+    return {"rate": rate, "p50_us": statistics.median(took) * 1e6, "cpu_us": cpu / len(took) * 1e6}
+
+
+def _run(call: Call, seconds: float) -> tuple[float, list[float]]:
+    """Return how long it took in all, and each time."""
+    took = []
     begin = before = time.perf_counter()
     while before - begin < seconds:
         call()
         after = time.perf_counter()
         took.append(after - before)
         before = after
-    cpu = time.process_time() - cpu
-    return len(took) / (before - begin), statistics.median(took) * 1e6, cpu / len(took) * 1e6
+    return before - begin, took
 
 
 if __name__ == "__main__":
