@@ -18,11 +18,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, TypedDict, cast
+from typing import Final, TypedDict, cast
 
 from tests.harness.configuration import Tables, configuration
 from tests.harness.interpreter import cofferdam
+from tests.harness.running import Running
 
 START_S: Final = 20.0
 STOP_S: Final = 20.0
@@ -60,7 +60,7 @@ class ServiceFailedError(Exception):
     """Raised when the service does not start, stop or answer as it has to; the text has its whole log."""
 
 
-class Service:
+class Service(Running):
     """One service, running between `start` and `stop`."""
 
     def __init__(
@@ -105,19 +105,6 @@ class Service:
             self.folder, authenticators=self._authenticators, admins=self._admins, tables=tables, extra=extra
         )
         self.configuration_path.write_text(text)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def endpoint(self) -> str:

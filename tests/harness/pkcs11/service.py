@@ -9,14 +9,14 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from tests.harness.configuration import Tables
 from tests.harness.pkcs11.second import second
 from tests.harness.pkcs11.shim import Shim
 from tests.harness.pkcs11.spy import Spy
 from tests.harness.pkcs11.token import Token, give, softhsm
+from tests.harness.running import Running
 from tests.harness.service import Service
 
 from cofferdam_client import Client
@@ -29,7 +29,7 @@ _WORKER_OFFSET: Final = 9
 Values = Mapping[str, str | int | bool | list[str]]
 
 
-class TokenService:
+class TokenService(Running):
     """A service with a token of its own, between `start` and `close`."""
 
     def __init__(  # noqa: PLR0913  each with a default
@@ -102,17 +102,12 @@ class TokenService:
         lines = [f"{key} = {json.dumps(value)}" for key, value in present.items()]
         self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
 
-    def __enter__(self) -> Self:
-        try:
-            self.service.start()
-        except BaseException:
-            self.service.close()
-            raise
-        return self
+    def start(self) -> None:
+        """Start the service."""
+        self.service.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the service."""
         self.service.close()
 
     @property

@@ -8,10 +8,10 @@ with TpmService() as service:
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from tests.harness.configuration import Tables
+from tests.harness.running import Running
 from tests.harness.service import Service
 from tests.harness.tpm.shim import Shim
 from tests.harness.tpm.swtpm import Swtpm
@@ -23,7 +23,7 @@ WORKER: Final = "worker[tpm]"
 Value = str | int | bool | list[str]
 
 
-class TpmService:
+class TpmService(Running):
     """A service with an swtpm of its own, behind a shim or not, between `start` and `close`."""
 
     def __init__(
@@ -74,18 +74,9 @@ class TpmService:
         lines = [f"{key} = {json.dumps(value)}" for key, value in provider.items() if value is not None]
         self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
 
-    def __enter__(self) -> Self:
-        try:
-            self.service.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    def start(self) -> None:
+        """Start the service; the TPM runs already."""
+        self.service.start()
 
     def close(self) -> None:
         """End the service, and what stands behind it."""

@@ -18,10 +18,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from tests.harness.interpreter import CHECKOUT
+from tests.harness.running import Running
 from tests.harness.tpm.channel import Address
 from tests.harness.tpm.rules import Rule, to_text
 from tests.harness.tpm.swtpm import free_port, tcti_of
@@ -50,7 +50,7 @@ class Command:
     received: str = ""
 
 
-class Shim:
+class Shim(Running):
     """A shim before one TPM, between `start` and `stop`, in the same place each time."""
 
     def __init__(self, tpm: Address, *, wire: bool = False) -> None:
@@ -69,19 +69,6 @@ class Shim:
         self._process: subprocess.Popen[str] | None = None
         self._port: int | None = None
         self.clear()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def address(self) -> int:

@@ -23,9 +23,9 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from tests.harness.running import Running
 from tests.harness.tpm.channel import (
     HEADER,
     LOOPBACK,
@@ -102,7 +102,7 @@ def tool(tcti: str, *words: str, folder: Path | None = None) -> str:
     return done.stdout
 
 
-class Swtpm:
+class Swtpm(Running):
     """One TPM. `start` and `stop` switch it on and off, and what it stores stays until `close`."""
 
     def __init__(self, *, startup: bool = True, unix: bool = False) -> None:
@@ -121,19 +121,6 @@ class Swtpm:
         self._unix: Final = unix
         self._process: subprocess.Popen[bytes] | None = None
         self._address: Address | None = str(self.folder / "tpm") if unix else None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def address(self) -> Address:

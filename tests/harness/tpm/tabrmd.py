@@ -17,8 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from tests.harness.running import Running
 
 _BUS: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -44,7 +45,7 @@ class TabrmdError(Exception):
     """Raised when the bus or the manager does not start; the text says what they wrote."""
 
 
-class Tabrmd:
+class Tabrmd(Running):
     """One manager with its bus, between `start` and `stop`."""
 
     tcti: Final = "tabrmd:bus_type=session"
@@ -61,19 +62,6 @@ class Tabrmd:
         self._log: Final = self.folder / "log"
         self._bus: subprocess.Popen[bytes] | None = None
         self._manager: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def environment(self) -> Mapping[str, str]:
