@@ -73,9 +73,11 @@ def without_absent(document: Document, report: Report, surroundings: Surrounding
     """
     absent = [section for section in tpm_sections(document) if _is_absent(section, surroundings)]
     for section in absent:
-        report.warn(
-            (*section.path, "skip_if_no_tpm"), f"the provider is left out, as there is no {_tcti(section).path}"
-        )
+        # Uids go by the place of a provider among those that are served.
+        text = f"the provider is left out, as there is no {_tcti(section).path}"
+        if section is not document.all(PROVIDER)[-1]:
+            text += "; the workers of those after it have a uid that is one less, so it had better be the last"
+        report.warn((*section.path, "skip_if_no_tpm"), text)
     remaining = tuple(section for section in document.all(PROVIDER) if section not in absent)
     if not remaining:
         report.refuse((PROVIDER.name,), "no provider that is left", "at least one whose device is there")

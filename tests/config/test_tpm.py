@@ -256,7 +256,10 @@ def test_a_provider_without_its_device_is_left_out_if_that_is_wanted() -> None:
     plan = read_text(text, devices=NO_DEVICE)
     assert [worker.name for worker in plan.broker.workers] == ["mbed-crypto-provider"]
     assert plan.warnings == (
-        "config.toml:15: provider[0].skip_if_no_tpm: the provider is left out, as there is no /dev/tpmrm0",
+        (
+            "config.toml:15: provider[0].skip_if_no_tpm: the provider is left out, as there is no /dev/tpmrm0; the "
+            "workers of those after it have a uid that is one less, so it had better be the last"
+        ),
     )
     assert len(read_text(text).broker.workers) == 2
 

@@ -320,7 +320,10 @@ def test_a_cleared_tpm_is_noticed_and_nothing_is_overwritten(service: TpmService
         with refused(Status.PSA_ERROR_HARDWARE_FAILURE):
             client.generate_key("other", KEY)
         assert [key.name for key in client.list_keys()] == ["k"]
-    assert "another storage root key" in service.service.log_path.read_text()
+    service.service.stop()
+    service.service.start()
+    # Before anybody asks for anything.
+    assert service.service.log_path.read_text().count("another storage root key") >= 2
 
 
 def test_a_wrong_owner_password_costs_this_provider_only(service: TpmService) -> None:
@@ -348,8 +351,9 @@ def _makes(client: Client) -> bool:
     return True
 
 
-def test_a_tpm_that_is_not_there_costs_this_provider_only(tmp_path: Path) -> None:
-    with TpmService(values={"tcti": f"swtpm:path={tmp_path}/nobody", "skip_if_no_tpm": True}) as service:
+@pytest.mark.parametrize("way", ["swtpm:path={folder}/nobody", "device:{folder}"], ids=["nobody", "a folder"])
+def test_a_tpm_that_is_not_there_costs_this_provider_only(tmp_path: Path, way: str) -> None:
+    with TpmService(values={"tcti": way.format(folder=tmp_path), "skip_if_no_tpm": True}) as service:
         with service.client() as client, refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
             client.generate_key("k", KEY)
         with Client(service.service.endpoint, provider=1) as other:

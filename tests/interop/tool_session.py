@@ -129,9 +129,9 @@ SWTPM: Final = Subject(
     absent="2",
     oaep=True,
     rsa_sizes=(1024, 2048, 3072),
-    refused_rsa=((1000, _NOT_SUPPORTED), (4096, _COMMUNICATION_FAILURE)),
+    refused_rsa=((1000, _NOT_SUPPORTED), (4096, _NOT_SUPPORTED)),
 )
-"""libtpms has no RSA keys of 4096 bits, and Parsec no status for that. The software provider is in the same service."""
+"""libtpms has no RSA keys of 4096 bits. The software provider is in the same service."""
 
 
 def hold(subject: Subject, tool: ParsecTool, admin_tool: ParsecTool, uid: int, report: Report) -> None:

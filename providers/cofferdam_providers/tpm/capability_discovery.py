@@ -23,6 +23,8 @@ class Capabilities:
     algorithms: frozenset[int] = frozenset()
     about: Mapping[str, object] = field(default_factory=dict)
     """Who made it, for the log."""
+    is_nearly_locked: bool = False
+    """Whether one more failed authorisation locks it, or one did."""
 
     def check_use(self, attributes: KeyAttributes) -> None:
         """Refuse a key that this TPM cannot have, or can do nothing with.
@@ -54,20 +56,21 @@ def discover(connection: Connection) -> Capabilities:
     Raises:
         TpmError: It does not say.
     """
+    variable = capabilities.properties(connection, PT_LOCKOUT_COUNTER, PT_MAX_AUTH_FAIL - PT_LOCKOUT_COUNTER + 1)
+    failed, most = variable.get(PT_LOCKOUT_COUNTER, 0), variable.get(PT_MAX_AUTH_FAIL, 0)
     return Capabilities(
         rsa_sizes=frozenset(bits for bits in _SIZES if capabilities.has_rsa(connection, bits)),
         curves=capabilities.curves(connection),
         algorithms=capabilities.algorithms(connection),
-        about=_about(connection),
+        about={**_about(connection), "failed_authorisations": f"{failed} of {most}"},
+        is_nearly_locked=0 < failed >= most - 1,
     )
 
 
 def _about(connection: Connection) -> dict[str, object]:
     fixed = capabilities.properties(connection, PT_MANUFACTURER, PT_FIRMWARE_VERSION - PT_MANUFACTURER + 1)
-    variable = capabilities.properties(connection, PT_LOCKOUT_COUNTER, PT_MAX_AUTH_FAIL - PT_LOCKOUT_COUNTER + 1)
     vendor = fixed.get(PT_MANUFACTURER, 0).to_bytes(4, "big").decode("ascii", "replace").strip("\0 ")
     return {
         "vendor": vendor,
         "firmware": f"{fixed.get(PT_FIRMWARE_VERSION, 0):#x}",
-        "failed_authorisations": f"{variable.get(PT_LOCKOUT_COUNTER, 0)} of {variable.get(PT_MAX_AUTH_FAIL, 0)}",
     }

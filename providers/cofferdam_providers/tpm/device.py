@@ -97,7 +97,7 @@ class Device:
             except TpmError as error:
                 if error.code not in FORGOTTEN:
                     raise
-                self.forgot = error.detail
+                self.forgot = error.detail.partition(";")[0]
             self._recover()
             return work()
         except MalformedAnswerError as error:
@@ -330,5 +330,8 @@ def _explained(error: TpmError, command: Command, hierarchy: Handle) -> TpmError
         return error
     name = hierarchy.name.lower()
     return TpmError(
-        command.name, error.whole, f"the password of the {name} hierarchy is another one than {name}_hierarchy_auth"
+        command.name,
+        error.whole,
+        f"the password of the {name} hierarchy is another one than {name}_hierarchy_auth, its file or its credential; "
+        "or the TPM was cleared, which empties it, or is another one",
     )

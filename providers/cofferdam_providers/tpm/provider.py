@@ -90,22 +90,28 @@ class TpmProvider(Provider[TpmKey]):
             self._wait(error)
         else:
             self._opened = device
-            self._log.info("the TPM is open", slots=device.slots.capacity, **self._capabilities.about)
+            level = self._log.warning if self._capabilities.is_nearly_locked else self._log.info
+            level("the TPM is open", slots=device.slots.capacity, **self._capabilities.about)
 
     def attach(self, rows: Rows) -> None:
-        """Remember where the Name of the storage root key is kept."""
+        """Compare the storage root key with that of the stored keys; ask a silent key store later."""
         self._rows = rows
+        with suppress(ServiceError):
+            self._device()
 
     def check_generate(self, attributes: KeyAttributes) -> None:
         """Refuse what can never be generated; the TPM is asked once the name is known to be free."""
         key_management.check_generate(attributes)
         self._device()
+        self._capabilities.check_use(attributes)
 
     def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
         """Refuse what can never be imported."""
         del data
         key_management.check_import(attributes)
         self._device()
+        if attributes.bits:
+            self._capabilities.check_use(attributes)
 
     def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
         """Make a key in the TPM."""
@@ -195,7 +201,6 @@ class TpmProvider(Provider[TpmKey]):
     def can_generate(self, attributes: KeyAttributes) -> None:
         """Refuse a key that the TPM cannot make."""
         self.check_generate(attributes)
-        self._capabilities.check_use(attributes)
 
     def can_import(self, attributes: KeyAttributes) -> None:
         """Refuse a key that the TPM does not take."""

@@ -8,6 +8,7 @@ successor starts afresh. So what was on its way when something broke is never ta
 import os
 import select
 import socket
+import stat
 import struct
 import time
 from dataclasses import replace
@@ -59,7 +60,7 @@ class DeviceTransport:
         try:
             self._descriptor: Final = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise TransportError(f"{path}: {error.strerror}") from error
+            raise TransportError(f"{path}: {_why(path, error)}") from error
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLIN)
 
@@ -96,7 +97,7 @@ class StreamTransport:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             where = tcti.path or f"{tcti.host}, port {tcti.port}"
-            raise TransportError(f"{where}: {error.strerror or error}") from error
+            raise TransportError(f"{where}: {_why(tcti.path, error)}") from error
         self._socket.setblocking(False)  # noqa: FBT003  the standard library's signature
         self._poll = select.poll()
         self._poll.register(self._socket.fileno(), select.POLLIN)
@@ -199,6 +200,19 @@ class ManagerTransport:
     def close(self) -> None:
         """As the protocol says."""
         self._tcti.close()
+
+
+def _why(path: str | None, error: OSError) -> str:
+    """Return what went wrong, and who may use a path that the worker may not."""
+    text = error.strerror or str(error)
+    if path is None or not isinstance(error, PermissionError):
+        return text
+    try:
+        state = os.stat(path)
+    except OSError:
+        return f"{text} for uid {os.getuid()}, as a folder above it is closed"
+    mode = stat.filemode(state.st_mode)
+    return f"{text} for uid {os.getuid()}, groups {os.getgroups()}; it is {mode} {state.st_uid}:{state.st_gid}"
 
 
 def _connect(family: socket.AddressFamily, address: str | tuple[str | None, int | None]) -> socket.socket:

@@ -107,7 +107,9 @@ def _allow_preparing(ruleset: int, policy: Policy, known: int, net: int) -> None
     for path in filter(os.path.exists, policy.loading):
         _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
     for path in filter(os.path.exists, policy.opening):
-        _allow(ruleset, path, WRITE_FILE & known, 0)
+        # A folder in the place of a device is not opened; that it cannot be used is for the role to say.
+        if not os.path.isdir(path):
+            _allow(ruleset, path, WRITE_FILE & known, 0)
     # The kernel takes no rule that allows nothing.
     if known & Access.RESOLVE_UNIX:
         for path in filter(os.path.exists, policy.local_sockets):
