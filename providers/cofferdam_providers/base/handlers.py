@@ -1,6 +1,7 @@
 """What a worker does for each operation: one table from opcode to handler.
 
-A handler returns the results of the answer, or None when the answer comes later (key generation on the slow lane).
+A handler returns the results of the answer, or what remains to be done when the answer comes later: `Slow` for key
+generation in the slow lane, `Gradual` for what is done in steps.
 """
 
 from collections.abc import Callable, Iterator, Mapping

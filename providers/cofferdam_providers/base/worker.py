@@ -1,10 +1,10 @@
 """The loop of a provider worker: requests of all frontends, served fairly, one at a time.
 
 The kernel's queue of each channel is that channel's queue: a request is taken only when it is served next, so a worker
-that dies loses at most the request it was working on, and its successor finds the rest. Channels are served by deficit
-round robin (Shreedhar and Varghese, 1995) in microseconds of measured work. Key generation waits in the slow lane.
-Where the lane has no thread, one key is made after every channel that has something had its turn; what is there by then
-has its turn before the next.
+that dies loses the request it was working on and the keys in its slow lane, and its successor finds the rest. Channels
+are served by deficit round robin (Shreedhar and Varghese, 1995) in microseconds of measured work. Key generation waits
+in the slow lane. Where the lane has no thread, one key is made after every channel that has something had its turn;
+what is there by then has its turn before the next.
 
 A message that no honest frontend sends closes its channel; the broker replaces the sender.
 """
@@ -281,7 +281,7 @@ class Worker:
         outcome: list[object] = []
 
         def make() -> None:
-            outcome.append(self._make(request, slow))
+            outcome.append(self._make(peer, request, slow))
 
         def done() -> None:
             peer.slow -= 1
@@ -292,10 +292,11 @@ class Worker:
 
         self._lane.submit(peer, make, done)
 
-    def _make(self, request: Request, slow: Slow) -> object:
+    def _make(self, peer: Peer, request: Request, slow: Slow) -> object:
         """Make the key, on the thread of the lane; return what `_end` needs."""
-        if self._lost:
-            return ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the device was lost before the work began")
+        if self._lost or peer.closed:
+            gone = "device" if self._lost else "frontend"
+            return ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the {gone} was lost before the work began")
         if not (self._lane.blocks and self._context.provider.slow_generation):
             return self._service.run(slow, request.deadline)
         self.busy(True)  # noqa: FBT003  what the record says

@@ -159,3 +159,23 @@ def test_when_the_device_is_lost_those_in_the_lane_are_told_and_the_rest_is_left
     assert device.order == [0, 0]
     with key_store(tmp_path) as store:
         assert [row[1].key_name for row in store.pending()] == ["lost"]
+
+
+def test_keys_of_a_frontend_that_is_gone_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "QUANTUM_US", 10_000_000)  # all are taken in one turn
+    device = OneThread()
+    with running(tmp_path, device) as worker:
+        gone, other = worker.connect(1000), worker.connect(1001, 1)
+        send(gone, key("k0"))
+        device.wait()
+        for number in (1, 2):
+            send(gone, key(f"k{number}"), number)
+        device.let.release()
+        device.wait()
+        gone.channel.close()
+        device.let.release(3)
+        assert other.ask(key("k")).status == Status.SUCCESS
+    # k0, the one that was under way, and the other's.
+    assert device.order == [0, 0, 0]
+    with key_store(tmp_path) as store:
+        assert list(store.pending()) == []
