@@ -149,11 +149,15 @@ SETTINGS = WorkerSettings(
 
 
 class Running:
-    """A worker in a thread; `violations` are the frontends it wants replaced."""
+    """A worker in a thread; `violations` are the frontends it wants replaced, `busy` what it told of its device."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, thread: threading.Thread) -> None:
         self.violations: list[tuple[int, int]] = []
+        self.busy: list[bool] = []
+        self.thread = thread
+        self.stop, self.in_flight = worker.stop, worker.in_flight
         self._worker = worker
+        worker.busy = self.busy.append
         worker.violated = lambda role, number: self.violations.append((role, number))
         self._ends: list[Channel] = []
 
@@ -206,7 +210,7 @@ def running(folder: Path, device: Provider[Any], settings: WorkerSettings = SETT
         lane.start()
         worker = Worker(Context(provider=device, keyring=keyring, settings=settings, log=log), loop, lane)
         thread = threading.Thread(target=lambda: loop.run(lambda: min(worker.tick(), 0.01)))
-        run = Running(worker)
+        run = Running(worker, thread)
         thread.start()
         try:
             yield run

@@ -73,6 +73,7 @@ def test_a_quiet_client_waits_for_one_key_however_many_principals_generate(tmp_p
         for other in others:
             assert [other.receive()[1:3] for _ in range(2)] == [(number, Status.SUCCESS) for number in range(2)]
     assert device.order == [0, 1] * 7 + [0]
+    assert worker.busy == [True, False] * 8
 
 
 def test_everybody_in_debt_has_a_turn_before_the_next_key(tmp_path: Path) -> None:
@@ -179,3 +180,22 @@ def test_keys_of_a_frontend_that_is_gone_are_not_made(tmp_path: Path, monkeypatc
     assert device.order == [0, 0, 0]
     with key_store(tmp_path) as store:
         assert list(store.pending()) == []
+
+
+def test_a_worker_that_shall_stop_makes_the_keys_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "QUANTUM_US", 10_000_000)  # all are taken in one turn
+    device = OneThread()
+    with running(tmp_path, device) as worker:
+        frontend = worker.connect(1000)
+        send(frontend, key("k0"))
+        device.wait()
+        for number in (1, 2):
+            send(frontend, key(f"k{number}"), number)
+        device.let.release()
+        device.wait()
+        assert worker.in_flight() == 2
+        worker.stop()
+        device.let.release(2)
+        assert [frontend.receive()[1:3] for _ in range(3)] == [(number, Status.SUCCESS) for number in range(3)]
+        worker.thread.join(10)
+        assert not worker.thread.is_alive()

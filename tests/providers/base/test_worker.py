@@ -179,8 +179,9 @@ def test_a_backend_without_an_operation_says_so(tmp_path: Path) -> None:
         assert frontend.ask(CanDoCrypto(CheckType.DERIVE, ATTRIBUTES)).status == Status.PSA_ERROR_NOT_SUPPORTED
 
 
-def test_a_successor_says_hello_and_sync_comes_after_what_was_queued(tmp_path: Path) -> None:
-    with running(tmp_path, SlowDevice({})) as worker:
+@pytest.mark.parametrize("device", [Device, SlowDevice])
+def test_a_successor_says_hello_and_sync_comes_after_what_was_queued(tmp_path: Path, device: type[Device]) -> None:
+    with running(tmp_path, device({})) as worker:
         frontend = worker.connect(1000, adopted=True)
         assert frontend.receive() == (Common.HELLO,)
         frontend.channel.send(encode_request(GENERATE, 7, 1 << 62, 3, ""))
