@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from cofferdam_client import (
     Client,
     Curve,
     Hash,
+    ServiceStatusError,
     Status,
     ecc_signing_key,
     ecdsa,
@@ -138,6 +140,35 @@ def test_what_was_forgotten_is_made_again(shared: TpmService, client: Client, co
     works(client)
     assert shared.worker() == worker
     assert loaded(shared)[1] == 1
+
+
+@pytest.mark.parametrize("code", [Code.CANCELED, Code.RETRY, Code.MEMORY], ids=lambda value: f"{int(value):#x}")
+def test_a_session_that_is_out_of_step_is_started_again(service: TpmService, code: int) -> None:
+    with service.client() as client:
+        client.generate_key("k", KEY)
+        sign(client)
+        # The TPM has done it, and something on the way says that it has not.
+        service.shim.plan(answer("Sign", code, after=True))
+        with suppress(ServiceStatusError):
+            sign(client)
+        for _ in range(4):
+            works(client)
+        client.generate_random(16)
+    # One at most: the first command that was out of step.
+    assert service.swtpm.lockout_counter() <= 1
+    assert loaded(service) <= (3, 1)
+
+
+def test_a_clear_is_noticed_when_the_root_key_is_made_again(service: TpmService) -> None:
+    with service.client() as client:
+        for name in ("a", "b", "c", "d"):
+            client.generate_key(name, KEY)
+            sign(client, name)
+        tool(service.swtpm.tools_tcti, "tpm2_clear", "-c", "p")
+        for _ in range(2):
+            with refused(Status.PSA_ERROR_HARDWARE_FAILURE):
+                client.generate_key("new", KEY)
+        assert "new" not in {key.name for key in client.list_keys()}
 
 
 def test_a_tpm_without_room_gets_room(shared: TpmService, client: Client) -> None:

@@ -242,7 +242,8 @@ class Pkcs11Provider(Provider[TokenKey]):
 
     def _device(self) -> Device:
         if self._opened is None:
-            raise self._refusal
+            # Another one each time: an error keeps what it passes, and this one would keep all requests.
+            raise ServiceError(self._refusal.status, self._refusal.detail)
         return self._opened
 
     def _learn(self, opened: OpenToken) -> Device:

@@ -17,6 +17,8 @@ from cofferdam_providers.tpm.keys import TpmKey, require_pair
 from cofferdam_providers.tpm.marshal import sized
 
 _ENDORSEMENT_SIZE: Final = 256
+_MOST_CREDENTIAL: Final = 132
+"""Bytes of the longest TPMS_ID_OBJECT: two sized buffers of 64 bytes (TCG part 2, 12.4.3)."""
 
 
 def prepare(device: Device, key: TpmKey) -> tuple[bytes, bytes, bytes]:
@@ -38,6 +40,8 @@ def attest(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
         ServiceError: It is for another key or TPM, or the TPM refuses.
     """
     require_pair(key)
+    if len(operation.credential_blob) > _MOST_CREDENTIAL or len(operation.secret) > _ENDORSEMENT_SIZE:
+        raise invalid_argument("a credential that is longer than any for this TPM")
     try:
         return device.do(lambda: _activate(device, key, operation))
     except TpmError as error:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cofferdam_contracts.status import Status
+from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
-from cofferdam_providers.tpm.codes import HEADER, NO_SESSIONS, SESSIONS, SHAPES, Command, Shape
+from cofferdam_providers.tpm.codes import HEADER, MOST_BYTES, NO_SESSIONS, SESSIONS, SHAPES, Command, Shape
 from cofferdam_providers.tpm.errors import AGAIN, MalformedAnswerError, TpmError
 from cofferdam_providers.tpm.marshal import U16, U32, Reader
 from cofferdam_providers.tpm.session import Authorization, Step
@@ -90,6 +90,9 @@ class Connection:
         )
         tag = SESSIONS if authorizations else NO_SESSIONS
         message = U16.pack(tag) + U32.pack(len(body) + HEADER - U32.size) + body
+        if len(message) > MOST_BYTES:
+            # A simulator would take what is beyond for another command.
+            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{len(message)} bytes are more than a TPM takes")
         if self._broken:
             raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the connection to the TPM is broken")
         try:

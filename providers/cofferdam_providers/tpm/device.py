@@ -14,7 +14,7 @@ from cofferdam_contracts.identity import Application
 from cofferdam_contracts.status import Status
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.tpm import capabilities, public
-from cofferdam_providers.tpm.codes import STARTUP_CLEAR, Algorithm, Command, Handle, SessionType
+from cofferdam_providers.tpm.codes import FIRST_TRANSIENT, STARTUP_CLEAR, Algorithm, Command, Handle, SessionType
 from cofferdam_providers.tpm.connection import Answer, Connection, Named, permanent
 from cofferdam_providers.tpm.errors import FORGOTTEN, WRONG_AUTH, Code, MalformedAnswerError, TpmError
 from cofferdam_providers.tpm.marshal import U16, U32, sized
@@ -135,9 +135,13 @@ class Device:
         try:
             return self.connection.run(command, objects, parameters, authorizations)
         except TpmError as error:
-            if error.code in WRONG_AUTH and not all(map(self._is_there, objects)):
-                # Somebody else's object has the handle, since the TPM was reset.
-                raise TpmError(command.name, Code.REFERENCE_H0) from error
+            if error.code in WRONG_AUTH:
+                if not all(self._is_there(one) for one in objects if one.handle >= FIRST_TRANSIENT):
+                    # Somebody else's object has the handle, since the TPM was reset.
+                    raise TpmError(command.name, Code.REFERENCE_H0) from error
+                if self._protected and not self.works():
+                    # The TPM has rolled the session's nonces for an answer that never came.
+                    raise TpmError(command.name, Code.REFERENCE_S0) from error
             raise
 
     def authorize(self, value: bytes) -> Authorization:
@@ -172,7 +176,7 @@ class Device:
         secret = permanent(Handle.ENDORSEMENT)
         parameters = sized(b"") * 3 + U32.pack(0)
         try:
-            self.connection.run(
+            self.use(
                 Command.POLICY_SECRET, [secret, permanent(handle)], parameters, [self.authorize(self._endorsement_auth)]
             )
         except TpmError as error:
@@ -242,7 +246,7 @@ class Device:
     def _begin(self) -> None:
         """Make the storage root key, and the session that is salted with it."""
         self.slots.forget()
-        known, self._session = self.root.name, None
+        self._session = None
         first = None
         if self._protected:
             # There is nothing to salt the first session with. It hides the new authorisation value of the storage
@@ -250,8 +254,6 @@ class Device:
             first = self._session = self._hmac_session(_NULL, b"", b"")
         try:
             (root,) = self.slots.use(self.root)
-            if known and self.root.name != known:
-                raise DeviceLostError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM was cleared, or is another one")
             if first is not None:
                 salt = os.urandom(NONCE_BYTES)
                 self._session = self._hmac_session(root, encrypt_salt(public.modulus_of(self.root.area), salt), salt)
@@ -308,7 +310,7 @@ class Primary(TpmObject):
         parameters = sized(sized(auth) + sized(b"")) + sized(self.template) + sized(b"") + U32.pack(0)
         device.busy(True)  # noqa: FBT003  what the record says
         try:
-            answer = device.connection.run(
+            answer = device.use(
                 Command.CREATE_PRIMARY,
                 [permanent(self._hierarchy)],
                 parameters,
@@ -318,9 +320,12 @@ class Primary(TpmObject):
             raise _explained(error, Command.CREATE_PRIMARY, self._hierarchy) from error
         finally:
             device.busy(False)  # noqa: FBT003
-        self.auth = auth
-        self.area = answer.parameters.sized()
-        self.name = public.name_of(self.area)
+        area = answer.parameters.sized()
+        name = public.name_of(area)
+        if self.name not in (b"", name):
+            device.flush(answer.handle)
+            raise DeviceLostError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM was cleared, or is another one")
+        self.auth, self.area, self.name = auth, area, name
         return answer.handle
 
 

@@ -27,6 +27,7 @@ class Code(enum.IntEnum):
     INITIALIZE = 0x100
     FAILURE = 0x101
     AUTH_MISSING = 0x125
+    COMMAND_SIZE = 0x142
     COMMAND_CODE = 0x143
     ASYMMETRIC = 0x081
     ATTRIBUTES = 0x082

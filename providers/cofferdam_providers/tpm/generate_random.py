@@ -39,7 +39,7 @@ def _of_tpm(device: Device, size: int) -> bytes:
 
 
 def _some(device: Device, most: int) -> bytes:
-    answer = device.connection.run(Command.GET_RANDOM, (), U16.pack(most), device.protect())
+    answer = device.use(Command.GET_RANDOM, (), U16.pack(most), device.protect())
     some = answer.parameters.sized()
     if not 0 < len(some) <= most:
         raise MalformedAnswerError(f"{len(some)} random bytes where it was asked for {most}")

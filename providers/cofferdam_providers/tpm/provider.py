@@ -15,7 +15,7 @@ from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import TpmSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, DeviceLostError, Key, Provider, Rows, StoredKey
+from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, Rows, StoredKey
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import digest_to_sign
 from cofferdam_providers.pyca.wrapping import Wrapping
@@ -86,7 +86,7 @@ class TpmProvider(Provider[TpmKey]):
             self._capabilities = capability_discovery.discover(connection)
         except TransportError as error:
             self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, str(error)))
-        except (TpmError, DeviceLostError) as error:
+        except ServiceError as error:
             self._wait(error)
         else:
             self._opened = device
@@ -285,7 +285,8 @@ class TpmProvider(Provider[TpmKey]):
 
     def _device(self) -> Device:
         if self._opened is None:
-            raise self._refusal
+            # Another one each time: an error keeps what it passes, and this one would keep all requests.
+            raise ServiceError(self._refusal.status, self._refusal.detail)
         if self._rows is not None:
             # The first request: now the key store is there to be asked.
             try:

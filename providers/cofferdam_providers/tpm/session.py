@@ -43,7 +43,10 @@ def kdfa(key: bytes, label: bytes, context: bytes, bits: int) -> bytes:
 
 def encrypt_salt(modulus: bytes, salt: bytes) -> bytes:
     """Encrypt the salt of a session for an RSA key of the TPM whose nameAlg is SHA-256 (part 1, B.10.2 and 19.6.8)."""
-    public = RSAPublicNumbers(EXPONENT, int.from_bytes(modulus, "big")).public_key()
+    try:
+        public = RSAPublicNumbers(EXPONENT, int.from_bytes(modulus, "big")).public_key()
+    except ValueError as error:
+        raise MalformedAnswerError("a storage root key that is none") from error
     return public.encrypt(salt, OAEP(MGF1(_SHA256), _SHA256, b"SECRET\0"))
 
 

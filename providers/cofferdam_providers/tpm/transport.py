@@ -122,6 +122,9 @@ class StreamTransport:
         self._socket.close()
 
     def _send(self, data: bytes) -> None:
+        if self._poll.poll(0):
+            # Answers would be taken for those to other commands from now on.
+            raise TransportError("something came that nobody asked for, or the connection was closed")
         try:
             # A command is shorter than any socket's buffer, and the one before was answered.
             if self._socket.send(data) != len(data):
