@@ -25,6 +25,8 @@ _LENGTH: Final = struct.Struct("<Q")
 _KIND: Final = struct.Struct("<I")
 _RSA: Final = 0
 _ECC: Final = 1
+_MOST_NUMBER: Final = 512
+"""Bytes of the longest modulus: that of 4096 bits."""
 ROOT_PARENT: Final = 0
 APPLICATION_PARENT: Final = 1
 
@@ -67,6 +69,9 @@ def decode(data: bytes, parent: int = ROOT_PARENT) -> Blob:
         part = EccPart(reader.sized(), reader.sized())
     else:
         raise _corrupt(f"a public part of kind {kind}")
+    numbers = (part.modulus,) if isinstance(part, RsaPart) else (part.x, part.y)
+    if not all(0 < len(number) <= _MOST_NUMBER for number in numbers):
+        raise _corrupt("a public part of a length that no key has")
     return Blob(part=part, auth=auth, private=reader.sized(), parent=parent)
 
 

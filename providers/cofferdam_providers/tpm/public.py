@@ -19,7 +19,8 @@ from cofferdam_contracts.psa.algorithm import (
     Algorithm as PsaAlgorithm,
 )
 from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, AsymmetricSignature, Hash, SignatureScheme
-from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind
+from cofferdam_contracts.psa.attributes import RSA_KINDS, EccFamily, KeyAttributes, KeyKind
+from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.der import write_integers
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.tpm.codes import EXPONENT, Algorithm
@@ -114,6 +115,9 @@ def key(attributes: KeyAttributes, part: Part | None = None) -> bytes:
     Raises:
         ServiceError: There is no such key here (`PSA_ERROR_NOT_SUPPORTED`, `PSA_ERROR_INVALID_ARGUMENT`).
     """
+    is_rsa = attributes.type.kind in RSA_KINDS
+    if part is not None and isinstance(part, RsaPart) is not is_rsa:
+        raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, "a public part of another type than the key")
     area = _of_key(attributes, pair=attributes.type.kind in (KeyKind.RSA_KEY_PAIR, KeyKind.ECC_KEY_PAIR), part=part)
     return bytes(area.marshal())
 
@@ -256,4 +260,7 @@ def _signature(scheme: Any, algorithm: AsymmetricSignature) -> None:  # noqa: AN
 
 
 def _fill(buffer: Any, content: bytes) -> None:  # noqa: ANN401
-    buffer.buffer = content
+    try:
+        buffer.buffer = content
+    except IndexError as error:
+        raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, "a public part that is too long for its key") from error

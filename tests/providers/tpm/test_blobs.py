@@ -25,7 +25,8 @@ RSA = Blob(part=RsaPart(b"n" * 256), private=b"p" * 222, auth=b"a" * 32)
 PUBLIC = Blob(part=EccPart(b"x" * 32, b"y" * 32))
 
 contents = st.binary(max_size=300)
-parts = st.builds(RsaPart, contents) | st.builds(EccPart, contents, contents)
+numbers = st.binary(min_size=1, max_size=300)
+parts = st.builds(RsaPart, numbers) | st.builds(EccPart, numbers, numbers)
 blobs = st.builds(Blob, part=parts, private=contents, auth=contents, parent=st.sampled_from([0, 1]))
 
 
@@ -98,3 +99,9 @@ def test_a_name_is_a_byte_vector_of_42_bytes() -> None:
     name = b"\0\x0b" + bytes(32)
     assert len(encode_name(name)) == 42
     assert decode_name(encode_name(name)) == name
+
+
+@pytest.mark.parametrize("part", [RsaPart(b""), RsaPart(bytes(513)), EccPart(b"x", b""), EccPart(bytes(513), b"y")])
+def test_a_public_part_that_no_key_has_is_refused(part: RsaPart | EccPart) -> None:
+    with refused(CORRUPT):
+        decode(encode(Blob(part=part)))

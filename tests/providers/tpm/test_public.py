@@ -113,3 +113,9 @@ def test_an_rsa_key_is_exported_as_pkcs1() -> None:
 def test_what_a_tpm_has_no_template_for_is_refused(wanted: KeyAttributes, status: Status) -> None:
     with refused(status):
         public.key(wanted)
+
+
+@pytest.mark.parametrize("part", [RsaPart(b"n" * 32), EccPart(b"x" * 129, b"y" * 32)])
+def test_a_part_that_does_not_fit_the_key_is_refused(part: RsaPart | EccPart) -> None:
+    with refused(Status.PSA_ERROR_DATA_CORRUPT):
+        public.key(ecc(), part)

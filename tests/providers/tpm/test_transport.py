@@ -74,3 +74,15 @@ def test_an_answer_may_be_a_header_alone(listener: socket.socket) -> None:
 def test_anything_else_breaks_the_way(listener: socket.socket, pieces: Sequence[bytes], text: str) -> None:
     with pytest.raises(TransportError, match=text):
         exchange(listener, pieces, 0.1)
+
+
+def test_what_nobody_asked_for_is_not_taken_for_an_answer(listener: socket.socket) -> None:
+    transport = StreamTransport(
+        TctiSettings(kind="swtpm", path=listener.getsockname(), host=None, port=None, bus_name=None, bus_type=None)
+    )
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(ANSWER)
+        with pytest.raises(TransportError, match="nobody asked"):
+            transport.exchange(COMMAND, 1.0)
+    transport.close()
