@@ -170,10 +170,5 @@ def name_of(code: int) -> str:
     return f"TPM_RC_{text} ({code:#x}{about})" + (f"; {remedy}" if remedy else "")
 
 
-def is_of_session(code: int) -> bool:
-    """Tell whether a code with a number is about a session, not about a handle or parameter."""
-    return bool(code & _FORMAT_ONE and code & _OF_SESSION and not code & _OF_PARAMETER)
-
-
 def _other(base: int) -> Status:
     return Status.PSA_ERROR_COMMUNICATION_FAILURE if base in _KNOWN else Status.INVALID_ENCODING

@@ -288,7 +288,7 @@ class TpmProvider(Provider[TpmKey]):
             # Another one each time: an error keeps what it passes, and this one would keep all requests.
             raise ServiceError(self._refusal.status, self._refusal.detail)
         if self._rows is not None:
-            # The first request: now the key store is there to be asked.
+            # Asked when the worker starts, and again with each request until the key store has answered.
             try:
                 root_key.check(self._rows, self._opened.root.name)
             except root_key.RootKeyError as error:
