@@ -8,7 +8,7 @@ from typing import Final
 from cofferdam_broker.process import Key, Process, title_of
 from cofferdam_broker.spawn import PROGRAMS, spawn
 from cofferdam_broker.wiring import ROUTES, Wiring
-from cofferdam_contracts.ipc.control import WORKERS, FromChild, Level, Record, Role
+from cofferdam_contracts.ipc.control import WORKERS, FromChild, Level, Record, Role, ToChild
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
@@ -36,6 +36,8 @@ class Children:
         self._groups = {(Role(worker.role), worker.index): worker.groups for worker in settings.workers}
         self._by_key: dict[Key, Process] = {}
         self._own_filters = max(thread.seccomp_filters for thread in observe(os.getpid()))
+        self._sealed: tuple[int, int] | None = None
+        """What the key store says of the providers' keys, see SEALED."""
         self.histories: dict[Key, History] = {}
         self.wiring = Wiring()
         self.on_ready: Callable[[Process], None] = lambda _process: None
@@ -64,6 +66,7 @@ class Children:
             for upstream in ROUTES.get(role, ()):
                 self.connect(process, (upstream, 0))
             self.wiring.adopt(process)
+            self._tell_sealed(process)
         return process
 
     def connect(self, client: Process, server: Key, principal: int = 0) -> None:
@@ -177,7 +180,21 @@ class Children:
             process.kill()
             return
         process.ready = True
+        self._note_sealed(process, record)
         self.on_ready(process)
+
+    def _note_sealed(self, process: Process, record: Record) -> None:
+        if process.role is Role.KIM:
+            self._sealed = (record.c, record.d)
+            for worker in self:
+                self._tell_sealed(worker)
+        elif process.role in WORKERS and self._sealed is not None:
+            # Its key has a check value now; the key store said so when it started, and no later.
+            self._sealed = (self._sealed[0] | 1 << process.number, self._sealed[1])
+
+    def _tell_sealed(self, process: Process) -> None:
+        if process.role in WORKERS and self._sealed is not None:
+            process.send(Record(ToChild.SEALED, *(bits >> process.number & 1 for bits in self._sealed)))
 
     def _violation(self, process: Process, record: Record) -> None:
         offender = next((other for other in self if (other.role, other.serial) == (record.a, record.b)), None)

@@ -38,14 +38,15 @@ class Phase(enum.Enum):
 class Generation:
     """One configuration in force."""
 
-    def __init__(self, plan: Plan, loop: Loop, timers: Timers, *, again: bool) -> None:
+    def __init__(self, plan: Plan, loop: Loop, timers: Timers, *, again: bool, candidate: bool) -> None:
         """Prepare; `start` starts.
 
         When the plan was in force before, a device whose configuration is wrong now stays down, and the rest is served.
+        A candidate is a plan whose predecessor would be started again if it failed.
         """
         self.plan = plan
         self.log = Log("broker", plan.settings.log)
-        self.phase, self._again = Phase.STARTING, again
+        self.phase, self._again, self._candidate = Phase.STARTING, again, candidate
         self.children = Children(loop, self.log, plan.settings, plan.documents)
         self.principals = Principals(self.children, self.log, plan.settings, timers)
         self._timers = timers
@@ -104,7 +105,7 @@ class Generation:
         self.principals.on_death(process)
         if self.phase is Phase.DRAINING:
             self._advance()
-        elif self.phase is Phase.STARTING and (process.role not in DEVICES or (process.failed and not self._again)):
+        elif self.phase is Phase.STARTING and self._decides(process):
             self._failed(f"{process.title} ended before it was ready")
         elif process.failed and process.failed != Failure.STORE:
             self.log.error("a process cannot work and stays down until a reload", process=process.title)
@@ -119,6 +120,15 @@ class Generation:
                 self._serve()
         else:
             self._assign_spares()
+
+    def _decides(self, process: Process) -> bool:
+        """Tell whether a death fails the start: that of a device's worker only where a restart would not help.
+
+        A missing or wrong key-encryption key is one provider's affair; but a reload that would bring it is refused.
+        """
+        if process.failed == Failure.CREDENTIAL and not self._candidate:
+            return False
+        return process.role not in DEVICES or (process.failed != 0 and not self._again)
 
     def _assign_spares(self) -> None:
         """See to the spares; what cannot be started now is tried again."""

@@ -1,4 +1,4 @@
-"""Where the key-encryption keys are: one for each type of provider whose keys are in the key store."""
+"""Where the key-encryption keys are: one for each type of provider."""
 
 import posixpath
 from collections.abc import Iterator
@@ -7,7 +7,15 @@ from typing import Final
 
 from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report
-from cofferdam_config.provider_table import KEK_CREDENTIAL, KEK_FILE, PROVIDER, TPM_KEK_CREDENTIAL, TPM_KEK_FILE
+from cofferdam_config.provider_table import (
+    KEK_CREDENTIAL,
+    KEK_FILE,
+    PKCS11_KEK_CREDENTIAL,
+    PKCS11_KEK_FILE,
+    PROVIDER,
+    TPM_KEK_CREDENTIAL,
+    TPM_KEK_FILE,
+)
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_contracts.folders import normal
 
@@ -24,7 +32,11 @@ class Kek:
     """The file by default, in the state folder."""
 
 
-KEKS: Final = {"MbedCrypto": Kek(KEK_CREDENTIAL, KEK_FILE), "Tpm": Kek(TPM_KEK_CREDENTIAL, TPM_KEK_FILE)}
+KEKS: Final = {
+    "MbedCrypto": Kek(KEK_CREDENTIAL, KEK_FILE),
+    "Pkcs11": Kek(PKCS11_KEK_CREDENTIAL, PKCS11_KEK_FILE),
+    "Tpm": Kek(TPM_KEK_CREDENTIAL, TPM_KEK_FILE),
+}
 """By `provider_type`."""
 
 

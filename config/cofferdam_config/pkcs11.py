@@ -8,6 +8,7 @@ from typing import Final
 from cofferdam_config import token_uri
 from cofferdam_config.check import Document, Section
 from cofferdam_config.errors import Report
+from cofferdam_config.keks import KEKS, kek_file
 from cofferdam_config.provider_table import PIN_CREDENTIAL, PROVIDER
 from cofferdam_config.secret import Secret
 from cofferdam_config.surroundings import Surroundings
@@ -36,6 +37,8 @@ def pkcs11_settings(
         slot_number=section.find("slot_number", int),
         pin=PIN.octets_of(section, surroundings),
         pin_file=pin_file(section, surroundings),
+        kek_file=kek_file(section, surroundings),
+        kek_create=KEKS["Pkcs11"].credential not in surroundings.credentials,
         state_folder=section.find("state_folder", str) or posixpath.join(surroundings.state_folder, _STATE_FOLDER),
         software_public_operations=section.flag("software_public_operations"),
         allow_export=section.flag("allow_export"),

@@ -20,6 +20,7 @@ from cofferdam_config.tables import (
     CORE_SETTINGS,
     ISOLATION,
     KEY_MANAGER,
+    KIM,
     LEAST_REQUEST_TIMEOUT_MS,
     LIMITS,
     LISTENER,
@@ -160,6 +161,7 @@ def _workers(document: Document, surroundings: Surroundings) -> tuple[tuple[Role
             allow_deprecated=core.flag("allow_deprecated"),
             key_cache=document.one(LIMITS).number("key_cache"),
             memory_limit=document.one(LIMITS).number("worker_memory_mb") << 20,
+            adopt_rows=document.one(KIM).flag("adopt_rows"),
         )
         documents.append((backend.role, index, backend.settings(section, worker, surroundings, document)))
     return tuple(documents)

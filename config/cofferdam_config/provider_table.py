@@ -26,6 +26,8 @@ KEK_CREDENTIAL: Final = "cofferdam.software.kek"
 PIN_CREDENTIAL: Final = "cofferdam.pkcs11.pin"
 """The systemd credential that takes the place of the PIN of a PKCS#11 token, wherever that is."""
 
+PKCS11_KEK_CREDENTIAL: Final = "cofferdam.pkcs11.kek"
+"""That of `key_encryption_key_file` of a PKCS#11 provider."""
 TPM_KEK_CREDENTIAL: Final = "cofferdam.tpm.kek"
 """That of `key_encryption_key_file` of a TPM provider."""
 OWNER_AUTH_CREDENTIAL: Final = "cofferdam.tpm.owner-auth"
@@ -34,6 +36,7 @@ ENDORSEMENT_AUTH_CREDENTIAL: Final = "cofferdam.tpm.endorsement-auth"
 """That of the endorsement hierarchy's password."""
 KEK_FILE: Final = "cofferdam/software.kek"
 """The default of `key_encryption_key_file`, in the state folder."""
+PKCS11_KEK_FILE: Final = "cofferdam/pkcs11.kek"
 TPM_KEK_FILE: Final = "cofferdam/tpm.kek"
 
 _own = partial(Key, origin=Origin.COFFERDAM)
@@ -92,12 +95,13 @@ PROVIDER: Final = Table(
         _own_hidden(
             "key_encryption_key_file",
             AbsolutePath(),
-            "File with the 32 bytes that the stored keys are encrypted with; made at the first start. A systemd "
-            f"credential `{KEK_CREDENTIAL}`, or with `Tpm` `{TPM_KEK_CREDENTIAL}`, takes its place. No two providers "
-            "have the same.",
-            only_for=("MbedCrypto", "Tpm"),
-            default_note=f"`{KEK_FILE}`, or with `Tpm` `{TPM_KEK_FILE}`, in the state folder, which is "
-            "`/var/lib/parsec`",
+            "File with 32 random bytes, the key that the provider's rows of the key store are encrypted with, or, with "
+            "`Pkcs11` and for rows in Parsec's form, authenticated; made at the first start. A systemd credential "
+            f"`{KEK_CREDENTIAL}`, with `Pkcs11` `{PKCS11_KEK_CREDENTIAL}`, with `Tpm` `{TPM_KEK_CREDENTIAL}`, takes "
+            "its place. No two providers have the same.",
+            only_for=("MbedCrypto", "Pkcs11", "Tpm"),
+            default_note=f"`{KEK_FILE}`, with `Pkcs11` `{PKCS11_KEK_FILE}`, with `Tpm` `{TPM_KEK_FILE}`, in the state "
+            "folder, which is `/var/lib/parsec`",
         ),
         _software(
             "mbed_its_path",

@@ -299,6 +299,14 @@ KIM: Final = Table(
             "the software provider always encrypts its keys, which Parsec cannot read.",
             default=False,
         ),
+        _own(
+            "adopt_rows",
+            Flag(),
+            "Whether the rows of the key store are believed as they are at the start, and held to it from then on. For "
+            "one start after Parsec had the key store in between, or when the key-encryption key of a `Pkcs11` "
+            "provider was lost; every start with it believes whatever the rows say then.",
+            default=False,
+        ),
     ),
 )
 

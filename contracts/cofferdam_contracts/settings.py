@@ -135,6 +135,8 @@ class WorkerSettings:
     """Keys kept ready for use."""
     memory_limit: int
     """Bytes that a worker which runs a vendor's code may grow by before it makes room for a successor."""
+    adopt_rows: bool
+    """Whether the rows of the key store are believed as they are at the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,9 @@ class Pkcs11Settings:
     """The bytes of the PIN, in hexadecimal."""
     pin_file: str | None = field(repr=False)
     """File with the PIN, read before the worker is confined. Neither of both: no login."""
+    kek_file: str = field(repr=False)
+    """Path of the key that this provider's rows are authenticated with, as in `SoftwareSettings`."""
+    kek_create: bool
     state_folder: str
     """Folder that this worker has to itself."""
     software_public_operations: bool

@@ -1,9 +1,11 @@
 """The process of the key store: open the database, give up the rest, answer until the broker says stop."""
 
 import os
+from collections.abc import Sequence
 
 from cofferdam_contracts.ipc.control import Failure, Role, ToChild
-from cofferdam_contracts.settings import KimSettings
+from cofferdam_contracts.settings import KimSettings, ProviderEntry
+from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.place import prepare, split
 from cofferdam_kim.serve import Server
@@ -41,7 +43,21 @@ def main() -> int:
     server = Server(service, loop, log)
     child = Child(start, log, loop, {ToChild.CHANNEL: server.add_channel})
     server.served, server.violated = child.count_one, child.violated
-    child.ready(achieved)
+    child.ready(achieved, *_sealed(store, settings.providers))
     loop.run(lambda: IDLE_S)
     store.close()
     return 0
+
+
+def _sealed(store: KeyStore, providers: Sequence[ProviderEntry]) -> tuple[int, int]:
+    """Return which providers have a check value of their key, and which have rows of their own form, as bits."""
+    checks = rows = 0
+    for index, provider in enumerate(providers):
+        try:
+            check, own = store.sealed(provider)
+        except ServiceError:
+            # Nobody can tell, so no key may be made.
+            check = own = True
+        checks |= check << index
+        rows |= own << index
+    return checks, rows

@@ -34,6 +34,8 @@ class KeyRecord:
     key_id: bytes = field(repr=False)
     version: int
     attributes: bytes
+    code: bytes = field(default=b"", compare=False, repr=False)
+    """The authentication code that the provider's worker gave the row; empty when it has none."""
 
 
 def identity_of(row: RawRow) -> KeyIdentity:

@@ -7,8 +7,9 @@ with holes would pass for the truth.
 
 import sqlite3
 from collections import Counter
+from contextlib import suppress
 
-from cofferdam_kim import schema
+from cofferdam_kim import codes, schema
 from cofferdam_kim.rows import COLUMNS, IDENTITY, fault
 
 
@@ -33,5 +34,8 @@ def salvage(connection: sqlite3.Connection, path: str, finding: str) -> tuple[sq
     schema.establish(memory, path)
     memory.execute("BEGIN")
     memory.executemany(f"INSERT INTO key_mapping ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", single)  # noqa: S608
+    # Without their codes rows are refused by the workers, which is the safe side.
+    with suppress(*schema.FAILURES):
+        codes.copy(connection, memory)
     memory.execute("COMMIT")
     return memory, len(rows) - len(single)

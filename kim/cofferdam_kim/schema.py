@@ -68,7 +68,38 @@ _OWN_TABLES: Final = {
             PRIMARY KEY (table_name, row_id)
         )""",
 }
-_GROUPS: Final = (("kim_metadata", _REFERENCE_TABLES), ("cofferdam_metadata", _OWN_TABLES))
+_CODE_TABLES: Final = {
+    "cofferdam_codes_metadata": """
+        CREATE TABLE cofferdam_codes_metadata (
+            id TEXT NOT NULL,
+            int_value INTEGER NOT NULL,
+            PRIMARY KEY (id)
+        )""",
+    # Authentication codes of rows, in the state that the row is in (0 for an active one).
+    "cofferdam_codes": """
+        CREATE TABLE cofferdam_codes (
+            authenticator_id INTEGER NOT NULL,
+            application_name TEXT NOT NULL,
+            key_name TEXT NOT NULL,
+            state INTEGER NOT NULL,
+            provider_uuid TEXT NOT NULL,
+            code BLOB NOT NULL,
+            PRIMARY KEY (authenticator_id, application_name, key_name, state)
+        )""",
+    # For each provider the check value of its key, and what authenticates the set of its codes.
+    "cofferdam_providers": """
+        CREATE TABLE cofferdam_providers (
+            provider_uuid TEXT NOT NULL,
+            key_check BLOB NOT NULL,
+            seal BLOB NOT NULL,
+            PRIMARY KEY (provider_uuid)
+        )""",
+}
+_GROUPS: Final = (
+    ("kim_metadata", _REFERENCE_TABLES),
+    ("cofferdam_metadata", _OWN_TABLES),
+    ("cofferdam_codes_metadata", _CODE_TABLES),
+)
 """Tables that are there together or not at all, and which of them holds their version."""
 FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 """What SQLite's module raises: also for messages that quote damaged text, and for lengths that are damaged."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER, SCHEMAS, Asker, KimMessage
+from cofferdam_contracts.ipc.keystore import CODED_ROW, MAX_ANSWER, SCHEMAS, Asker, KimMessage
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
@@ -92,23 +92,23 @@ class KimService:
             return error.status, ()
 
     def _lookup(self, peer: WorkerPeer, *name: Any) -> tuple[Any, ...]:  # noqa: ANN401  checked against the schema
-        record = self._store.lookup(peer.provider, _identity(*name))
-        return record.key_id, record.version, record.attributes
+        record, number = self._store.lookup_row(peer.provider, _identity(*name))
+        return record.key_id, record.version, record.attributes, record.code, number
 
     def _reserve(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
         self._store.reserve(peer.provider, _identity(*fields[:3]), _record(*fields[3:]))
         return ()
 
     def _activate(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
-        self._store.activate(peer.provider, _identity(*fields[:3]), _record(*fields[3:]))
+        self._store.activate(peer.provider, _identity(*fields[:3]), _record(*fields[3:-1]), fields[-1])
         return ()
 
     def _cancel(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
         self._store.cancel(peer.provider, _identity(*name))
         return ()
 
-    def _mark_deleting(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
-        self._store.mark_deleting(peer.provider, _identity(*name))
+    def _mark_deleting(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+        self._store.mark_deleting(peer.provider, _identity(*fields[:3]), *fields[3:])
         return ()
 
     def _remove(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
@@ -125,10 +125,39 @@ class KimService:
                 record.key_id,
                 record.version,
                 record.attributes,
+                record.code,
             )
             for state, identity, record in self._store.pending(peer.provider)
         )
         return (tuple(_cut(rows)),)
+
+    def _state(self, peer: WorkerPeer) -> tuple[Any, ...]:
+        return self._store.state(peer.provider)
+
+    def _enrol(self, peer: WorkerPeer, check: bytes, anew: int) -> tuple[()]:
+        self._store.enrol(peer.provider, check, anew=bool(anew))
+        return ()
+
+    def _rows(self, peer: WorkerPeer, after: int) -> tuple[Any, ...]:
+        rows = (
+            (
+                number,
+                identity.authenticator,
+                identity.application,
+                identity.key_name,
+                record.key_id,
+                record.version,
+                record.attributes,
+            )
+            for number, identity, record in self._store.rows(peer.provider, after)
+        )
+        return (tuple(_cut(rows)),)
+
+    def _adopt(self, peer: WorkerPeer, coded: bytes, seal: bytes) -> tuple[()]:
+        if len(coded) % CODED_ROW.size:
+            raise ForbiddenMessageError(f"{len(coded)} bytes of coded rows")
+        self._store.adopt(peer.provider, CODED_ROW.iter_unpack(coded), seal)
+        return ()
 
     def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> tuple[Any, ...]:
         _check_authenticator(authenticator)
@@ -182,6 +211,10 @@ _HANDLERS: Final[Mapping[KimMessage, Callable[..., tuple[Any, ...]]]] = {
     KimMessage.REMOVE: KimService._remove,  # noqa: SLF001
     KimMessage.PENDING: KimService._pending,  # noqa: SLF001
     KimMessage.CLIENT_KEYS: KimService._client_keys,  # noqa: SLF001
+    KimMessage.STATE: KimService._state,  # noqa: SLF001
+    KimMessage.ENROL: KimService._enrol,  # noqa: SLF001
+    KimMessage.ROWS: KimService._rows,  # noqa: SLF001
+    KimMessage.ADOPT: KimService._adopt,  # noqa: SLF001
     KimMessage.LIST_KEYS: KimService._list_keys,  # noqa: SLF001
     KimMessage.LIST_CLIENTS: KimService._list_clients,  # noqa: SLF001
 }
@@ -198,14 +231,14 @@ def _identity(authenticator: int, application: str, key_name: str) -> KeyIdentit
     return KeyIdentity(authenticator, application, key_name)
 
 
-def _record(key_id: bytes, version: int, attributes: bytes) -> KeyRecord:
+def _record(key_id: bytes, version: int, attributes: bytes, code: bytes) -> KeyRecord:
     if version not in KEY_ID_VERSIONS:
         raise ForbiddenMessageError(f"key id version {version}")
     try:
         decode_attributes(attributes)
     except EncodingError as error:
         raise ForbiddenMessageError(f"attributes: {error}") from error
-    return KeyRecord(key_id, version, attributes)
+    return KeyRecord(key_id, version, attributes, code)
 
 
 def _size(entry: tuple[Any, ...] | str) -> int:

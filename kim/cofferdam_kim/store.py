@@ -12,16 +12,17 @@ listed until it is repaired and the store opened again.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_ANSWER, PendingState
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_ANSWER, ROWS_AT_ONCE, PendingState
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_kim import place, schema
+from cofferdam_kim import codes, place, schema
 from cofferdam_kim.report import StoreReport, inspect
 from cofferdam_kim.rows import (
     ATTRIBUTES_VERSION,
@@ -68,6 +69,16 @@ _TAKEN: Final = " UNION ALL ".join(
 _UNIQUE: Final = 16
 """Bytes of a random identifier that nobody draws twice."""
 _ALL_KEYS: Final = f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED"  # noqa: S608
+_ROWS_AFTER: Final = (
+    f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED WHERE rowid > ? AND provider_uuid = ? ORDER BY rowid LIMIT ?"  # noqa: S608
+)
+_ROW: Final = f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED WHERE rowid = ?"  # noqa: S608
+_OWN_ROWS: Final = " UNION ALL ".join(
+    f"SELECT 1 FROM {table} WHERE provider_uuid = ? AND key_id_version = ?"  # noqa: S608
+    for table in ("key_mapping", "cofferdam_pending")
+)
+_OWN_FORM: Final = 2
+"""`key_id_version` of the rows that the providers make in a form of their own."""
 _PENDING_OF: Final = f"SELECT {COLUMNS}, state FROM cofferdam_pending WHERE provider_uuid = ? ORDER BY rowid"  # noqa: S608
 _INSERT_KEY: Final = f"INSERT INTO key_mapping ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _INSERT_PENDING: Final = f"INSERT INTO cofferdam_pending ({COLUMNS}, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -126,14 +137,18 @@ class KeyStore:
 
     def lookup(self, provider: ProviderEntry, identity: KeyIdentity) -> KeyRecord:
         """Return the record of a provider's active key; else `PSA_ERROR_DOES_NOT_EXIST`."""
+        return self.lookup_row(provider, identity)[0]
+
+    def lookup_row(self, provider: ProviderEntry, identity: KeyIdentity) -> tuple[KeyRecord, int]:
+        """Return the record of a provider's active key and the number of its row; else as `lookup`."""
         try:
             row = self._find_key(identity)
+            if row is None or not _belongs(row, provider):
+                raise self._absent()
+            self._refuse_bad(row)
+            return self._coded(row, codes.ACTIVE), row[-1]
         except schema.FAILURES as error:
             raise self._failed(error) from error
-        if row is None or not _belongs(row, provider):
-            raise self._absent()
-        self._refuse_bad(row)
-        return record_of(row)
 
     def reserve(self, provider: ProviderEntry, identity: KeyIdentity, planned: KeyRecord) -> None:
         """Take a name for a key about to be made.
@@ -149,11 +164,12 @@ class KeyStore:
                 self._check_quota(identity)
                 self._refuse_taken(provider, planned)
                 self._connection.execute(_INSERT_PENDING, (*wanted, PendingState.RESERVED))
+                codes.put(self._connection, identity, PendingState.RESERVED, provider, planned.code)
             elif not (_is(pending, provider, PendingState.RESERVED) and record_of(pending) == planned):
                 raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made or destroyed")
 
-    def activate(self, provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> None:
-        """Make a reserved key usable, with what is now known of it.
+    def activate(self, provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord, seal: bytes = b"") -> None:
+        """Make a reserved key usable, with what is now known of it; `seal` goes with its code.
 
         `PSA_ERROR_BAD_STATE` without a reservation, `PSA_ERROR_ALREADY_EXISTS` when another key has the name,
         `ID_TAKEN` when another key has an identifier that is not the planned one.
@@ -172,14 +188,21 @@ class KeyStore:
             if pending is not None and pending[_KEY_ID] not in (b"", record.key_id, record.key_id[::-1]):
                 self._refuse_taken(provider, record)
             self._connection.execute(_INSERT_KEY, wanted)
+            codes.put(self._connection, identity, codes.ACTIVE, provider, record.code)
+            codes.set_seal(self._connection, provider, seal)
 
     def cancel(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
         """Give a reserved name free; nothing happens when it is not reserved."""
         with self._transaction():
             self._delete_pending(provider, identity, PendingState.RESERVED)
 
-    def mark_deleting(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
-        """Make a key unusable for good; `PSA_ERROR_DOES_NOT_EXIST` when the provider has none of this name."""
+    def mark_deleting(
+        self, provider: ProviderEntry, identity: KeyIdentity, code: bytes = b"", seal: bytes = b""
+    ) -> None:
+        """Make a key unusable for good; `PSA_ERROR_DOES_NOT_EXIST` when the provider has none of this name.
+
+        `code` is that of the row from now on, `seal` that of the codes of the others.
+        """
         with self._transaction():
             live = self._find_key(identity)
             pending = self._find_pending(identity)
@@ -193,6 +216,9 @@ class KeyStore:
                 raise ServiceError(Status.PSA_ERROR_BAD_STATE, "an earlier key of this name is not resolved yet")
             self._connection.execute(_INSERT_PENDING, (*live[:_STATE], PendingState.DELETING))
             self._connection.execute(_DELETE_KEY, live[IDENTITY])
+            codes.drop(self._connection, identity, codes.ACTIVE)
+            codes.put(self._connection, identity, PendingState.DELETING, provider, code)
+            codes.set_seal(self._connection, provider, seal)
 
     def remove(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
         """Forget a key that is marked and destroyed; nothing happens when it is not marked."""
@@ -205,11 +231,55 @@ class KeyStore:
         """Return the provider's keys that were being made or destroyed, oldest first."""
         with self._translated():
             rows = self._connection.execute(_PENDING_OF, (provider.uuid,)).fetchall()
-        return [
-            (PendingState(row[_STATE]), identity_of(row), record_of(row))
-            for row in rows
-            if row[_STATE] in _STATES and fault(row[:_STATE]) is None
-        ]
+            sound = [row for row in rows if row[_STATE] in _STATES and fault(row[:_STATE]) is None]
+            return [(PendingState(row[_STATE]), identity_of(row), self._coded(row, row[_STATE])) for row in sound]
+
+    def state(self, provider: ProviderEntry) -> tuple[bytes, bytes, bytes]:
+        """Return the check value of a provider's key, the seal of its codes, and the codes of its active rows."""
+        with self._translated():
+            return codes.state_of(self._connection, provider)
+
+    def sealed(self, provider: ProviderEntry) -> tuple[bool, bool]:
+        """Tell whether a provider's key has a check value, and whether there are rows in a form of the provider's."""
+        with self._translated():
+            found = self._connection.execute(_OWN_ROWS, (provider.uuid, _OWN_FORM) * 2).fetchone()
+            return bool(codes.state_of(self._connection, provider)[0]), found is not None
+
+    def enrol(self, provider: ProviderEntry, check: bytes, *, anew: bool) -> None:
+        """Keep the check value of a provider's key; `anew` forgets the codes of its active rows.
+
+        `PSA_ERROR_BAD_STATE` when another key has been enrolled, unless the codes are made anew.
+        """
+        with self._transaction():
+            if codes.state_of(self._connection, provider)[0] not in (b"", check) and not anew:
+                raise ServiceError(Status.PSA_ERROR_BAD_STATE, "the provider has enrolled another key")
+            codes.enrol(self._connection, provider, check, anew=anew)
+
+    def rows(self, provider: ProviderEntry, after: int) -> list[tuple[int, KeyIdentity, KeyRecord]]:
+        """Return the number, identity and record of the provider's first active rows beyond a number."""
+        with self._translated():
+            found = self._connection.execute(_ROWS_AFTER, (after, provider.uuid, ROWS_AT_ONCE)).fetchall()
+            return [(row[-1], identity_of(row), record_of(row)) for row in found if self._fault(row) is None]
+
+    def adopt(self, provider: ProviderEntry, coded: Iterable[tuple[int, bytes]], seal: bytes) -> None:
+        """Give rows, by their numbers, the codes that they have from now on, and keep the seal that goes with them.
+
+        `PSA_ERROR_DOES_NOT_EXIST` when there is no such row, `PSA_ERROR_ALREADY_EXISTS` when it has another code.
+        A damaged database remembers it until the service ends.
+        """
+        with self._transaction(even_partial=True):
+            for number, code in coded:
+                row = self._connection.execute(_ROW, (number,)).fetchone()
+                if row is None or not _belongs(row, provider):
+                    raise self._absent()
+                self._refuse_bad(row)
+                if codes.find(self._connection, identity_of(row), codes.ACTIVE) not in (b"", code):
+                    raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, f"row {number} has another code")
+                codes.put(self._connection, identity_of(row), codes.ACTIVE, provider, code)
+            codes.set_seal(self._connection, provider, seal)
+
+    def _coded(self, row: RawRow, state: int) -> KeyRecord:
+        return replace(record_of(row), code=codes.find(self._connection, identity_of(row), state))
 
     def client_keys(self, provider: ProviderEntry, application: Application) -> list[str]:
         """Return names of an application's keys in one provider; more than some are got by asking again."""
@@ -282,7 +352,10 @@ class KeyStore:
 
     def _delete_pending(self, provider: ProviderEntry, identity: KeyIdentity, state: PendingState) -> bool:
         wanted = (identity.authenticator, identity.application, identity.key_name, provider.uuid, state)
-        return self._connection.execute(_DELETE_PENDING, wanted).rowcount == 1
+        if self._connection.execute(_DELETE_PENDING, wanted).rowcount != 1:
+            return False
+        codes.drop(self._connection, identity, state)
+        return True
 
     def _fault(self, row: RawRow) -> str | None:
         """Return what is wrong with a row, and remember it when it went wrong while the store was open."""
@@ -329,8 +402,8 @@ class KeyStore:
             raise self._failed(error) from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        if self._read_only is not None:
+    def _transaction(self, *, even_partial: bool = False) -> Iterator[None]:
+        if self._read_only is not None and not (even_partial and self._partial):
             raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is read only: {self._read_only}")
         with self._translated():
             try:

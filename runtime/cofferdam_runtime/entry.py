@@ -10,8 +10,9 @@ import gc
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NoReturn, TypeVar
 
 from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role, ToChild
@@ -47,6 +48,23 @@ class Start:
     """Descriptor of the settings document, or of the configuration file for its reader."""
     arguments: tuple[str, ...]
     """What the reader of the configuration is told besides."""
+    early: deque[tuple[Record, int | None]] = field(default_factory=deque)
+    """Records that came before the child serves its control socket."""
+
+    def receive(self, kind: ToChild) -> tuple[Record, int | None]:
+        """Wait for the first record of a kind; those before it are kept, and handled when the child is ready.
+
+        Raises:
+            ControlError: The broker is gone.
+        """
+        for index, found in enumerate(self.early):
+            if found[0].kind == kind:
+                del self.early[index]
+                return found
+        while (received := self.control.receive(blocking=True)) is None or received[0].kind != kind:
+            if received is not None:
+                self.early.append(received)
+        return received
 
     def settings(self, kind: type[T]) -> T:
         """Read the settings document and close it."""
@@ -119,6 +137,7 @@ class Child:
     ) -> None:
         """Answer pings, obey STOP (by default at once), and hand the other records to the handlers of the role."""
         self._control = start.control
+        self._early = start.early
         self._log = log
         self._loop = loop
         self._handlers = handlers
@@ -129,12 +148,14 @@ class Child:
         self._on_stop = loop.stop if on_stop is None else on_stop
         loop.add(start.control.fileno(), READ, self._on_control)
 
-    def ready(self, achieved: Achieved) -> None:
-        """Tell the broker that clients may come."""
+    def ready(self, achieved: Achieved, c: int = 0, d: int = 0) -> None:
+        """Tell the broker that clients may come; `c` and `d` are what READY says of the role besides."""
         # What lives now lives for ever: no collection has to look at it again.
         gc.freeze()
         gc.enable()
-        self._control.send(Record(FromChild.READY, achieved.level, achieved.landlock_abi))
+        self._control.send(Record(FromChild.READY, achieved.level, achieved.landlock_abi, c, d))
+        while self._early:
+            self._take(*self._early.popleft())
 
     def count_one(self) -> None:
         """Count a request that was served."""

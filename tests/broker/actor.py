@@ -12,7 +12,8 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policies import POLICIES
 
-_TAKEN = (ToChild.CHANNEL, ToChild.CLIENT, ToChild.ASSIGN)
+_TAKEN = (ToChild.CHANNEL, ToChild.CLIENT, ToChild.ASSIGN, ToChild.SEALED)
+_REASONS = {"fails": Failure.CONFIGURATION, "lacks its key": Failure.CREDENTIAL}
 
 
 def main() -> int:
@@ -26,15 +27,18 @@ def main() -> int:
     word = words[min(count, len(words) - 1)]
     if word == "dies":
         os._exit(1)
-    if word == "fails":
-        give_up(start.control, Failure.CREDENTIAL)
+    if word in _REASONS:
+        give_up(start.control, _REASONS[word])
+    if word == "waits to hear":
+        sealed, _ = start.receive(ToChild.SEALED)
+        lives.with_suffix(".heard").write_text(f"{sealed.a} {sealed.b}")
     if word == "sleeps":
         time.sleep(60)
     log, loop = Log("actor", LogSettings(level="off")), Loop()
     achieved = confine(start, log, POLICIES[start.role], groups=tuple(script["groups"]))
     channels: list[int | None] = []
     child = Child(start, log, loop, dict.fromkeys(_TAKEN, lambda _record, descriptor: channels.append(descriptor)))
-    child.ready(achieved)
+    child.ready(achieved, *script["ready"])
     if word == "is busy":
         start.control.send(Record(FromChild.BUSY, 1))
     loop.run(lambda: 60.0)

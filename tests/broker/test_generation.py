@@ -33,7 +33,7 @@ GROUPS = (60801, 60802)
 class Stage:
     """A generation whose processes are actors."""
 
-    def __init__(self, folder: Path, limits: Mapping[str, int], **words: list[str]) -> None:
+    def __init__(self, folder: Path, limits: Mapping[str, int], *, candidate: bool, **words: list[str]) -> None:
         self._folder = folder
         self.failures: list[str] = []
         self.starts = 0
@@ -53,7 +53,7 @@ class Stage:
         keys = ((Role.KIM, 0), (Role.FRONTEND, 0), SOFTWARE, DEVICE)
         documents = {key: self._script(folder, key, words.get(key[0].name.lower(), ["serves"])) for key in keys}
         self._plan = Plan(settings, documents)
-        self.generation = Generation(self._plan, self._loop, self._timers, again=False)
+        self.generation = Generation(self._plan, self._loop, self._timers, again=False, candidate=candidate)
         on_death = self.generation.children.on_death
 
         def count_death(process: Process) -> None:
@@ -64,9 +64,15 @@ class Stage:
         self.generation.start(self._started, self._failed)
 
     def _script(self, folder: Path, key: Key, words: list[str]) -> int:
-        groups = GROUPS if key == DEVICE else ()
+        script = {
+            "lives": str(folder / key[0].name),
+            "words": words,
+            "groups": GROUPS if key == DEVICE else (),
+            # What the key store says: the first provider has a check value, the second one rows of its own.
+            "ready": (0b01, 0b10) if key[0] is Role.KIM else (),
+        }
         document = os.memfd_create("script")
-        os.write(document, json.dumps({"lives": str(folder / key[0].name), "words": words, "groups": groups}).encode())
+        os.write(document, json.dumps(script).encode())
         return document
 
     def _started(self) -> None:
@@ -117,8 +123,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         monkeypatch.setattr(module, "PROGRAMS", programs)
     made: list[Stage] = []
 
-    def make(*, limits: Mapping[str, int] = MappingProxyType({}), **words: list[str]) -> Stage:
-        made.append(Stage(tmp_path, limits, **words))
+    def make(*, limits: Mapping[str, int] = MappingProxyType({}), candidate: bool = False, **words: list[str]) -> Stage:
+        made.append(Stage(tmp_path, limits, candidate=candidate, **words))
         return made[-1]
 
     yield make
@@ -184,6 +190,35 @@ def test_a_device_that_says_that_it_cannot_work_fails_the_start(stage: Callable[
     play = stage(pkcs11_worker=["fails"])
     play.until(lambda: bool(play.failures))
     assert play.failures == ["worker[pkcs11] ended before it was ready"]
+
+
+@pytest.mark.parametrize("key", [DEVICE, SOFTWARE])
+def test_a_provider_without_its_key_is_left_out_of_a_start(stage: Callable[..., Stage], key: Key) -> None:
+    play = stage(**{key[0].name.lower(): ["lacks its key"]})
+    play.until(lambda: play.starts == 1)
+    assert [process.key for process in play.deaths] == [key]
+    assert not play.failures
+    assert play.running(key) is None
+
+
+@pytest.mark.parametrize("key", [DEVICE, SOFTWARE])
+def test_a_reload_to_a_provider_without_its_key_is_refused(stage: Callable[..., Stage], key: Key) -> None:
+    play = stage(candidate=True, **{key[0].name.lower(): ["lacks its key"]})
+    play.until(lambda: bool(play.failures))
+    assert play.starts == 0
+
+
+def test_a_worker_without_its_key_hears_what_depends_on_it(stage: Callable[..., Stage], tmp_path: Path) -> None:
+    play = stage(software_worker=["waits to hear"], pkcs11_worker=["waits to hear"])
+    play.until(lambda: play.starts == 1)
+    heard = [(tmp_path / f"{key[0].name}.heard").read_text() for key in (SOFTWARE, DEVICE)]
+    assert heard == ["1 0", "0 1"]
+    # A successor hears that its predecessor's key is known, which the key store did not say when it started.
+    first = play.running(DEVICE)
+    assert first is not None
+    first.kill()
+    play.until(lambda: play.lives(DEVICE) == 2 and play.is_ready(DEVICE))
+    assert (tmp_path / f"{DEVICE[0].name}.heard").read_text() == "1 1"
 
 
 def test_a_device_that_is_late_is_not_waited_for_and_tried_again(stage: Callable[..., Stage]) -> None:

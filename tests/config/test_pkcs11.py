@@ -58,6 +58,8 @@ def test_what_a_provider_comes_to_by_itself() -> None:
         slot_number=None,
         pin=None,
         pin_file=None,
+        kek_file="/var/lib/parsec/cofferdam/pkcs11.kek",
+        kek_create=True,
         state_folder="/var/lib/parsec/pkcs11",
         software_public_operations=False,
         allow_export=True,

@@ -65,6 +65,7 @@ def test_what_a_file_of_parsec_comes_to() -> None:
         allow_deprecated=True,
         key_cache=10_000,
         memory_limit=256 << 20,
+        adopt_rows=False,
     )
     assert plan.documents == (
         (

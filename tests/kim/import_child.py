@@ -8,7 +8,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contract
 
 from tests.kim.support import ECDSA, MBED, PROVIDERS, mapping_row, name, reference_database  # noqa: E402
 
-from cofferdam_contracts.ipc.keystore import KimMessage  # noqa: E402
+from cofferdam_contracts.ipc.keystore import CODED_ROW, KimMessage  # noqa: E402
 from cofferdam_contracts.settings import AuthenticatorSettings  # noqa: E402
 from cofferdam_kim.service import FrontendPeer, KimService, WorkerPeer  # noqa: E402
 from cofferdam_kim.store import KeyStore  # noqa: E402
@@ -29,19 +29,23 @@ def main() -> None:
     sys.addaudithook(watch)
     store = KeyStore.open(str(path), PROVIDERS)
     service = KimService(store, PROVIDERS, (AuthenticatorSettings(auth_type=3, admins=("0",)),))
-    worker, key, record = WorkerPeer(MBED), (3, "1000", "ключ"), (b"", 2, ECDSA)
+    worker, key, record = WorkerPeer(MBED), (3, "1000", "ключ"), (b"", 2, ECDSA, b"code")
     statuses = [
         service.answer(peer, number, fields)[0]
         for peer, number, fields in (
             (worker, KimMessage.RESERVE, key + record),
             (worker, KimMessage.PENDING, ()),
-            (worker, KimMessage.ACTIVATE, key + record),
+            (worker, KimMessage.ENROL, (b"check", 1)),
+            (worker, KimMessage.ACTIVATE, (*key, *record, b"seal")),
+            (worker, KimMessage.STATE, ()),
+            (worker, KimMessage.ROWS, (0,)),
+            (worker, KimMessage.ADOPT, (CODED_ROW.pack(2, b"code"), b"seal")),
             (worker, KimMessage.LOOKUP, key),
             (worker, KimMessage.LOOKUP, (3, "ключ", "bad")),
             (worker, KimMessage.CLIENT_KEYS, (3, "1000")),
             (FrontendPeer(1000), KimMessage.LIST_KEYS, (3, "")),
             (FrontendPeer(0), KimMessage.LIST_CLIENTS, (3, "")),
-            (worker, KimMessage.MARK_DELETING, key),
+            (worker, KimMessage.MARK_DELETING, (*key, b"code", b"seal")),
             (worker, KimMessage.REMOVE, key),
             (worker, KimMessage.CANCEL, key),
         )

@@ -28,8 +28,10 @@ from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import (
     MAX_APPLICATION,
+    MAX_CODE,
     MAX_KEY_ID,
     MAX_KEY_NAME,
+    MAX_SEAL,
     SCHEMAS,
     Asker,
     KimMessage,
@@ -46,16 +48,21 @@ WORKER = WorkerPeer(MBED)
 FRONTEND = FrontendPeer(1000)
 PEERS: dict[Asker, Peer] = {Asker.WORKER: WORKER, Asker.FRONTEND: FRONTEND}
 NAME = (3, "1000", "key")
-ROW = (b"", 2, ECDSA)
+ROW = (b"", 2, ECDSA, b"code")
+SEAL = b"seal"
 GOOD: dict[KimMessage, tuple[Any, ...]] = {
     KimMessage.LOOKUP: NAME,
     KimMessage.RESERVE: NAME + ROW,
-    KimMessage.ACTIVATE: NAME + ROW,
+    KimMessage.ACTIVATE: (*NAME, *ROW, SEAL),
     KimMessage.CANCEL: NAME,
-    KimMessage.MARK_DELETING: NAME,
+    KimMessage.MARK_DELETING: (*NAME, b"code", SEAL),
     KimMessage.REMOVE: NAME,
     KimMessage.PENDING: (),
     KimMessage.CLIENT_KEYS: (3, "1000"),
+    KimMessage.STATE: (),
+    KimMessage.ENROL: (b"check", 0),
+    KimMessage.ROWS: (0,),
+    KimMessage.ADOPT: (b"", SEAL),
     KimMessage.LIST_KEYS: (3, ""),
     KimMessage.LIST_CLIENTS: (3, ""),
 }
@@ -132,12 +139,16 @@ def test_fields_of_the_wrong_shape_are_refused(service: KimService, asker: Asker
         (KimMessage.LOOKUP, (3, "x" * (MAX_APPLICATION + 1), "key")),
         (KimMessage.LOOKUP, (3, "é" * (MAX_APPLICATION // 2 + 1), "key")),
         (KimMessage.LOOKUP, (3, "1000", "x" * (MAX_KEY_NAME + 1))),
-        (KimMessage.RESERVE, (*NAME, bytes(MAX_KEY_ID + 1), 2, ECDSA)),
-        (KimMessage.RESERVE, (*NAME, b"", 0, ECDSA)),
-        (KimMessage.RESERVE, (*NAME, b"", 3, ECDSA)),
-        (KimMessage.RESERVE, (*NAME, b"", 2, b"")),
-        (KimMessage.RESERVE, (*NAME, b"", 2, ECDSA + b"\0")),
-        (KimMessage.ACTIVATE, (*NAME, b"", 2, bytes(257))),
+        (KimMessage.RESERVE, (*NAME, bytes(MAX_KEY_ID + 1), 2, ECDSA, b"")),
+        (KimMessage.RESERVE, (*NAME, b"", 0, ECDSA, b"")),
+        (KimMessage.RESERVE, (*NAME, b"", 3, ECDSA, b"")),
+        (KimMessage.RESERVE, (*NAME, b"", 2, b"", b"")),
+        (KimMessage.RESERVE, (*NAME, b"", 2, ECDSA + b"\0", b"")),
+        (KimMessage.ACTIVATE, (*NAME, b"", 2, bytes(257), b"", b"")),
+        (KimMessage.RESERVE, (*NAME, b"", 2, ECDSA, bytes(MAX_CODE + 1))),
+        (KimMessage.ACTIVATE, (*NAME, *ROW, bytes(MAX_SEAL + 1))),
+        (KimMessage.ENROL, (b"check", 2)),
+        (KimMessage.ADOPT, (b"not whole rows", b"")),
         (KimMessage.LOOKUP, (5, "1000", "key")),
         (KimMessage.LOOKUP, (254, "1000", "key")),
         (KimMessage.CLIENT_KEYS, (5, "1000")),
@@ -150,23 +161,28 @@ def test_a_worker_beyond_its_limits_is_refused(
 
 
 def test_the_largest_fields_are_taken(service: KimService) -> None:
-    fields = (3, "a" * MAX_APPLICATION, "k" * MAX_KEY_NAME, bytes(MAX_KEY_ID), 2, ECDSA)
+    fields = (3, "a" * MAX_APPLICATION, "k" * MAX_KEY_NAME, bytes(MAX_KEY_ID), 2, ECDSA, bytes(MAX_CODE))
     ok(service, WORKER, KimMessage.RESERVE, *fields)
-    ok(service, WORKER, KimMessage.ACTIVATE, *fields)
-    assert ok(service, WORKER, KimMessage.LOOKUP, *fields[:3]) == fields[3:]
+    ok(service, WORKER, KimMessage.ACTIVATE, *fields, bytes(MAX_SEAL))
+    assert ok(service, WORKER, KimMessage.LOOKUP, *fields[:3]) == (*fields[3:], 1)
 
 
 def test_the_life_of_a_key(service: KimService) -> None:
-    made = (b"wrapped", 2, RSA)
+    made = (b"wrapped", 2, RSA, b"code")
     assert ok(service, WORKER, KimMessage.RESERVE, *NAME, *ROW) == ()
     assert ok(service, WORKER, KimMessage.PENDING) == (((1, *NAME, *ROW),),)
-    assert ok(service, WORKER, KimMessage.ACTIVATE, *NAME, *made) == ()
-    assert ok(service, WORKER, KimMessage.LOOKUP, *NAME) == made
+    assert ok(service, WORKER, KimMessage.ENROL, b"check", 0) == ()
+    assert ok(service, WORKER, KimMessage.ACTIVATE, *NAME, *made, SEAL) == ()
+    assert ok(service, WORKER, KimMessage.LOOKUP, *NAME) == (*made, 1)
+    assert ok(service, WORKER, KimMessage.STATE) == (b"check", SEAL, b"code")
+    assert ok(service, WORKER, KimMessage.ROWS, 0) == (((1, *NAME, *made[:3]),),)
+    assert ok(service, WORKER, KimMessage.ROWS, 1) == ((),)
     assert ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000") == (("key",),)
     assert ok(service, FRONTEND, KimMessage.LIST_KEYS, 3, "") == (((1, "key", RSA),),)
     assert ok(service, FrontendPeer(0), KimMessage.LIST_CLIENTS, 3, "") == (("1000",),)
-    assert ok(service, WORKER, KimMessage.MARK_DELETING, *NAME) == ()
-    assert ok(service, WORKER, KimMessage.PENDING) == (((2, *NAME, *made),),)
+    assert ok(service, WORKER, KimMessage.MARK_DELETING, *NAME, b"deleting", b"") == ()
+    assert ok(service, WORKER, KimMessage.STATE) == (b"check", SEAL, b"")
+    assert ok(service, WORKER, KimMessage.PENDING) == (((2, *NAME, *made[:3], b"deleting"),),)
     assert service.answer(WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
     assert ok(service, WORKER, KimMessage.REMOVE, *NAME) == ()
     assert ok(service, WORKER, KimMessage.CANCEL, *NAME) == ()
@@ -176,9 +192,9 @@ def test_the_life_of_a_key(service: KimService) -> None:
 def test_a_worker_reaches_its_own_provider_only(service: KimService, store: KeyStore) -> None:
     create(store, name(), PKCS11)
     assert service.answer(WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
-    assert service.answer(WORKER, KimMessage.MARK_DELETING, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
+    assert service.answer(WORKER, KimMessage.MARK_DELETING, (*NAME, b"", b"")) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
     assert service.answer(WORKER, KimMessage.RESERVE, NAME + ROW) == (Status.PSA_ERROR_ALREADY_EXISTS, ())
-    assert ok(service, WorkerPeer(PKCS11), KimMessage.LOOKUP, *NAME) == (RECORD.key_id, 1, ECDSA)
+    assert ok(service, WorkerPeer(PKCS11), KimMessage.LOOKUP, *NAME) == (RECORD.key_id, 1, ECDSA, b"", 1)
 
 
 def test_a_frontend_speaks_for_its_uid(service: KimService, store: KeyStore) -> None:

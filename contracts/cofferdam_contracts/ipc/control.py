@@ -53,6 +53,9 @@ class ToChild(enum.IntEnum):
     """a = sequence number."""
     STOP = 5
     """Finish what was begun, then exit with status 0."""
+    SEALED = 6
+    """To a worker, once the key store is ready: a = 1 if it has the check value of the provider's key, b = 1 if it has
+    rows in a form of the provider's own. Only a worker that lacks its key waits for it."""
 
 
 @enum.unique
@@ -60,7 +63,8 @@ class FromChild(enum.IntEnum):
     """Records that a child sends."""
 
     READY = 1
-    """The sandbox is closed and tested: a = level, b = Landlock ABI."""
+    """The sandbox is closed and tested: a = level, b = Landlock ABI. Of the key store besides: c = which providers have
+    a check value, d = which have rows in a form of their own, as bits by the provider's index; see SEALED."""
     PONG = 2
     """a = the ping's sequence number, b = requests served, c = requests in flight, d = role's own count."""
     FAILED = 3

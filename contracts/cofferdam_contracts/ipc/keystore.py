@@ -8,6 +8,7 @@ Every question may be asked again when its answer was lost: repeating it word fo
 """
 
 import enum
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +24,14 @@ MAX_KEY_ID: Final = 1 << 16
 """Bytes of a backend's key id, which may be a wrapped key."""
 MAX_ATTRIBUTES: Final = 256
 """Bytes of encoded attributes."""
-MAX_QUESTION: Final = MAX_APPLICATION + MAX_KEY_NAME + MAX_KEY_ID + MAX_ATTRIBUTES + 256
+MAX_CODE: Final = 48
+"""Bytes of the authentication code of a row; what they mean is known to the workers alone."""
+MAX_SEAL: Final = 32
+"""Bytes of what authenticates the set of a provider's codes."""
+MAX_CHECK: Final = 16
+"""Bytes that tell whether a provider's key-encryption key is the one that its rows were made with."""
+MAX_ROW_NUMBER: Final = (1 << 63) - 1
+MAX_QUESTION: Final = MAX_APPLICATION + MAX_KEY_NAME + MAX_KEY_ID + MAX_ATTRIBUTES + MAX_CODE + MAX_SEAL + 256
 """Bytes of the largest question."""
 MAX_ANSWER: Final = 16 << 20
 """Bytes of the largest answer. A listing for a client that is longer is refused, one for a worker is cut, so that the
@@ -45,6 +53,10 @@ class KimMessage(enum.IntEnum):
     REMOVE = 20
     PENDING = 22
     CLIENT_KEYS = 24
+    STATE = 26
+    ENROL = 28
+    ROWS = 30
+    ADOPT = 32
     LIST_KEYS = 40
     LIST_CLIENTS = 42
 
@@ -113,20 +125,38 @@ class Schema:
 _APPLICATION: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_APPLICATION))
 """Authenticator, application name."""
 _NAME: Final = (*_APPLICATION, Field(str, MAX_KEY_NAME))
-_RECORD: Final = (Field(bytes, MAX_KEY_ID), Field(int, 2), Field(bytes, MAX_ATTRIBUTES))
-"""Key id, key id version, attributes."""
+_CODE: Final = Field(bytes, MAX_CODE)
+_SEAL: Final = Field(bytes, MAX_SEAL)
+_RECORD: Final = (Field(bytes, MAX_KEY_ID), Field(int, 2), Field(bytes, MAX_ATTRIBUTES), _CODE)
+"""Key id, key id version, attributes, the row's code (empty for a row that its provider seals)."""
+
+CODED_ROW: Final = struct.Struct(f"<Q{MAX_CODE}s")
+"""A row number and the code of that row."""
+ROWS_AT_ONCE: Final = MAX_KEY_ID // CODED_ROW.size
+"""Rows that one ADOPT gives their codes."""
 
 SCHEMAS: Final[Mapping[KimMessage, Schema]] = {
-    # -> key id, key id version, attributes
-    KimMessage.LOOKUP: Schema(Asker.WORKER, _NAME, (bytes, int, bytes)),
+    # -> key id, key id version, attributes, code (empty when the row has none), row number
+    KimMessage.LOOKUP: Schema(Asker.WORKER, _NAME, (bytes, int, bytes, bytes, int)),
     # The key id is the planned one, or empty.
     KimMessage.RESERVE: Schema(Asker.WORKER, _NAME + _RECORD, ()),
-    KimMessage.ACTIVATE: Schema(Asker.WORKER, _NAME + _RECORD, ()),
+    # The last field is the new seal of the provider's codes; empty where the row has no code.
+    KimMessage.ACTIVATE: Schema(Asker.WORKER, (*_NAME, *_RECORD, _SEAL), ()),
     KimMessage.CANCEL: Schema(Asker.WORKER, _NAME, ()),
-    KimMessage.MARK_DELETING: Schema(Asker.WORKER, _NAME, ()),
+    # The code is that of the row in its new state, the seal that of the codes that remain.
+    KimMessage.MARK_DELETING: Schema(Asker.WORKER, (*_NAME, _CODE, _SEAL), ()),
     KimMessage.REMOVE: Schema(Asker.WORKER, _NAME, ()),
-    # -> array of [state, authenticator, application, key name, key id, key id version, attributes]
+    # -> array of [state, authenticator, application, key name, key id, key id version, attributes, code]
     KimMessage.PENDING: Schema(Asker.WORKER, (), (tuple,)),
+    # -> check value of the provider's key, seal of the codes of its active rows, the codes one after the other
+    KimMessage.STATE: Schema(Asker.WORKER, (), (bytes, bytes, bytes)),
+    # Check value of the provider's key; 1 to forget the codes of its active rows.
+    KimMessage.ENROL: Schema(Asker.WORKER, (Field(bytes, MAX_CHECK), Field(int, 1)), ()),
+    # Row number after which to go on
+    # -> array of [row number, authenticator, application, key name, key id, key id version, attributes]
+    KimMessage.ROWS: Schema(Asker.WORKER, (Field(int, MAX_ROW_NUMBER),), (tuple,)),
+    # `CODED_ROW` for each row that gets a code, one after the other; the new seal.
+    KimMessage.ADOPT: Schema(Asker.WORKER, (Field(bytes, MAX_KEY_ID), _SEAL), ()),
     # -> array of key names of the asking provider
     KimMessage.CLIENT_KEYS: Schema(Asker.WORKER, _APPLICATION, (tuple,)),
     # application empty for Unix peer credentials: the channel's uid counts

@@ -1,13 +1,17 @@
 """The key-encryption key of a provider, which its worker reads while it still may.
 
 It is 32 random bytes in a file that only the starting user (root, in production) can read: the worker reads it before
-it becomes somebody else, so nobody else ever can.
+it becomes somebody else, so nobody else ever can. Rows are encrypted with it, or authenticated (`base.row_codes`), so
+none is made while there are rows that another one was used for.
 """
 
 import os
+from dataclasses import dataclass, field
 from typing import Final
 
+from cofferdam_contracts.ipc.control import ToChild
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
+from cofferdam_runtime.entry import Start
 
 KEK_LENGTH: Final = 32
 
@@ -16,25 +20,46 @@ class CredentialError(Exception):
     """Raised when a secret cannot be read or trusted; the text names the file and what to do."""
 
 
-def read_kek(path: str, *, create: bool) -> tuple[bytes, bool]:
-    """Return the key-encryption key, and whether it was made just now because it may be and was not there.
+@dataclass(frozen=True, slots=True)
+class Kek:
+    """A key-encryption key, where it is, and whether it was made just now."""
+
+    key: bytes = field(repr=False)
+    path: str
+    is_new: bool = False
+
+
+def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt: bool = False) -> Kek:
+    """Return the key-encryption key of a provider; made when it is missing and nothing depends on it yet.
+
+    Args:
+        path: Its file.
+        start: Where the broker says whether something does.
+        create: Whether it may be made at all: a systemd credential is the administrator's.
+        seals: Whether rows of the provider's own form are encrypted with it.
+        adopt: Whether the rows are believed anew, so that those that are not encrypted outlive their key.
 
     Raises:
         CredentialError: It cannot be had, others can read it, or it is no key.
     """
     try:
-        kek = read_secret(path, KEK_LENGTH)
+        key = read_secret(path, KEK_LENGTH)
     except FileNotFoundError as error:
         if not create:
+            raise CredentialError(f"{path} does not exist; put the key there") from error
+        sealed, _ = start.receive(ToChild.SEALED)
+        if (sealed.a and not (adopt and not seals)) or (sealed.b and seals):
+            remedy = "" if seals else "; if it is lost, set kim.adopt_rows for one start"
             raise CredentialError(
-                f"{path} does not exist; restore it from a backup, keys cannot be read without"
+                f"{path} does not exist, and the key store has rows that were made with that key; move it back, or "
+                f"restore it from a backup{remedy}"
             ) from error
-        return _create(path), True
+        return Kek(_create(path), path, is_new=True)
     except SecretFileError as error:
         raise CredentialError(str(error)) from error
-    if len(kek) != KEK_LENGTH:
+    if len(key) != KEK_LENGTH:
         raise CredentialError(f"{path} must hold exactly {KEK_LENGTH} bytes")
-    return kek, False
+    return Kek(key, path)
 
 
 def _create(path: str) -> bytes:

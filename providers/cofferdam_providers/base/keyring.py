@@ -7,6 +7,7 @@ the device makes the key and activated after; a key is marked before the device 
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Generic
 
 from cofferdam_contracts.identity import Application, KeyIdentity
@@ -19,6 +20,8 @@ from cofferdam_runtime.log import Log
 
 _TRIES: Final = 16
 """Ids that are planned for a key before the device counts as full."""
+
+_MOST_REPORTED: Final = 1024
 
 Making = Callable[[bytes], StoredKey]
 """Makes the key in the device, given the planned id."""
@@ -46,6 +49,7 @@ class Keyring(Generic[HandleT]):
         self._log = log
         self._ready: OrderedDict[tuple[int, str, str], Key[HandleT]] = OrderedDict()
         self._making: set[KeyIdentity] = set()
+        self._reported: set[KeyIdentity] = set()
         self.unresolved = True
         """Whether the key store may hold keys that are half-made or half-destroyed."""
 
@@ -61,7 +65,8 @@ class Keyring(Generic[HandleT]):
             self._ready.move_to_end(slot)
             return key
         identity = identity_of(application, key_name)
-        key = self._provider.open_key(identity, self._store.lookup(identity))
+        with self._reporting(identity):
+            key = self._provider.open_key(identity, self._store.lookup(identity))
         self._ready[slot] = key
         if len(self._ready) > self._capacity:
             self._provider.close_key(self._ready.popitem(last=False)[1])
@@ -104,13 +109,14 @@ class Keyring(Generic[HandleT]):
     def destroy(self, application: Application, key_name: str) -> None:
         """Destroy a key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
         identity = identity_of(application, key_name)
-        stored = self._store.lookup(identity)
+        with self._reporting(identity):
+            stored = self._store.lookup(identity)
         # A device that is away would leave the key marked, and the name taken.
         self._provider.require_device()
         # Before anything else: what was asked to be destroyed must not be used again, whatever fails next.
         self._drop(identity)
         try:
-            self._store.mark_deleting(identity)
+            self._store.mark_deleting(identity, stored)
             self._provider.destroy_key(identity, stored)
             self._store.remove(identity)
         except ServiceError:
@@ -195,6 +201,19 @@ class Keyring(Generic[HandleT]):
         except ServiceError as error:
             self.unresolved = True
             self._log.error("a key that could not be activated could not be destroyed yet", cause=error)
+
+    @contextmanager
+    def _reporting(self, identity: KeyIdentity) -> Iterator[None]:
+        """Tell the operator of a row that is not the one that was made for a key, once for each."""
+        try:
+            yield
+        except ServiceError as error:
+            if error.status is Status.PSA_ERROR_CORRUPTION_DETECTED and identity not in self._reported:
+                if len(self._reported) < _MOST_REPORTED:
+                    self._reported.add(identity)
+                details = self._log.detail(app=identity.application, key=identity.key_name)
+                self._log.error("a stored key is refused; restore its row from a backup", cause=error.detail, **details)
+            raise
 
     def _drop(self, identity: KeyIdentity) -> None:
         key = self._ready.pop((identity.authenticator, identity.application, identity.key_name), None)

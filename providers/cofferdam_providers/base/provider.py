@@ -68,6 +68,9 @@ class Provider(Generic[HandleT]):
     """What clients are told."""
     opcodes: frozenset[Opcode]
     """Operations this backend implements, listed to clients or not."""
+    sealed_forms: frozenset[int] = frozenset()
+    """Forms of rows (`StoredKey.version`) that the provider encrypts, and so binds to identity and attributes itself;
+    rows of other forms get an authentication code."""
     concurrent_generation: bool = False
     """Whether `generate_key` may run on a second thread while the first one serves other operations."""
     slow_generation: bool = False
@@ -85,6 +88,14 @@ class Provider(Generic[HandleT]):
 
     def attach(self, rows: Rows) -> None:
         """Take the key store, for what the backend keeps there besides keys; called before the first request."""
+
+    def object_of(self, stored: StoredKey) -> bytes:
+        """Return what tells the device's object from others, however a row names it; empty where rows may share one."""
+        return stored.key_id
+
+    def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
+        """Raise `PSA_ERROR_CORRUPTION_DETECTED` unless a row of a sealed form opens with this provider's key."""
+        _unsupported(identity, stored)
 
     def plan_key_id(self) -> bytes:
         """Return the id that a new key will get, when the device needs one chosen beforehand; else nothing."""

@@ -5,11 +5,14 @@ from typing import Any
 from cofferdam_contracts.ipc.control import Failure, Record, Role, ToChild
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER
 from cofferdam_contracts.settings import WorkerSettings
+from cofferdam_contracts.status import ServiceError
 from cofferdam_providers.base.handlers import Context
+from cofferdam_providers.base.key_encryption_key import Kek
 from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Provider
-from cofferdam_providers.base.store import KeyStore
+from cofferdam_providers.base.row_codes import RowCodes
+from cofferdam_providers.base.store import KeyStore, SilentStoreError, WrongKeyError
 from cofferdam_providers.base.worker import Worker
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.entry import Child, Start, confine, give_up
@@ -18,11 +21,12 @@ from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policy import Policy
 
 
-def serve(  # noqa: PLR0913  what a worker is made of
+def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
     start: Start,
     log: Log,
     settings: WorkerSettings,
     provider: Provider[Any],
+    kek: Kek,
     policy: Policy,
     *,
     groups: tuple[int, ...] = (),
@@ -41,7 +45,8 @@ def serve(  # noqa: PLR0913  what a worker is made of
         lane.start()
 
     achieved = confine(start, log, policy, groups=groups, prepare=prepare)
-    store = KeyStore(_await_store(start))
+    store = KeyStore(_await_store(start), RowCodes(kek.key, provider), log)
+    _open(store, kek, start, log, adopt=settings.adopt_rows)
     context = Context(
         provider=provider,
         keyring=Keyring(provider, store, settings.key_cache, log),
@@ -49,7 +54,7 @@ def serve(  # noqa: PLR0913  what a worker is made of
         log=log,
     )
     worker = Worker(context, loop, lane)
-    child = Child(start, log, loop, {ToChild.CHANNEL: worker.add_channel}, worker.stop)
+    child = Child(start, log, loop, {ToChild.CHANNEL: worker.add_channel, ToChild.SEALED: _ignore}, worker.stop)
     worker.served, worker.violated, child.in_flight = child.count_one, child.violated, worker.in_flight
     worker.busy = provider.busy = child.busy
     provider.attach(store)
@@ -59,9 +64,38 @@ def serve(  # noqa: PLR0913  what a worker is made of
     return 0
 
 
+def _ignore(_record: Record, _descriptor: int | None) -> None:
+    """Take what only a worker without its key waits for."""
+
+
+def _open(store: KeyStore, kek: Kek, start: Start, log: Log, *, adopt: bool) -> None:
+    """Have the key store say whether the key is the right one, or end."""
+    try:
+        while True:
+            try:
+                store.open(adopt=adopt or kek.is_new)
+            except SilentStoreError:
+                # It may be starting itself; the broker bounds the wait with limits.start_ms.
+                continue
+            break
+    except ServiceError as error:
+        log.error("the key store cannot say which key its rows were made with", cause=error)
+    except WrongKeyError as error:
+        log.error(
+            "the key-encryption key is not that of the stored rows",
+            file=kek.path,
+            expected=error.expected,
+            found=error.found,
+            remedy="put the right key there, then reload",
+        )
+        give_up(start.control, Failure.CREDENTIAL)
+    if kek.is_new:
+        log.warning("a new key-encryption key was made; back it up", file=kek.path)
+
+
 def _await_store(start: Start) -> Channel:
-    """Return the channel to the key store, the first thing that the broker sends."""
-    record, descriptor = start.control.receive(blocking=True) or (Record(0), None)
-    if record.kind != ToChild.CHANNEL or record.a != Role.KIM or descriptor is None:
+    """Return the channel to the key store, the first one that the broker sends."""
+    record, descriptor = start.receive(ToChild.CHANNEL)
+    if record.a != Role.KIM or descriptor is None:
         raise ValueError("the broker sent something before the channel to the key store")
     return Channel.of(descriptor, MAX_ANSWER)

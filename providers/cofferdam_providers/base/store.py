@@ -1,80 +1,253 @@
-"""The worker's questions to the key store, one at a time.
+"""The worker's questions to the key store, one at a time, and what it believes of the answers.
 
 The channel outlives the key store's process: when a new one says HELLO, the question under way is asked again. Every
 question is idempotent for that reason. A worker waits here at most `PATIENCE_MS`; by then the broker has long replaced
-a key store that died.
+a key store that died. A row is believed for its code only, see `base.row_codes`.
 """
 
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.keystore import SCHEMAS, KimMessage, PendingState
+from cofferdam_contracts.ipc.keystore import CODED_ROW, ROWS_AT_ONCE, SCHEMAS, KimMessage, PendingState
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes, encode_attributes
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import StoredKey
+from cofferdam_providers.base.provider import REFERENCE_FORM, StoredKey
+from cofferdam_providers.base.row_codes import ACTIVE, HeldCodes, RowCodes, key_name, split, tag_of
 from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_runtime.log import Log
 
 PATIENCE_MS: Final = 3000
 _MIN_ANSWER: Final = 3
 _REPEATS: Final = 3
 """How often a question is asked again of a successor."""
 _STATUSES: Final[Mapping[object, Status]] = {int(status): status for status in Status}
+_IDENTITY: Final = (int, str, str)
+_RECORD: Final = (bytes, int, bytes)
+_ROW_LENGTH: Final = 1 + len(_IDENTITY) + len(_RECORD)
+"""Number or state of a row, its identity and its record."""
+_PROVED: Final = 16
+"""Sealed rows of which one has to open before a key is taken for theirs: a few may be damaged."""
+
+
+class WrongKeyError(Exception):
+    """Raised when the key-encryption key is not the one that the provider's rows were made with."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        """Name both keys."""
+        super().__init__(expected, found)
+        self.expected = expected
+        self.found = found
+
+
+class SilentStoreError(ServiceError):
+    """Raised when the key store did not answer in time."""
+
+    def __init__(self) -> None:
+        """Say how long it was waited for."""
+        super().__init__(Status.KEY_INFO_MANAGER_ERROR, f"no answer of the key store within {PATIENCE_MS} ms")
+
+
+Row = tuple[int, KeyIdentity, StoredKey]
+"""Number, identity and record of a row."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """The codes of the provider's active rows."""
+
+    codes: HeldCodes
+    tags: set[bytes] = field(repr=False)
+    whole: bool
+    """Whether they are the set that was sealed; if not, rows without a code are not believed any more."""
 
 
 class KeyStore:
     """The key store as one provider sees it."""
 
-    def __init__(self, channel: Channel) -> None:
-        """Ask over this channel."""
+    def __init__(self, channel: Channel, codes: RowCodes, log: Log) -> None:
+        """Ask over this channel, and check rows with these codes."""
         self._channel = channel
+        self._codes = codes
+        self._log = log
+        self._known: _Held | None = None
         self._last_id = time.monotonic_ns()
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
 
+    def open(self, *, adopt: bool) -> None:
+        """Compare the key of the codes with the one that the rows were made with, and look at the codes there are.
+
+        Args:
+            adopt: Whether to believe all rows as they are now, and to hold them to it from then on.
+
+        Raises:
+            WrongKeyError: It is another key.
+            ServiceError: The key store does not answer, or cannot keep what it has to.
+        """
+        check, _, _ = self._ask(KimMessage.STATE)
+        if check and check != self._codes.check:
+            raise WrongKeyError(key_name(check), key_name(self._codes.check))
+        if not check:
+            self._prove()
+        if adopt:
+            self._adopt_all()
+        elif not check:
+            self._enrol()
+        if not self._held().whole:
+            self._log.error(
+                "codes of rows were removed or put back",
+                effect="rows without a code are refused",
+                remedy="if another service had the key store, set kim.adopt_rows for one start",
+            )
+
     def lookup(self, identity: KeyIdentity) -> StoredKey:
-        """Return what is stored of a key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
-        key_id, version, attributes = self._ask(KimMessage.LOOKUP, *_name(identity))
-        return _stored(key_id, version, attributes)
+        """Return what is stored of a key.
+
+        Raises:
+            ServiceError: There is none (`PSA_ERROR_DOES_NOT_EXIST`), or the row is not the one that was made for this
+                key (`PSA_ERROR_CORRUPTION_DETECTED`).
+        """
+        *record, code, number = self._ask(KimMessage.LOOKUP, *_name(identity))
+        stored = _stored(record)
+        if not code:
+            self._adopt(identity, stored, number)
+        elif not self._codes.is_right(code, ACTIVE, identity, stored):
+            raise _corrupt("its authentication code is that of another row, or it was changed")
+        return stored
 
     def reserve(self, identity: KeyIdentity, planned: StoredKey) -> None:
         """Take the name for a key that is about to be made; `PSA_ERROR_ALREADY_EXISTS` when it is taken."""
-        self._ask(KimMessage.RESERVE, *_name(identity), *_row(planned))
+        code = self._codes.code(PendingState.RESERVED, identity, planned)
+        self._ask(KimMessage.RESERVE, *_name(identity), *_row(planned), code)
 
     def activate(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Make a reserved key usable."""
-        self._ask(KimMessage.ACTIVATE, *_name(identity), *_row(stored))
+        code = self._codes.code(ACTIVE, identity, stored)
+        self._change(KimMessage.ACTIVATE, *_name(identity), *_row(stored), code, added=(code,))
 
     def cancel(self, identity: KeyIdentity) -> None:
         """Give a reserved name free."""
         self._ask(KimMessage.CANCEL, *_name(identity))
 
-    def mark_deleting(self, identity: KeyIdentity) -> None:
+    def mark_deleting(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Make a key unusable for good."""
-        self._ask(KimMessage.MARK_DELETING, *_name(identity))
+        code = self._codes.code(PendingState.DELETING, identity, stored)
+        was = self._codes.code(ACTIVE, identity, stored)
+        self._change(KimMessage.MARK_DELETING, *_name(identity), code, removed=(was,))
 
     def remove(self, identity: KeyIdentity) -> None:
         """Forget a key that was marked and is destroyed."""
         self._ask(KimMessage.REMOVE, *_name(identity))
 
     def pending(self) -> Iterator[tuple[PendingState, KeyIdentity, StoredKey]]:
-        """Yield the keys that were being made or destroyed when something died."""
+        """Yield the keys that were being made or destroyed when something died.
+
+        What the device has of a row that is not believed is left alone, and so is the row.
+        """
         (rows,) = self._ask(KimMessage.PENDING)
         for row in rows:
-            try:
-                state, authenticator, application, key_name, key_id, version, attributes = row
-                pending = PendingState(state)
-            except (TypeError, ValueError) as error:
-                raise _malformed(KimMessage.PENDING) from error
-            yield pending, KeyIdentity(authenticator, application, key_name), _stored(key_id, version, attributes)
+            state, identity, stored, code = _pending(row)
+            if self._codes.is_right(code, state, identity, stored):
+                yield state, identity, stored
+            else:
+                self._log.error(
+                    "a half-made or half-destroyed key remains, as its row was changed",
+                    **self._log.detail(app=identity.application, key=identity.key_name),
+                )
 
     def keys_of(self, application: Application) -> tuple[str, ...]:
         """Return the names of an application's keys in this provider."""
         (names,) = self._ask(KimMessage.CLIENT_KEYS, application.authenticator, application.name)
         return tuple(names)
+
+    def _enrol(self) -> None:
+        try:
+            self._ask(KimMessage.ENROL, self._codes.check, 0)
+        except SilentStoreError:
+            raise
+        except ServiceError as error:
+            self._log.warning("the key store cannot keep the check value of the key-encryption key", cause=error)
+
+    def _held(self) -> _Held:
+        """Return what is known of the codes; asked again after an answer that did not come."""
+        if self._known is None:
+            _, seal, joined = self._ask(KimMessage.STATE)
+            codes = tuple(split(joined))
+            held = self._codes.held(codes)
+            self._known = _Held(held, {tag_of(code) for code in codes}, held.is_sealed_by(seal))
+        return self._known
+
+    def _change(
+        self, number: KimMessage, *fields: object, added: Sequence[bytes] = (), removed: Sequence[bytes] = ()
+    ) -> None:
+        """Ask for a change of rows that adds and removes codes, which the last field of the question seals."""
+        held = self._held()
+        after = held.codes.after(added=added, removed=removed)
+        seal = after.seal() if held.whole and after != held.codes else b""
+        try:
+            self._ask(number, *fields, seal)
+        except ServiceError as error:
+            if error.status is Status.KEY_INFO_MANAGER_ERROR:
+                # Perhaps it happened: the key store knows.
+                self._known = None
+            raise
+        held.codes = after
+        held.tags.update(map(tag_of, filter(None, added)))
+        held.tags.difference_update(map(tag_of, filter(None, removed)))
+
+    def _adopt(self, identity: KeyIdentity, stored: StoredKey, number: int) -> None:
+        """Give a row that the reference service made its code, or refuse it."""
+        code = self._codes.code(ACTIVE, identity, stored)
+        if not code:
+            return
+        held = self._held()
+        if not held.whole or stored.version != REFERENCE_FORM:
+            raise _corrupt("it has no authentication code")
+        if tag_of(code) in held.tags:
+            raise _corrupt("it has no authentication code, and another row has its object")
+        self._change(KimMessage.ADOPT, CODED_ROW.pack(number, code), added=(code,))
+
+    def _adopt_all(self) -> None:
+        """Give all rows their codes, whatever code they have."""
+        self._ask(KimMessage.ENROL, self._codes.check, 1)
+        self._known = None
+        count = 0
+        for rows in self._rows():
+            coded = [
+                (number, code)
+                for number, identity, stored in rows
+                if (code := self._codes.code(ACTIVE, identity, stored))
+            ]
+            if coded:
+                packed = b"".join(CODED_ROW.pack(*entry) for entry in coded)
+                self._change(KimMessage.ADOPT, packed, added=[code for _, code in coded])
+            count += len(coded)
+        if count:
+            self._log.warning("rows of the key store were taken as they are", rows=count)
+
+    def _prove(self) -> None:
+        """Refuse a key that opens none of the first sealed rows, while nothing else tells whether it is theirs."""
+        first = next(self._rows(), [])
+        sealed = [(identity, stored) for _, identity, stored in first if not self._codes.needs_code(stored)][:_PROVED]
+        if sealed and not any(self._codes.opens(*row) for row in sealed):
+            raise WrongKeyError("the one that the stored keys were encrypted with", key_name(self._codes.check))
+
+    def _rows(self) -> Iterator[list[Row]]:
+        """Yield the provider's active rows, as many at a time as one ADOPT takes."""
+        after = 0
+        while rows := self._ask(KimMessage.ROWS, after)[0][:ROWS_AT_ONCE]:
+            found: list[Row] = []
+            for row in rows:
+                if type(row) is not tuple or len(row) != _ROW_LENGTH or type(row[0]) is not int or row[0] <= after:
+                    raise _malformed(KimMessage.ROWS.name)
+                after = row[0]
+                found.append((after, _identity(row[1:4]), _stored(row[4:])))
+            yield found
 
     def _ask(self, number: KimMessage, *fields: object) -> tuple[Any, ...]:
         self._last_id += 1
@@ -88,7 +261,7 @@ class KeyStore:
             raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"the key store's channel failed: {error}") from error
         status = _STATUSES.get(message[2])
         if status is None or (not status and tuple(map(type, message[_MIN_ANSWER:])) != SCHEMAS[number].answer):
-            raise _malformed(number)
+            raise _malformed(number.name)
         if status:
             raise ServiceError(status, f"the key store refused {number.name}")
         return message[_MIN_ANSWER:]
@@ -106,22 +279,45 @@ class KeyStore:
                     self._channel.send(question)
                 elif len(message) >= _MIN_ANSWER and message[:2] == (question[0] + 1, question[1]):  # type: ignore[operator]
                     return message
-        raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"no answer of the key store within {PATIENCE_MS} ms")
+        raise SilentStoreError
 
 
-def _malformed(number: KimMessage) -> ServiceError:
-    return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"the key store's answer to {number.name} is malformed")
+def _malformed(what: str) -> ServiceError:
+    return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"the key store's answer to {what} is malformed")
+
+
+def _corrupt(why: str) -> ServiceError:
+    return ServiceError(
+        Status.PSA_ERROR_CORRUPTION_DETECTED, f"the row is not the one that was made for the key: {why}"
+    )
 
 
 def _name(identity: KeyIdentity) -> tuple[int, str, str]:
     return identity.authenticator, identity.application, identity.key_name
 
 
+def _identity(values: Sequence[Any]) -> KeyIdentity:
+    if tuple(map(type, values)) != _IDENTITY:
+        raise _malformed("a name")
+    return KeyIdentity(*values)
+
+
+def _pending(row: object) -> tuple[PendingState, KeyIdentity, StoredKey, bytes]:
+    if type(row) is not tuple or len(row) != _ROW_LENGTH + 1 or row[0] not in set(PendingState):
+        raise _malformed(KimMessage.PENDING.name)
+    if type(row[-1]) is not bytes:
+        raise _malformed(KimMessage.PENDING.name)
+    return PendingState(row[0]), _identity(row[1:4]), _stored(row[4:7]), row[-1]
+
+
 def _row(stored: StoredKey) -> tuple[bytes, int, bytes]:
     return stored.key_id, stored.version, encode_attributes(stored.attributes)
 
 
-def _stored(key_id: bytes, version: int, attributes: bytes) -> StoredKey:
+def _stored(values: Sequence[Any]) -> StoredKey:
+    if tuple(map(type, values)) != _RECORD:
+        raise _malformed("a record")
+    key_id, version, attributes = values
     try:
         return StoredKey(key_id=key_id, version=version, attributes=decode_attributes(attributes))
     except EncodingError as error:

@@ -4,6 +4,7 @@ import os
 
 from cofferdam_contracts.ipc.control import Failure, Role
 from cofferdam_contracts.settings import Pkcs11Settings
+from cofferdam_providers.base.key_encryption_key import CredentialError, read_kek
 from cofferdam_providers.base.run import serve
 from cofferdam_providers.pkcs11.pin import PinError, read_pin
 from cofferdam_providers.pkcs11.place import PlaceError, own, place_of
@@ -21,6 +22,9 @@ def main() -> int:
     settings = start.settings(Pkcs11Settings)
     log = Log("worker[pkcs11]", settings.worker.log)
     try:
+        kek = read_kek(
+            settings.kek_file, start, create=settings.kek_create, seals=False, adopt=settings.worker.adopt_rows
+        )
         pin = read_pin(settings.pin_file) if settings.pin_file else bytes.fromhex(settings.pin or "") or None
         own(settings.state_folder, start.uid)
         place = place_of(settings)
@@ -29,7 +33,10 @@ def main() -> int:
         )
         provider = Pkcs11Provider(settings, place, pin, log)
         # A module's own exit handlers are known to crash; the loop ends by returning here.
-        os._exit(serve(start, log, settings.worker, provider, policy, groups=settings.groups))
+        os._exit(serve(start, log, settings.worker, provider, kek, policy, groups=settings.groups))
+    except CredentialError as error:
+        log.error("the key-encryption key cannot be had", cause=error)
+        give_up(start.control, Failure.CREDENTIAL)
     except (PinError, PlaceError, QuirkError, SetupError) as error:
         log.error("the PKCS#11 provider cannot be set up", cause=error)
         give_up(start.control, Failure.CONFIGURATION)

@@ -96,6 +96,13 @@ class Pkcs11Provider(Provider[TokenKey]):
         except (CryptokiError, ImplausibleAnswerError, library.PKCS11Error, UnicodeDecodeError) as error:
             self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"{error}"), retry=True)
 
+    def object_of(self, stored: StoredKey) -> bytes:
+        """Return the CKA_ID, which rows of both forms may name."""
+        try:
+            return key_ids.cka_id(stored)
+        except ServiceError:
+            return stored.key_id
+
     def plan_key_id(self) -> bytes:
         """Return a CKA_ID that no object of the token has."""
         device = self._device()

@@ -19,15 +19,11 @@ def main() -> int:
     settings = start.settings(SoftwareSettings)
     log = Log("worker[software]", settings.worker.log)
     try:
-        kek, made = read_kek(settings.kek_file, create=settings.kek_create)
-        if made:
-            log.warning(
-                "a new key-encryption key was made; keys sealed with another one stay closed", file=settings.kek_file
-            )
+        kek = read_kek(settings.kek_file, start, create=settings.kek_create)
         its = read_its_files(settings.mbed_its_path) if settings.mbed_its_path else {}
     except CredentialError as error:
         log.error("the key-encryption key cannot be had", cause=error)
         give_up(start.control, Failure.CREDENTIAL)
-    provider = SoftwareProvider(kek, its=its)
+    provider = SoftwareProvider(kek.key, its=its)
     # The loop ends by returning here; a library's exit handlers have nothing to do.
-    os._exit(serve(start, log, settings.worker, provider, POLICIES[Role.SOFTWARE_WORKER]))
+    os._exit(serve(start, log, settings.worker, provider, kek, POLICIES[Role.SOFTWARE_WORKER]))

@@ -39,6 +39,7 @@ class SoftwareProvider(Provider[keys.Handle]):
         Opcode.PSA_MAC_VERIFY,
     }
     concurrent_generation = True
+    sealed_forms = frozenset({OWN_FORM})
 
     def __init__(self, kek: bytes, its: Mapping[int, bytes] = _NO_FILES) -> None:
         """Encrypt keys with a key-encryption key of 32 bytes; `its` has the reference's key files by their id.
@@ -89,6 +90,10 @@ class SoftwareProvider(Provider[keys.Handle]):
                 raise
             raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"a stored key: {error.detail}") from error
         return Key(attributes=attributes, handle=handle)
+
+    def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
+        """Refuse a row that was not sealed with this provider's key."""
+        self._wrapping.open(identity, stored.attributes, stored.key_id)
 
     def destroy_key(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Do nothing: the key is gone with its row. A file that the reference left stays for its administrator."""

@@ -19,14 +19,10 @@ def main() -> int:
     settings = start.settings(TpmSettings)
     log = Log("worker[tpm]", settings.worker.log)
     try:
-        credentials = read_credentials(settings)
+        credentials = read_credentials(settings, start)
     except CredentialError as error:
         log.error("the TPM provider's secrets cannot be had", cause=error)
         give_up(start.control, Failure.CREDENTIAL)
-    if credentials.kek_is_new:
-        log.warning(
-            "a new key-encryption key was made; keys sealed with another one stay closed", file=settings.kek_file
-        )
     provider = TpmProvider(settings, credentials, log)
     policy = for_tpm(POLICIES[Role.TPM_WORKER], settings.tcti)
-    os._exit(serve(start, log, settings.worker, provider, policy, groups=settings.groups))
+    os._exit(serve(start, log, settings.worker, provider, credentials.kek, policy, groups=settings.groups))

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cofferdam_contracts.settings import TpmSettings
-from cofferdam_providers.base.key_encryption_key import CredentialError, read_kek
+from cofferdam_providers.base.key_encryption_key import CredentialError, Kek, read_kek
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
+from cofferdam_runtime.entry import Start
 
 _MOST_AUTH: Final = 64
 """Bytes of an authorisation value: no TPM takes one longer than its longest digest (TCG part 1, 19.4)."""
@@ -17,11 +18,10 @@ class Credentials:
 
     owner_auth: bytes = field(repr=False)
     endorsement_auth: bytes = field(repr=False)
-    kek: bytes = field(repr=False)
-    kek_is_new: bool
+    kek: Kek
 
 
-def read_credentials(settings: TpmSettings) -> Credentials:
+def read_credentials(settings: TpmSettings, start: Start) -> Credentials:
     """Read what the settings name.
 
     Raises:
@@ -29,8 +29,8 @@ def read_credentials(settings: TpmSettings) -> Credentials:
     """
     owner_auth = _auth(settings.owner_auth, settings.owner_auth_file)
     endorsement_auth = _auth(settings.endorsement_auth, settings.endorsement_auth_file)
-    kek, is_new = read_kek(settings.kek_file, create=settings.kek_create)
-    return Credentials(owner_auth=owner_auth, endorsement_auth=endorsement_auth, kek=kek, kek_is_new=is_new)
+    kek = read_kek(settings.kek_file, start, create=settings.kek_create)
+    return Credentials(owner_auth=owner_auth, endorsement_auth=endorsement_auth, kek=kek)
 
 
 def _auth(text: str | None, path: str | None) -> bytes:

@@ -56,13 +56,14 @@ class TpmProvider(Provider[TpmKey]):
     description = _DESCRIPTION
     opcodes = _DESCRIPTION.opcodes | {Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE}
     slow_generation = True
+    sealed_forms = frozenset({OWN_FORM})
 
     def __init__(self, settings: TpmSettings, credentials: Credentials, log: Log) -> None:
         """Prepare; `open` opens."""
         self._settings = settings
         self._credentials = credentials
         self._log = log
-        self._wrapping = Wrapping(credentials.kek, _DESCRIPTION.uuid, PURPOSE)
+        self._wrapping = Wrapping(credentials.kek.key, _DESCRIPTION.uuid, PURPOSE)
         self._opened: Device | None = None
         self._capabilities = capability_discovery.Capabilities()
         self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM has not been opened")
@@ -129,6 +130,18 @@ class TpmProvider(Provider[TpmKey]):
         device = self._device()
         blob, attributes = self._do(lambda: key_management.take_over(device, attributes, data))
         return self._stored(identity, attributes, blob)
+
+    def object_of(self, stored: StoredKey) -> bytes:
+        """Return the private blob; public keys have none, and may be in many rows."""
+        try:
+            return blobs.decode(stored.key_id).private
+        except ServiceError:
+            # The Name of the storage root key, or nothing that could be used.
+            return stored.key_id
+
+    def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
+        """Refuse a row that was not sealed with this provider's key."""
+        self._wrapping.open(identity, stored.attributes, stored.key_id)
 
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[TpmKey]:
         """Read what the key store has of a key; it is loaded when it is used."""

@@ -32,6 +32,8 @@ def check(rows: Rows, name: bytes) -> None:
     try:
         kept = blobs.decode_name(rows.lookup(_IDENTITY).key_id)
     except ServiceError as error:
+        if error.status is Status.PSA_ERROR_CORRUPTION_DETECTED:
+            raise RootKeyError(Status.PSA_ERROR_CORRUPTION_DETECTED, f"row RootKeyTPM: {error.detail}") from error
         if error.status is not Status.PSA_ERROR_DOES_NOT_EXIST:
             raise
     else:

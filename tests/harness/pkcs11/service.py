@@ -39,6 +39,7 @@ class TokenService(Running):
         make: Callable[..., Token] = softhsm,
         values: Values | None = None,
         tables: Tables | None = None,
+        authenticators: Sequence[str] = ("UnixPeerCredentials",),
         admins: Sequence[str] = (),
         alone: bool = False,
     ) -> None:
@@ -49,10 +50,11 @@ class TokenService(Running):
             make: Makes the token, in a folder and for a uid.
             values: Keys of the provider beside or in place of the usual ones.
             tables: Values by table and key, for the rest of the configuration.
+            authenticators: The active ones, the default one first.
             admins: Names with administrator rights.
             alone: Whether the token's provider is the only one, and so number 2 all the same.
         """
-        self.service = Service(tables=tables, admins=admins)
+        self.service = Service(authenticators=authenticators, tables=tables, admins=admins)
         self.uid = UID_BASE + _WORKER_OFFSET - alone if os.geteuid() == 0 else None
         self._tables, self._alone = dict(tables or {}), alone
         self._values: dict[str, str | int | bool | list[str] | None] = dict(values or {})
@@ -89,6 +91,7 @@ class TokenService(Running):
             "library_path": str(self._library),
             "user_pin": self.token.pin,
             "token_label": self.token.label,
+            "key_encryption_key_file": str(self.service.folder / "kek" / "pkcs11.kek"),
             "state_folder": str(self.service.folder / "pkcs11"),
             "module_environment": self._environment,
             "module_readable": self._readable,
@@ -101,6 +104,11 @@ class TokenService(Running):
             return
         lines = [f"{key} = {json.dumps(value)}" for key, value in present.items()]
         self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
+
+    def set_table(self, name: str, **values: bool) -> None:
+        """Write the configuration anew, with other values of a table from now on."""
+        self._tables = {**self._tables, name: values}
+        self.configure()
 
     def start(self) -> None:
         """Start the service."""

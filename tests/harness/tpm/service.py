@@ -26,12 +26,13 @@ Value = str | int | bool | list[str]
 class TpmService(Running):
     """A service with an swtpm of its own, behind a shim or not, between `start` and `close`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each with a default
         self,
         *,
         shim: bool = False,
         values: dict[str, Value] | None = None,
         tables: Tables | None = None,
+        authenticators: Sequence[str] = ("UnixPeerCredentials",),
         admins: Sequence[str] = (),
         swtpm: Swtpm | None = None,
     ) -> None:
@@ -41,10 +42,11 @@ class TpmService(Running):
             shim: Whether a shim stands before the TPM.
             values: Keys of the provider beside or in place of the usual ones.
             tables: Values by table and key, for the rest of the configuration.
+            authenticators: The active ones, the default one first.
             admins: Names with administrator rights.
             swtpm: A TPM that is there already, and stays when the service has gone.
         """
-        self.service = Service(tables=tables, admins=admins)
+        self.service = Service(authenticators=authenticators, tables=tables, admins=admins)
         self._tables = dict(tables or {})
         self._values: dict[str, Value | None] = dict(values or {})
         self._given = swtpm
@@ -73,6 +75,11 @@ class TpmService(Running):
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in provider.items() if value is not None]
         self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
+
+    def set_table(self, name: str, **values: bool) -> None:
+        """Write the configuration anew, with other values of a table from now on."""
+        self._tables = {**self._tables, name: values}
+        self.configure()
 
     def start(self) -> None:
         """Start the service; the TPM runs already."""

@@ -29,6 +29,7 @@ from cofferdam_providers.base.handlers import Context
 from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Key, Provider, StoredKey
+from cofferdam_providers.base.row_codes import RowCodes
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import Worker
 from cofferdam_runtime.channel import Channel
@@ -47,6 +48,7 @@ ECDSA = AsymmetricSignature(SignatureScheme.ECDSA, Hash.SHA_256)
 ATTRIBUTES = KeyAttributes(
     KeyType(KeyKind.ECC_KEY_PAIR, EccFamily.SECP_R1), 256, (Usage.SIGN_HASH | Usage.VERIFY_HASH).widened(), ECDSA
 )
+KEK = bytes(range(32))
 LOG = Log("test", LogSettings(level="error", details=True))
 
 
@@ -128,7 +130,9 @@ def key_store(folder: Path) -> Iterator[KeyStore]:
     thread.start()
     started.wait(10)
     try:
-        yield KeyStore(Channel(ours, MAX_ANSWER))
+        store = KeyStore(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)
+        store.open(adopt=False)
+        yield store
     finally:
         stop[0]()
         thread.join()
@@ -145,6 +149,7 @@ SETTINGS = WorkerSettings(
     allow_deprecated=False,
     key_cache=100,
     memory_limit=1 << 30,
+    adopt_rows=False,
 )
 
 

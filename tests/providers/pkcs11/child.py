@@ -62,6 +62,7 @@ def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Setting
         allow_deprecated=True,
         key_cache=64,
         memory_limit=512 << 20,
+        adopt_rows=False,
     )
     usual = Pkcs11Settings(
         worker=worker,
@@ -70,6 +71,8 @@ def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Setting
         slot_number=None,
         pin=os.fsencode(token.pin).hex(),
         pin_file=None,
+        kek_file="",
+        kek_create=False,
         state_folder=str(folder / "state"),
         software_public_operations=False,
         allow_export=False,

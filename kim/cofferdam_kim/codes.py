@@ -1,0 +1,84 @@
+"""The authentication codes of rows, as the key store keeps them for the workers: it can neither make nor check one.
+
+Every function works within the transaction of its caller. What is not of the type that it should be is handed out as
+a code that no row has, so that the worker refuses the row.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
+from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.settings import ProviderEntry
+
+ACTIVE: Final = 0
+"""State of a row that is neither being made nor being destroyed; the others are those of `PendingState`."""
+_BROKEN: Final = b"\0"
+_NAMED: Final = "authenticator_id = ? AND application_name = ? AND key_name = ? AND state = ?"
+_FIND: Final = f"SELECT code FROM cofferdam_codes WHERE {_NAMED}"  # noqa: S608
+_PUT: Final = "INSERT OR REPLACE INTO cofferdam_codes VALUES (?, ?, ?, ?, ?, ?)"
+_DROP: Final = f"DELETE FROM cofferdam_codes WHERE {_NAMED}"  # noqa: S608
+_ALL: Final = "SELECT code FROM cofferdam_codes WHERE provider_uuid = ? AND state = 0"
+_FORGET: Final = "DELETE FROM cofferdam_codes WHERE provider_uuid = ? AND state = 0"
+_PROVIDER: Final = "SELECT key_check, seal FROM cofferdam_providers WHERE provider_uuid = ?"
+_ENROL: Final = "INSERT OR REPLACE INTO cofferdam_providers VALUES (?, ?, ?)"
+_SEAL: Final = "UPDATE cofferdam_providers SET seal = ? WHERE provider_uuid = ?"
+
+
+def find(connection: sqlite3.Connection, identity: KeyIdentity, state: int) -> bytes:
+    """Return the code of a row in a state, empty when it has none."""
+    found = connection.execute(_FIND, (*_name(identity), state)).fetchone()
+    return b"" if found is None else _bytes(found[0]) or _BROKEN
+
+
+def put(
+    connection: sqlite3.Connection, identity: KeyIdentity, state: int, provider: ProviderEntry, code: bytes
+) -> None:
+    """Keep the code of a row; an empty one is none."""
+    if code:
+        connection.execute(_PUT, (*_name(identity), state, provider.uuid, code))
+
+
+def drop(connection: sqlite3.Connection, identity: KeyIdentity, state: int) -> None:
+    """Forget the code of a row that is no longer in a state."""
+    connection.execute(_DROP, (*_name(identity), state))
+
+
+def state_of(connection: sqlite3.Connection, provider: ProviderEntry) -> tuple[bytes, bytes, bytes]:
+    """Return the check value of a provider's key, the seal of its codes, and the codes of its active rows joined."""
+    check, seal = connection.execute(_PROVIDER, (provider.uuid,)).fetchone() or (b"", b"")
+    return _bytes(check), _bytes(seal), b"".join(_bytes(row[0]) for row in connection.execute(_ALL, (provider.uuid,)))
+
+
+def enrol(connection: sqlite3.Connection, provider: ProviderEntry, check: bytes, *, anew: bool) -> None:
+    """Keep the check value of a provider's key, and forget its codes where they are made anew."""
+    _, seal, _ = state_of(connection, provider)
+    if anew:
+        connection.execute(_FORGET, (provider.uuid,))
+    connection.execute(_ENROL, (provider.uuid, check, b"" if anew else seal))
+
+
+def set_seal(connection: sqlite3.Connection, provider: ProviderEntry, seal: bytes) -> None:
+    """Keep the seal that goes with a change of the codes; an empty one says that they did not change."""
+    if seal:
+        connection.execute(_SEAL, (seal, provider.uuid))
+
+
+def copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Copy what can be read of the codes of a damaged database.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    for table, columns in (("cofferdam_codes", 6), ("cofferdam_providers", 3)):
+        rows: Iterable[tuple[object, ...]] = source.execute(f"SELECT * FROM {table} NOT INDEXED")  # noqa: S608
+        marks = ", ".join("?" * columns)
+        target.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)  # noqa: S608
+
+
+def _name(identity: KeyIdentity) -> tuple[int, str, str]:
+    return identity.authenticator, identity.application, identity.key_name
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else _BROKEN

@@ -1,0 +1,140 @@
+"""Authentication codes of the rows of the key store, which the key store cannot make.
+
+A row says which object of the device is whose key. Whoever can write it (the key store, if it was taken over, or a
+program that reached the database) could pass one client's key off as another's. So the worker gives each row
+
+    code (32 bytes) = HMAC-SHA256(provider, state of the row, identity, attributes, form and bytes of the key id)
+    tag (16 bytes)  = HMAC-SHA256(object of the device), cut off; only for an active row
+
+under keys derived from the provider's key-encryption key (HKDF-Expand, RFC 5869 section 2.3), and uses no row whose
+code is another. Rows that are sealed (`Provider.sealed_forms`) are bound in the same way by their encryption and have
+none.
+
+A row that comes without a code, from the reference service, gets one when it is first used. The set of all codes is
+authenticated too, so that nobody gets a row adopted again by deleting its code; and as the tags of that set tell which
+objects are taken, nobody gets another row adopted for an object that has its owner.
+"""
+
+import hmac
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.ipc.keystore import MAX_CHECK, MAX_CODE
+from cofferdam_contracts.psa.encoding import encode_attributes
+from cofferdam_contracts.status import ServiceError
+from cofferdam_providers.base.provider import Provider, StoredKey
+
+ACTIVE: Final = 0
+"""State of a row that is neither being made nor being destroyed; the others are those of `PendingState`."""
+_PURPOSE: Final = b"cofferdam row codes, format 1: "
+_CODE: Final = 32
+_NUMBERS: Final = struct.Struct("<BQQ")
+_SHOWN: Final = 4
+"""Bytes of the check value by which people tell keys apart."""
+
+
+def key_name(check: bytes) -> str:
+    """Return what a key-encryption key is called in messages, by its check value."""
+    return check[:_SHOWN].hex()
+
+
+class RowCodes:
+    """Makes and checks the codes of one provider's rows."""
+
+    def __init__(self, kek: bytes, provider: Provider[Any]) -> None:
+        """Derive the keys from the provider's key-encryption key."""
+        self._provider = provider
+        self._uuid = provider.description.uuid.encode()
+        self._row_key, self._object_key, self._set_key = (
+            self._derive(kek, use) for use in (b"rows", b"objects", b"set of codes")
+        )
+        self.check = self._derive(kek, b"check value")[:MAX_CHECK]
+        """Tells whether a key is the one that the rows were made with."""
+
+    def needs_code(self, stored: StoredKey) -> bool:
+        """Tell whether a row has to have a code, because nothing else binds it."""
+        return stored.version not in self._provider.sealed_forms
+
+    def code(self, state: int, identity: KeyIdentity, stored: StoredKey) -> bytes:
+        """Return the code of a row in a state, with its tag if it is active; empty when it needs none."""
+        if not self.needs_code(stored):
+            return b""
+        fields = (
+            self._uuid,
+            _NUMBERS.pack(state, identity.authenticator, stored.version),
+            identity.application.encode(),
+            identity.key_name.encode(),
+            encode_attributes(stored.attributes),
+            stored.key_id,
+        )
+        text = b"".join(len(field).to_bytes(4, "little") + field for field in fields)
+        code = _hmac(self._row_key, text)
+        if state != ACTIVE:
+            return code
+        return code + _hmac(self._object_key, self._provider.object_of(stored) or code)[: MAX_CODE - _CODE]
+
+    def opens(self, identity: KeyIdentity, stored: StoredKey) -> bool:
+        """Tell whether a sealed row opens with the provider's key."""
+        try:
+            self._provider.unseal(identity, stored)
+        except ServiceError:
+            return False
+        return True
+
+    def is_right(self, code: bytes, state: int, identity: KeyIdentity, stored: StoredKey) -> bool:
+        """Tell whether a code is that of the row."""
+        return hmac.compare_digest(code, self.code(state, identity, stored))
+
+    def held(self, codes: Iterable[bytes]) -> "HeldCodes":
+        """Return a set of codes."""
+        return HeldCodes(self._set_key).after(added=codes)
+
+    def _derive(self, kek: bytes, use: bytes) -> bytes:
+        return _hmac(kek, _PURPOSE + self._uuid + b" " + use + b"\1")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCodes:
+    """The codes of a provider's active rows, as what authenticates them: their number and a keyed sum.
+
+    The sum is that of HMACs of the codes, so that it can be brought up to date, and nobody else can tell which sets
+    have the same.
+    """
+
+    _key: bytes = field(repr=False)
+    _count: int = 0
+    _sum: int = field(default=0, repr=False)
+
+    def after(self, *, added: Iterable[bytes] = (), removed: Iterable[bytes] = ()) -> "HeldCodes":
+        """Return the set with codes added and removed; an empty code is none."""
+        count, total = self._count, self._sum
+        for sign, codes in ((1, added), (-1, removed)):
+            for code in filter(None, codes):
+                count += sign
+                total += sign * int.from_bytes(_hmac(self._key, b"code" + code), "big")
+        return HeldCodes(self._key, count, total % (1 << 256))
+
+    def seal(self) -> bytes:
+        """Return what authenticates the set."""
+        return _hmac(self._key, b"set" + self._count.to_bytes(8, "big", signed=True) + self._sum.to_bytes(32, "big"))
+
+    def is_sealed_by(self, seal: bytes) -> bool:
+        """Tell whether this is the set that was sealed; the empty one needs no seal."""
+        return hmac.compare_digest(seal, self.seal()) or (not seal and not self._count)
+
+
+def tag_of(code: bytes) -> bytes:
+    """Return the tag that the code of an active row ends with."""
+    return code[_CODE:]
+
+
+def split(codes: bytes) -> Iterator[bytes]:
+    """Yield the codes that the key store keeps one after the other."""
+    return (codes[at : at + MAX_CODE] for at in range(0, len(codes), MAX_CODE))
+
+
+def _hmac(key: bytes, text: bytes) -> bytes:
+    return hmac.digest(key, text, "sha256")
