@@ -7,8 +7,10 @@ from pkcs11 import MechanismFlag, ObjectClass
 
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import RSA_KINDS
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.pkcs11 import mechanisms
-from cofferdam_providers.pkcs11.cryptoki import Mechanism
+from cofferdam_providers.pkcs11.cryptoki import CryptokiError, Mechanism
 from cofferdam_providers.pkcs11.device import Device
 from cofferdam_providers.pkcs11.errors import INPUT
 from cofferdam_providers.pkcs11.keys import TokenKey
@@ -53,7 +55,16 @@ def verify_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, d
         return
     if len(signature) != (key.size if key.kind in RSA_KINDS else 2 * key.size):
         raise invalid_signature("a signature of another length than the key's")
-    device.use(key, ObjectClass.PUBLIC_KEY, INPUT, device.cryptoki.verify, how, data, signature)
+    try:
+        device.use(key, ObjectClass.PUBLIC_KEY, INPUT, device.cryptoki.verify, how, data, signature)
+    except DeviceLostError:
+        raise
+    except ServiceError as error:
+        if error.status is Status.PSA_ERROR_INVALID_SIGNATURE or not isinstance(error.__cause__, CryptokiError):
+            raise
+        # The token is well, and its word may be about something else: NSS refuses a bad signature with whatever its
+        # thread failed for last. The public part is enough to know.
+        in_memory.verify_hash(device.public_of(key), algorithm, digest, signature)
 
 
 def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> tuple[Mechanism, bytes]:
