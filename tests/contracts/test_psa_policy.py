@@ -12,9 +12,11 @@ from cofferdam_contracts.psa.algorithm import (
     Aead,
     AeadScheme,
     Algorithm,
+    AsymmetricEncryption,
     AsymmetricSignature,
     Cipher,
     CipherMode,
+    EncryptionScheme,
     Hash,
     HashAlgorithm,
     Mac,
@@ -27,11 +29,13 @@ from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttribute
 from cofferdam_contracts.psa.policy import (
     digest_length_fits,
     full_mac_length,
+    has_room,
     hashes_of,
     is_compatible,
     is_deprecated,
     is_permitted,
     mac_length_fits,
+    pss_salt_length,
 )
 
 LENGTHS = (None, 8, DEFAULT_TAG_LENGTH)
@@ -129,6 +133,47 @@ def test_a_mac_can_be_truncated_to_some_of_its_bytes(kind: KeyKind, whole: Mac) 
     assert [length for length in range(70) if mac_length_fits(kind, replace(whole, length=length))] == [
         *range(1, full + 1)
     ]
+
+
+OAEP_512 = AsymmetricEncryption(EncryptionScheme.RSA_OAEP, Hash.SHA_512)
+SALTS = [
+    # PSA Crypto API 1.1, PSA_ALG_RSA_PSS: the digest's length, or the longest that fits.
+    *((bits, hash_alg, HASH_LENGTH[hash_alg]) for bits in (2048, 3072, 4096) for hash_alg in Hash),
+    (1024, Hash.SHA_384, 48),
+    (1024, Hash.SHA_512, 62),
+    (1024, Hash.SHA3_512, 62),
+    # RFC 8017 section 9.1.1: emBits is one less than the modulus has.
+    (1025, Hash.SHA_512, 62),
+    (1026, Hash.SHA_512, 63),
+    (1033, Hash.SHA_512, 63),
+    (1034, Hash.SHA_512, 64),
+    (528, Hash.SHA_512, 0),
+    (521, Hash.SHA_512, -1),
+]
+
+
+@pytest.mark.parametrize(("bits", "hash_alg", "length"), SALTS)
+def test_a_salt_is_as_long_as_the_digest_or_as_fits(bits: int, hash_alg: Hash, length: int) -> None:
+    assert pss_salt_length(bits, hash_alg) == length
+
+
+@pytest.mark.parametrize(
+    ("bits", "algorithm", "room"),
+    [
+        (1024, OAEP_512, False),
+        (1032, OAEP_512, False),
+        (1048, OAEP_512, True),
+        (0, OAEP_512, True),
+        (2048, OAEP_512, True),
+        (1024, AsymmetricEncryption(EncryptionScheme.RSA_OAEP, Hash.SHA_384), True),
+        (1024, AsymmetricEncryption(EncryptionScheme.RSA_PKCS1V15), True),
+        (512, AsymmetricSignature(SignatureScheme.RSA_PSS, Hash.SHA_512), False),
+        (0, AsymmetricSignature(SignatureScheme.RSA_PSS, Hash.SHA_512), True),
+        (512, AsymmetricSignature(SignatureScheme.RSA_PSS, ANY_HASH), True),
+    ],
+)
+def test_a_key_has_room_for_the_padding_of_its_algorithm(bits: int, algorithm: Algorithm, room: bool) -> None:
+    assert has_room(attributes(KeyType(KeyKind.RSA_KEY_PAIR), bits, algorithm)) is room
 
 
 def attributes(key_type: KeyType, bits: int = 256, algorithm: Algorithm | None = None) -> KeyAttributes:

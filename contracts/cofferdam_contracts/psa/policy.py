@@ -1,7 +1,7 @@
 """Rules that decide from a key's stored attributes alone whether an operation may go on.
 
 Source: facts on the wire and operations, section 3.3 (policy permits, key type compatible, deprecated primitives); for
-the lengths of MACs the PSA Certified Crypto API 1.2, section 10.3.1.
+the lengths of MACs the PSA Certified Crypto API 1.2, section 10.3.1, for the salt of RSA-PSS 1.1, PSA_ALG_RSA_PSS.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from cofferdam_contracts.psa.algorithm import (
     AsymmetricSignature,
     Cipher,
     CipherMode,
+    EncryptionScheme,
     Hash,
     HashAlgorithm,
     KeyAgreement,
@@ -48,6 +49,9 @@ TAG_LENGTHS: Final[Mapping[AeadScheme, frozenset[int]]] = {
 """Tag lengths in bytes that each scheme is defined for."""
 SHORTEST_MAC: Final = 4
 """Shortest truncated MAC in bytes; the specification leaves it to the implementation, and this is the reference's."""
+_PSS_OVERHEAD: Final = 2
+_OAEP_OVERHEAD: Final = 2
+"""Bytes of the paddings beside digests and salt."""
 _RSA_SIGNATURES: Final = frozenset(
     {SignatureScheme.RSA_PKCS1V15, SignatureScheme.RSA_PKCS1V15_RAW, SignatureScheme.RSA_PSS}
 )
@@ -124,6 +128,39 @@ def is_deprecated(attributes: KeyAttributes) -> bool:
 def digest_length_fits(algorithm: AsymmetricSignature, length: int) -> bool:
     """Tell whether a digest of `length` bytes belongs to the operation's hash; schemes without one take any."""
     return not isinstance(algorithm.hash, Hash) or HASH_LENGTH[algorithm.hash] == length
+
+
+def pss_salt_length(bits: int, hash_alg: Hash) -> int:
+    """Return how many bytes of salt an RSA-PSS signature has, made or verified, with a modulus of so many bits.
+
+    As many as the digest has, or as fit beside it (RFC 8017 section 9.1.1); below 0 when not even none does.
+    """
+    digest = HASH_LENGTH[hash_alg]
+    return min(digest, (bits + 6) // 8 - digest - _PSS_OVERHEAD)
+
+
+def oaep_room(bits: int, hash_alg: Hash) -> int:
+    """Return how many bytes a modulus of so many bits encrypts with RSA-OAEP (RFC 8017 section 7.1.1).
+
+    Below 0 when the padding alone does not fit.
+    """
+    return (bits + 7) // 8 - 2 * HASH_LENGTH[hash_alg] - _OAEP_OVERHEAD
+
+
+def has_room(attributes: KeyAttributes) -> bool:
+    """Tell whether a key of this size can ever hold what its algorithm pads; 0 bits means any size.
+
+    PKCS#1 v1.5 has no line: every hash fits into the smallest modulus that is served, 1024 bits.
+    """
+    bits = attributes.bits
+    match attributes.algorithm:
+        case AsymmetricSignature(SignatureScheme.RSA_PSS, Hash() as hash_alg):
+            return not bits or pss_salt_length(bits, hash_alg) >= 0
+        case AsymmetricEncryption(EncryptionScheme.RSA_OAEP, Hash() as hash_alg):
+            # There is no operation on an empty text.
+            return not bits or oaep_room(bits, hash_alg) > 0
+        case _:
+            return True
 
 
 def tag_length(algorithm: Aead) -> int:

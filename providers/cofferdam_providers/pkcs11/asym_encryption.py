@@ -9,7 +9,8 @@ from typing import Final
 from pkcs11 import Mechanism as Number
 from pkcs11 import MechanismFlag, ObjectClass
 
-from cofferdam_contracts.psa.algorithm import HASH_LENGTH, AsymmetricEncryption, EncryptionScheme, Hash
+from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, EncryptionScheme, Hash
+from cofferdam_contracts.psa.policy import oaep_room
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.codes import Return
@@ -20,6 +21,7 @@ from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca import asym_encryption as in_memory
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 
+_PKCS1V15_OVERHEAD: Final = 11
 _DECRYPT: Final[Codes] = {
     **INPUT,
     Return.ENCRYPTED_DATA_INVALID: Status.PSA_ERROR_INVALID_PADDING,
@@ -38,7 +40,7 @@ def encrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, plai
     number = Number(_mechanism(device, algorithm, b"").mechanism)
     if ObjectClass.PUBLIC_KEY not in key.handles or device.capabilities.in_software(number, MechanismFlag.ENCRYPT):
         return in_memory.encrypt(device.public_of(key), algorithm, plaintext, label)
-    if len(plaintext) > key.size - _overhead(algorithm):
+    if len(plaintext) > _room(key, algorithm):
         raise invalid_argument("a plaintext too long for the key")
     how = _mechanism(device, algorithm, label)
     ciphertext = device.use(key, ObjectClass.PUBLIC_KEY, INPUT, device.cryptoki.encrypt, how, plaintext, key.size)
@@ -56,7 +58,7 @@ def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciph
     """
     if len(ciphertext) != key.size:
         raise invalid_argument("a ciphertext that does not fit the modulus")
-    if key.size < _overhead(algorithm):
+    if _room(key, algorithm) < 0:
         raise invalid_argument("a modulus too short for the padding")
     how = _mechanism(device, algorithm, label)
     pin = device.pin_for(key)
@@ -74,8 +76,8 @@ def _mechanism(device: Device, algorithm: AsymmetricEncryption, label: bytes) ->
     return mechanisms.oaep(algorithm.hash, label)
 
 
-def _overhead(algorithm: AsymmetricEncryption) -> int:
-    """Return the bytes that the padding needs (RFC 8017 sections 7.1.1 and 7.2.1)."""
+def _room(key: TokenKey, algorithm: AsymmetricEncryption) -> int:
+    """Return how many bytes the padding leaves; below 0 when it does not fit (RFC 8017 section 7.2.1)."""
     if isinstance(algorithm.hash, Hash):
-        return 2 * HASH_LENGTH[algorithm.hash] + 2
-    return 11
+        return oaep_room(key.bits, algorithm.hash)
+    return key.size - _PKCS1V15_OVERHEAD

@@ -7,6 +7,7 @@ from pkcs11 import MechanismFlag, ObjectClass
 
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import RSA_KINDS
+from cofferdam_contracts.psa.policy import pss_salt_length
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.pkcs11 import mechanisms
@@ -19,8 +20,6 @@ from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature,
 
 _PADDING: Final = 11
 """Bytes that PKCS#1 v1.5 needs beside what is signed (RFC 8017 section 9.2)."""
-_PSS_OVERHEAD: Final = 2
-"""Bytes that PSS needs beside digest and salt."""
 
 
 def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
@@ -82,10 +81,11 @@ def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest
             return mechanisms.plain(Number.RSA_PKCS), _fitting(key, digest)
         case AsymmetricSignature(SignatureScheme.RSA_PSS, Hash() as hash_alg):
             device.capabilities.check_parameters(algorithm)
-            # RFC 8017 section 9.1.1. With NSS an operation that fails for this stays active for ever.
-            if (key.bits + 6) // 8 < 2 * len(digest) + _PSS_OVERHEAD:
-                raise invalid_argument("a digest and a salt that the modulus does not hold")
-            return mechanisms.pss(hash_alg), digest
+            salt = pss_salt_length(key.bits, hash_alg)
+            # With NSS an operation that fails for this stays active for ever.
+            if salt < 0:
+                raise invalid_argument("a digest that the modulus does not hold")
+            return mechanisms.pss(hash_alg, salt), digest
         case _:
             raise not_supported(f"{algorithm.scheme.name} by a token")
 

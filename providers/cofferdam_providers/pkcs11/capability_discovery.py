@@ -24,7 +24,7 @@ from cofferdam_contracts.psa.algorithm import (
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, KeyAttributes, KeyKind, Usage
-from cofferdam_contracts.psa.policy import TAG_LENGTHS, is_compatible, mac_is_long_enough, tag_length
+from cofferdam_contracts.psa.policy import TAG_LENGTHS, has_room, is_compatible, mac_is_long_enough, tag_length
 from cofferdam_providers.pkcs11 import curves
 from cofferdam_providers.pkcs11.mechanisms import DIGEST_INFO, PADDINGS, mechanism_of
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
@@ -142,6 +142,8 @@ class Capabilities:
         number = mechanism_of(algorithm)
         if number is None or isinstance(algorithm, KeyAgreement) or not is_compatible(attributes.type, algorithm):
             raise not_supported("the policy's algorithm has no mechanism for such a key")
+        if not has_room(attributes):
+            raise not_supported(f"a padding that {attributes.bits} bits do not hold")
         self.check_parameters(algorithm)
         if attributes.type.kind in PUBLIC_KINDS:
             return

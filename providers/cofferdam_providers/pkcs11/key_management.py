@@ -1,6 +1,7 @@
 """Making, taking over and destroying keys in the token."""
 
 import functools
+from dataclasses import replace
 from typing import Final
 
 from pkcs11 import Attribute, ObjectClass
@@ -101,6 +102,8 @@ def take_over(device: Device, identifier: bytes, attributes: KeyAttributes, data
     """
     device.capabilities.check_import(attributes)
     handle = read_key(attributes.type, attributes.bits, data, vouched=False)
+    # The data may be the first to say how large the key is.
+    device.capabilities.check_import(replace(attributes, bits=handle.bits))
     parts: list[tuple[ObjectClass, Template]]
     match handle:
         case RsaKey():

@@ -12,7 +12,6 @@ from pkcs11 import MGF
 from pkcs11 import Mechanism as Number
 
 from cofferdam_contracts.psa.algorithm import (
-    HASH_LENGTH,
     Aead,
     AeadScheme,
     Algorithm,
@@ -141,10 +140,10 @@ def plain(number: Number) -> Mechanism:
 
 
 @functools.cache
-def pss(hash_alg: Hash) -> Mechanism:
-    """Return RSA-PSS of a digest, with a salt of the digest's length."""
+def pss(hash_alg: Hash, salt: int) -> Mechanism:
+    """Return RSA-PSS of a digest, with a salt of so many bytes."""
     padding = PADDINGS[hash_alg]
-    return mechanism(Number.RSA_PKCS_PSS, PssParameters(padding.hash, padding.mgf, HASH_LENGTH[hash_alg]))
+    return mechanism(Number.RSA_PKCS_PSS, PssParameters(padding.hash, padding.mgf, salt))
 
 
 def oaep(hash_alg: Hash, label: bytes) -> Mechanism:

@@ -14,6 +14,7 @@ from pkcs11 import Mechanism as Number
 from pkcs11 import exceptions as library
 
 from cofferdam_contracts.psa.algorithm import HASH_LENGTH, Hash
+from cofferdam_contracts.psa.policy import pss_salt_length
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates
 from cofferdam_providers.pkcs11.capability_discovery import Capabilities, Offer
 from cofferdam_providers.pkcs11.codes import Return
@@ -84,7 +85,7 @@ def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software
 def _paddings(offers: Mapping[int, Offer]) -> Iterator[tuple[Number, Hash, Mechanism]]:
     for hash_alg in mechanisms.PADDINGS:
         if _offers(offers, Number.RSA_PKCS_PSS, MechanismFlag.VERIFY):
-            yield Number.RSA_PKCS_PSS, hash_alg, mechanisms.pss(hash_alg)
+            yield Number.RSA_PKCS_PSS, hash_alg, mechanisms.pss(hash_alg, pss_salt_length(8 * _SIZE, hash_alg))
         if _offers(offers, Number.RSA_PKCS_OAEP, MechanismFlag.ENCRYPT):
             yield Number.RSA_PKCS_OAEP, hash_alg, mechanisms.oaep(hash_alg, b"")
 

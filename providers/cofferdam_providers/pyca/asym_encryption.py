@@ -13,6 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, EncryptionScheme, Hash
+from cofferdam_contracts.psa.policy import oaep_room
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding, not_supported
 from cofferdam_providers.pyca.hashes import PRIMITIVES
 from cofferdam_providers.pyca.implicit_rejection import RejectionPredictor
@@ -31,7 +32,7 @@ def encrypt(key: Handle, algorithm: AsymmetricEncryption, plaintext: bytes, labe
     """
     if not isinstance(key, RsaKey):
         raise invalid_argument("a key that does not encrypt")
-    pad = _padding(algorithm, label)
+    pad = _padding(algorithm, label, key.bits)
     try:
         return key.public.encrypt(plaintext, pad)
     except ValueError as error:
@@ -42,14 +43,14 @@ def decrypt(key: Handle, algorithm: AsymmetricEncryption, ciphertext: bytes, lab
     """Return the plaintext.
 
     Raises:
-        ServiceError: The ciphertext has the wrong length or size (`PSA_ERROR_INVALID_ARGUMENT`), or the padding in
-            it or the label is wrong (`PSA_ERROR_INVALID_PADDING`).
+        ServiceError: The ciphertext has the wrong length or size, or the modulus holds no such padding
+            (`PSA_ERROR_INVALID_ARGUMENT`), or the padding or the label is wrong (`PSA_ERROR_INVALID_PADDING`).
     """
     if not isinstance(key, RsaKey) or key.private is None:
         raise invalid_argument("a key that does not decrypt")
     if len(ciphertext) != key.size or int.from_bytes(ciphertext, "big") >= key.modulus:
         raise invalid_argument("a ciphertext that does not fit the modulus")
-    pad = _padding(algorithm, label)
+    pad = _padding(algorithm, label, key.bits)
     if algorithm.scheme is EncryptionScheme.RSA_PKCS1V15:
         return _decrypt_pkcs1v15(key, key.private, ciphertext)
     try:
@@ -58,11 +59,13 @@ def decrypt(key: Handle, algorithm: AsymmetricEncryption, ciphertext: bytes, lab
         raise invalid_padding("the padding or the label is wrong") from error
 
 
-def _padding(algorithm: AsymmetricEncryption, label: bytes) -> padding.PKCS1v15 | padding.OAEP:
+def _padding(algorithm: AsymmetricEncryption, label: bytes, bits: int) -> padding.PKCS1v15 | padding.OAEP:
     if algorithm.scheme is EncryptionScheme.RSA_PKCS1V15:
         return _PKCS1V15
     if algorithm.hash not in OAEP_HASHES:
         raise not_supported(f"OAEP with {algorithm.hash!r}")
+    if oaep_room(bits, algorithm.hash) < 0:
+        raise invalid_argument("a modulus too short for the padding")
     hashed = PRIMITIVES[algorithm.hash]
     return padding.OAEP(padding.MGF1(hashed), hashed, label or None)
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
 
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
+from cofferdam_contracts.psa.policy import pss_salt_length
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
 from cofferdam_providers.pyca.hashes import PRIMITIVES, digest_of
 from cofferdam_providers.pyca.keys import EccKey, Handle, RsaKey, Signer, Verifier
@@ -87,7 +88,7 @@ def _prehashed(hash_alg: Hash) -> Prehashed:
 
 
 def _rsa_parameters(
-    algorithm: AsymmetricSignature,
+    algorithm: AsymmetricSignature, bits: int
 ) -> tuple[bytes, padding.PKCS1v15 | padding.PSS, Prehashed | NoDigestInfo]:
     """Return what comes before the digest, the padding and the library's algorithm."""
     match algorithm.scheme:
@@ -99,9 +100,11 @@ def _rsa_parameters(
                 return _DIGEST_INFO[hash_alg], _PKCS1V15, _RAW
             return b"", _PKCS1V15, _prehashed(hash_alg)
         case SignatureScheme.RSA_PSS:
-            prehashed = _prehashed(_hash_for(algorithm))
-            hashed = PRIMITIVES[_hash_for(algorithm)]
-            return b"", padding.PSS(padding.MGF1(hashed), hashed.digest_size), prehashed
+            hash_alg = _hash_for(algorithm)
+            prehashed, salt = _prehashed(hash_alg), pss_salt_length(bits, hash_alg)
+            if salt < 0:
+                raise invalid_argument("a digest that the modulus does not hold")
+            return b"", padding.PSS(padding.MGF1(PRIMITIVES[hash_alg]), salt), prehashed
         case _:
             raise invalid_argument(f"{algorithm.scheme.name} with an RSA key")
 
@@ -110,7 +113,7 @@ def _rsa_signer(key: RsaKey, algorithm: AsymmetricSignature) -> Signer:
     private = key.private
     if private is None:
         raise invalid_argument("a public key does not sign")
-    prefix, pad, hashed = _rsa_parameters(algorithm)
+    prefix, pad, hashed = _rsa_parameters(algorithm, key.bits)
     longest = key.size - _PKCS1V15_OVERHEAD
 
     def sign(digest: bytes) -> bytes:
@@ -126,7 +129,7 @@ def _rsa_signer(key: RsaKey, algorithm: AsymmetricSignature) -> Signer:
 
 def _rsa_verifier(key: RsaKey, algorithm: AsymmetricSignature) -> Verifier:
     public = key.public
-    prefix, pad, hashed = _rsa_parameters(algorithm)
+    prefix, pad, hashed = _rsa_parameters(algorithm, key.bits)
     if not isinstance(hashed, NoDigestInfo):
         return lambda digest, signature: public.verify(signature, digest, pad, hashed)
 

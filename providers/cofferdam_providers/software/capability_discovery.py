@@ -15,7 +15,14 @@ from cofferdam_contracts.psa.algorithm import (
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, EccFamily, KeyAttributes, KeyKind
-from cofferdam_contracts.psa.policy import TAG_LENGTHS, is_compatible, mac_is_long_enough, mac_length_fits, tag_length
+from cofferdam_contracts.psa.policy import (
+    TAG_LENGTHS,
+    has_room,
+    is_compatible,
+    mac_is_long_enough,
+    mac_length_fits,
+    tag_length,
+)
 from cofferdam_providers.pyca.asym_encryption import OAEP_HASHES
 from cofferdam_providers.pyca.asym_sign import (
     DETERMINISTIC_HASHES,
@@ -61,8 +68,10 @@ def check_policy(attributes: KeyAttributes) -> None:
 
 
 def _works(attributes: KeyAttributes) -> bool:  # noqa: PLR0911  one return per variant reads best
-    """Tell whether the algorithm works here with keys of this type and size."""
+    """Tell whether the algorithm works here with keys of this type and size; 0 bits means any size."""
     kind, family = attributes.type.kind, attributes.type.family
+    if not has_room(attributes):
+        return False
     match attributes.algorithm:
         case AsymmetricSignature(scheme, hash_alg):
             if not is_compatible(attributes.type, attributes.algorithm) or family is EccFamily.MONTGOMERY:

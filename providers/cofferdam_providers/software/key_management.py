@@ -1,5 +1,6 @@
 """Which keys can be made and taken over here, and making and taking them over."""
 
+from dataclasses import replace
 from typing import Final
 
 from cryptography.hazmat.primitives import serialization
@@ -65,7 +66,10 @@ def take_over(attributes: KeyAttributes, data: bytes) -> Handle:
         ServiceError: As for `check_import` and `keys.read_key`.
     """
     check_import(attributes)
-    return read_key(attributes.type, attributes.bits, data, vouched=False)
+    handle = read_key(attributes.type, attributes.bits, data, vouched=False)
+    # The data may be the first to say how large the key is.
+    check_import(replace(attributes, bits=handle.bits))
+    return handle
 
 
 def _check_type_or_any_size(attributes: KeyAttributes) -> None:

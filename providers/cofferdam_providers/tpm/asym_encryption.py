@@ -6,8 +6,8 @@ Source: TCG part 1, B.4 and B.5; part 3, 14.1 and 14.2.
 from typing import Final
 
 from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, EncryptionScheme
+from cofferdam_contracts.psa.policy import oaep_room
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding, not_supported
-from cofferdam_providers.pyca.hashes import PRIMITIVES
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Algorithm, Command
 from cofferdam_providers.tpm.device import Device
@@ -27,7 +27,7 @@ def encrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, plaint
         ServiceError: The plaintext is too long for the key, or the TPM refuses.
     """
     scheme = _scheme(algorithm, label)
-    most = key.size - _overhead(algorithm)
+    most = _room(key, algorithm)
     if len(plaintext) > most:
         raise invalid_argument(f"a plaintext of {len(plaintext)} bytes, where the key takes {max(most, 0)}")
     parameters = sized(plaintext) + scheme
@@ -42,6 +42,8 @@ def decrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, cipher
     """
     require_pair(key)
     scheme = _scheme(algorithm, label)
+    if _room(key, algorithm) < 0:
+        raise invalid_argument("a modulus too short for the padding")
     if len(ciphertext) != key.size:
         raise invalid_argument(f"a ciphertext of {len(ciphertext)} bytes")
     if isinstance(key.part, public.RsaPart) and ciphertext >= key.part.modulus:
@@ -68,8 +70,6 @@ def _scheme(algorithm: AsymmetricEncryption, label: bytes) -> bytes:
     return U16.pack(Algorithm.OAEP) + U16.pack(public.hash_of(algorithm.hash)) + sized(label)
 
 
-def _overhead(algorithm: AsymmetricEncryption) -> int:
-    if algorithm.hash is None:
-        return _PKCS1V15_OVERHEAD
-    public.hash_of(algorithm.hash)
-    return 2 * PRIMITIVES[algorithm.hash].digest_size + 2
+def _room(key: TpmKey, algorithm: AsymmetricEncryption) -> int:
+    """Return how many bytes the padding leaves; below 0 when it does not fit."""
+    return key.size - _PKCS1V15_OVERHEAD if algorithm.hash is None else oaep_room(8 * key.size, algorithm.hash)

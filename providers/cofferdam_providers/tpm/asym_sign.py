@@ -1,12 +1,18 @@
 """Signatures of digests.
 
+A TPM chooses the length of a salt for RSA-PSS itself, and takes signatures with any. TPMs of the present specification
+choose as `pss_salt_length` says, older ones the longest that fits. So signatures of this scheme are verified here, by
+the one rule that all providers have, and one that the TPM has made is given out only if it obeys that rule.
+
 Source: TCG part 2, 11.3 (TPMT_SIGNATURE); part 3, 20.1 and 20.2.
 """
 
 from typing import Final
 
-from cofferdam_contracts.psa.algorithm import AsymmetricSignature
-from cofferdam_providers.pyca.errors import invalid_signature
+from cofferdam_contracts.psa.algorithm import AsymmetricSignature, SignatureScheme
+from cofferdam_contracts.status import ServiceError
+from cofferdam_providers.pyca import asym_sign as in_memory
+from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Algorithm, Command, Handle
 from cofferdam_providers.tpm.device import Device
@@ -26,7 +32,7 @@ def sign_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, diges
     """Return the signature of a digest in the format of PsaSignHash.
 
     Raises:
-        ServiceError: The TPM refuses.
+        ServiceError: The TPM refuses, or salts RSA-PSS otherwise (`PSA_ERROR_NOT_SUPPORTED`).
     """
     require_pair(key)
     public.scheme_of(algorithm)
@@ -35,7 +41,10 @@ def sign_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, diges
     reader.u16()
     reader.u16()
     if isinstance(key.part, public.RsaPart):
-        return reader.sized()
+        signature = reader.sized()
+        if algorithm.scheme is SignatureScheme.RSA_PSS:
+            _check_salt(key, algorithm, digest, signature)
+        return signature
     r, s = reader.sized(), reader.sized()
     if max(len(r), len(s)) > key.size:
         raise MalformedAnswerError("a signature that is too long")
@@ -49,6 +58,9 @@ def verify_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, dig
         ServiceError: `PSA_ERROR_INVALID_SIGNATURE`, or the TPM refuses.
     """
     scheme, hashed = public.scheme_of(algorithm)
+    if algorithm.scheme is SignatureScheme.RSA_PSS:
+        in_memory.verify_hash(key.in_memory, algorithm, digest, signature)
+        return
     values = _values(key, signature)
     parameters = sized(digest) + U16.pack(scheme) + U16.pack(hashed) + values
     try:
@@ -57,6 +69,13 @@ def verify_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, dig
         if error.code in _NOT_GOOD:
             raise invalid_signature("the signature is not good") from error
         raise
+
+
+def _check_salt(key: TpmKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
+    try:
+        in_memory.verify_hash(key.in_memory, algorithm, digest, signature)
+    except ServiceError as error:
+        raise not_supported("RSA-PSS in a TPM that makes its salts longer or shorter than the digest") from error
 
 
 def _values(key: TpmKey, signature: bytes) -> bytes:

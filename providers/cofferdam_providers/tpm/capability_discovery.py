@@ -6,6 +6,7 @@ from typing import Final
 
 from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, AsymmetricSignature
 from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
+from cofferdam_contracts.psa.policy import has_room
 from cofferdam_providers.pyca.errors import not_supported
 from cofferdam_providers.tpm import capabilities, public
 from cofferdam_providers.tpm.codes import PT_FIRMWARE_VERSION, PT_LOCKOUT_COUNTER, PT_MANUFACTURER, PT_MAX_AUTH_FAIL
@@ -38,6 +39,8 @@ class Capabilities:
                 raise not_supported(f"RSA keys of {attributes.bits} bits in this TPM")
         elif public.CURVES[attributes.bits] not in self.curves:
             raise not_supported(f"the curve of {attributes.bits} bits in this TPM")
+        if not has_room(attributes):
+            raise not_supported(f"a padding that {attributes.bits} bits do not hold")
         algorithm = attributes.algorithm
         if isinstance(algorithm, AsymmetricSignature):
             self._check(*public.scheme_of(algorithm))

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes
+from cofferdam_contracts.psa.policy import has_room
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.keys import EccKey, RsaKey, read_key
@@ -76,6 +77,8 @@ def take_over(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[B
         blob = Blob(part=public.EccPart(data[1 : 1 + size], data[1 + size :]))
     else:
         raise not_supported("a public key of this type in a TPM")
+    if not has_room(attributes):
+        raise not_supported(f"a padding that {attributes.bits} bits do not hold")
     loaded = TpmKey(device, attributes, blob, device.root)
     device.do(lambda: _load_once(device, loaded))
     return blob, attributes

@@ -2,9 +2,11 @@
 
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.pyca.keys import Handle, read_key
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.blobs import Blob
-from cofferdam_providers.tpm.codes import Command, Handle
+from cofferdam_providers.tpm.codes import Command
+from cofferdam_providers.tpm.codes import Handle as Permanent
 from cofferdam_providers.tpm.device import Device
 from cofferdam_providers.tpm.errors import MalformedAnswerError
 from cofferdam_providers.tpm.marshal import U32, sized
@@ -25,15 +27,24 @@ class TpmKey(TpmObject):
         self.size = (attributes.bits + 7) // 8
         """Bytes of the modulus, or of a coordinate."""
         self.is_pair = bool(blob.private)
+        self._in_memory: Handle | None = None
         super().__init__(public.name_of(self.area), blob.auth, parent if self.is_pair else None)
         self._device = device
         self._private = blob.private
+
+    @property
+    def in_memory(self) -> Handle:
+        """The public part, for what is done here in place of the TPM."""
+        if self._in_memory is None:
+            data = public.exported(self.part, self.size)
+            self._in_memory = read_key(public.type_of(self.part), 0, data, vouched=False)
+        return self._in_memory
 
     def load(self) -> int:
         """Load it under its parent, or by itself when it is only a public part."""
         connection = self._device.connection
         if self.parent is None:
-            parameters = sized(b"") + sized(self.area) + U32.pack(Handle.OWNER)
+            parameters = sized(b"") + sized(self.area) + U32.pack(Permanent.OWNER)
             answer = connection.run(Command.LOAD_EXTERNAL, (), parameters, self._device.protect())
         else:
             parents = self._device.slots.use(self.parent)

@@ -19,7 +19,7 @@ from cofferdam_contracts.psa.algorithm import (
     Algorithm as PsaAlgorithm,
 )
 from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, AsymmetricSignature, Hash, SignatureScheme
-from cofferdam_contracts.psa.attributes import RSA_KINDS, EccFamily, KeyAttributes, KeyKind
+from cofferdam_contracts.psa.attributes import RSA_KINDS, EccFamily, KeyAttributes, KeyKind, KeyType
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.der import write_integers
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
@@ -162,6 +162,13 @@ def exported(part: Part, size: int) -> bytes:
     if isinstance(part, RsaPart):
         return write_integers(int.from_bytes(part.modulus, "big"), EXPONENT)
     return b"\4" + part.x.rjust(size, b"\0") + part.y.rjust(size, b"\0")
+
+
+def type_of(part: Part) -> KeyType:
+    """Return the type of a key that is only this public part."""
+    if isinstance(part, RsaPart):
+        return KeyType(KeyKind.RSA_PUBLIC_KEY)
+    return KeyType(KeyKind.ECC_PUBLIC_KEY, EccFamily.SECP_R1)
 
 
 def hash_of(hash_alg: object) -> Algorithm:

@@ -214,7 +214,7 @@ def test_oaep_with_a_hash_too_large_for_the_key_is_refused() -> None:
     algorithm = AsymmetricEncryption(EncryptionScheme.RSA_OAEP, Hash.SHA_512)
     with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
         encrypt(SMALL, algorithm, b"text", b"")
-    with refused(Status.PSA_ERROR_INVALID_PADDING):
+    with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
         decrypt(SMALL, algorithm, bytes(128), b"")
 
 

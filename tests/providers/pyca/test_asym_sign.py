@@ -5,7 +5,7 @@ import itertools
 import pytest
 from cryptography.hazmat.primitives import hashes as pyca_hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.providers.support import P256, RSA_1024, handle, refused, rsa_material
 from tests.providers.vectors import Record, blocks, number, read, records, rsa_public, spread
@@ -23,7 +23,7 @@ from cofferdam_providers.pyca.asym_sign import (
     verify_hash,
 )
 from cofferdam_providers.pyca.curves import CURVES, Curve
-from cofferdam_providers.pyca.hashes import digest_of
+from cofferdam_providers.pyca.hashes import PRIMITIVES, digest_of
 from cofferdam_providers.pyca.keys import EccKey, Handle, RsaKey, export_public
 
 ECDSA_256 = AsymmetricSignature(SignatureScheme.ECDSA, Hash.SHA_256)
@@ -320,13 +320,23 @@ def test_a_raw_input_longer_than_the_modulus_holds_is_refused(length: int) -> No
         verify_hash(RSA_PAIR, RAW, bytes(length), bytes(256))
 
 
-def test_a_digest_that_the_modulus_cannot_hold_is_refused() -> None:
+@pytest.mark.parametrize("hash_alg", [Hash.SHA_512, Hash.SHA3_512])
+def test_a_salt_is_shortened_to_what_the_modulus_holds(hash_alg: Hash) -> None:
     key = handle(KeyKind.RSA_KEY_PAIR, RSA_1024)
-    algorithm = AsymmetricSignature(SignatureScheme.RSA_PSS, Hash.SHA_512)
-    with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
-        sign_hash(key, algorithm, bytes(64))
-    with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
-        verify_hash(key, algorithm, bytes(64), bytes(128))
+    assert isinstance(key, RsaKey)
+    assert key.private is not None
+    algorithm = AsymmetricSignature(SignatureScheme.RSA_PSS, hash_alg)
+    hashed = PRIMITIVES[hash_alg]
+    signature = sign_hash(key, algorithm, bytes(64))
+    # 128 bytes hold 64 of digest, 2 of padding, 62 of salt.
+    key.public.verify(signature, bytes(64), padding.PSS(padding.MGF1(hashed), 62), Prehashed(hashed))
+    for salt in (62, 61):
+        made = key.private.sign(bytes(64), padding.PSS(padding.MGF1(hashed), salt), Prehashed(hashed))
+        if salt == 62:
+            verify_hash(key, algorithm, bytes(64), made)
+        else:
+            with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
+                verify_hash(key, algorithm, bytes(64), made)
 
 
 @pytest.mark.parametrize("key", [RSA_PAIR, ECC_PAIR], ids=["rsa", "ecc"])
