@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from tests.harness.answers import refused
+from tests.harness.service import UNPRIVILEGED_UID, acting_as
 from tests.harness.tpm.rules import (
+    ANY,
     FOR_EVER,
     Rule,
     answer,
@@ -25,6 +27,7 @@ from tests.harness.tpm.rules import (
 from tests.harness.tpm.service import TpmService
 from tests.harness.tpm.swtpm import tool
 from tests.harness.watch import wait_for
+from tests.providers.forgeries import known_point, to_infinity
 
 from cofferdam_client import (
     Client,
@@ -34,6 +37,7 @@ from cofferdam_client import (
     Status,
     ecc_signing_key,
     ecdsa,
+    public_key_of,
     rsa_encryption_key,
     rsa_oaep,
     rsa_signing_key,
@@ -103,6 +107,44 @@ def test_each_code_has_its_status(shared: TpmService, client: Client, code: int,
     shared.shim.plan(answer("Sign", code))
     with refused(status):
         sign(client)
+    works(client)
+    assert shared.worker() == worker
+
+
+def log_since(service: TpmService, mark: int) -> str:
+    return service.service.log_path.read_text()[mark:]
+
+
+def log_mark(service: TpmService) -> int:
+    return len(service.service.log_path.read_text())
+
+
+def test_a_signature_without_a_result_is_a_bad_one_and_nobody_elses_affair(shared: TpmService, client: Client) -> None:
+    # libtpms answers TPM_RC_FAILURE, which is also what a TPM says that has to be powered off.
+    worker, mark = shared.worker(), log_mark(shared)
+    client.import_key("known", public_key_of(KEY), known_point(256))
+    for _ in range(8):
+        with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
+            client.verify_hash("known", DIGEST, to_infinity(256, DIGEST), ecdsa())
+        works(client)
+    if os.geteuid() == 0:
+        with acting_as(UNPRIVILEGED_UID), shared.client() as another:
+            another.generate_key("theirs", KEY)
+            works(another, "theirs")
+            another.destroy_key("theirs")
+    client.destroy_key("known")
+    assert shared.worker() == worker
+    assert "failure mode" not in log_since(shared, mark)
+    assert "refuses to work" not in log_since(shared, mark)
+
+
+def test_a_tpm_in_failure_mode_is_told_to_the_operator(shared: TpmService, client: Client) -> None:
+    worker, mark = shared.worker(), log_mark(shared)
+    shared.shim.plan(answer(ANY, Code.FAILURE, times=FOR_EVER))
+    with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
+        sign(client)
+    wait_for(lambda: "it is in failure mode; power it off and on" in log_since(shared, mark))
+    shared.shim.clear()
     works(client)
     assert shared.worker() == worker
 

@@ -11,7 +11,7 @@ from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding, n
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Algorithm, Command
 from cofferdam_providers.tpm.device import Device
-from cofferdam_providers.tpm.errors import Code, TpmError
+from cofferdam_providers.tpm.errors import Code, CommandFailedError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey, require_pair
 from cofferdam_providers.tpm.marshal import U16, Reader, sized
 
@@ -52,8 +52,7 @@ def decrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, cipher
     try:
         return Reader(device.do(lambda: device.run(Command.RSA_DECRYPT, key, parameters))).sized()
     except TpmError as error:
-        if error.code in (Code.VALUE, Code.SIZE) or (error.code == Code.FAILURE and device.works()):
-            # libtpms calls a wrong padding a failure of the TPM.
+        if error.code in (Code.VALUE, Code.SIZE) or isinstance(error, CommandFailedError):
             raise invalid_padding("the padding is wrong") from error
         raise
 

@@ -16,7 +16,7 @@ from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Algorithm, Command, Handle
 from cofferdam_providers.tpm.device import Device
-from cofferdam_providers.tpm.errors import Code, MalformedAnswerError, TpmError
+from cofferdam_providers.tpm.errors import Code, CommandFailedError, MalformedAnswerError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey, require_pair
 from cofferdam_providers.tpm.marshal import U16, U32, Reader, sized
 
@@ -24,7 +24,7 @@ _HASHCHECK: Final = 0x8024
 _KEYS_SCHEME: Final = U16.pack(Algorithm.NULL)
 _NO_TICKET: Final = U16.pack(_HASHCHECK) + U32.pack(Handle.NULL) + sized(b"")
 """TPMT_TK_HASHCHECK of a digest that the TPM did not make: only restricted keys want one that it did."""
-_NOT_GOOD: Final = frozenset({Code.SIGNATURE, Code.SIZE, Code.VALUE, Code.ECC_POINT})
+_NOT_GOOD: Final = frozenset({Code.SIGNATURE, Code.SIZE, Code.VALUE, Code.ECC_POINT, Code.NO_RESULT})
 """Answers of TPMs to a signature that is not good; digest and key were looked at before."""
 
 
@@ -66,7 +66,7 @@ def verify_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, dig
     try:
         device.do(lambda: device.run(Command.VERIFY_SIGNATURE, key, parameters, authorized=False))
     except TpmError as error:
-        if error.code in _NOT_GOOD:
+        if error.code in _NOT_GOOD or isinstance(error, CommandFailedError):
             raise invalid_signature("the signature is not good") from error
         raise
 

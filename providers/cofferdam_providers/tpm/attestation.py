@@ -12,7 +12,7 @@ from cofferdam_providers.pyca.errors import invalid_argument
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Command
 from cofferdam_providers.tpm.device import Device
-from cofferdam_providers.tpm.errors import Code, TpmError
+from cofferdam_providers.tpm.errors import Code, CommandFailedError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey, require_pair
 from cofferdam_providers.tpm.marshal import sized
 
@@ -44,14 +44,14 @@ def attest(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
         raise invalid_argument("a credential that is longer than any for this TPM")
     try:
         return device.do(lambda: _activate(device, key, operation))
+    except CommandFailedError as error:
+        # As libtpms calls a secret with a wrong padding.
+        raise ServiceError(error.status, "a credential whose secret is none for this TPM") from error
     except TpmError as error:
         if error.code in (Code.VALUE, Code.SIZE):
             raise invalid_argument("a credential that is none for this TPM") from error
         if error.code == Code.BAD_AUTH:
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, error.detail) from error
-        if error.code == Code.FAILURE and device.works():
-            # As libtpms calls a secret with a wrong padding.
-            raise ServiceError(error.status, "a credential whose secret is none for this TPM") from error
         raise
 
 

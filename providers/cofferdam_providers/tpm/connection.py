@@ -9,7 +9,14 @@ from typing import Final
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.tpm.codes import HEADER, MOST_BYTES, NO_SESSIONS, SESSIONS, SHAPES, Command, Shape
-from cofferdam_providers.tpm.errors import AGAIN, MalformedAnswerError, TpmError
+from cofferdam_providers.tpm.errors import (
+    AGAIN,
+    Code,
+    CommandFailedError,
+    MalformedAnswerError,
+    TpmError,
+    base_of,
+)
 from cofferdam_providers.tpm.marshal import U16, U32, Reader
 from cofferdam_providers.tpm.session import Authorization, Step
 from cofferdam_providers.tpm.transport import Transport, TransportError
@@ -23,6 +30,8 @@ AGAIN_S: Final = 2.0
 _PAUSE_S: Final = 0.002
 _MOST_PAUSE_S: Final = 0.1
 _NOTHING: Final = select.poll()
+_RANDOM_BYTE: Final = U16.pack(NO_SESSIONS) + U32.pack(HEADER + 2) + U32.pack(Command.GET_RANDOM) + U16.pack(1)
+"""A whole command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class Connection:
             authorizations: One for each handle that needs one; after these a session that only protects.
 
         Raises:
-            TpmError: The TPM refused.
+            TpmError: The TPM refused. `CommandFailedError` if it failed and works all the same.
             DeviceLostError: There is no sense in going on: the connection broke, no answer came, or a wrong one.
         """
         shape = SHAPES[command]
@@ -121,11 +130,19 @@ class Connection:
             if not code:
                 return answer
             error = TpmError(command.name, code)
+            if error.code == Code.FAILURE and not self._is_failing():
+                raise CommandFailedError(command.name, code)
             if error.code not in AGAIN or time.monotonic() + pause > deadline:
                 raise error
             # Not a sleep: the filter has poll already.
             _NOTHING.poll(pause * 1000)
             pause = min(2 * pause, _MOST_PAUSE_S)
+
+    def _is_failing(self) -> bool:
+        """Tell whether the TPM is in failure mode, in which it answers so to this as well (TCG part 1, 12.3)."""
+        reader = Reader(self._transport.exchange(_RANDOM_BYTE, ANSWER_S))
+        reader.take(U16.size + U32.size)
+        return base_of(reader.u32()) == Code.FAILURE
 
     def _take(
         self, command: Command, step: Step, shape: Shape, answer: bytes, authorizations: Sequence[Authorization]

@@ -29,6 +29,7 @@ class Code(enum.IntEnum):
     AUTH_MISSING = 0x125
     COMMAND_SIZE = 0x142
     COMMAND_CODE = 0x143
+    NO_RESULT = 0x154
     ASYMMETRIC = 0x081
     ATTRIBUTES = 0x082
     HASH = 0x083
@@ -129,12 +130,25 @@ REMEDIES: Final[Mapping[int, str]] = {
 class TpmError(ServiceError):
     """Raised when the TPM, or its resource manager, answers a command with an error."""
 
-    def __init__(self, command: str, code: int, remedy: str = "") -> None:
-        """Note the command, the whole code as the TPM gave it, and what to do about it here."""
+    def __init__(self, command: str, code: int, remedy: str | None = None) -> None:
+        """Note the command, the whole code as the TPM gave it, and what to do about it here, if that is special."""
         self.whole = code
         self.code = base_of(code)
-        text = f"TPM2_{command}: {name_of(code)}" + (f"; {remedy}" if remedy else "")
+        self.remedy = REMEDIES.get(self.code, "") if remedy is None else remedy
+        """What an operator can do about it; empty if it is not up to him."""
+        text = f"TPM2_{command}: {name_of(code)}" + (f"; {self.remedy}" if self.remedy else "")
         super().__init__(_STATUSES.get(self.code, _other(self.code)), text)
+
+
+class CommandFailedError(TpmError):
+    """Raised when a command failed (TPM_RC_FAILURE) in a TPM that works: it is about what the command was given.
+
+    libtpms answers so to wrong padding, and to a signature whose verification ends at the point at infinity.
+    """
+
+    def __init__(self, command: str, code: int) -> None:
+        """Note the command and the code; there is nothing that an operator could do."""
+        super().__init__(command, code, "")
 
 
 class MalformedAnswerError(ServiceError):
@@ -166,8 +180,7 @@ def name_of(code: int) -> str:
             about = f", session {number & 0x7}"
         elif number:
             about = f", handle {number}"
-    remedy = REMEDIES.get(base)
-    return f"TPM_RC_{text} ({code:#x}{about})" + (f"; {remedy}" if remedy else "")
+    return f"TPM_RC_{text} ({code:#x}{about})"
 
 
 def _other(base: int) -> Status:

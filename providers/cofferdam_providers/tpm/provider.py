@@ -33,7 +33,7 @@ from cofferdam_providers.tpm import (
 from cofferdam_providers.tpm.connection import Connection
 from cofferdam_providers.tpm.credentials import Credentials
 from cofferdam_providers.tpm.device import Device
-from cofferdam_providers.tpm.errors import REMEDIES, Code, TpmError
+from cofferdam_providers.tpm.errors import Code, TpmError
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.objects import TpmObject
 from cofferdam_providers.tpm.transport import TransportError, open_transport
@@ -284,7 +284,7 @@ class TpmProvider(Provider[TpmKey]):
             result = work()
         except TpmError as error:
             now = time.monotonic()
-            if error.code in REMEDIES and now >= self._complained.get(error.code, 0.0):
+            if error.remedy and now >= self._complained.get(error.code, 0.0):
                 self._complained[error.code] = now + _COMPLAINT_S
                 self._log.error("the TPM refuses to work", cause=error.detail)
             raise
