@@ -15,6 +15,7 @@ from cofferdam_contracts.psa.attributes import EccFamily, KeyKind, KeyType
 from cofferdam_providers.pyca.curves import Curve, find_curve, find_curve_by_size
 from cofferdam_providers.pyca.der import DerError, read_integers
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.rsa_consistency import check_numbers, check_pair
 
 RSA_SIZES: Final = frozenset({1024, 2048, 3072, 4096})
 AES_BITS: Final = frozenset({128, 192, 256})
@@ -134,7 +135,7 @@ def read_key(key_type: KeyType, bits: int, data: bytes, *, vouched: bool) -> Han
     """Read a key in the format of import; 0 bits means whatever size the data has.
 
     `vouched` says that the bytes were checked once already and have not changed since. It leaves out the costly part
-    of checking an RSA key pair (30 ms).
+    of checking an RSA key pair, which is one signature.
 
     Raises:
         ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or such keys do not work here
@@ -244,13 +245,13 @@ def _read_rsa_pair(data: bytes, *, vouched: bool) -> RsaKey:
         raise DerError("not an RSAPrivateKey of version 0")
     _, modulus, exponent, secret, p, q, dmp1, dmq1, iqmp = integers
     _check_rsa_public(modulus, exponent)
-    # Cheap, and keeps what is no key at all, or of absurd size, from the costly checks.
-    if p * q != modulus or not 0 < secret < modulus:
-        raise DerError("numbers that do not belong together")
     numbers = rsa.RSAPrivateNumbers(
         p=p, q=q, d=secret, dmp1=dmp1, dmq1=dmq1, iqmp=iqmp, public_numbers=rsa.RSAPublicNumbers(exponent, modulus)
     )
-    private = numbers.private_key(unsafe_skip_rsa_key_validation=vouched)
+    check_numbers(numbers)
+    private = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    if not vouched:
+        check_pair(private)
     return RsaKey(private, private.public_key(), modulus, data)
 
 
