@@ -11,17 +11,18 @@ import threading
 from collections import deque
 from typing import Any, Final
 
-from cofferdam_contracts.ipc.framing import PART_SIZE, Assembler, pack, split
+from cofferdam_contracts.ipc.framing import MAX_DATAGRAM, PART_SIZE, Assembler, pack, split
 
-MAX_DATAGRAM: Final = 256 * 1024
-"""More than any sender can put into one datagram with the kernel's default buffer sizes."""
+MAX_PARTS: Final = 16
+"""Datagrams taken in one call: the parts of a large message are work too, and others have their turn in between."""
 
 
 class _Buffer(threading.local):
     """What datagrams are received into; one for each thread that receives any."""
 
     def __init__(self) -> None:
-        self.data = bytearray(MAX_DATAGRAM)
+        # What is too long fills the last byte as well, and is refused.
+        self.data = bytearray(MAX_DATAGRAM + 1)
         self.view = memoryview(self.data)
 
 
@@ -36,7 +37,7 @@ class Channel:
     """One end of a channel."""
 
     def __init__(self, end: _socket.socket, limit: int, *, adopted: bool = False) -> None:
-        """Own the socket; messages in either direction are at most `limit` bytes."""
+        """Own the socket; take messages of at most `limit` bytes. What is sent is bounded by whoever receives it."""
         self.socket = end
         self._assembler = Assembler(limit, adopted=adopted)
         self._waiting: deque[bytes] = deque()
@@ -83,14 +84,17 @@ class Channel:
             self._waiting.popleft()
 
     def receive(self) -> tuple[Any, ...] | None:
-        """Return the next whole message, or None when nothing is there now.
+        """Return the next whole message, or None when none is there yet.
+
+        After None there may be more to read, for which the descriptor is still ready: at most `MAX_PARTS` datagrams are
+        taken at a time.
 
         Raises:
             ChannelClosedError: The other end is gone.
             FramingError: The peer broke the protocol.
         """
         data, view = _buffer.data, _buffer.view
-        while True:
+        for _ in range(MAX_PARTS):
             try:
                 size = self.socket.recv_into(data, 0, _socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -104,6 +108,7 @@ class Channel:
             data[:size] = bytes(size)
             if message is not None:
                 return message
+        return None
 
     def close(self) -> None:
         """Close this end."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cofferdam_contracts.ipc.framing import PART_SIZE, FramingError, pack
-from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_contracts.ipc.framing import MAX_DATAGRAM, PART_SIZE, Assembler, Common, FramingError, pack, split
+from cofferdam_runtime.channel import MAX_PARTS, Channel, ChannelClosedError
 from cofferdam_runtime.pairs import socket_pair
 
 LIMIT = 1 << 21
@@ -135,6 +135,42 @@ def test_a_message_beyond_the_limit_is_refused(ends: Ends) -> None:
     one.send(pack((4, 1, b"x" * 5000)))
     with pytest.raises(FramingError):
         Channel(other, 4096).receive()
+
+
+def test_a_call_ends_after_so_many_parts_though_there_are_more(ends: Ends) -> None:
+    """Whoever sends parts has no more of the receiver's turn than whoever sends messages."""
+    one, other = ends
+    adopted = Channel(other, LIMIT, adopted=True)
+    for _ in range(2 * MAX_PARTS):
+        # The rest of a message whose beginning a dead server took: dropped, but not for nothing.
+        one.send(pack((Common.PART, 1, PART_SIZE + 1, b"x")))
+    one.send(pack((4, 1)))
+    assert [adopted.receive() for _ in range(3)] == [None, None, (4, 1)]
+
+
+@pytest.mark.parametrize("size", [1, PART_SIZE - 1])
+def test_parts_are_full(size: int) -> None:
+    """Else a message could be cut into as many datagrams as it has bytes."""
+    with pytest.raises(FramingError):
+        Assembler(LIMIT).feed(pack((Common.PART, 0, PART_SIZE + 1, bytes(size))))
+    assembler = Assembler(LIMIT)
+    assert assembler.feed(pack((Common.PART, 0, 2 * PART_SIZE + 1, bytes(PART_SIZE)))) is None
+    with pytest.raises(FramingError):
+        assembler.feed(pack((Common.PART, 1, 2 * PART_SIZE + 1, bytes(size))))
+
+
+def test_no_datagram_is_longer_than_a_part(ends: Ends) -> None:
+    """The buffer is as long as the longest honest datagram; what is longer is refused, not cut."""
+    one, other = ends
+    longest = max(len(datagram) for datagram in split(bytes(LIMIT)))
+    assert PART_SIZE < longest <= MAX_DATAGRAM
+    for size in (MAX_DATAGRAM + 1, MAX_DATAGRAM + 1000):
+        padding = size - len(pack((4, b"x" * PART_SIZE))) + PART_SIZE
+        datagram = pack((4, b"x" * padding))
+        assert len(datagram) == size
+        one.send(datagram)
+        with pytest.raises(FramingError, match="a datagram of"):
+            Channel(other, LIMIT).receive()
 
 
 def test_descriptors_that_a_peer_attaches_go_nowhere(ends: Ends) -> None:

@@ -1,8 +1,9 @@
 """How a message becomes datagrams on a channel between processes, and back.
 
 A message is one msgpack array of scalars, byte strings and arrays of such: no maps, no extension types. It travels as
-one datagram, or, when it is larger than `PART_SIZE`, as consecutive parts `[PART, index, total, bytes]`. Sizes are
-checked before anything is allocated for them. No I/O here.
+one datagram, or, when it is larger than `PART_SIZE`, as consecutive parts `[PART, index, total, bytes]`, of which all
+but the last are full, so that the size of a message bounds its datagrams. Sizes are checked before anything is
+allocated for them. No I/O here.
 """
 
 import enum
@@ -13,6 +14,8 @@ import msgpack
 
 PART_SIZE: Final = 60_000
 """Payload bytes of one datagram; a SOCK_SEQPACKET socket takes at least 200 kB with default kernel settings."""
+MAX_DATAGRAM: Final = PART_SIZE + 32
+"""Bytes of the largest datagram: a full part and the array around it."""
 MAX_ITEMS: Final = 1_000_000
 """Elements of the largest array (a listing of keys); the size cap of the channel is what bounds it in practice."""
 
@@ -93,7 +96,7 @@ class Assembler:
         Raises:
             FramingError: The peer broke the protocol.
         """
-        if len(datagram) > self._limit + 64:
+        if len(datagram) > min(self._limit + 64, MAX_DATAGRAM):
             raise FramingError(f"a datagram of {len(datagram)} bytes, the limit is {self._limit}")
         message = _unpack(datagram, min(self._limit, len(datagram)))
         if message[0] != Common.PART:
@@ -114,7 +117,7 @@ class Assembler:
             raise FramingError("a part out of order")
         if not PART_SIZE < total <= self._limit:
             raise FramingError(f"a message of {total} bytes in parts, the limit is {self._limit}")
-        if not data or len(self._parts) + len(data) > total:
+        if len(data) != min(PART_SIZE, total - len(self._parts)):
             raise FramingError("a part of the wrong size")
         self._total, self._index = total, index + 1
         self._parts += data

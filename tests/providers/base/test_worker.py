@@ -27,7 +27,7 @@ from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, Signatu
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import Status
 from cofferdam_providers.base.worker import MAX_SLOW
-from cofferdam_runtime.channel import ChannelClosedError
+from cofferdam_runtime.channel import MAX_PARTS, ChannelClosedError
 
 GENERATE = GenerateKey("k", ATTRIBUTES)
 SIGN = SignHash("k", ECDSA, b"d" * 32)
@@ -163,7 +163,12 @@ def test_refusals_before_a_name_is_taken(tmp_path: Path) -> None:
         assert frontend.ask(ImportKey("k", old, b"data")).status == Status.SUCCESS
 
 
-def test_a_request_larger_than_a_datagram_is_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parts", [1, MAX_PARTS])
+def test_a_request_larger_than_a_datagram_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """Also when nobody takes more than one part of it at a time."""
+    monkeypatch.setattr("cofferdam_runtime.channel.MAX_PARTS", parts)
     with running(tmp_path, Device({})) as worker:
         frontend = worker.connect(1000)
         assert frontend.ask(ImportKey("k", ATTRIBUTES, b"x" * (PART_SIZE * 3))).status == Status.SUCCESS
