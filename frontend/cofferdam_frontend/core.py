@@ -1,18 +1,18 @@
 """The core provider: operations about the service itself, answered here or with the help of the others."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cofferdam_contracts.ipc.keystore import KimMessage
 from cofferdam_contracts.operations import DeleteClient, ListOpcodes
-from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import AUTHENTICATORS, PROVIDERS, AuthType, Opcode, ProviderId
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_contracts.wire.bodies import AuthenticatorInfo, KeyInfo, ProviderInfo, encode_result
+from cofferdam_contracts.wire.bodies import AuthenticatorInfo, ProviderInfo, encode_result
 from cofferdam_frontend.auth import Client
 from cofferdam_frontend.backend import StoreBackend, WorkerBackend
+from cofferdam_frontend.pages import PageCache
 from cofferdam_frontend.responder import Responder
 
 WIRE_VERSION: Final = (1, 0)
@@ -29,6 +29,7 @@ class Core:
     constant: Mapping[Opcode, bytes]
     store: StoreBackend
     workers: tuple[WorkerBackend, ...]
+    pages: PageCache = field(default_factory=PageCache)
 
     @classmethod
     def of(
@@ -86,23 +87,9 @@ def _list_keys(core: Core, _operation: object, client: Client, responder: Respon
         if status != Status.SUCCESS:
             responder.fail(status)
             return
-        responder.send(_encode_keys(results[0]))
+        responder.send(core.pages.encode(results[0]))
 
     core.store.ask(KimMessage.LIST_KEYS, client, responder.request_id, answer)
-
-
-def _encode_keys(rows: tuple[tuple[int, str, bytes], ...]) -> bytes:
-    """Encode a listing; one entry that no client could read would make it refuse them all, so it is left out."""
-    entries = [encoded for row in rows if (encoded := _encode_key(*row)) is not None]
-    # The encoding of a repeated field is that of its entries one after the other.
-    return b"".join(entries)
-
-
-def _encode_key(provider_id: int, name: str, attributes: bytes) -> bytes | None:
-    try:
-        return encode_result(Opcode.LIST_KEYS, [KeyInfo(provider_id, name, decode_attributes(attributes))])
-    except (EncodingError, ValueError):
-        return None
 
 
 def _list_clients(core: Core, _operation: object, client: Client, responder: Responder) -> None:

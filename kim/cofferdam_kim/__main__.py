@@ -13,7 +13,7 @@ from cofferdam_kim.service import KimService
 from cofferdam_kim.store import KeyStore
 from cofferdam_runtime.entry import Child, begin, confine, give_up
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.loop import IDLE_S, Loop
+from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policies import POLICIES
 
 
@@ -44,7 +44,7 @@ def main() -> int:
     child = Child(start, log, loop, {ToChild.CHANNEL: server.add_channel})
     server.served, server.violated = child.count_one, child.violated
     child.ready(achieved, *_sealed(store, settings.providers))
-    loop.run(lambda: IDLE_S)
+    loop.run(server.tick)
     store.close()
     return 0
 

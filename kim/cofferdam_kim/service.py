@@ -18,7 +18,7 @@ from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import KeyStore, Steps
 
 _OVERHEAD: Final = 16
 """More bytes than msgpack puts around one value."""
@@ -41,7 +41,16 @@ class FrontendPeer:
 
 
 Peer: TypeAlias = WorkerPeer | FrontendPeer
+Answer: TypeAlias = tuple[Status, tuple[Any, ...]]
+"""Status and fields of an answer; the fields are those of a success, else none."""
 Entry = TypeVar("Entry", bound=tuple[Any, ...] | str)
+
+
+@dataclass(frozen=True, slots=True)
+class Gradual:
+    """An answer that takes several steps, between which others are served; what they return is its one field."""
+
+    steps: Steps[tuple[Any, ...]]
 
 
 class KimService:
@@ -72,8 +81,8 @@ class KimService:
             return WorkerPeer(self._providers[channel.c])
         raise ValueError(f"a channel to role {channel.a}, number {channel.c}")
 
-    def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> tuple[Status, tuple[Any, ...]]:
-        """Return status and fields of the answer; the fields are those of a success, else none.
+    def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer | Gradual:
+        """Return the answer, or what to `go_on` with until there is one.
 
         Raises:
             ForbiddenMessageError: The peer may not ask this, or not like this.
@@ -85,11 +94,27 @@ class KimService:
         if not SCHEMAS[question].accepts(fields):
             raise ForbiddenMessageError(f"{question.name} with fields of the wrong number, type or size")
         try:
-            return Status.SUCCESS, handler(self, peer, *fields)
+            found = handler(self, peer, *fields)
         except ServiceError as error:
-            if error.status in _FAILURES:
-                self._on_failure(error)
-            return error.status, ()
+            return self._refusal(error)
+        if isinstance(found, Gradual):
+            return self.go_on(found) or found
+        return Status.SUCCESS, found
+
+    def go_on(self, gradual: Gradual) -> Answer | None:
+        """Take one step towards an answer; return it if that was the last."""
+        try:
+            next(gradual.steps)
+        except StopIteration as end:
+            return Status.SUCCESS, (end.value,)
+        except ServiceError as error:
+            return self._refusal(error)
+        return None
+
+    def _refusal(self, error: ServiceError) -> Answer:
+        if error.status in _FAILURES:
+            self._on_failure(error)
+        return error.status, ()
 
     def _lookup(self, peer: WorkerPeer, *name: Any) -> tuple[Any, ...]:  # noqa: ANN401  checked against the schema
         record, number = self._store.lookup_row(peer.provider, _identity(*name))
@@ -159,18 +184,19 @@ class KimService:
         self._store.adopt(peer.provider, CODED_ROW.iter_unpack(coded), seal)
         return ()
 
-    def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> tuple[Any, ...]:
+    def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> Gradual:
         _check_authenticator(authenticator)
-        return (tuple(_cut(self._store.client_keys(peer.provider, Application(authenticator, application)))),)
+        return Gradual(_fitting(self._store.client_keys(peer.provider, Application(authenticator, application))))
 
-    def _list_keys(self, peer: FrontendPeer, authenticator: int, application: str) -> tuple[Any, ...]:
-        return (_whole(self._store.list_keys(self._principal(peer, authenticator, application))),)
+    def _list_keys(self, peer: FrontendPeer, authenticator: int, application: str) -> Gradual:
+        return Gradual(self._store.list_keys(self._principal(peer, authenticator, application), peer.uid))
 
-    def _list_clients(self, peer: FrontendPeer, authenticator: int, application: str) -> tuple[Any, ...]:
+    def _list_clients(self, peer: FrontendPeer, authenticator: int, application: str) -> Gradual:
         principal = self._principal(peer, authenticator, application)
         if principal.name not in self._admins[principal.authenticator]:
             raise ServiceError(Status.ADMIN_OPERATION, "not an administrator")
-        return (_whole(self._store.list_clients()),)
+        # The names of another authenticator are another name space, whose administrators are others.
+        return Gradual(self._store.list_clients(principal.authenticator))
 
     def _principal(self, peer: FrontendPeer, authenticator: int, application: str) -> Application:
         """Return who a frontend speaks for."""
@@ -202,7 +228,7 @@ _FAILURES: Final = frozenset({Status.KEY_INFO_MANAGER_ERROR, Status.PSA_ERROR_DA
 """Statuses that are about the store and not about the question."""
 
 # The schema's asker decides the type of the peer that a handler gets.
-_HANDLERS: Final[Mapping[KimMessage, Callable[..., tuple[Any, ...]]]] = {
+_HANDLERS: Final[Mapping[KimMessage, Callable[..., tuple[Any, ...] | Gradual]]] = {
     KimMessage.LOOKUP: KimService._lookup,  # noqa: SLF001  the table is a part of the class
     KimMessage.RESERVE: KimService._reserve,  # noqa: SLF001
     KimMessage.ACTIVATE: KimService._activate,  # noqa: SLF001
@@ -260,9 +286,5 @@ def _cut(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-def _whole(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Return all entries, or refuse when they do not fit into an answer."""
-    fitting = tuple(_cut(entries))
-    if len(fitting) < len(entries):
-        raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of {len(entries)} entries")
-    return fitting
+def _fitting(names: Steps[list[str]]) -> Steps[tuple[str, ...]]:
+    return tuple(_cut((yield from names)))

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofferdam_contracts.ipc.framing import Common
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER, MAX_QUESTION, SCHEMAS, Field, KimMessage
+from cofferdam_contracts.ipc.framing import Common, pack
+from cofferdam_contracts.ipc.keystore import SCHEMAS, Asker, Field, KimMessage, most_bytes
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.binary(max_size=6),
@@ -23,10 +23,17 @@ def test_numbers_of_questions_and_answers_are_distinct() -> None:
     assert len(set(numbers)) == len(numbers)
 
 
-@pytest.mark.parametrize("number", KimMessage)
-def test_the_largest_question_fits(number: KimMessage) -> None:
-    size = sum(field.most for field in SCHEMAS[number].fields if field.type is not int)
-    assert size + 16 * (len(SCHEMAS[number].fields) + 2) <= MAX_QUESTION <= MAX_ANSWER
+def largest(number: KimMessage) -> int:
+    """Return the bytes of the largest question of a kind."""
+    values = {int: lambda most: most, str: "x".__mul__, bytes: b"x".__mul__}
+    fields = [values[field.type](field.most) for field in SCHEMAS[number].fields]
+    return len(pack((int(number), (1 << 64) - 1, *fields)))
+
+
+@pytest.mark.parametrize("asker", Asker)
+def test_the_largest_question_fits_and_nothing_much_larger(asker: Asker) -> None:
+    sizes = [largest(number) for number in KimMessage if SCHEMAS[number].asker is asker]
+    assert max(sizes) <= most_bytes(asker) <= max(sizes) + 256
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contracts", "kim", ".")]
 
-from tests.kim.support import ECDSA, MBED, PROVIDERS, mapping_row, name, reference_database  # noqa: E402
+from tests.kim.support import ECDSA, MBED, PROVIDERS, answer, mapping_row, name, reference_database  # noqa: E402
 
 from cofferdam_contracts.ipc.keystore import CODED_ROW, KimMessage  # noqa: E402
 from cofferdam_contracts.settings import AuthenticatorSettings  # noqa: E402
@@ -31,7 +31,7 @@ def main() -> None:
     service = KimService(store, PROVIDERS, (AuthenticatorSettings(auth_type=3, admins=("0",)),))
     worker, key, record = WorkerPeer(MBED), (3, "1000", "ключ"), (b"", 2, ECDSA, b"code")
     statuses = [
-        service.answer(peer, number, fields)[0]
+        answer(service, peer, number, fields)[0]
         for peer, number, fields in (
             (worker, KimMessage.RESERVE, key + record),
             (worker, KimMessage.PENDING, ()),

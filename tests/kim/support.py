@@ -1,18 +1,22 @@
 """Values and databases that the tests of the key store share."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
-from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.ipc.pages import Key, keys_of
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_kim.place import prepare
 from cofferdam_kim.rows import KeyRecord
+from cofferdam_kim.service import Answer, Gradual, KimService, Peer
 from cofferdam_kim.store import KeyStore
 
+T = TypeVar("T")
 MBED = ProviderEntry(id=1, uuid="1c1139dc-ad7c-47dc-ad6b-db6fdb466552", name="mbed-crypto-provider", opcodes=())
 PKCS11 = ProviderEntry(id=2, uuid="30e39502-eba6-4d60-a4af-c518b7f5e38f", name="pkcs11-provider", opcodes=())
 TPM = ProviderEntry(id=3, uuid="1e4954a4-ff21-46d3-ab0c-661eeb667e1d", name="tpm-provider", opcodes=())
@@ -77,6 +81,37 @@ def create(
     store.reserve(provider, identity, PLANNED)
     store.activate(provider, identity, record)
     return record
+
+
+def finish(steps: Generator[None, None, T]) -> T:
+    """Take all steps at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def list_keys(store: KeyStore, application: Application, owner: int = 0) -> list[Key]:
+    """Return provider number, name and attributes of an application's keys."""
+    return list(keys_of(finish(store.list_keys(application, owner))))
+
+
+def client_keys(store: KeyStore, provider: ProviderEntry, application: Application) -> list[str]:
+    return finish(store.client_keys(provider, application))
+
+
+def list_clients(store: KeyStore, authenticator: int = 3) -> list[str]:
+    return list(finish(store.list_clients(authenticator)))
+
+
+def answer(service: KimService, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer:
+    """Ask a question and wait for the answer."""
+    found = service.answer(peer, number, fields)
+    while isinstance(found, Gradual):
+        found = service.go_on(found) or found
+    return found
 
 
 def mapping_row(identity: KeyIdentity, provider: ProviderEntry = MBED, record: KeyRecord = RECORD) -> list[object]:

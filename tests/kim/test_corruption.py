@@ -7,7 +7,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.kim.support import MBED, PKCS11, PLANNED, PROVIDERS, RSA, create, name, open_store
+from tests.kim.support import (
+    MBED,
+    PKCS11,
+    PLANNED,
+    PROVIDERS,
+    RSA,
+    client_keys,
+    create,
+    list_clients,
+    list_keys,
+    name,
+    open_store,
+)
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.status import ServiceError
@@ -53,9 +65,9 @@ def exercise(store: KeyStore) -> None:
     """Ask everything; only `ServiceError` may come of it."""
     applications = {Application(identity.authenticator, identity.application) for identity in KEYS}
     questions: list[Callable[[], object]] = [
-        store.list_clients,
-        *(partial(store.list_keys, application) for application in applications),
-        *(partial(store.client_keys, MBED, application) for application in applications),
+        partial(list_clients, store),
+        *(partial(list_keys, store, application) for application in applications),
+        *(partial(client_keys, store, MBED, application) for application in applications),
         lambda: store.pending(MBED),
         lambda: create(store, name("new")),
         lambda: store.cancel(MBED, name("reserved")),

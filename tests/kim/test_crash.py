@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.kim.crash_child import SCENARIO
-from tests.kim.support import MBED, PLANNED, name, open_store
+from tests.kim.support import (
+    MBED,
+    PLANNED,
+    client_keys,
+    name,
+    open_store,
+)
 
 from cofferdam_contracts.identity import Application
 from cofferdam_kim.rows import KeyRecord
@@ -47,7 +53,7 @@ def observed(store: KeyStore) -> State:
     state: State = {}
     for pending, identity, record in store.pending(MBED):
         state[identity.key_name] = (pending.name, record)
-    for key_name in store.client_keys(MBED, Application(3, "1000")):
+    for key_name in client_keys(store, MBED, Application(3, "1000")):
         assert key_name not in state
         state[key_name] = ("active", store.lookup(MBED, name(key_name)))
     return state

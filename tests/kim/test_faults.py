@@ -8,7 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.kim.support import MBED, OTHER, PLANNED, RECORD, create, name, open_store
+from tests.kim.support import (
+    MBED,
+    OTHER,
+    PLANNED,
+    RECORD,
+    client_keys,
+    create,
+    name,
+    open_store,
+)
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.status import ServiceError, Status
@@ -46,7 +55,7 @@ def prepared(path: Path) -> KeyStore:
 
 def still_serves(store: KeyStore) -> None:
     assert store.lookup(MBED, name("active")) == RECORD
-    assert store.client_keys(MBED, Application(3, "1000")) == ["active"]
+    assert client_keys(store, MBED, Application(3, "1000")) == ["active"]
     assert len(store.pending(MBED)) == 2
 
 
@@ -140,7 +149,7 @@ def changes_work(store: KeyStore) -> bool:
     ]
     for step in steps:
         step()
-    return store.client_keys(MBED, Application(3, "1000")) == ["reserved"]
+    return client_keys(store, MBED, Application(3, "1000")) == ["reserved"]
 
 
 def run(path: Path, syscall: str, number: int) -> tuple[dict[str, str], KeyStore]:

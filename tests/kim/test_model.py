@@ -7,7 +7,18 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.kim.support import MBED, OTHER, PKCS11, PLANNED, PROVIDERS, RECORD, RSA, open_store
+from tests.kim.support import (
+    MBED,
+    OTHER,
+    PKCS11,
+    PLANNED,
+    PROVIDERS,
+    RECORD,
+    RSA,
+    list_clients,
+    list_keys,
+    open_store,
+)
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
@@ -119,7 +130,9 @@ class KeyStoreMachine(RuleBasedStateMachine):
     @invariant()
     def listings_agree(self) -> None:
         active = [(identity, *held[1:]) for identity, held in self.model.items() if held[0] == ACTIVE]
-        assert self.store.list_clients() == sorted({identity.application for identity, _, _ in active})
+        for authenticator in (1, 3):
+            clients = {identity.application for identity, _, _ in active if identity.authenticator == authenticator}
+            assert list_clients(self.store, authenticator) == sorted(clients)
         for provider in (MBED, PKCS11):
             pending = {
                 (state, identity, record)
@@ -134,7 +147,7 @@ class KeyStoreMachine(RuleBasedStateMachine):
                 if (identity.authenticator, identity.application) == application
             ]
             # PKCS#11 is configured first and has the higher number.
-            assert self.store.list_keys(Application(*application)) == sorted(rows, key=lambda row: (-row[0], row[1]))
+            assert list_keys(self.store, Application(*application)) == sorted(rows, key=lambda row: (-row[0], row[1]))
 
 
 TestKeyStore = KeyStoreMachine.TestCase

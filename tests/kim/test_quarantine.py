@@ -11,7 +11,10 @@ from tests.kim.support import (
     PLANNED,
     PROVIDERS,
     RECORD,
+    client_keys,
     create,
+    list_clients,
+    list_keys,
     mapping_row,
     name,
     open_store,
@@ -80,9 +83,9 @@ def test_a_bad_row_is_held_back_and_the_rest_served(path: Path, column: str, val
     assert status_of(store, "bad") is (
         Status.PSA_ERROR_DOES_NOT_EXIST if column in IDENTITY else Status.PSA_ERROR_DATA_CORRUPT
     )
-    assert store.list_keys(Application(3, "1000")) == [(1, "good", RECORD.attributes)]
-    assert store.client_keys(MBED, Application(3, "1000")) == ["good"]
-    assert store.list_clients() == ["1000"]
+    assert list_keys(store, Application(3, "1000")) == [(1, "good", RECORD.attributes)]
+    assert client_keys(store, MBED, Application(3, "1000")) == ["good"]
+    assert list_clients(store) == ["1000"]
     store.close()
     assert query(path, "SELECT * FROM key_mapping ORDER BY rowid") == before
     assert query(path, "SELECT table_name, row_id, reason FROM cofferdam_quarantine") == [
@@ -116,8 +119,8 @@ def test_text_that_is_not_utf8(path: Path) -> None:
     store = open_store(path)
     assert [bad.reason for bad in store.report.quarantined] == ["text that is not UTF-8"] * 2
     assert status_of(store, "bad") is Status.PSA_ERROR_DATA_CORRUPT
-    assert store.client_keys(MBED, Application(3, "1000")) == ["good"]
-    assert store.list_clients() == ["1000"]
+    assert client_keys(store, MBED, Application(3, "1000")) == ["good"]
+    assert list_clients(store) == ["1000"]
     store.close()
 
 
@@ -138,7 +141,7 @@ def test_a_row_that_goes_bad_is_held_back_at_once(path: Path, store: KeyStore) -
     create(store, name("bad"))
     store._connection.execute("UPDATE key_mapping SET key_attributes = x'00' WHERE key_name = 'bad'")
     assert status_of(store, "bad") is Status.PSA_ERROR_DATA_CORRUPT
-    assert store.client_keys(MBED, Application(3, "1000")) == ["good"]
+    assert client_keys(store, MBED, Application(3, "1000")) == ["good"]
     ((reason,),) = store._connection.execute("SELECT reason FROM cofferdam_quarantine").fetchall()
     assert "undecodable attributes" in reason
     store._connection.execute("UPDATE key_mapping SET key_attributes = ?", (RECORD.attributes,))
@@ -238,7 +241,7 @@ def test_damage_while_the_store_is_open(path: Path) -> None:
         astray.mark_deleting(MBED, name("mine"))
     assert caught.value.status is Status.KEY_INFO_MANAGER_ERROR
     with pytest.raises(ServiceError) as caught:
-        astray.list_keys(Application(3, "1000"))
+        list_keys(astray, Application(3, "1000"))
     assert caught.value.status is Status.KEY_INFO_MANAGER_ERROR
     astray.close()
 
@@ -250,7 +253,7 @@ def test_a_damaged_database_is_served_and_not_changed(path: Path) -> None:
     assert store.report.keys == 3
     (warning,) = store.report.warnings()
     assert "no key can be made or destroyed" in warning
-    assert store.client_keys(MBED, Application(3, "1000")) == ["mine", "other"]
+    assert client_keys(store, MBED, Application(3, "1000")) == ["mine", "other"]
     assert store.pending(MBED) == []
     assert status_of(store, "absent") is Status.KEY_INFO_MANAGER_ERROR, "it may be what the damage took"
     for action, arguments in (

@@ -17,6 +17,7 @@ from tests.kim.support import (
     RECORD,
     RSA,
     TPM,
+    answer,
     create,
     mapping_row,
     name,
@@ -36,9 +37,11 @@ from cofferdam_contracts.ipc.keystore import (
     Asker,
     KimMessage,
 )
+from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_kim.rows import KNOWN_AUTHENTICATORS
 from cofferdam_kim.service import FrontendPeer, KimService, Peer, WorkerPeer
 from cofferdam_kim.store import KeyStore
 
@@ -75,15 +78,16 @@ def service(store: KeyStore) -> KimService:
 
 
 def ok(service: KimService, peer: Peer, number: KimMessage, *fields: object) -> tuple[Any, ...]:
-    status, answer = service.answer(peer, number, fields)
+    """Return the fields of an answer; instead of the pages of a listing, its keys."""
+    status, found = answer(service, peer, number, fields)
     assert status is Status.SUCCESS
-    assert tuple(type(value) for value in answer) == SCHEMAS[number].answer
-    return answer
+    assert tuple(type(value) for value in found) == SCHEMAS[number].answer
+    return (tuple(keys_of(found[0])),) if number is KimMessage.LIST_KEYS else found
 
 
 def forbidden(service: KimService, peer: Peer, number: object, fields: tuple[Any, ...]) -> None:
     with pytest.raises(ForbiddenMessageError):
-        service.answer(peer, number, fields)
+        answer(service, peer, number, fields)
 
 
 def test_every_message_is_tried() -> None:
@@ -183,7 +187,7 @@ def test_the_life_of_a_key(service: KimService) -> None:
     assert ok(service, WORKER, KimMessage.MARK_DELETING, *NAME, b"deleting", b"") == ()
     assert ok(service, WORKER, KimMessage.STATE) == (b"check", SEAL, b"")
     assert ok(service, WORKER, KimMessage.PENDING) == (((2, *NAME, *made[:3], b"deleting"),),)
-    assert service.answer(WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
+    assert answer(service, WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
     assert ok(service, WORKER, KimMessage.REMOVE, *NAME) == ()
     assert ok(service, WORKER, KimMessage.CANCEL, *NAME) == ()
     assert ok(service, WORKER, KimMessage.PENDING) == ((),)
@@ -191,9 +195,9 @@ def test_the_life_of_a_key(service: KimService) -> None:
 
 def test_a_worker_reaches_its_own_provider_only(service: KimService, store: KeyStore) -> None:
     create(store, name(), PKCS11)
-    assert service.answer(WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
-    assert service.answer(WORKER, KimMessage.MARK_DELETING, (*NAME, b"", b"")) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
-    assert service.answer(WORKER, KimMessage.RESERVE, NAME + ROW) == (Status.PSA_ERROR_ALREADY_EXISTS, ())
+    assert answer(service, WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
+    assert answer(service, WORKER, KimMessage.MARK_DELETING, (*NAME, b"", b"")) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
+    assert answer(service, WORKER, KimMessage.RESERVE, NAME + ROW) == (Status.PSA_ERROR_ALREADY_EXISTS, ())
     assert ok(service, WorkerPeer(PKCS11), KimMessage.LOOKUP, *NAME) == (RECORD.key_id, 1, ECDSA, b"", 1)
 
 
@@ -227,11 +231,20 @@ def test_other_authenticators_are_refused(store: KeyStore, number: KimMessage) -
 def test_only_administrators_list_clients(service: KimService, store: KeyStore) -> None:
     create(store, name(application="1000"))
     refused = (Status.ADMIN_OPERATION, ())
-    assert service.answer(FrontendPeer(1000), KimMessage.LIST_CLIENTS, (3, "")) == refused
-    assert service.answer(FrontendPeer(1000), KimMessage.LIST_CLIENTS, (1, "admin")) == refused
-    assert service.answer(FrontendPeer(0), KimMessage.LIST_CLIENTS, (1, "0")) == refused
+    assert answer(service, FrontendPeer(1000), KimMessage.LIST_CLIENTS, (3, "")) == refused
+    assert answer(service, FrontendPeer(1000), KimMessage.LIST_CLIENTS, (1, "admin")) == refused
+    assert answer(service, FrontendPeer(0), KimMessage.LIST_CLIENTS, (1, "0")) == refused
     assert ok(service, FrontendPeer(0), KimMessage.LIST_CLIENTS, 3, "") == (("1000",),)
-    assert ok(service, FRONTEND, KimMessage.LIST_CLIENTS, 1, "root") == (("1000",),)
+    assert ok(service, FRONTEND, KimMessage.LIST_CLIENTS, 1, "root") == ((),)
+
+
+def test_administrators_list_clients_of_their_own_authenticator(service: KimService, store: KeyStore) -> None:
+    """Whose keys a name means depends on who vouches for it, and so does who may see it."""
+    for authenticator in KNOWN_AUTHENTICATORS:
+        create(store, name(f"of {authenticator}", f"client of {authenticator}", authenticator), PKCS11)
+    for peer, authenticator, claimed in ((FrontendPeer(0), 3, ""), (FRONTEND, 1, "root")):
+        clients = ok(service, peer, KimMessage.LIST_CLIENTS, authenticator, claimed)
+        assert clients == ((f"client of {authenticator}",),)
 
 
 def test_failures_of_the_store_are_reported_and_refusals_are_not(path: Path) -> None:
@@ -241,41 +254,34 @@ def test_failures_of_the_store_are_reported_and_refusals_are_not(path: Path) -> 
     store = open_store(path)
     heard: list[ServiceError] = []
     service = KimService(store, PROVIDERS, (UNIX,), heard.append)
-    service.answer(WORKER, KimMessage.LOOKUP, NAME)
+    answer(service, WORKER, KimMessage.LOOKUP, NAME)
     assert heard == []
-    assert service.answer(WORKER, KimMessage.LOOKUP, (3, "1000", "bad")) == (Status.PSA_ERROR_DATA_CORRUPT, ())
+    assert answer(service, WORKER, KimMessage.LOOKUP, (3, "1000", "bad")) == (Status.PSA_ERROR_DATA_CORRUPT, ())
     assert [error.status for error in heard] == [Status.PSA_ERROR_DATA_CORRUPT]
     assert "key id version 9" in heard[0].detail
     store._connection.close()
     heard.clear()
-    assert service.answer(WORKER, KimMessage.LOOKUP, NAME) == (Status.KEY_INFO_MANAGER_ERROR, ())
+    assert answer(service, WORKER, KimMessage.LOOKUP, NAME) == (Status.KEY_INFO_MANAGER_ERROR, ())
     assert str(path) in heard[0].detail
 
 
-def test_a_listing_that_is_too_long(service: KimService, store: KeyStore) -> None:
+def test_a_listing_that_is_too_long(service: KimService, store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client gets none of it; a worker gets some and comes again."""
-    create(store, name("k"))
-    # One transaction, as thousands would each wait for the disk.
-    store._connection.execute("BEGIN")
-    store._connection.executemany(
-        "INSERT INTO key_mapping SELECT authenticator_id, application_name, ?, provider_uuid, provider_name, key_id,"
-        " key_id_version, key_attributes, key_attributes_version FROM key_mapping WHERE key_name = 'k'",
-        [(f"{number:05}" + "x" * (MAX_KEY_NAME - 5),) for number in range(4200)],
-    )
-    store._connection.execute("COMMIT")
-    assert service.answer(FRONTEND, KimMessage.LIST_KEYS, (3, "")) == (Status.RESPONSE_TOO_LARGE, ())
-    seen: set[str] = set()
+    for module in ("service", "listings", "store"):
+        monkeypatch.setattr(f"cofferdam_kim.{module}.MAX_ANSWER", 64 << 10)
+    every = {f"{number:02}" + "x" * (MAX_KEY_NAME - 2) for number in range(20)}
+    for key_name in every:
+        create(store, name(key_name))
+        create(store, name("key", application=key_name))
+    assert answer(service, FRONTEND, KimMessage.LIST_KEYS, (3, "")) == (Status.RESPONSE_TOO_LARGE, ())
+    assert answer(service, FrontendPeer(0), KimMessage.LIST_CLIENTS, (3, "")) == (Status.RESPONSE_TOO_LARGE, ())
+    seen: list[str] = []
     while some := ok(service, WORKER, KimMessage.CLIENT_KEYS, 3, "1000")[0]:
-        assert not seen & set(some)
-        seen |= set(some)
-        store._connection.execute("BEGIN")
-        # By the whole primary key: by the name alone each would read the whole table.
-        store._connection.executemany(
-            "DELETE FROM key_mapping WHERE authenticator_id = 3 AND application_name = '1000' AND key_name = ?",
-            [(known,) for known in some],
-        )
-        store._connection.execute("COMMIT")
-    assert len(seen) == 4201
+        seen += some
+        for known in some:
+            store.mark_deleting(MBED, name(known))
+    assert sorted(seen) == sorted(every)
+    assert ok(service, FRONTEND, KimMessage.LIST_KEYS, 3, "") == ((),)
 
 
 def test_an_application_has_a_quota(store: KeyStore) -> None:
@@ -321,8 +327,8 @@ def test_anything_is_answered_or_forbidden(
     service: KimService, peer: Peer, number: int, fields: tuple[Any, ...]
 ) -> None:
     try:
-        status, answer = service.answer(peer, number, fields)
+        status, found = answer(service, peer, number, fields)
     except ForbiddenMessageError:
         return
     assert SCHEMAS[KimMessage(number)].asker is peer.asker
-    assert status is Status.SUCCESS or answer == ()
+    assert status is Status.SUCCESS or found == ()

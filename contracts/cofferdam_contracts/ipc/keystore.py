@@ -31,8 +31,6 @@ MAX_SEAL: Final = 32
 MAX_CHECK: Final = 16
 """Bytes that tell whether a provider's key-encryption key is the one that its rows were made with."""
 MAX_ROW_NUMBER: Final = (1 << 63) - 1
-MAX_QUESTION: Final = MAX_APPLICATION + MAX_KEY_NAME + MAX_KEY_ID + MAX_ATTRIBUTES + MAX_CODE + MAX_SEAL + 256
-"""Bytes of the largest question."""
 MAX_ANSWER: Final = 16 << 20
 """Bytes of the largest answer. A listing for a client that is longer is refused, one for a worker is cut, so that the
 worker handles what it got and asks again."""
@@ -122,6 +120,10 @@ class Schema:
         )
 
 
+_AROUND: Final = 16
+"""More bytes than msgpack puts around one value."""
+_ENVELOPE: Final = 3
+"""The array, the number and the id of a question."""
 _APPLICATION: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_APPLICATION))
 """Authenticator, application name."""
 _NAME: Final = (*_APPLICATION, Field(str, MAX_KEY_NAME))
@@ -160,8 +162,17 @@ SCHEMAS: Final[Mapping[KimMessage, Schema]] = {
     # -> array of key names of the asking provider
     KimMessage.CLIENT_KEYS: Schema(Asker.WORKER, _APPLICATION, (tuple,)),
     # application empty for Unix peer credentials: the channel's uid counts
-    # -> array of [provider number, key name, attributes]
+    # -> array of pages, see `ipc.pages`
     KimMessage.LIST_KEYS: Schema(Asker.FRONTEND, _APPLICATION, (tuple,)),
-    # The application is the administrator, as in LIST_KEYS -> array of application names
+    # The application is the administrator, as in LIST_KEYS -> array of application names of the same authenticator
     KimMessage.LIST_CLIENTS: Schema(Asker.FRONTEND, _APPLICATION, (tuple,)),
 }
+
+
+def most_bytes(asker: Asker) -> int:
+    """Return the bytes of the largest question that somebody may ask."""
+    return max(
+        sum(_AROUND + (0 if field.type is int else field.most) for field in schema.fields) + _AROUND * _ENVELOPE
+        for schema in SCHEMAS.values()
+        if schema.asker is asker
+    )
