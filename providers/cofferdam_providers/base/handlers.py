@@ -37,11 +37,11 @@ Results = tuple[bytes, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slow:
-    """Work that may take long: `make` may run on another thread, `finish` and `abandon` may not."""
+    """Making a key, which may take long: `make` may run on another thread, `finish` and `abandon` may not."""
 
     make: Callable[[], StoredKey]
     finish: Callable[[StoredKey], None]
-    abandon: Callable[[ServiceError], None]
+    abandon: Callable[[BaseException], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,18 +65,19 @@ Handler = Callable[[Context, Application, Any], Results | Slow | Gradual]
 AnonymousHandler = Callable[[Context, Any], Results]
 
 
-def _generate(context: Context, application: Application, operation: GenerateKey) -> Slow:
+def _generate(context: Context, application: Application, operation: GenerateKey) -> Results | Slow:
     attributes = replace(operation.attributes, usage=operation.attributes.usage.widened())
     if is_deprecated(attributes) and not context.settings.allow_deprecated:
         raise ServiceError(Status.DEPRECATED_PRIMITIVE, "a deprecated algorithm or key type")
     context.provider.check_generate(attributes)
     identity = identity_of(application, operation.key_name)
     planned = context.keyring.begin(identity, attributes)
-    return Slow(
+    slow = Slow(
         make=lambda: context.provider.generate_key(identity, attributes, planned),
         finish=lambda made: context.keyring.finish(identity, made),
         abandon=lambda error: context.keyring.abandon(identity, error),
     )
+    return slow if context.provider.is_slow(attributes) else _at_once(slow)
 
 
 def _import(context: Context, application: Application, operation: ImportKey) -> Results:
@@ -86,12 +87,22 @@ def _import(context: Context, application: Application, operation: ImportKey) ->
     context.provider.check_import(attributes, operation.data)
     identity = identity_of(application, operation.key_name)
     planned = context.keyring.begin(identity, attributes)
+    return _at_once(
+        Slow(
+            make=lambda: context.provider.import_key(identity, attributes, operation.data, planned),
+            finish=lambda made: context.keyring.finish(identity, made),
+            abandon=lambda error: context.keyring.abandon(identity, error),
+        )
+    )
+
+
+def _at_once(making: Slow) -> Results:
     try:
-        made = context.provider.import_key(identity, attributes, operation.data, planned)
+        made = making.make()
     except BaseException as error:
-        context.keyring.abandon(identity, error)
+        making.abandon(error)
         raise
-    context.keyring.finish(identity, made)
+    making.finish(made)
     return ()
 
 

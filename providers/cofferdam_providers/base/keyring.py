@@ -53,6 +53,11 @@ class Keyring(Generic[HandleT]):
         self.unresolved = True
         """Whether the key store may hold keys that are half-made or half-destroyed."""
 
+    @property
+    def waited_ns(self) -> int:
+        """How long the worker stood still for the key store."""
+        return self._store.waited_ns
+
     def get(self, application: Application, key_name: str) -> Key[HandleT]:
         """Return a key ready for use.
 

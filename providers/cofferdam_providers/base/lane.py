@@ -1,23 +1,36 @@
 """The slow lane: key generation out of the way of everything else, one key at a time.
 
-The owners of jobs have their turns, so that one principal's many keys do not keep another's one waiting. There are two
-forms. `Lane` runs a job on the loop's own thread, for devices that are asked from one thread only. `ThreadLane` runs it
-beside the loop, for backends that allow a second thread.
+The owners of jobs have their turns, by the time that their jobs took. There are two forms. `ThreadLane` runs jobs
+beside the loop, for backends that allow a second thread. `Lane` runs them on the loop's own thread, for devices that
+are asked from one thread only; nobody is served meanwhile, so the owner rests afterwards.
 """
 
 import os
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Final
+from typing import Any, Final
 
+from cofferdam_providers.base.turns import Rests, Turns
 from cofferdam_runtime.loop import READ, Loop
 
-Job = Callable[[], None]
-"""The slow part; must not raise."""
-Done = Callable[[], None]
-"""Runs on the loop's thread afterwards."""
+NICE: Final = 10
+"""Of the thread that makes keys (setpriority(2)): every process of the service goes before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Slow work of somebody."""
+
+    make: Callable[[], Any]
+    """The slow part, on whichever thread; must not raise."""
+    done: Callable[[Any], None]
+    """Takes what came of it, on the loop's thread."""
+    void: Callable[[], bool]
+    """Tells whether nobody wants it any more; `make` then does nothing but say so."""
 
 
 class Lane:
@@ -28,31 +41,69 @@ class Lane:
 
     def __init__(self) -> None:
         """Begin with nothing to do."""
-        self._turns: OrderedDict[object, deque[tuple[Job, Done]]] = OrderedDict()
+        self._jobs: dict[Hashable, deque[Job]] = {}
+        self._turns: Turns[Hashable] = Turns()
+        self._rests: Rests[Hashable] = Rests()
         self.waiting = 0
         """Jobs whose continuation did not run yet."""
 
     def start(self) -> None:
         """Make ready, while threads may still be started."""
 
-    def submit(self, owner: object, job: Job, done: Done) -> None:
-        """Keep a job until it is the owner's turn; `done` runs on the caller's thread after it."""
+    def submit(self, owner: Hashable, job: Job) -> None:
+        """Keep a job until it is the owner's turn."""
         self.waiting += 1
-        self._turns.setdefault(owner, deque()).append((job, done))
+        self._jobs.setdefault(owner, deque()).append(job)
+        self._turns.join(owner)
 
-    def run_one(self) -> None:
-        """Run the next job and its continuation; there must be one."""
-        job, done = self._next()
-        job()
+    def run_one(self, *, rested: bool = True) -> bool:
+        """Run the next job, of one that has `rested` or of any, and its continuation; return whether there was one."""
+        began = time.monotonic_ns()
+        owner = self._turns.next(lambda owner: not (rested and self._rests.left(owner, began)))
+        if owner is None:
+            return False
+        self._finish(job := self._take(owner), job.make())
+        ended = time.monotonic_ns()
+        self._turns.charge(owner, ended - began)
+        self._rests.worked(owner, ended - began, ended)
+        return True
+
+    def rest_s(self) -> float:
+        """Return the seconds until a job may run, when there is one."""
+        now = time.monotonic_ns()
+        return min(self._rests.left(owner, now) for owner in self._jobs) / 1e9
+
+    def served(self, owner: Hashable, amount: int) -> None:
+        """Note that somebody was served with something quick, which took so many nanoseconds and has just ended."""
+        self._rests.served(owner, amount, time.monotonic_ns())
+
+    def leave(self, owner: Hashable) -> None:
+        """Note that somebody is gone; what it has to rest remains."""
+        self._rests.leave(owner)
+
+    def settle(self) -> None:
+        """Finish what nobody wants any more, before its turn."""
+        for owner, jobs in list(self._jobs.items()):
+            for job in [job for job in jobs if job.void()]:
+                jobs.remove(job)
+                self._finish(job, job.make())
+            if not jobs:
+                del self._jobs[owner]
+                self._turns.leave(owner)
+
+    def _take(self, owner: Hashable) -> Job:
+        """Take the owner's first job; it waits for its next turn if it has more."""
+        jobs = self._jobs[owner]
+        job = jobs.popleft()
+        if jobs:
+            self._turns.join(owner)
+        else:
+            del self._jobs[owner]
+        return job
+
+    def _finish(self, job: Job, outcome: object) -> None:
         self.waiting -= 1
-        done()
-
-    def _next(self) -> tuple[Job, Done]:
-        """Take the first job of the owner whose turn it is, who goes to the end of the line."""
-        owner, jobs = self._turns.popitem(last=False)
-        if len(jobs) > 1:
-            self._turns[owner] = jobs
-        return jobs.popleft()
+        job.done(outcome)
 
 
 class ThreadLane(Lane):
@@ -66,8 +117,9 @@ class ThreadLane(Lane):
     def __init__(self, loop: Loop) -> None:
         """Make the queues, and let the loop collect; the thread starts with `start`."""
         super().__init__()
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._done: Done | None = None
+        self._begun: SimpleQueue[Job] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[int, object]] = SimpleQueue()
+        self._running: tuple[Hashable, Job] | None = None
         self._event: Final = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         loop.add(self._event, READ, lambda _events: self._collect())
 
@@ -75,27 +127,34 @@ class ThreadLane(Lane):
         """Start the thread, and return when it runs."""
         threading.Thread(target=self._work, name="slow-lane", daemon=True).start()
 
-    def submit(self, owner: object, job: Job, done: Done) -> None:
+    def submit(self, owner: Hashable, job: Job) -> None:
         """Run a job on the thread as soon as it is the owner's turn."""
-        super().submit(owner, job, done)
-        self.run_one()
+        super().submit(owner, job)
+        self._begin()
 
-    def run_one(self) -> None:
+    def _begin(self) -> None:
         """Hand the next job to the thread, unless it has one or there is none."""
-        if self._done is None and self._turns:
-            job, self._done = self._next()
-            self._jobs.put(job)
+        if self._running is None and (owner := self._turns.next()) is not None:
+            self._running = owner, self._take(owner)
+            self._begun.put(self._running[1])
 
     def _collect(self) -> None:
         """Run the continuation of the job that has ended, and let the next one begin."""
         os.eventfd_read(self._event)
-        done, self._done = self._done, None
-        self.waiting -= 1
-        if done is not None:
-            done()
-        self.run_one()
+        took, outcome = self._ended.get()
+        if self._running is not None:
+            owner, job = self._running
+            self._running = None
+            self._turns.charge(owner, took)
+            self._finish(job, outcome)
+        self._begin()
 
     def _work(self) -> None:
+        # Without a number it is the calling thread's own, in spite of the name; there is no way back up.
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
         while True:
-            self._jobs.get()()
+            job = self._begun.get()
+            before = time.thread_time_ns()
+            outcome = job.make()
+            self._ended.put((time.thread_time_ns() - before, outcome))
             os.eventfd_write(self._event, 1)

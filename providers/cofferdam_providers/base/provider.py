@@ -75,6 +75,8 @@ class Provider(Generic[HandleT]):
     """Whether `generate_key` may run on a second thread while the first one serves other operations."""
     slow_generation: bool = False
     """Whether `generate_key` may keep the loop's own thread longer than a process may hang; the broker is told then."""
+    on_processor: bool = False
+    """Whether operations take processor time of this process; else they take time of a device, which passes outside."""
     foreign_code: bool = False
     """Whether code of others runs in the process, whose memory and descriptors are therefore watched."""
     expires: float | None = None
@@ -108,6 +110,11 @@ class Provider(Generic[HandleT]):
     def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
         """Refuse a key that can never be imported, before a name is reserved."""
         _unsupported(attributes, data)
+
+    def is_slow(self, attributes: KeyAttributes) -> bool:
+        """Tell whether making such a key takes much longer than using one, so that it is done in the slow lane."""
+        del attributes
+        return True
 
     def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
         """Make a key."""

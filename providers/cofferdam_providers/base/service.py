@@ -10,9 +10,14 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Results, Slow
 
 
+def is_past(deadline: int) -> bool:
+    """Tell whether nobody waits for it any more; microseconds of the monotonic clock."""
+    return deadline < time.monotonic_ns() // 1000
+
+
 def check_deadline(deadline: int) -> None:
-    """Refuse to begin what nobody waits for any more; microseconds of the monotonic clock."""
-    if deadline < time.monotonic_ns() // 1000:
+    """Refuse to begin what nobody waits for any more."""
+    if is_past(deadline):
         raise ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the deadline passed before the work began")
 
 

@@ -78,6 +78,8 @@ class KeyStore:
         self._last_id = time.monotonic_ns()
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
+        self.waited_ns = 0
+        """How long the worker stood still for answers."""
 
     def open(self, *, adopt: bool) -> None:
         """Compare the key of the codes with the one that the rows were made with, and look at the codes there are.
@@ -272,7 +274,9 @@ class KeyStore:
         while (left := deadline - time.monotonic()) > 0:
             self._channel.flush()
             self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if self._channel.backlog else 0))
+            began = time.monotonic_ns()
             self._poll.poll(max(1, int(left * 1000)))
+            self.waited_ns += time.monotonic_ns() - began
             while time.monotonic() < deadline and (message := self._channel.receive()) is not None:
                 if message[0] == Common.HELLO and repeats:
                     repeats -= 1

@@ -2,13 +2,14 @@
 
 The kernel's queue of each channel is that channel's queue: a request is taken only when it is served next, so a worker
 that dies loses the request it was working on and the keys in its slow lane, and its successor finds the rest. Channels
-are served by deficit round robin (Shreedhar and Varghese, 1995) in microseconds of measured work. Key generation waits
-in the slow lane. Where the lane has no thread, one key is made after every channel that has something had its turn;
-what is there by then has its turn before the next.
+have short turns in fair order (`turns`), and what has arrived meanwhile is looked for after each. Keys that take long
+to make wait in the slow lane. Where the lane has no thread, one key is made after every channel that has something had
+a turn; what is there by then has a turn before the next.
 
 A message that no honest frontend sends closes its channel; the broker replaces the sender.
 """
 
+import select
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,19 +23,22 @@ from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import Context, Gradual, Results, Slow
 from cofferdam_providers.base.health import Health
-from cofferdam_providers.base.lane import Lane
+from cofferdam_providers.base.lane import Job, Lane
 from cofferdam_providers.base.peers import Principal
 from cofferdam_providers.base.provider import DeviceLostError
-from cofferdam_providers.base.service import Service
+from cofferdam_providers.base.service import Service, is_past
+from cofferdam_providers.base.turns import Turns
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
 
-QUANTUM_US: Final = 2000
-"""Work that a channel may do before the next one has its turn, when there is a next one."""
+TURN_NS: Final = 250_000
+"""A channel that has more begins nothing when its turn has taken so long, on the wall."""
 OVERHEAD: Final = 1 << 16
 """Bytes of a message beside the client's body: names, attributes, framing."""
 MAX_SLOW: Final = 16
 """Key generations of one principal that may wait; more are refused at once."""
+SETTLE_S: Final = 0.05
+"""How long a job in the slow lane may remain that nobody wants any more."""
 RECONCILE_S: Final = 5.0
 """Between two attempts to resolve what remains."""
 RECONCILE_SHARE: Final = 4.0
@@ -43,18 +47,19 @@ _CHANGES: Final = frozenset(
     {Opcode.PSA_GENERATE_KEY, Opcode.PSA_IMPORT_KEY, Opcode.PSA_DESTROY_KEY, Opcode.DELETE_CLIENT}
 )
 _SYNC_LENGTH: Final = 2
+_NEWS: Final = READ | select.EPOLLET
+"""What arrives is told once: a channel has turns until it was found empty, and the poll between them stays short."""
 
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """A frontend's channel, whom it belongs to, and what it has used up."""
+    """A frontend's channel, whom it belongs to, and what it waits for."""
 
     channel: Channel
     principal: Principal
     serial: int
-    deficit: float = 0.0
-    generations: int = -1
-    """How many keys the worker had made when this channel had its last turn."""
+    blocks: int = -1
+    """How many keys the worker had made on its own thread when this channel had its last turn."""
     slow: int = 0
     """Its requests on the slow lane."""
     sync: int | None = None
@@ -73,12 +78,15 @@ class Worker:
         self._service = Service(context)
         self._loop = loop
         self._lane = lane
-        self._generations = 0
+        self._clock = _work_clock(context)
+        self._blocks = 0
         self._limit = context.settings.body_len_limit + OVERHEAD
         self._health = Health(context.settings.memory_limit) if context.provider.foreign_code else None
         self._authenticators = frozenset(entry.auth_type for entry in context.settings.authenticators)
         self._peers: set[Peer] = set()
-        self._ready: dict[Peer, None] = {}
+        self._turns: Turns[Peer] = Turns()
+        self._answered = 0
+        self._next_settling = 0.0
         self._next_reconcile = 0.0
         self._reconciling: Iterator[None] | None = None
         self.served: Callable[[], None] = lambda: None
@@ -96,7 +104,7 @@ class Worker:
         principal = Principal(uid=record.b, number=record.c, authenticators=self._authenticators)
         peer = Peer(channel, principal, serial_of(record))
         self._peers.add(peer)
-        self._loop.add(channel.fileno(), READ, lambda events: self._on_channel(peer, events))
+        self._loop.add(channel.fileno(), _NEWS, lambda events: self._on_channel(peer, events))
         if is_adopted(record):
             self._send(peer, (Common.HELLO,))
 
@@ -114,18 +122,20 @@ class Worker:
         return self._lane.waiting
 
     def tick(self) -> float:
-        """Give every channel that has something its turn; return the seconds until that is due again."""
+        """Give the channel whose turn it is its turn; return the seconds until that is due again."""
         self._reconcile()
         self._look_after_resources()
-        if self._ready and not self._lost:
-            self._serve_round()
-        self._generate()
-        if self._ready and not self._lost:
+        peer = None if self._lost else self._turns.next()
+        if peer is not None:
+            self._serve(peer)
+        if self._lane.waiting:
+            self._look_after_lane()
+        if self._turns and not self._lost:
             return 0.0
-        idle = IDLE_S
+        idle = self._lane_idle() if self._lane.waiting else IDLE_S
         if self._reconciling is not None or self._context.keyring.unresolved:
-            idle = max(0.0, self._next_reconcile - time.monotonic())
-        if (self._lane.blocks and self._lane.waiting) or self._goes_on():
+            idle = min(idle, max(0.0, self._next_reconcile - time.monotonic()))
+        if self._goes_on():
             idle = 0.0
         expires = self._context.provider.expires
         if expires is not None:
@@ -138,16 +148,22 @@ class Worker:
             return 0.0
         return idle
 
-    def _generate(self) -> None:
-        """Make one key on this thread when nobody waits for a turn since the last; after a loss, refuse them all."""
-        lane = self._lane
-        while lane.blocks and lane.waiting:
-            if not self._lost and any(peer.generations < self._generations for peer in self._ready):
-                return
-            self._generations += 1
-            lane.run_one()
-            if not self._lost:
-                return
+    def _look_after_lane(self) -> None:
+        """Finish what nobody wants any more; make one key on this thread when everybody had a turn since the last."""
+        now = time.monotonic()
+        if now >= self._next_settling:
+            self._next_settling = now + SETTLE_S
+            self._lane.settle()
+        if not self._lane.blocks or not self._turns.all(lambda peer: peer.blocks == self._blocks):
+            return
+        # Who shall stop has nobody left to be fair to.
+        if self._lane.waiting and self._lane.run_one(rested=not self._stopping):
+            self._blocks += 1
+
+    def _lane_idle(self) -> float:
+        if self._lane.blocks:
+            return 0.0 if self._stopping else min(SETTLE_S, self._lane.rest_s())
+        return SETTLE_S
 
     def _goes_on(self) -> bool:
         try:
@@ -192,43 +208,20 @@ class Worker:
                 self._close(peer)
                 return
             if not peer.channel.backlog:
-                self._loop.change(peer.channel.fileno(), READ)
+                # Tells again what came meanwhile.
+                self._loop.change(peer.channel.fileno(), _NEWS)
         if events & (READ | HANGUP) and not peer.channel.backlog:
-            self._ready[peer] = None
+            self._turns.join(peer)
 
-    def _serve_round(self) -> None:
-        peers = list(self._ready)
-        self._ready.clear()
-        if len(peers) == 1:
-            peers[0].deficit = QUANTUM_US
-        else:
-            richest = max(peer.deficit for peer in peers)
-            # When everybody is in debt, time passes for all alike.
-            gain = QUANTUM_US if richest > -QUANTUM_US else -richest
-            for peer in peers:
-                peer.deficit = min(peer.deficit + gain, QUANTUM_US)
-        for peer in peers:
-            if not self._serve(peer) and not peer.closed:
-                self._ready[peer] = None
-
-    def _serve(self, peer: Peer) -> bool:
-        """Serve one channel as far as its deficit goes; return whether it has nothing left."""
-        before = time.monotonic_ns()
-        if peer.deficit > 0:
-            peer.generations = self._generations
+    def _serve(self, peer: Peer) -> None:
+        """Give a channel its turn, charge it, and let it wait for the next one unless it was found empty."""
+        began, answered, until = self._clock(), self._answered, time.monotonic_ns() + TURN_NS
+        peer.blocks = self._blocks
+        more = True
         try:
-            while peer.deficit > 0 and not self._lost:
-                if peer.gradual is not None:
-                    self._go_on(peer, *peer.gradual)
-                else:
-                    message = None if peer.channel.backlog else peer.channel.receive()
-                    if message is None:
-                        peer.deficit = 0.0
-                        return True
-                    self._take(peer, message)
-                now = time.monotonic_ns()
-                peer.deficit -= (now - before) / 1000
-                before = now
+            while more := self._serve_one(peer):
+                if time.monotonic_ns() >= until or self._lost:
+                    break
         except ChannelClosedError:
             self._close(peer)
         except (FramingError, ForbiddenMessageError) as error:
@@ -240,7 +233,25 @@ class Worker:
             )
             self.violated(Role.FRONTEND, peer.serial)
             self._close(peer)
-        return False
+        if peer.closed:
+            return
+        took = self._clock() - began
+        self._turns.charge(peer, took)
+        if more:
+            self._turns.join(peer)
+        if self._lane.blocks and self._answered != answered:
+            self._lane.served(peer.principal.uid, took)
+
+    def _serve_one(self, peer: Peer) -> bool:
+        """Serve one request, or one step of one; return whether there was one."""
+        if peer.gradual is not None:
+            self._go_on(peer, *peer.gradual)
+            return True
+        message = None if peer.channel.backlog else peer.channel.receive()
+        if message is None:
+            return False
+        self._take(peer, message)
+        return True
 
     def _take(self, peer: Peer, message: tuple[Any, ...]) -> None:
         if message[0] == Common.SYNC:
@@ -278,19 +289,21 @@ class Worker:
             slow.abandon(refused)
             raise refused
         peer.slow += 1
-        outcome: list[object] = []
 
-        def make() -> None:
-            outcome.append(self._make(peer, request, slow))
-
-        def done() -> None:
+        def done(outcome: object) -> None:
+            began = self._clock()
             peer.slow -= 1
-            self._end(peer, request, slow, outcome[0])
+            self._end(peer, request, slow, outcome)
             if not peer.slow and peer.sync is not None:
                 self._send(peer, (Common.SYNCED, peer.sync))
                 peer.sync = None
+            if not peer.closed:
+                self._turns.charge(peer, self._clock() - began)
 
-        self._lane.submit(peer, make, done)
+        def void() -> bool:
+            return self._lost or peer.closed or is_past(request.deadline)
+
+        self._lane.submit(peer.principal.uid, Job(make=lambda: self._make(peer, request, slow), done=done, void=void))
 
     def _make(self, peer: Peer, request: Request, slow: Slow) -> object:
         """Make the key, on the thread of the lane; return what `_end` needs."""
@@ -317,6 +330,7 @@ class Worker:
         opcode = request.operation.opcode
         if opcode in _CHANGES:
             self._context.log.info("a key was changed", **self._about(peer, request))
+        self._answered += 1
         self._send(peer, encode_answer(opcode, request.id, Status.SUCCESS, results))
 
     def _fail(self, peer: Peer, request: Request, error: ServiceError) -> None:
@@ -325,12 +339,14 @@ class Worker:
         if self._context.log.enabled("info"):
             about = self._about(peer, request)
             self._context.log.info("a request failed", status=error.status.value, cause=error.detail, **about)
+        self._answered += 1
         self._send(peer, encode_answer(opcode, request.id, error.status))
 
     def _note_loss(self, error: ServiceError) -> None:
         if isinstance(error, DeviceLostError) and not self._lost:
             self._context.log.error("the device has to be started afresh; the worker ends", cause=error.detail)
             self._lost = self._stopping = True
+            self._next_settling = 0.0
 
     def _about(self, peer: Peer, request: Request) -> dict[str, object]:
         about: dict[str, object] = {
@@ -368,6 +384,20 @@ class Worker:
         if not peer.closed:
             peer.closed = True
             self._peers.discard(peer)
-            self._ready.pop(peer, None)
+            self._turns.forget(peer)
+            self._lane.leave(peer.principal.uid)
+            self._next_settling = 0.0
             self._loop.remove(peer.channel.fileno())
             peer.channel.close()
+
+
+def _work_clock(context: Context) -> Callable[[], int]:
+    """Return the clock that shares are charged by, in nanoseconds.
+
+    What is shared is the time of a device, which passes on the wall, or that of this thread on a processor, which those
+    who make the machine busy do not take from a share; waiting for the key store keeps others waiting as well.
+    """
+    if not context.provider.on_processor:
+        return time.monotonic_ns
+    keyring = context.keyring
+    return lambda: time.thread_time_ns() + keyring.waited_ns

@@ -6,7 +6,7 @@ from typing import Final
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, StoredKey
@@ -40,6 +40,7 @@ class SoftwareProvider(Provider[keys.Handle]):
     }
     concurrent_generation = True
     sealed_forms = frozenset({OWN_FORM})
+    on_processor = True
 
     def __init__(self, kek: bytes, its: Mapping[int, bytes] = _NO_FILES) -> None:
         """Encrypt keys with a key-encryption key of 32 bytes; `its` has the reference's key files by their id.
@@ -53,6 +54,10 @@ class SoftwareProvider(Provider[keys.Handle]):
     def check_generate(self, attributes: KeyAttributes) -> None:
         """Refuse attributes that can never be generated."""
         key_management.check_generate(attributes)
+
+    def is_slow(self, attributes: KeyAttributes) -> bool:
+        """Tell whether making such a key takes tens of milliseconds and more (RSA), not two at most (all others)."""
+        return attributes.type.kind is KeyKind.RSA_KEY_PAIR
 
     def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
         """Refuse attributes that can never be imported; the data is looked at once the name is known to be free."""

@@ -7,7 +7,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -205,12 +205,14 @@ class Asking:
 
 
 @contextmanager
-def running(folder: Path, device: Provider[Any], settings: WorkerSettings = SETTINGS) -> Iterator[Running]:
-    """Run a real worker around a device, with a real key store."""
-    with key_store(folder) as store:
+def running(
+    folder: Path, device: Provider[Any], settings: WorkerSettings = SETTINGS, store: KeyStore | None = None
+) -> Iterator[Running]:
+    """Run a real worker around a device, with a real key store or the one that is given."""
+    with key_store(folder) if store is None else nullcontext(store) as rows:
         log = Log("test", settings.log)
         loop = Loop()
-        keyring = Keyring(device, store, settings.key_cache, log)
+        keyring = Keyring(device, rows, settings.key_cache, log)
         lane = ThreadLane(loop) if device.concurrent_generation else Lane()
         lane.start()
         worker = Worker(Context(provider=device, keyring=keyring, settings=settings, log=log), loop, lane)

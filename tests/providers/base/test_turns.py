@@ -1,201 +1,179 @@
-"""Key generation on the loop's own thread: whoever wants something quick waits for one key at most."""
+"""Turns and rests as arithmetic: whatever happens, nobody gets more than a turn beyond their share."""
 
 import itertools
-import threading
-import time
-from pathlib import Path
 
-import pytest
-from tests.providers.base.device import ATTRIBUTES, Asking, Device, key_store, running
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.requests import WorkerOperation, encode_request
-from cofferdam_contracts.operations import GenerateKey, GenerateRandom
-from cofferdam_contracts.psa.attributes import KeyAttributes
-from cofferdam_contracts.status import Status
-from cofferdam_providers.base import worker as worker_module
-from cofferdam_providers.base.provider import DeviceLostError, StoredKey
-from cofferdam_providers.base.worker import MAX_SLOW
+from cofferdam_providers.base.turns import LATELY_NS, Rests, Turns
+
+COSTS = st.integers(1, 1000)
+OWNERS = st.integers(0, 4)
 
 
-class OneThread(Device):
-    """Notes what it does in `order`, a key as 0 and random bytes as their number, and makes a key when let."""
-
-    slow_generation = True
-    takes = 0.0
-    """Seconds that random bytes take."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.order: list[int] = []
-        self.begun = threading.Semaphore(0)
-        self.let = threading.Semaphore(0)
-
-    def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
-        self.order.append(0)
-        self.begun.release()
-        self.let.acquire(timeout=10)
-        if identity.key_name == "lost":
-            raise DeviceLostError(Status.PSA_ERROR_HARDWARE_FAILURE, "lost")
-        return super().generate_key(identity, attributes, planned_id)
-
-    def generate_random(self, size: int) -> bytes:
-        self.order.append(size)
-        time.sleep(self.takes)
-        return super().generate_random(size)
-
-    def wait(self) -> None:
-        """Return when the next key is under way."""
-        assert self.begun.acquire(timeout=10)
+def serve(turns: Turns[int], cost: int, *, again: bool) -> int:
+    """Let the next one have its turn."""
+    owner = turns.next()
+    assert owner is not None
+    turns.charge(owner, cost)
+    if again:
+        turns.join(owner)
+    return owner
 
 
-def send(frontend: Asking, operation: WorkerOperation, number: int = 0, deadline: int = 1 << 62) -> None:
-    frontend.channel.send(encode_request(operation, number, deadline, 3, ""))
+@given(costs=st.lists(st.lists(COSTS, min_size=1, max_size=5), min_size=2, max_size=5), rounds=st.integers(1, 100))
+def test_those_who_always_wait_differ_by_one_turn_at_most(costs: list[list[int]], rounds: int) -> None:
+    turns: Turns[int] = Turns()
+    supply = [itertools.cycle(own) for own in costs]
+    had = [0] * len(costs)
+    for owner in range(len(costs)):
+        turns.join(owner)
+    for _ in range(rounds):
+        served = turns.next()
+        assert served is not None
+        cost = next(supply[served])
+        had[served] += cost
+        turns.charge(served, cost)
+        turns.join(served)
+        assert max(had) - min(had) <= max(map(max, costs))
 
 
-def key(name: str) -> GenerateKey:
-    return GenerateKey(name, ATTRIBUTES)
-
-
-def test_a_quiet_client_waits_for_one_key_however_many_principals_generate(tmp_path: Path) -> None:
-    device = OneThread()
-    with running(tmp_path, device) as worker:
-        quiet, others = worker.connect(1000), [worker.connect(1001 + number, 1 + number) for number in range(4)]
-        for other in others:
-            for number in range(2):
-                send(other, key(f"k{number}"), number)
-        for _ in range(7):
-            device.wait()
-            send(quiet, GenerateRandom(1))
-            device.let.release()
-            assert quiet.receive()[2] == Status.SUCCESS
-        device.let.release()
-        for other in others:
-            assert [other.receive()[1:3] for _ in range(2)] == [(number, Status.SUCCESS) for number in range(2)]
-    assert device.order == [0, 1] * 7 + [0]
-    assert worker.busy == [True, False] * 8
-
-
-def test_everybody_in_debt_has_a_turn_before_the_next_key(tmp_path: Path) -> None:
-    device = OneThread()
-    device.takes = 0.01
-    with running(tmp_path, device) as worker:
-        generating, one, other = (worker.connect(1000 + number, number) for number in range(3))
-        for number in range(4):
-            send(generating, key(f"k{number}"), number)
-        device.wait()
-        for _ in range(3):
-            send(one, GenerateRandom(1))
-            send(other, GenerateRandom(2))
-        device.let.release(4)
-        assert [generating.receive()[2] for _ in range(4)] == [Status.SUCCESS] * 4
-    keys = [place for place, what in enumerate(device.order) if what == 0]
-    for begin, end in itertools.pairwise(keys):
-        assert {1, 2} <= set(device.order[begin:end])
-
-
-def test_quick_requests_without_end_do_not_starve_generation(tmp_path: Path) -> None:
-    device = OneThread()
-    device.takes = 0.001
-    device.let.release(3)
-    with running(tmp_path, device) as worker:
-        flood, generating = worker.connect(1000), worker.connect(1001, 1)
-        for number in range(150):
-            send(flood, GenerateRandom(1), number)
-        for number in range(3):
-            assert generating.ask(key(f"k{number}")).status == Status.SUCCESS
-        assert device.order.count(1) < 150
-
-
-def test_too_many_keys_of_one_principal_are_refused_before_they_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@given(before=st.lists(COSTS, max_size=50), others=st.lists(st.tuples(OWNERS, COSTS), max_size=50))
+def test_who_comes_back_is_served_before_anybody_is_served_twice(
+    before: list[int], others: list[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(worker_module, "QUANTUM_US", 10_000_000)  # all are taken in one turn
-    device = OneThread()
-    with running(tmp_path, device) as worker:
-        first, many = worker.connect(1000), worker.connect(1001, 1)
-        send(first, key("k"))
-        device.wait()
-        for number in range(MAX_SLOW + 1):
-            send(many, key(f"k{number}"), number)
-        device.let.release()
-        assert many.receive()[1:3] == (MAX_SLOW, Status.PSA_ERROR_INSUFFICIENT_MEMORY)
-        device.let.release(MAX_SLOW)
-        assert [many.receive()[1:3] for _ in range(MAX_SLOW)] == [(n, Status.SUCCESS) for n in range(MAX_SLOW)]
+    turns: Turns[int] = Turns()
+    for other, cost in others:
+        turns.join(other)
+        serve(turns, cost, again=True)
+    for cost in before:  # it was there once, whatever it had then
+        turns.join(9)
+        while serve(turns, cost, again=True) != 9:
+            pass
+        turns.leave(9)
+    # It is idle until each of the others had what it had.
+    for _ in range(5 * len(before)):
+        if not turns:
+            break
+        serve(turns, 1000, again=True)
+    turns.join(9)
+    served: list[int] = []
+    while 9 not in served:
+        served.append(serve(turns, 1, again=True))
+    assert len(served) == len(set(served))
 
 
-def test_a_key_whose_deadline_passes_while_it_waits_is_not_made_and_its_name_is_free(tmp_path: Path) -> None:
-    device = OneThread()
-    with running(tmp_path, device) as worker:
-        one, other = worker.connect(1000), worker.connect(1001, 1)
-        send(one, key("k0"))
-        device.wait()
-        deadline = time.monotonic_ns() // 1000 + 1_000_000
-        send(one, key("k1"))
-        send(other, key("late"), deadline=deadline)
-        device.let.release()
-        device.wait()
-        time.sleep(max(0.0, deadline / 1e6 - time.monotonic() + 0.01))
-        device.let.release(2)
-        assert other.receive()[2] == Status.PSA_ERROR_COMMUNICATION_FAILURE
-        assert device.order == [0, 0]
-        assert other.ask(key("late")).status == Status.SUCCESS
+def test_idleness_saves_nothing_up() -> None:
+    turns: Turns[str] = Turns()
+    for _ in range(1000):
+        turns.join("busy")
+        assert turns.next() == "busy"
+        turns.charge("busy", 10)
+        turns.join("busy")
+    turns.join("idle")
+    order = []
+    for _ in range(8):
+        owner = turns.next()
+        assert owner is not None
+        order.append(owner)
+        turns.charge(owner, 10)
+        turns.join(owner)
+    assert order == ["idle", "busy"] * 4
 
 
-def test_when_the_device_is_lost_those_in_the_lane_are_told_and_the_rest_is_left(tmp_path: Path) -> None:
-    device = OneThread()
-    with running(tmp_path, device) as worker:
-        one, two, three = (worker.connect(1000 + number, number) for number in range(3))
-        send(one, key("made"))
-        device.wait()
-        send(one, key("lost"))
-        send(two, key("a"))
-        send(three, key("b"))
-        device.let.release()
-        device.wait()
-        send(two, GenerateRandom(1))
-        device.let.release()
-        assert [one.receive()[2] for _ in range(2)] == [Status.SUCCESS, Status.PSA_ERROR_HARDWARE_FAILURE]
-        assert two.receive()[2] == three.receive()[2] == Status.PSA_ERROR_COMMUNICATION_FAILURE
-    assert device.order == [0, 0]
-    with key_store(tmp_path) as store:
-        assert [row[1].key_name for row in store.pending()] == ["lost"]
+def test_when_nobody_waits_nobody_owes_anything() -> None:
+    turns: Turns[str] = Turns()
+    turns.join("dear")
+    turns.next()
+    turns.charge("dear", 10**12)
+    assert turns.next() is None
+    turns.join("dear")
+    turns.join("cheap")
+    assert turns.next() == "dear"
 
 
-def test_keys_of_a_frontend_that_is_gone_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "QUANTUM_US", 10_000_000)  # all are taken in one turn
-    device = OneThread()
-    with running(tmp_path, device) as worker:
-        gone, other = worker.connect(1000), worker.connect(1001, 1)
-        send(gone, key("k0"))
-        device.wait()
-        for number in (1, 2):
-            send(gone, key(f"k{number}"), number)
-        device.let.release()
-        device.wait()
-        gone.channel.close()
-        device.let.release(3)
-        assert other.ask(key("k")).status == Status.SUCCESS
-    # k0, the one that was under way, and the other's.
-    assert device.order == [0, 0, 0]
-    with key_store(tmp_path) as store:
-        assert list(store.pending()) == []
+def test_a_charge_counts_although_its_owner_waits_again_already() -> None:
+    turns: Turns[str] = Turns()
+    for owner in ("a", "b"):
+        turns.join(owner)
+    turns.charge("a", 5)
+    assert [turns.next(), turns.next()] == ["b", "a"]
 
 
-def test_a_worker_that_shall_stop_makes_the_keys_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "QUANTUM_US", 10_000_000)  # all are taken in one turn
-    device = OneThread()
-    with running(tmp_path, device) as worker:
-        frontend = worker.connect(1000)
-        send(frontend, key("k0"))
-        device.wait()
-        for number in (1, 2):
-            send(frontend, key(f"k{number}"), number)
-        device.let.release()
-        device.wait()
-        assert worker.in_flight() == 2
-        worker.stop()
-        device.let.release(2)
-        assert [frontend.receive()[1:3] for _ in range(3)] == [(number, Status.SUCCESS) for number in range(3)]
-        worker.thread.join(10)
-        assert not worker.thread.is_alive()
+def test_who_may_not_is_passed_over_and_keeps_its_place() -> None:
+    turns: Turns[str] = Turns()
+    for owner in ("a", "b", "c"):
+        turns.join(owner)
+    assert turns.next(lambda owner: owner != "a") == "b"
+    assert turns.next(lambda _owner: False) is None
+    assert turns.next() == "a"
+    assert turns.all(lambda owner: owner == "c")
+    turns.leave("c")
+    assert not turns
+
+
+def test_long_work_is_followed_by_as_long_a_rest() -> None:
+    rests: Rests[str] = Rests()
+    rests.served("other", 1, 0)
+    rests.worked("owner", 400, 400)
+    assert rests.left("owner", 400) == 400
+    assert rests.left("owner", 700) == 100
+    assert rests.left("owner", 800) == 0
+    assert rests.left("other", 400) == 0
+
+
+def test_nobody_rests_for_others_that_are_not_there() -> None:
+    rests: Rests[str] = Rests()
+    rests.worked("owner", 400, 400)
+    rests.served("owner", 1, 401)
+    assert rests.left("owner", 401) == 0
+    rests.served("other", 1, 402)
+    assert rests.left("owner", 402) > 0
+    assert rests.left("owner", 402 + LATELY_NS) == 0
+    rests.served("other", 1, 403)
+    rests.leave("other")
+    assert rests.left("owner", 404) == 0
+
+
+def test_neither_its_own_requests_nor_long_work_of_others_is_a_rest() -> None:
+    rests: Rests[str] = Rests()
+    rests.served("other", 1, 0)
+    rests.worked("owner", 100, 100)
+    rests.served("owner", 30, 130)
+    assert rests.left("owner", 130) == 100
+    rests.worked("third", 1000, 1130)
+    assert rests.left("owner", 1130) == 100
+    assert rests.left("third", 1130) == 1000
+
+
+def test_others_are_expected_for_as_long_however_long_the_work_was() -> None:
+    rests: Rests[str] = Rests()
+    rests.served("other", 1, 0)
+    rests.worked("owner", 100 * LATELY_NS, 100 * LATELY_NS)
+    assert rests.left("owner", 100 * LATELY_NS) == 100 * LATELY_NS
+    # Nobody came in the time in which the others could have.
+    assert rests.left("owner", 101 * LATELY_NS) == 0
+
+
+@given(
+    jobs=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 10**9)), min_size=1, max_size=20),
+    quick=st.integers(10**5, 10**8),
+)
+def test_a_client_that_asks_without_a_pause_gets_as_much_as_each_of_those_who_make_keys(
+    jobs: list[tuple[int, int]], quick: int
+) -> None:
+    rests: Rests[int] = Rests()
+    now, free, worked = 0, 0, dict.fromkeys(range(3), 0)
+    longest = dict.fromkeys(range(3), 0)
+    for owner, took in jobs:
+        while True:
+            now, free = now + quick, free + quick  # it is served whenever the device is free
+            rests.served(9, quick, now)
+            if not rests.left(owner, now):
+                break
+        now += took
+        rests.worked(owner, took, now)
+        worked[owner] += took
+        longest[owner] = max(longest[owner], took)
+        for maker in worked:
+            assert worked[maker] - longest[maker] <= free

@@ -1,0 +1,116 @@
+"""Whose turn it is, and who has to wait: arithmetic without clocks, channels or devices.
+
+`Turns` is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996). Each turn is charged with what it turned out
+to take. Whoever has been charged least is next, and whoever comes back from idleness counts as charged like the one
+that is being served: it is next, but has saved nothing up.
+
+`Rests` is for work that nobody can interrupt and that takes longer than everything else together: making a key in a
+device that does one thing at a time. With clients that send their next request when they have the answer, nobody waits
+at the moment when such work ends, so that taking turns alone would let its owner begin the next at once.
+
+Amounts are nanoseconds.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+OwnerT = TypeVar("OwnerT", bound=Hashable)
+
+LATELY_NS: Final = 1_000_000_000
+"""How long after its last request somebody is still expected to send another."""
+
+
+class Turns(Generic[OwnerT]):
+    """Those who wait for a turn, in fair order."""
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self._waiting: dict[OwnerT, int] = {}
+        self._charged: dict[OwnerT, int] = {}
+        self._now = 0
+        """What the one that was served last had been charged when its turn began."""
+
+    def __contains__(self, owner: OwnerT) -> bool:
+        """Tell whether this one waits."""
+        return owner in self._waiting
+
+    def __bool__(self) -> bool:
+        """Tell whether anybody waits."""
+        return bool(self._waiting)
+
+    def all(self, condition: Callable[[OwnerT], bool]) -> bool:
+        """Tell whether something is true of everybody who waits."""
+        return all(map(condition, self._waiting))
+
+    def join(self, owner: OwnerT) -> None:
+        """Wait for a turn."""
+        if owner not in self._waiting:
+            self._waiting[owner] = max(self._charged.get(owner, 0), self._now)
+
+    def leave(self, owner: OwnerT) -> None:
+        """Wait no longer; what was charged remains."""
+        self._waiting.pop(owner, None)
+
+    def forget(self, owner: OwnerT) -> None:
+        """Wait no longer, and never come back."""
+        self._waiting.pop(owner, None)
+        self._charged.pop(owner, None)
+
+    def next(self, may: Callable[[OwnerT], bool] = lambda _owner: True) -> OwnerT | None:
+        """Take the one whose turn it is out of those who may have one; who wants another turn joins again."""
+        if not self._waiting:
+            # Who was charged more owes it to nobody.
+            self._charged.clear()
+            self._now = 0
+            return None
+        owner = min(filter(may, self._waiting), key=self._waiting.__getitem__, default=None)
+        if owner is not None:
+            begin = self._waiting.pop(owner)
+            self._charged[owner] = begin
+            self._now = max(self._now, begin)
+        return owner
+
+    def charge(self, owner: OwnerT, amount: int) -> None:
+        """Charge what a turn took."""
+        self._charged[owner] = self._charged.get(owner, self._now) + amount
+        if owner in self._waiting:
+            self._waiting[owner] += amount
+
+
+class Rests(Generic[OwnerT]):
+    """After long work its owner begins no more of it until the device was free for others for as long again.
+
+    Nobody rests for others that have not been there lately. What the owner is served meanwhile does not count as being
+    free for others, and long work of others does not, either. `now` is the time of a monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nobody resting."""
+        self._blocked = 0
+        """How long the device was taken by long work; other times are those of the clock without it."""
+        self._until: dict[OwnerT, int] = {}
+        self._seen: dict[OwnerT, int] = {}
+
+    def worked(self, owner: OwnerT, amount: int, now: int) -> None:
+        """Let the owner rest for long work that has just ended."""
+        self._blocked += amount
+        self._until[owner] = now - self._blocked + amount
+
+    def served(self, owner: OwnerT, amount: int, now: int) -> None:
+        """Note that somebody was served with other work, which has just ended."""
+        self._seen[owner] = now - self._blocked
+        if owner in self._until:
+            self._until[owner] += amount
+
+    def leave(self, owner: OwnerT) -> None:
+        """Expect nothing from somebody any more; what it has to rest remains."""
+        self._seen.pop(owner, None)
+
+    def left(self, owner: OwnerT, now: int) -> int:
+        """Return how long the owner has to rest yet; 0 when it need not."""
+        free = now - self._blocked
+        self._seen = {seen: at for seen, at in self._seen.items() if free - at < LATELY_NS}
+        self._until = {resting: until for resting, until in self._until.items() if until > free}
+        if self._seen.keys() <= {owner}:
+            return 0
+        return max(0, self._until.get(owner, 0) - free)
