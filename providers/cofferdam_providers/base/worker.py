@@ -82,6 +82,7 @@ class Worker:
         self._blocks = 0
         self._limit = context.settings.body_len_limit + OVERHEAD
         self._health = Health(context.settings.memory_limit) if context.provider.foreign_code else None
+        self._debug = context.log.enabled("debug")
         self._authenticators = frozenset(entry.auth_type for entry in context.settings.authenticators)
         self._peers: set[Peer] = set()
         self._turns: Turns[Peer] = Turns()
@@ -330,7 +331,7 @@ class Worker:
         opcode = request.operation.opcode
         if opcode in _CHANGES:
             self._context.log.info("a key was changed", **self._about(peer, request))
-        self._answered += 1
+        self._note(peer, request, Status.SUCCESS)
         self._send(peer, encode_answer(opcode, request.id, Status.SUCCESS, results))
 
     def _fail(self, peer: Peer, request: Request, error: ServiceError) -> None:
@@ -339,8 +340,14 @@ class Worker:
         if self._context.log.enabled("info"):
             about = self._about(peer, request)
             self._context.log.info("a request failed", status=error.status.value, cause=error.detail, **about)
-        self._answered += 1
+        self._note(peer, request, error.status)
         self._send(peer, encode_answer(opcode, request.id, error.status))
+
+    def _note(self, peer: Peer, request: Request, status: Status) -> None:
+        self._answered += 1
+        if self._debug:
+            about = self._about(peer, request)
+            self._context.log.debug("a request was served", status=status.value, **about)
 
     def _note_loss(self, error: ServiceError) -> None:
         if isinstance(error, DeviceLostError) and not self._lost:
@@ -352,9 +359,11 @@ class Worker:
         about: dict[str, object] = {
             "req": f"{peer.principal.number}:{request.id:x}",
             "op": request.operation.opcode.name,
+            "provider": self._context.provider.description.id.value,
+            "uid": peer.principal.uid,
         }
         if self._context.log.details:
-            about |= {"uid": peer.principal.uid, "app": request.application or str(peer.principal.uid)}
+            about["app"] = request.application or str(peer.principal.uid)
             for field in ("key_name", "client"):
                 if hasattr(request.operation, field):
                     about[field] = getattr(request.operation, field)
