@@ -1,7 +1,6 @@
 """One TPM makes one key at a time, and a key takes long: what a quiet client sees meanwhile."""
 
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -19,7 +18,8 @@ from cofferdam_client import Curve, Hash, ecc_signing_key, ecdsa
 KEY = ecc_signing_key(Curve.P_256, Hash.SHA_256)
 GENERATION_S = 0.25
 """How long the TPM takes for a key here, as one takes for an RSA key."""
-GREEDY = 6
+GREEDY = 12
+SIGNATURES = 60
 _GREED = """
 import itertools, sys, threading
 from cofferdam_client import Client, ecc_signing_key
@@ -57,34 +57,36 @@ def greed(service: TpmService) -> Iterator[None]:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
-def test_a_quiet_client_waits_for_one_key_at_most(service: TpmService) -> None:
-    waited: list[float] = []
+def test_a_quiet_client_waits_for_one_key_at_most_and_then_has_its_time(service: TpmService) -> None:
+    begun: list[int] = []
     service.shim.plan(delay("Create", int(GENERATION_S * 1000), times=FOR_EVER))
-    with greed(service):
-        before = service.shim.mark()
-        with acting_as(UNPRIVILEGED_UID), service.client() as quiet:
+    with service.client() as quiet:
+        with acting_as(UNPRIVILEGED_UID):
             quiet.generate_key("quiet", KEY)
-            for _ in range(8):
-                began = time.monotonic()
-                quiet.sign_hash("quiet", bytes(32), ecdsa())
-                waited.append(time.monotonic() - began)
-                time.sleep(0.05)
-        made = service.shim.count("Create", since=before)
-    # One generation is under way, and not one more comes before the signature.
-    assert max(waited) < 1.9 * GENERATION_S
-    assert statistics.median(waited) < 1.3 * GENERATION_S
-    # Nor does the quiet client's asking stop them.
-    assert made >= len(waited) // 2
+        with greed(service):
+            before = service.shim.mark()
+            for _ in range(SIGNATURES):
+                asked = service.shim.mark()
+                with acting_as(UNPRIVILEGED_UID):
+                    quiet.sign_hash("quiet", bytes(32), ecdsa())
+                begun.append(service.shim.count("Create", since=asked))
+            made = service.shim.count("Create", since=before)
+    # A key may be begun while the request is on its way, and not one more comes before the signature.
+    assert max(begun) <= 1
+    # After each key it is served for as long as that took, and not once; which does not stop the keys.
+    assert 1 <= made <= SIGNATURES // 4
 
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 def test_a_key_of_another_principal_is_the_next_but_one(service: TpmService) -> None:
     service.shim.plan(delay("Create", int(GENERATION_S * 1000), times=FOR_EVER))
-    with greed(service), acting_as(UNPRIVILEGED_UID), service.client() as quiet:
-        quiet.list_opcodes()
+    with greed(service), service.client() as quiet:
+        with acting_as(UNPRIVILEGED_UID):
+            quiet.list_opcodes()
         for name in ("first", "second", "third"):
-            began = time.monotonic()
-            quiet.generate_key(name, KEY)
-            # The one under way, one of the greedy uid, and its own; not all those that wait.
-            assert time.monotonic() - began < (GREEDY - 1) * GENERATION_S
+            before = service.shim.mark()
+            with acting_as(UNPRIVILEGED_UID):
+                quiet.generate_key(name, KEY)
+            # Its own, one while the request is on its way, one while the answer is; not all those that wait.
+            assert service.shim.count("Create", since=before) < GREEDY // 2
