@@ -34,6 +34,41 @@ def test_a_name_that_is_too_long_is_refused_and_costs_nothing() -> None:
         assert "broke the protocol" not in service.log()
 
 
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be many uids")
+def test_values_that_no_process_takes_restart_none() -> None:
+    """What is passed on unchecked would be the crime of the process that passed it on."""
+    greedy, victim = 59201, 59202
+    with Service(admins=[str(greedy)]) as service:
+        caller, other, path = Caller(greedy), Caller(victim), service.socket_path
+        with acting_as(victim):
+            assert call(path, other.generate("k", P256_SIGN)).status == 0
+        before = processes(service)
+        oversized = [
+            (caller.request(wire.DELETE_CLIENT, wire.blob(1, name.encode()), provider=0), 1135)
+            for name in ("n" * 4097, "é" * 2049, "n" * 1_000_000)
+        ]
+        oversized += [(caller.generate("n" * 4097, P256_SIGN), 14), (caller.destroy("n" * 4097), 14)]
+        oversized += [(caller.random((1 << 64) - 1), 10)]
+        with acting_as(greedy):
+            for request, status in oversized * 2:
+                assert call(path, request).status == status
+            at_most = caller.request(wire.DELETE_CLIENT, wire.blob(1, b"n" * 4096), provider=0)
+            assert call(path, at_most).status == 0
+        with acting_as(victim):
+            assert call(path, other.sign("k", wire.ECDSA_SHA_256, bytes(32))).status == 0
+        assert processes(service) == before
+        assert "broke the protocol" not in service.log()
+
+
+def processes(service: Service) -> dict[str, tuple[int, int]]:
+    """Return pid and restarts of the servers."""
+    return {
+        row["role"]: (row["pid"], row["restarts"])
+        for row in service.status()["processes"]
+        if not row["role"].startswith("frontend")
+    }
+
+
 def test_deleting_a_client_with_many_keys_keeps_nobody_waiting_and_leaves_none() -> None:
     with Service(authenticators=["UnixPeerCredentials", "Direct"], admins=["boss"]) as service:
         with Client(service.endpoint, auth=Direct("app")) as app:

@@ -36,6 +36,7 @@ HASH_COMPUTE: Final = 0x0F
 AEAD_ENCRYPT: Final = 0x11
 LIST_KEYS: Final = 0x1A
 LIST_CLIENTS: Final = 0x1B
+DELETE_CLIENT: Final = 0x1C
 CAN_DO_CRYPTO: Final = 0x20
 
 _TIMEOUT_S: Final = 30.0

@@ -25,7 +25,8 @@ def decode_operation(opcode: Opcode, body: bytes) -> Operation:
 
     Raises:
         ServiceError: `DESERIALIZING_BODY_FAILED` if it is not protobuf, `INVALID_ENCODING` if something mandatory is
-            missing or unknown, `PROVIDER_DOES_NOT_EXIST` if ListOpcodes asks about a provider that cannot exist.
+            missing or unknown, `PROVIDER_DOES_NOT_EXIST` if ListOpcodes asks about a provider that cannot exist,
+            `PSA_ERROR_INVALID_ARGUMENT` if DeleteClient names a client that cannot exist.
     """
     return REQUESTS[opcode].decode(body)
 

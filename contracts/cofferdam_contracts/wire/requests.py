@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
+from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
 from cofferdam_contracts.operations import (
     AeadDecrypt,
     AeadEncrypt,
@@ -80,6 +81,13 @@ def _list_opcodes(message: pb.ListOpcodesOperation) -> ListOpcodes:
     return ListOpcodes(message.provider_id)
 
 
+def _delete_client(message: pb.DeleteClientOperation) -> DeleteClient:
+    if len(message.client.encode()) > MAX_APPLICATION:
+        # No client of this service has such a name; success would claim that its keys are gone.
+        raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"a client name of more than {MAX_APPLICATION} bytes")
+    return DeleteClient(message.client)
+
+
 def _attest_key(message: pb.AttestKeyOperation) -> AttestKey:
     if message.parameters.WhichOneof("mechanism") is None:
         raise invalid("an attestation without mechanism")
@@ -140,7 +148,7 @@ REQUESTS: Final[dict[Opcode, Codec[Operation]]] = dict(
         _codec(
             DeleteClient,
             pb.DeleteClientOperation,
-            lambda m: DeleteClient(m.client),
+            _delete_client,
             lambda o: pb.DeleteClientOperation(client=o.client),
         ),
         _codec(
@@ -312,5 +320,6 @@ REQUESTS: Final[dict[Opcode, Codec[Operation]]] = dict(
 )
 """Every operation, complete over `Opcode`.
 
-Reading raises `ServiceError` with `INVALID_ENCODING`, for ListOpcodes with `PROVIDER_DOES_NOT_EXIST`.
+Reading raises `ServiceError` with `INVALID_ENCODING`, for ListOpcodes with `PROVIDER_DOES_NOT_EXIST`, for DeleteClient
+with `PSA_ERROR_INVALID_ARGUMENT` when the name is longer than that of any client.
 """

@@ -2,13 +2,14 @@
 
 A frontend's channel belongs to one principal, whose uid the broker has from the kernel. With Unix peer credentials the
 application is that uid. With Direct authentication, if the administrator configured it, clients are mutually trusted
-and the name is what the request says.
+and the name is what the request says, if it is not longer than the key store takes.
 """
 
 from dataclasses import dataclass, field
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
+from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
 from cofferdam_contracts.ipc.requests import Request
 from cofferdam_contracts.registry import AuthType
 
@@ -44,6 +45,6 @@ class Principal:
             if request.application:
                 raise ForbiddenMessageError("a name beside Unix peer credentials")
             return self.by_uid
-        if request.authenticator is AuthType.DIRECT and request.application:
+        if request.authenticator is AuthType.DIRECT and 0 < len(request.application.encode()) <= MAX_APPLICATION:
             return Application(request.authenticator, request.application)
         raise ForbiddenMessageError(f"authenticator {request.authenticator} cannot vouch for this")

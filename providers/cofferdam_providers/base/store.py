@@ -3,6 +3,9 @@
 The channel outlives the key store's process: when a new one says HELLO, the question under way is asked again. Every
 question is idempotent for that reason. A worker waits here at most `PATIENCE_MS`; by then the broker has long replaced
 a key store that died. A row is believed for its code only, see `base.row_codes`.
+
+A question that is not in the key store's table is not sent: its fields come from clients, and what a client asks for
+must not make this process look like one that was taken over.
 """
 
 import select
@@ -164,7 +167,7 @@ class KeyStore:
 
     def keys_of(self, application: Application) -> tuple[str, ...]:
         """Return the names of an application's keys in this provider."""
-        (names,) = self._ask(KimMessage.CLIENT_KEYS, application.authenticator, application.name)
+        (names,) = self._ask(KimMessage.CLIENT_KEYS, int(application.authenticator), application.name)
         return tuple(names)
 
     def _enrol(self) -> None:
@@ -252,6 +255,8 @@ class KeyStore:
             yield found
 
     def _ask(self, number: KimMessage, *fields: object) -> tuple[Any, ...]:
+        if not SCHEMAS[number].accepts(fields):
+            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{number.name} with a value that no row can have")
         self._last_id += 1
         question = (int(number), self._last_id, *fields)
         try:
@@ -297,7 +302,7 @@ def _corrupt(why: str) -> ServiceError:
 
 
 def _name(identity: KeyIdentity) -> tuple[int, str, str]:
-    return identity.authenticator, identity.application, identity.key_name
+    return int(identity.authenticator), identity.application, identity.key_name
 
 
 def _identity(values: Sequence[Any]) -> KeyIdentity:

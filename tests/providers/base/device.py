@@ -122,7 +122,7 @@ def key_store(folder: Path) -> Iterator[KeyStore]:
         server.add_channel(Record(ToChild.CHANNEL, Role.SOFTWARE_WORKER, 0, 0), theirs.detach())
         stop.append(loop.stop)
         started.set()
-        loop.run(lambda: 0.01)
+        loop.run(lambda: min(server.tick(), 0.01))
         server.close()
         database.close()
 

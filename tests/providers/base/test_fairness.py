@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.providers.base.device import ATTRIBUTES, Asking, Device, running
+from tests.providers.base.device import ATTRIBUTES, KEK, LOG, Asking, Device, running
 
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.ipc.requests import WorkerOperation, encode_request
@@ -20,6 +20,7 @@ from cofferdam_contracts.operations import DeleteClient, ExportPublicKey, Genera
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind
 from cofferdam_contracts.status import Status
 from cofferdam_providers.base.provider import StoredKey
+from cofferdam_providers.base.row_codes import RowCodes
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.pairs import socket_pair
@@ -185,7 +186,7 @@ def slow_key_store(seconds: float) -> Iterator[KeyStore]:
     thread = threading.Thread(target=answer)
     thread.start()
     try:
-        yield KeyStore(Channel(ours, 1 << 20))
+        yield KeyStore(Channel(ours, 1 << 20), RowCodes(KEK, Device({})), LOG)
     finally:
         stop.set()
         thread.join()

@@ -1,9 +1,11 @@
 """The worker against frontends that are honest, taken over, slow or gone."""
 
+import _socket
 import dataclasses
 import itertools
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,10 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contracts.strategies import operations_of
-from tests.providers.base.device import ATTRIBUTES, ECDSA, SETTINGS, UNIX, Device, running
+from tests.providers.base.device import ATTRIBUTES, ECDSA, KEK, LOG, SETTINGS, UNIX, Device, running
 
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.ipc.framing import PART_SIZE, Common
+from cofferdam_contracts.ipc.keystore import MAX_ANSWER, MAX_APPLICATION, Field, KimMessage
+from cofferdam_contracts.ipc.keystore import SCHEMAS as STORE_SCHEMAS
 from cofferdam_contracts.ipc.requests import SCHEMAS, encode_request
 from cofferdam_contracts.operations import (
     CanDoCrypto,
@@ -34,9 +38,12 @@ from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, Signatu
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings
-from cofferdam_contracts.status import Status
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.row_codes import RowCodes
+from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import MAX_SLOW
-from cofferdam_runtime.channel import MAX_PARTS, ChannelClosedError
+from cofferdam_runtime.channel import MAX_PARTS, Channel, ChannelClosedError
+from cofferdam_runtime.pairs import socket_pair
 
 DIRECT = AuthenticatorSettings(auth_type=AuthType.DIRECT, admins=())
 GENERATE = GenerateKey("k", ATTRIBUTES)
@@ -114,6 +121,16 @@ def test_no_field_can_claim_an_identity(tmp_path: Path, auth: int, claimed: str)
         assert worker.violations == [(Role.FRONTEND, 5)]
 
 
+@pytest.mark.parametrize("name", ["", "n" * (MAX_APPLICATION + 1), "é" * (MAX_APPLICATION // 2 + 1)])
+def test_a_name_that_no_client_can_have_is_the_frontends_violation(tmp_path: Path, name: str) -> None:
+    with running(tmp_path, Device({}), replace(SETTINGS, authenticators=(DIRECT,))) as worker:
+        honest, frontend = worker.connect(1000), worker.connect(1001, number=5)
+        assert honest.ask(GENERATE, auth=1, claimed="n" * MAX_APPLICATION).status == Status.SUCCESS
+        with pytest.raises(ChannelClosedError):
+            frontend.ask(SIGN, auth=1, claimed=name)
+        assert worker.violations == [(Role.FRONTEND, 5)]
+
+
 def test_without_identity_only_anonymous_operations_work(tmp_path: Path) -> None:
     with running(tmp_path, Device({})) as worker:
         frontend = worker.connect(1000)
@@ -131,6 +148,43 @@ def test_only_an_administrator_deletes_clients(tmp_path: Path) -> None:
         assert admin.ask(DeleteClient("1000")).status == Status.SUCCESS
         assert client.ask(SIGN).status == Status.PSA_ERROR_DOES_NOT_EXIST
         assert admin.ask(DeleteClient("nobody")).status == Status.SUCCESS
+
+
+def test_what_the_key_store_would_refuse_costs_the_client_a_status_and_nobody_more(tmp_path: Path) -> None:
+    """What comes from a client passes through the worker; the key store would take it for the worker's own."""
+    with running(tmp_path, Device({})) as worker:
+        client, admin = worker.connect(1000), worker.connect(7, 1)
+        assert client.ask(GENERATE).status == Status.SUCCESS
+        for name in ("n" * (MAX_APPLICATION + 1), "é" * MAX_APPLICATION):
+            assert admin.ask(DeleteClient(name)).status == Status.PSA_ERROR_INVALID_ARGUMENT
+        # The channel to the key store is still there.
+        assert client.ask(GenerateKey("other", ATTRIBUTES)).status == Status.SUCCESS
+        assert worker.violations == []
+
+
+@given(question=st.sampled_from(KimMessage), data=st.data())
+def test_what_is_sent_to_the_key_store_is_in_its_table(question: KimMessage, data: st.DataObject) -> None:
+    fields = data.draw(st.tuples(*(_anything(field) for field in STORE_SCHEMAS[question].fields)))
+    if STORE_SCHEMAS[question].accepts(fields):
+        return
+    ours, theirs = socket_pair()
+    try:
+        with pytest.raises(ServiceError) as caught:
+            KeyStore(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)._ask(question, *fields)
+        assert caught.value.status is Status.PSA_ERROR_INVALID_ARGUMENT
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1, _socket.MSG_DONTWAIT)
+    finally:
+        ours.close()
+        theirs.close()
+
+
+def _anything(field: Field) -> st.SearchStrategy[object]:
+    if field.type is int:
+        return st.integers(-1, field.most + 1)
+    lengths = st.sampled_from([0, field.most, field.most + 1])
+    fillings = st.sampled_from(["a", "é", "\ud800"] if field.type is str else [b"a"])
+    return st.builds(lambda length, filling: filling * length, lengths, fillings)
 
 
 def test_every_number_outside_the_table_closes_the_channel(tmp_path: Path) -> None:
