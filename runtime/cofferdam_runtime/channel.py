@@ -41,6 +41,7 @@ class Channel:
         self.socket = end
         self._assembler = Assembler(limit, adopted=adopted)
         self._waiting: deque[bytes] = deque()
+        self.cut_short = False
 
     @classmethod
     def of(cls, descriptor: int, limit: int, *, adopted: bool = False) -> "Channel":
@@ -86,14 +87,15 @@ class Channel:
     def receive(self) -> tuple[Any, ...] | None:
         """Return the next whole message, or None when none is there yet.
 
-        After None there may be more to read, for which the descriptor is still ready: at most `MAX_PARTS` datagrams are
-        taken at a time.
+        At most `MAX_PARTS` datagrams are taken at a time. `cut_short` tells whether that is why there is no message: then
+        there may be more to read.
 
         Raises:
             ChannelClosedError: The other end is gone.
             FramingError: The peer broke the protocol.
         """
         data, view = _buffer.data, _buffer.view
+        self.cut_short = False
         for _ in range(MAX_PARTS):
             try:
                 size = self.socket.recv_into(data, 0, _socket.MSG_DONTWAIT)
@@ -108,6 +110,7 @@ class Channel:
             data[:size] = bytes(size)
             if message is not None:
                 return message
+        self.cut_short = True
         return None
 
     def close(self) -> None:

@@ -248,9 +248,12 @@ class Worker:
         if peer.gradual is not None:
             self._go_on(peer, *peer.gradual)
             return True
-        message = None if peer.channel.backlog else peer.channel.receive()
-        if message is None:
+        if peer.channel.backlog:
             return False
+        message = peer.channel.receive()
+        if message is None:
+            # A long message may take more than one turn.
+            return peer.channel.cut_short
         self._take(peer, message)
         return True
 
