@@ -130,6 +130,7 @@ def _frontend(document: Document) -> FrontendSettings:
         idle_connection_ms=limits.number("idle_connection_ms"),
         max_connections=limits.number("max_connections"),
         max_in_flight=limits.number("max_in_flight"),
+        buffer_limit=limits.number("frontend_buffer_mb") << 20,
         buffer_size_limit=min(core.number("buffer_size_limit"), _MAX_BODY),
     )
 

@@ -272,6 +272,13 @@ LIMITS: Final = Table(
         _own("max_keys", _QUEUE, "Most keys of one application; more are refused.", default=10_000),
         _own("max_in_flight", _QUEUE, "Most requests of one uid under way; more get an error at once.", default=256),
         _own(
+            "frontend_buffer_mb",
+            Integer(low=1, high=1 << 20, unit="MiB"),
+            "Memory for the requests and responses of one uid that are on their way; more get an error at once. One "
+            "request alone is always taken.",
+            default=16,
+        ),
+        _own(
             "key_cache",
             Integer(low=1, high=_MOST_KEYS),
             "Keys that each provider keeps ready for use.",

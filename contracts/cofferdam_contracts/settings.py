@@ -103,6 +103,8 @@ class FrontendSettings:
     """Connections one principal may have open; more are closed at once."""
     max_in_flight: int
     """Requests of one principal under way; more get an error at once."""
+    buffer_limit: int
+    """Bytes kept for one principal's clients: requests that are not whole, responses and requests that wait."""
     buffer_size_limit: int
     """Most random bytes a client gets at a time: with the body limit, what bounds an answer."""
 

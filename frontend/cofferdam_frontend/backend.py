@@ -1,5 +1,10 @@
 """The frontend's side of a channel to a worker or to the key store: requests in flight, and what became of them.
 
+    DOWN --attach--> UP --the channel is closed, or the server breaks its protocol--> DOWN
+
+While a server is down its requests fail with status 1145 at once, as do those that were in flight; the other servers
+go on. The broker makes another channel in its time.
+
 A server that died is replaced behind the same channel. Its successor says HELLO; what is then still unanswered when
 the successor has answered everything that was queued (SYNC) was lost with the predecessor, and fails at once. Questions
 to the key store change nothing, so they are asked again instead.
@@ -8,106 +13,201 @@ to the key store change nothing, so they are asked again instead.
 import abc
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.keystore import KimMessage
+from cofferdam_contracts.ipc.keystore import SCHEMAS, KimMessage
 from cofferdam_contracts.ipc.requests import decode_answer, encode_request
 from cofferdam_contracts.operations import CryptoOperation, DeleteClient
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_frontend.auth import Client
-from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_frontend.budget import Budget, Share
+from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.loop import READ, WRITE, Loop
 
 Result = Callable[[int, tuple[Any, ...]], None]
 """Takes the status and, on success, the results."""
 _HEADER: Final = 3
+_SYNCED_LENGTH: Final = 2
 _TURN: Final = 64
-"""Answers taken before others have their turn."""
+_TURN_S: Final = 0.005
+"""Answers taken, or time spent on them, before others have their turn."""
+_GREETINGS: Final = 4
+"""Successors in a row that may say HELLO while none of them takes what waits."""
+_STATUSES: Final = frozenset(map(int, Status))
+
+
+class Owner(Protocol):
+    """What a backend needs of its frontend."""
+
+    loop: Loop
+    budget: Budget
+
+    def on_lost(self, backend: "Backend", cause: Exception) -> None:
+        """Note that the channel is closed: the server broke the protocol, or the broker closed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """What waits for an answer."""
+
+    result: Result
+    deadline: int
+    question: tuple[Any, ...] = ()
+    """What can be asked again."""
 
 
 class Backend(abc.ABC):
     """One server of this frontend."""
 
-    def __init__(
-        self, channel: Channel, loop: Loop, settings: FrontendSettings, lost: Callable[[Exception], None]
-    ) -> None:
-        """Serve on this loop; `lost` is called when the channel cannot be used any more."""
-        self._channel = channel
-        self._loop = loop
+    def __init__(self, role: int, number: int, owner: Owner, settings: FrontendSettings) -> None:
+        """Be down until there is a channel."""
+        self.role, self.number = role, number
+        self._owner = owner
+        self.before = 0
+        """How many channels to the server there were before this one."""
+        self._channel: Channel | None = None
+        self._share = Share(owner.budget)
         self._timeout_us = settings.answer_timeout_ms * 1000
         self._most = settings.max_in_flight
-        self._lost = lost
         self._last_id = 0
-        self._in_flight: dict[int, tuple[Result, int]] = {}
-        loop.add(channel.fileno(), READ, self._on_events)
+        self._greetings = 0
+        self._in_flight: dict[int, InFlight] = {}
 
     def __len__(self) -> int:
         """Return how many requests are in flight."""
         return len(self._in_flight)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a channel to the server."""
+        return self._channel is not None
+
+    def attach(self, channel: Channel, before: int) -> None:
+        """Use this channel, which comes after `before` others; what is in flight on the last of them fails."""
+        lost = self._detach()
+        self._channel, self.before = channel, before
+        self._owner.loop.add(channel.fileno(), READ, self._on_events)
+        _fail(lost)
+
     def expire(self, now_us: int) -> None:
         """Fail what is overdue: the oldest first, all have the same time."""
         while self._in_flight:
             request_id = next(iter(self._in_flight))
-            result, deadline = self._in_flight[request_id]
-            if deadline > now_us:
+            if self._in_flight[request_id].deadline > now_us:
                 return
-            del self._in_flight[request_id]
-            result(Status.PSA_ERROR_COMMUNICATION_FAILURE, ())
+            self._finish(request_id, Status.PSA_ERROR_COMMUNICATION_FAILURE, ())
 
     def next_deadline(self) -> int | None:
         """Return when the oldest request is overdue, in microseconds of the monotonic clock."""
-        for _, deadline in self._in_flight.values():
-            return deadline
+        for waiting in self._in_flight.values():
+            return waiting.deadline
         return None
 
-    def _add(self, request_id: int, result: Result) -> int:
+    def _admit(self) -> int:
+        """Return the deadline of another request, if there may be one."""
+        if self._channel is None:
+            raise ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "there is no channel to the server now")
         if len(self._in_flight) >= self._most:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{self._most} requests are in flight")
-        self._last_id = request_id
+        if self._channel.backlog and self._owner.budget.is_full:
+            raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "too much waits to be sent")
         # A server drops what it cannot begin in time; a little later we stop waiting for it.
-        deadline = time.monotonic_ns() // 1000 + self._timeout_us
-        self._in_flight[request_id] = (result, deadline)
-        return deadline
+        return time.monotonic_ns() // 1000 + self._timeout_us
+
+    def _ask(self, request_id: int, waiting: InFlight, message: list[object] | tuple[object, ...]) -> None:
+        """Send a request and remember it."""
+        self._last_id = request_id
+        self._in_flight[request_id] = waiting
+        try:
+            self._send(message)
+        except MessageSizeError as error:
+            del self._in_flight[request_id]
+            raise ServiceError(Status.BODY_SIZE_EXCEEDS_LIMIT, str(error)) from error
 
     def _send(self, message: list[object] | tuple[object, ...]) -> None:
-        try:
-            self._channel.send(message)
-        except ChannelClosedError as error:
-            self._lost(error)
+        channel = self._channel
+        if channel is None:
             return
-        if self._channel.backlog:
-            self._loop.change(self._channel.fileno(), READ | WRITE)
+        try:
+            channel.send(message)
+        except ChannelClosedError as error:
+            self._lose(error)
+            return
+        if channel.backlog:
+            self._share.force(channel.waiting)
+            self._owner.loop.change(channel.fileno(), READ | WRITE)
 
     def _on_events(self, events: int) -> None:
+        channel = self._channel
+        if channel is None:
+            return
         try:
             if events & WRITE:
-                self._channel.flush()
-                if not self._channel.backlog:
-                    self._loop.change(self._channel.fileno(), READ)
+                channel.flush()
+                self._share.force(channel.waiting)
+                if not channel.backlog:
+                    self._greetings = 0
+                    self._owner.loop.change(channel.fileno(), READ)
+            until = time.monotonic() + _TURN_S
             for _ in range(_TURN):
-                message = self._channel.receive()
+                message = channel.receive()
                 if message is None:
                     return
                 self._take(message)
-                if not self._in_flight:
-                    # Nothing else can be there, and asking costs as much as an answer.
+                # With nothing in flight nothing else can be there, and asking costs as much as an answer.
+                if not self._in_flight or self._channel is not channel or time.monotonic() > until:
                     return
         except (ChannelClosedError, FramingError, ForbiddenMessageError) as error:
-            self._lost(error)
+            self._lose(error)
+
+    def _take(self, message: tuple[Any, ...]) -> None:
+        if message[0] != Common.HELLO:
+            self._take_answer(message)
+            return
+        self._greetings += 1 if self._channel is not None and self._channel.backlog else 0
+        if self._greetings > _GREETINGS:
+            raise ForbiddenMessageError("successors that take nothing")
+        if self._in_flight:
+            self._greet()
 
     @abc.abstractmethod
-    def _take(self, message: tuple[Any, ...]) -> None:
+    def _take_answer(self, message: tuple[Any, ...]) -> None:
         """Make of a message what the server means by it."""
 
+    @abc.abstractmethod
+    def _greet(self) -> None:
+        """Find out what a successor knows of the requests in flight."""
+
     def _finish(self, request_id: int, status: int, results: tuple[Any, ...]) -> None:
-        entry = self._in_flight.pop(request_id, None)
+        waiting = self._in_flight.pop(request_id, None)
         # An answer that came after its deadline belongs to nobody.
-        if entry is not None:
-            entry[0](status, results)
+        if waiting is not None:
+            waiting.result(status, results)
+
+    def _lose(self, cause: Exception) -> None:
+        lost = self._detach()
+        self._owner.on_lost(self, cause)
+        _fail(lost)
+
+    def _detach(self) -> dict[int, InFlight]:
+        """Be down; return what was in flight."""
+        channel, self._channel = self._channel, None
+        lost, self._in_flight = self._in_flight, {}
+        if channel is not None:
+            self._owner.loop.remove(channel.fileno())
+            channel.close()
+        self._share.force(0)
+        self._greetings = 0
+        return lost
+
+
+def _fail(lost: dict[int, InFlight]) -> None:
+    for waiting in lost.values():
+        waiting.result(Status.PSA_ERROR_COMMUNICATION_FAILURE, ())
 
 
 class WorkerBackend(Backend):
@@ -119,50 +219,55 @@ class WorkerBackend(Backend):
         """Ask the worker; ids grow from request to request. `result` is called once, now or later.
 
         Raises:
-            ServiceError: Too much is in flight.
+            ServiceError: The worker is down, too much is in flight, or the request is too large for its channel.
         """
-        deadline = self._add(request_id, result)
-        self._send(encode_request(operation, request_id, deadline, client.authenticator, client.claimed))
+        deadline = self._admit()
+        message = encode_request(operation, request_id, deadline, client.authenticator, client.claimed)
+        self._ask(request_id, InFlight(result, deadline), message)
 
-    def _take(self, message: tuple[Any, ...]) -> None:
-        number = message[0]
-        if number == Common.HELLO:
-            if self._in_flight:
-                self._send((Common.SYNC, self._last_id))
-        elif number == Common.SYNCED:
+    def _take_answer(self, message: tuple[Any, ...]) -> None:
+        if message[0] == Common.SYNCED:
+            if len(message) != _SYNCED_LENGTH or type(message[1]) is not int:
+                raise ForbiddenMessageError("a malformed SYNCED")
             for request_id in [known for known in self._in_flight if known <= message[1]]:
                 self._finish(request_id, Status.PSA_ERROR_COMMUNICATION_FAILURE, ())
         else:
             answer = decode_answer(message)
             self._finish(answer.id, answer.status, answer.results)
 
+    def _greet(self) -> None:
+        self._send((Common.SYNC, self._last_id))
+
 
 class StoreBackend(Backend):
     """The key store."""
 
-    def __init__(
-        self, channel: Channel, loop: Loop, settings: FrontendSettings, lost: Callable[[Exception], None]
-    ) -> None:
-        """Remember every question until it is answered."""
-        super().__init__(channel, loop, settings, lost)
-        self._questions: dict[int, tuple[object, ...]] = {}
-
     def ask(self, number: KimMessage, client: Client, request_id: int, result: Result) -> None:
-        """Ask the key store about a client; ids grow from question to question. `result` is called once.
+        """Ask the key store about a client; ids grow from question to question. `result` is called once, now or later.
 
         Raises:
-            ServiceError: Too much is in flight.
+            ServiceError: The key store is down, too much is in flight, or the client has a name that cannot be.
         """
-        self._add(request_id, result)
-        self._questions = {known: self._questions[known] for known in self._questions if known in self._in_flight}
-        self._questions[request_id] = (int(number), request_id, client.authenticator, client.claimed)
-        self._send(self._questions[request_id])
+        deadline = self._admit()
+        fields = (int(client.authenticator), client.claimed)
+        if not SCHEMAS[number].accepts(fields):
+            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{number.name} with a value that no row can have")
+        question = (int(number), request_id, *fields)
+        self._ask(request_id, InFlight(result, deadline, question), question)
 
-    def _take(self, message: tuple[Any, ...]) -> None:
-        if message[0] == Common.HELLO:
-            for request_id in list(self._in_flight):
-                self._send(self._questions[request_id])
-        elif len(message) < _HEADER or type(message[1]) is not int or type(message[2]) is not int:
+    def _take_answer(self, message: tuple[Any, ...]) -> None:
+        if len(message) < _HEADER or type(message[1]) is not int or type(message[2]) is not int:
             raise ForbiddenMessageError("a malformed answer of the key store")
-        else:
-            self._finish(message[1], message[2], message[_HEADER:])
+        number, request_id, status = message[:_HEADER]
+        waiting = self._in_flight.get(request_id)
+        if waiting is None:
+            return
+        expected = () if status else SCHEMAS[KimMessage(waiting.question[0])].answer
+        results = message[_HEADER:]
+        if number != waiting.question[0] + 1 or status not in _STATUSES or tuple(map(type, results)) != expected:
+            raise ForbiddenMessageError("an answer of the key store to another question")
+        self._finish(request_id, status, results)
+
+    def _greet(self) -> None:
+        for waiting in list(self._in_flight.values()):
+            self._send(waiting.question)

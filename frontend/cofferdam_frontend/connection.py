@@ -4,19 +4,29 @@ The service answers one request per connection and closes, because old clients r
 client sent too much is drained first, so that the kernel does not reset the connection under the response. A client
 that sets flag 0x8000 keeps the connection for its next request. A connection whose request came whole and whose
 response went out whole was never in the epoll at all.
+
+    RECEIVING -> WORKING -> SENDING -> IDLE -> RECEIVING ...     the client keeps the connection
+                                    -> DRAINING -> CLOSED        it sent more than it may, or no request
+                                    -> CLOSED                    otherwise
+
+Every state may be left for CLOSED when the client hangs up or waits too long; SENDING is skipped when the kernel takes
+the whole response. A connection reads at most `SMALL` bytes beyond its request, and takes its turn: after one read
+that completed a request, or `_TURN` reads, the other connections are served.
 """
 
 import _socket
 import enum
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from cofferdam_contracts.status import Status
 from cofferdam_contracts.wire.decoder import Limits, NeedData, Request, RequestDecoder, WireError
-from cofferdam_contracts.wire.header import KEEP_ALIVE, fallback_response
+from cofferdam_contracts.wire.header import HEADER_LENGTH, KEEP_ALIVE, fallback_response
+from cofferdam_frontend.budget import SMALL, Budget, Share
 from cofferdam_runtime.loop import HANGUP, READ, WRITE, Loop
 
 _CHUNK: Final = 16 * 1024
+_TURN: Final = 64
+"""Reads in a row, for a body that comes as fast as it is read."""
 _DRAIN_LIMIT: Final = 1 << 20
 _FLAGS: Final = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 
@@ -33,25 +43,33 @@ class State(enum.Enum):
     CLOSED = "nothing"
 
 
-class Owner:
+class Owner(Protocol):
     """What a connection needs of its frontend."""
 
     loop: Loop
     limits: Limits
+    budget: Budget
     draining: bool
     """Whether no connection is kept open any more."""
-    on_request: Callable[["Connection", Request], None]
-    on_wait: Callable[["Connection"], None]
-    """The connection waits for its client from now on, see `Connection.state`."""
-    on_refuse: Callable[[Status], None]
-    """What came was no request."""
-    on_close: Callable[["Connection"], None]
+
+    def on_request(self, connection: "Connection", request: Request) -> None:
+        """Have a request answered: `Connection.respond` is called once, now or later."""
+
+    def on_wait(self, connection: "Connection") -> None:
+        """Note that the connection waits for its client from now on, see `Connection.state`."""
+
+    def on_refuse(self, status: Status) -> None:
+        """Note that what came was no request, or cannot be kept."""
+
+    def on_close(self, connection: "Connection") -> None:
+        """Forget the connection."""
 
 
 class Connection:
     """A client connection."""
 
     __slots__ = (
+        "_advancing",
         "_decoder",
         "_drained",
         "_keep",
@@ -59,12 +77,9 @@ class Connection:
         "_owner",
         "_pending",
         "_refused",
+        "_share",
         "_socket",
-        "began",
-        "deadline",
         "state",
-        "waiting",
-        "wake",
     )
 
     def __init__(self, descriptor: int, owner: Owner) -> None:
@@ -77,24 +92,25 @@ class Connection:
         self._keep = False
         self._drained = 0
         self._refused = False
+        self._advancing = False
+        self._share = Share(owner.budget)
         self.state = State.RECEIVING
-        # The owner's, for its deadlines: what is waited for, since when, until when, when it looks next.
-        self.waiting: State | None = None
-        self.began = 0
-        self.deadline = 0
-        self.wake = 0
 
     def start(self) -> None:
         """Serve what is there; called once, when the connection was handed over."""
         self._receive()
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether a response of this size may wait for the client to take it."""
+        return self._owner.budget.fits(size + HEADER_LENGTH)
+
     def respond(self, response: bytes) -> None:
         """Send the response of the request that was handed to the owner."""
         if self.state is State.CLOSED:
             return
-        working = self.state is State.WORKING
         self._keep = self._keep and not self._owner.draining
-        if self._send(memoryview(response)) and working:
+        # Within `_advance` that goes on by itself; many requests that came together must not nest.
+        if self._send(memoryview(response)) and not self._advancing:
             self._next()
 
     def on_time_out(self) -> None:
@@ -112,15 +128,16 @@ class Connection:
         if self._mask >= 0:
             self._owner.loop.remove(self._socket.fileno())
         self._socket.close()
+        self._pending = memoryview(b"")
+        self._share.force(0)
         self._owner.on_close(self)
 
     def _receive(self) -> None:
-        while self.state is State.RECEIVING or self.state is State.IDLE:
+        for _ in range(_TURN):
             try:
-                data = self._socket.recv(_CHUNK, _FLAGS)
+                data = self._socket.recv(max(SMALL, min(_CHUNK, self._decoder.missing)), _FLAGS)
             except BlockingIOError:
-                self._wait(READ)
-                return
+                break
             except OSError:
                 self.close()
                 return
@@ -129,31 +146,44 @@ class Connection:
                 return
             self.state = State.RECEIVING
             self._decoder.feed(data)
-            self._advance()
+            if self._advance():
+                break
+        self._await_request()
 
-    def _advance(self) -> None:
-        """Hand on as many requests as are whole and answered at once."""
+    def _advance(self) -> bool:
+        """Hand on as many requests as are whole and answered at once; return whether there was any."""
+        any_whole = False
         while self.state is State.RECEIVING:
             try:
                 event = self._decoder.next_event()
             except WireError as error:
                 self._refuse(error.status)
-                return
+                break
             if isinstance(event, NeedData):
-                return
+                if not self._share.hold(self._decoder.announced):
+                    self._refuse(Status.PSA_ERROR_INSUFFICIENT_MEMORY)
+                break
+            any_whole = True
+            self._share.force(0)
             self.state = State.WORKING
-            self.waiting = None
             self._keep = bool(event.header.flags & KEEP_ALIVE)
+            self._advancing = True
             self._owner.on_request(self, event)
+            self._advancing = False
             if self.state is State.IDLE and self._decoder.leftover:
                 self.state = State.RECEIVING
+        return any_whole
 
     def _next(self) -> None:
         """Go on after a response that came later than its request."""
         if self.state is State.IDLE and self._decoder.leftover:
             self.state = State.RECEIVING
             self._advance()
-        self._receive()
+        self._await_request()
+
+    def _await_request(self) -> None:
+        if self.state is State.RECEIVING or self.state is State.IDLE:
+            self._wait(READ)
 
     def _on_end(self) -> None:
         if self.state is State.IDLE:
@@ -163,6 +193,8 @@ class Connection:
 
     def _refuse(self, status: Status) -> None:
         self._owner.on_refuse(status)
+        self._decoder.give_up(status)
+        self._share.force(0)
         self._keep = False
         self._refused = True
         self.state = State.WORKING
@@ -178,11 +210,16 @@ class Connection:
             self.close()
             return False
         if sent < len(data):
+            # What was sent of a response is kept, and counts, until all of it is.
+            if self.state is not State.SENDING and not self._share.hold(len(data)):
+                self.close()
+                return False
             self._pending = data[sent:]
             self.state = State.SENDING
             self._wait(WRITE)
             return False
         self._pending = memoryview(b"")
+        self._share.force(0)
         self._sent()
         return True
 

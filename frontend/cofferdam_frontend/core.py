@@ -87,7 +87,7 @@ def _list_keys(core: Core, _operation: object, client: Client, responder: Respon
         if status != Status.SUCCESS:
             responder.fail(status)
             return
-        responder.send(core.pages.encode(results[0]))
+        responder.encode(core.pages.encode, results[0])
 
     core.store.ask(KimMessage.LIST_KEYS, client, responder.request_id, answer)
 
@@ -116,7 +116,11 @@ def _delete_client(core: Core, operation: DeleteClient, client: Client, responde
             responder.send(b"")
 
     for worker in core.workers:
-        worker.request(operation, client, responder.request_id, answer)
+        try:
+            worker.request(operation, client, responder.request_id, answer)
+        except ServiceError as error:
+            # The other providers do their part all the same.
+            answer(error.status, ())
 
 
 Handler = Callable[[Core, Any, Client, Responder], None]

@@ -1,36 +1,92 @@
-"""When to look at which connection again: a heap of times, cheap to reschedule."""
+"""How long each connection may wait: a heap of times, cheap to reschedule, no larger than its connections allow."""
 
 import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import count
+from typing import Final
 
 from cofferdam_frontend.connection import Connection, State
 
+_SLACK: Final = 64
+"""Entries of the heap that may be out of date, beside one for each connection."""
+
+
+@dataclass(slots=True, eq=False)
+class _Wait:
+    connection: Connection | None
+    """None when it is closed."""
+    state: State | None = None
+    """What it waits for, None while it waits for nothing that its client has to do."""
+    began: int = 0
+    deadline: int = 0
+    wake: int = 0
+    """The time of its entry in the heap that counts, 0 if it has none. It is never later than the deadline."""
+
 
 class Deadlines:
-    """Connections by the time of their next check; a connection stands here at most a few times."""
+    """The waits of all connections, in microseconds of the monotonic clock."""
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._heap: list[tuple[int, int, Connection]] = []
+    def __init__(self, patience: Mapping[State, tuple[int, int]]) -> None:
+        """Give each state the longest silence and the longest time altogether."""
+        self._patience = patience
+        self._waits: dict[Connection, _Wait] = {}
+        self._heap: list[tuple[int, int, _Wait]] = []
         self._order = count()
 
-    def schedule(self, connection: Connection, when: int) -> None:
-        """Look at a connection at `when` at the latest."""
-        if not connection.wake or when < connection.wake:
-            connection.wake = when
-            heapq.heappush(self._heap, (when, next(self._order), connection))
+    def __len__(self) -> int:
+        """Return how many entries are kept."""
+        return len(self._heap)
+
+    def wait(self, connection: Connection, now: int) -> None:
+        """Bound the wait that a connection begins or goes on with."""
+        wait = self._waits.get(connection)
+        if wait is None:
+            wait = self._waits[connection] = _Wait(connection)
+        if wait.state is not connection.state:
+            wait.state, wait.began = connection.state, now
+        silence, total = self._patience[connection.state]
+        wait.deadline = min(now + silence, wait.began + total)
+        if not wait.wake or wait.deadline < wait.wake:
+            self._push(wait)
+
+    def suspend(self, connection: Connection) -> None:
+        """Stop the clock of a connection: it has sent a whole request."""
+        wait = self._waits.get(connection)
+        if wait is not None:
+            wait.state = None
+
+    def forget(self, connection: Connection) -> None:
+        """Keep nothing of a connection that was closed."""
+        wait = self._waits.pop(connection, None)
+        if wait is not None:
+            wait.connection = None
 
     def due(self, now: int) -> list[Connection]:
-        """Return the connections to look at now, and forget them."""
+        """Return the connections that have waited too long."""
         found = []
         while self._heap and self._heap[0][0] <= now:
-            when, _, connection = heapq.heappop(self._heap)
-            if when == connection.wake:
-                connection.wake = 0
-                if connection.state is not State.CLOSED:
-                    found.append(connection)
+            when, _, wait = heapq.heappop(self._heap)
+            if wait.connection is None or when != wait.wake:
+                continue
+            wait.wake = 0
+            if wait.state is None:
+                continue
+            if now >= wait.deadline:
+                found.append(wait.connection)
+            else:
+                self._push(wait)
         return found
 
     def next(self) -> int | None:
-        """Return the time of the next check."""
+        """Return when to look again."""
         return self._heap[0][0] if self._heap else None
+
+    def _push(self, wait: _Wait) -> None:
+        wait.wake = wait.deadline
+        heapq.heappush(self._heap, (wait.wake, next(self._order), wait))
+        if len(self._heap) > 2 * len(self._waits) + _SLACK:
+            self._heap = [
+                entry for entry in self._heap if entry[2].connection is not None and entry[0] == entry[2].wake
+            ]
+            heapq.heapify(self._heap)

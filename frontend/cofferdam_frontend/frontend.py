@@ -3,14 +3,16 @@
 import time
 from typing import Final
 
-from cofferdam_contracts.ipc.control import Record, Role
+from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.requests import message_limit
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Limits, Request
 from cofferdam_frontend.auth import Authentication
 from cofferdam_frontend.backend import Backend, StoreBackend, WorkerBackend
-from cofferdam_frontend.connection import Connection, Owner, State
+from cofferdam_frontend.budget import Budget
+from cofferdam_frontend.connection import Connection, State
 from cofferdam_frontend.core import Core
 from cofferdam_frontend.deadlines import Deadlines
 from cofferdam_frontend.pipeline import Pipeline
@@ -22,11 +24,10 @@ from cofferdam_runtime.loop import IDLE_S, Loop
 
 VERSION: Final = (0, 1, 0)
 """Of the service, as ListProviders gives it for the core provider."""
-OVERHEAD: Final = 1 << 16
 
 
 class BrokenPeerError(Exception):
-    """Raised when a channel to a server cannot be used any more; this process must be replaced."""
+    """Raised when the broker says what it never says; this process must end."""
 
 
 def now_us() -> int:
@@ -34,29 +35,29 @@ def now_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-class Frontend(Owner):
+class Frontend:
     """Serves the connections of one principal."""
 
     def __init__(self, settings: FrontendSettings, loop: Loop, log: Log) -> None:
         """Serve on this loop; nobody is served before `assign`."""
         self.loop = loop
         self.limits = Limits(body_len=settings.body_len_limit)
+        self.budget = Budget(settings.buffer_limit)
         self._settings = settings
         self._log = log
         self._pipeline: Pipeline | None = None
-        self._workers: dict[int, WorkerBackend] = {}
-        self._store: StoreBackend | None = None
-        self._backends: list[Backend] = []
+        self._backends: dict[tuple[int, int], Backend] = {}
         self._connections: dict[Connection, None] = {}
-        self._deadlines = Deadlines()
         silence, request = settings.read_timeout_ms * 1000, settings.request_timeout_ms * 1000
         idle = settings.idle_connection_ms * 1000
-        self._patience = {
-            State.RECEIVING: (silence, request),
-            State.IDLE: (idle, idle),
-            State.SENDING: (silence, request),
-            State.DRAINING: (silence, silence),
-        }
+        self._deadlines = Deadlines(
+            {
+                State.RECEIVING: (silence, request),
+                State.IDLE: (idle, idle),
+                State.SENDING: (silence, request),
+                State.DRAINING: (silence, silence),
+            }
+        )
         self.draining = False
         self._number = 0
         self._child: Child | None = None
@@ -69,30 +70,36 @@ class Frontend(Owner):
 
     def assign(self, record: Record, _descriptor: int | None) -> None:
         """Become the frontend of a principal, once and for all."""
-        if self._pipeline is not None or self._store is None:
+        store = self._backends.get((Role.KIM, 0))
+        workers = {backend.number: backend for backend in self._backends.values() if isinstance(backend, WorkerBackend)}
+        if (
+            self._pipeline is not None
+            or not isinstance(store, StoreBackend)
+            or len(workers) != len(self._settings.providers)
+        ):
             raise BrokenPeerError("assigned twice, or before the channels")
-        workers = {entry.id: self._workers[index] for index, entry in enumerate(self._settings.providers)}
+        by_provider = {entry.id: workers[index] for index, entry in enumerate(self._settings.providers)}
         self._number = record.b
         self._pipeline = Pipeline(
             Authentication(self._settings.authenticators, record.a),
-            Core.of(self._settings, VERSION, self._store, tuple(workers.values())),
-            workers,
+            Core.of(self._settings, VERSION, store, tuple(by_provider.values())),
+            by_provider,
         )
 
     def add_channel(self, record: Record, descriptor: int | None) -> None:
-        """Take the channel to a worker or to the key store."""
+        """Take the channel to a worker or to the key store, in place of the one before."""
         if descriptor is None:
             raise BrokenPeerError("a channel without descriptor")
-        if record.a == Role.KIM:
-            channel = Channel.of(descriptor, MAX_ANSWER)
-            self._store = StoreBackend(channel, self.loop, self._settings, self._lost)
-            self._backends.append(self._store)
-            return
-        channel = Channel.of(
-            descriptor, max(self._settings.body_len_limit, self._settings.buffer_size_limit) + OVERHEAD
-        )
-        worker = self._workers[record.c] = WorkerBackend(channel, self.loop, self._settings, self._lost)
-        self._backends.append(worker)
+        backend = self._backends.get((record.a, record.c)) or self._add_backend(record.a, record.c)
+        limit = message_limit(self._settings.body_len_limit, self._settings.buffer_size_limit)
+        backend.attach(Channel.of(descriptor, MAX_ANSWER if record.a == Role.KIM else limit), record.d)
+
+    def _add_backend(self, role: int, number: int) -> Backend:
+        if self._pipeline is not None or role not in WORKERS | {Role.KIM}:
+            raise BrokenPeerError(f"a channel to role {role}, number {number}")
+        kind = StoreBackend if role == Role.KIM else WorkerBackend
+        backend = self._backends[role, number] = kind(role, number, self, self._settings)
+        return backend
 
     def add_client(self, _record: Record, descriptor: int | None) -> None:
         """Serve a connection that the broker accepted."""
@@ -117,7 +124,7 @@ class Frontend(Owner):
 
     def in_flight(self) -> int:
         """Return how many requests wait for a server."""
-        return sum(map(len, self._backends))
+        return sum(map(len, self._backends.values()))
 
     def tick(self) -> float:
         """Do what is due; return the seconds until something is due again."""
@@ -125,7 +132,7 @@ class Frontend(Owner):
             self.loop.stop()
             return 0.0
         due = self._deadlines.next()
-        for backend in self._backends:
+        for backend in self._backends.values():
             if (when := backend.next_deadline()) is not None and (due is None or when < due):
                 due = when
         if due is None:
@@ -134,17 +141,18 @@ class Frontend(Owner):
         if due > now:
             return (due - now) / 1e6 + 0.001
         for connection in self._deadlines.due(now):
-            self._check(connection, now)
-        for backend in self._backends:
+            connection.on_time_out()
+        for backend in self._backends.values():
             backend.expire(now)
         return 0.0
 
-    # What a connection needs of its owner.
+    # What connections and backends need of their owner.
 
     def on_request(self, connection: Connection, request: Request) -> None:
         """Have a request answered."""
         if self._pipeline is None or self._child is None:
             raise BrokenPeerError("a client before its principal")
+        self._deadlines.suspend(connection)
         self._child.served += 1
         responder = Responder(connection, request.header, self._child.served)
         try:
@@ -155,13 +163,7 @@ class Frontend(Owner):
 
     def on_wait(self, connection: Connection) -> None:
         """Bound the wait that a connection begins or goes on with."""
-        now = now_us()
-        state = connection.state
-        if connection.waiting is not state:
-            connection.waiting, connection.began = state, now
-        silence, total = self._patience[state]
-        connection.deadline = min(now + silence, connection.began + total)
-        self._deadlines.schedule(connection, connection.deadline)
+        self._deadlines.wait(connection, now_us())
 
     def on_refuse(self, status: Status) -> None:
         """Say that somebody sent what is no request."""
@@ -170,14 +172,18 @@ class Frontend(Owner):
     def on_close(self, connection: Connection) -> None:
         """Forget a connection."""
         self._connections.pop(connection, None)
+        self._deadlines.forget(connection)
 
-    def _check(self, connection: Connection, now: int) -> None:
-        if connection.state is State.WORKING:
-            return
-        if now >= connection.deadline:
-            connection.on_time_out()
-        else:
-            self._deadlines.schedule(connection, connection.deadline)
+    def on_lost(self, backend: Backend, cause: Exception) -> None:
+        """Go on without a server until the broker makes another channel to it."""
+        self._log.error(
+            "a channel to a server is lost; its requests fail until the broker makes another",
+            server=Role(backend.role).name.lower(),
+            number=backend.number,
+            cause=str(cause) or type(cause).__name__,
+        )
+        if self._child is not None:
+            self._child.broken(backend.role, backend.number, backend.before)
 
     def _log_refusal(self, request: Request, request_id: int, error: ServiceError) -> None:
         header = request.header
@@ -189,6 +195,3 @@ class Frontend(Owner):
             status=error.status.value,
             cause=error.detail,
         )
-
-    def _lost(self, error: Exception) -> None:
-        raise BrokenPeerError(str(error)) from error

@@ -1,5 +1,6 @@
 """The way back of one request: how its status and result become a response on its connection."""
 
+from collections.abc import Callable
 from typing import Any
 
 from cofferdam_contracts.status import ServiceError, Status
@@ -28,16 +29,23 @@ class Responder:
 
     def succeed(self, results: Any) -> None:  # noqa: ANN401  what `encode_result` takes for the opcode
         """Answer with success and a result."""
+        self.encode(lambda value: encode_result(self._header.opcode, value), results)
+
+    def encode(self, encode: Callable[[Any], bytes], results: Any) -> None:  # noqa: ANN401  what a server sent
+        """Answer with success and what `encode` makes of a result, which may be of any shape."""
         try:
-            body = encode_result(self._header.opcode, results)
+            body = encode(results)
         except (ServiceError, ValueError, TypeError):
             self.fail(Status.SERIALIZING_BODY_FAILED)
             return
         self.send(body)
 
     def send(self, body: bytes) -> None:
-        """Answer with success and a result that is encoded already."""
-        self._connection.respond(response_bytes(self._header, Status.SUCCESS, body))
+        """Answer with success and a result that is encoded already, if there is room for it to wait for the client."""
+        if self._connection.has_room(len(body)):
+            self._connection.respond(response_bytes(self._header, Status.SUCCESS, body))
+        else:
+            self.fail(Status.PSA_ERROR_INSUFFICIENT_MEMORY)
 
     def fail(self, status: int) -> None:
         """Answer with a status other than success."""

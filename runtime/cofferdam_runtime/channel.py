@@ -33,12 +33,17 @@ class ChannelClosedError(Exception):
     """Raised when the other end of a channel is gone."""
 
 
+class MessageSizeError(Exception):
+    """Raised when a message is larger than the other end takes; nothing of it was sent."""
+
+
 class Channel:
     """One end of a channel."""
 
     def __init__(self, end: _socket.socket, limit: int, *, adopted: bool = False) -> None:
         """Own the socket; take messages of at most `limit` bytes. What is sent is bounded by whoever receives it."""
         self.socket = end
+        self._limit = limit
         self._assembler = Assembler(limit, adopted=adopted)
         self._waiting: deque[bytes] = deque()
         self.cut_short = False
@@ -57,13 +62,21 @@ class Channel:
         """Whether messages wait to be sent."""
         return bool(self._waiting)
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes wait to be sent."""
+        return sum(map(len, self._waiting))
+
     def send(self, message: tuple[object, ...] | list[object]) -> None:
         """Send a message, or keep it until `flush`.
 
         Raises:
             ChannelClosedError: The other end is gone.
+            MessageSizeError: The message is larger than the limit of the channel.
         """
         packed = pack(message)
+        if len(packed) > self._limit:
+            raise MessageSizeError(f"a message of {len(packed)} bytes, the limit is {self._limit}")
         if not self._waiting and len(packed) <= PART_SIZE:
             if not self._send_one(packed):
                 self._waiting.append(packed)
@@ -87,8 +100,8 @@ class Channel:
     def receive(self) -> tuple[Any, ...] | None:
         """Return the next whole message, or None when none is there yet.
 
-        At most `MAX_PARTS` datagrams are taken at a time. `cut_short` tells whether that is why there is no message: then
-        there may be more to read.
+        At most `MAX_PARTS` datagrams are taken at a time. `cut_short` tells whether that is why there is no message:
+        then there may be more to read.
 
         Raises:
             ChannelClosedError: The other end is gone.

@@ -168,8 +168,12 @@ class Child:
             self._control.send(Record(FromChild.BUSY, int(busy)))
 
     def violated(self, role: int, number: int) -> None:
-        """Tell the broker that a peer must be replaced."""
+        """Tell the broker that a client of this process broke the protocol of its channel."""
         self._control.send(Record(FromChild.VIOLATION, role, number))
+
+    def broken(self, role: int, number: int, before: int) -> None:
+        """Tell the broker that the channel to a server is of no use, the one that came after `before` others."""
+        self._control.send(Record(FromChild.BROKEN, role, number, before))
 
     def _on_control(self, _events: int) -> None:
         for _ in range(_TURN):

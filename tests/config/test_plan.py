@@ -93,6 +93,7 @@ def test_what_a_file_of_parsec_comes_to() -> None:
                 idle_connection_ms=30000,
                 max_connections=1024,
                 max_in_flight=256,
+                buffer_limit=16 << 20,
                 buffer_size_limit=4096,
             ),
         ),
@@ -151,6 +152,7 @@ answer_timeout_ms = 8
 idle_connection_ms = 9
 max_connections = 10
 max_in_flight = 11
+frontend_buffer_mb = 12
 key_cache = 12
 """
     )
@@ -165,7 +167,7 @@ key_cache = 12
     )
     frontend = _document(plan, Role.FRONTEND, FrontendSettings)
     assert (frontend.request_timeout_ms, frontend.answer_timeout_ms, frontend.idle_connection_ms) == (7, 8, 9)
-    assert (frontend.max_connections, frontend.max_in_flight) == (10, 11)
+    assert (frontend.max_connections, frontend.max_in_flight, frontend.buffer_limit) == (10, 11, 12 << 20)
     assert frontend.authenticators == (
         AuthenticatorSettings(auth_type=3),
         AuthenticatorSettings(auth_type=1, admins=("root",)),

@@ -8,6 +8,7 @@ from cofferdam_contracts.ipc.pages import pack_page
 from cofferdam_contracts.psa.encoding import decode_attributes
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.wire.bodies import KeyInfo, encode_result
+from cofferdam_contracts.wire.listing import encode_page
 from cofferdam_frontend import pages
 from cofferdam_frontend.pages import PageCache
 
@@ -20,7 +21,6 @@ BODY = encode_result(Opcode.LIST_KEYS, [KeyInfo(1, key_name, decode_attributes(E
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Collect the pages that are encoded."""
     seen: list[bytes] = []
-    encode_page = pages.encode_page
 
     def count(page: bytes) -> bytes:
         seen.append(page)

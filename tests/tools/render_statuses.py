@@ -41,8 +41,9 @@ MEANINGS: Final[Mapping[Status, str]] = {
     Status.PSA_ERROR_DOES_NOT_EXIST: "The client has no key of this name in this provider.",
     Status.PSA_ERROR_INSUFFICIENT_STORAGE: "The application has as many keys as `limits.max_keys` allows, or "
     "the token is full.",
-    Status.PSA_ERROR_INSUFFICIENT_MEMORY: "Too much at once: `max_in_flight` requests of this uid are under way, or 16 "
-    "key generations wait. Nothing was done. Or the token's module is short of memory.",
+    Status.PSA_ERROR_INSUFFICIENT_MEMORY: "Too much at once: `max_in_flight` requests of this uid are under way, its "
+    "requests and responses fill `frontend_buffer_mb`, or 16 key generations wait. Nothing was done, or, if the result "
+    "is large, there was no room for it. Or the token's module is short of memory.",
     Status.PSA_ERROR_COMMUNICATION_FAILURE: "No answer of the provider in `answer_timeout_ms`, or its process died. "
     "The operation may have been carried out. With a token also: its PIN is refused, or its module fails for another "
     "reason than those that have a status of their own.",

@@ -46,7 +46,8 @@ class ToChild(enum.IntEnum):
     """To a frontend, with a connection that a client made."""
     CHANNEL = 2
     """With one end of a channel: a = peer role, b = peer uid (the principal of a frontend), c = peer number,
-    d = what `channel_flags` makes of the peer's serial number and of whether a predecessor served the channel."""
+    d = what `channel_flags` makes of the peer's serial number and of whether a predecessor served the channel.
+    A channel between the same two takes the place of the one before. To a client: d = how many those were."""
     ASSIGN = 3
     """To a spare frontend: a = the principal's uid. Clients follow."""
     PING = 4
@@ -72,11 +73,18 @@ class FromChild(enum.IntEnum):
     PLAN = 4
     """From the configuration reader: a settings document. a = role it is for (0: the broker), b = number in it."""
     VIOLATION = 5
-    """A peer broke the protocol of a channel, which is closed now. a = the peer's role, b = its serial number, which
-    unlike its number within the role no other process ever gets."""
+    """From a server: a client broke the protocol of its channel, which is closed now. a = the client's role, b = its
+    serial number, which unlike its number within the role no other process ever gets. The broker believes it as far as
+    the accuser itself is concerned: it drops this channel, and makes another, later with each time. Who accuses the
+    frontends of many principals is replaced, and so is a frontend that several servers accuse, at no cost for its
+    principal. A worker that the key store accuses is replaced, because it cannot work without."""
     BUSY = 6
     """From a worker with a device: a = 1 before a key is made in it, so that an answer to a ping may take
     `limits.generate_ms`; a = 0 after."""
+    BROKEN = 7
+    """From a frontend: the channel to a server is closed, or the server broke its protocol. a = the server's role, b =
+    its number, c = d of the CHANNEL record. The broker makes another channel, as after a VIOLATION; this never counts
+    against the server."""
 
 
 @enum.unique

@@ -36,13 +36,20 @@ from cofferdam_contracts.psa.encoding import (
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import Status
 
+OVERHEAD: Final = 1 << 16
+"""Bytes of a message beside the client's body or the worker's result: names, attributes, framing."""
 ANSWER: Final = 0x80
 """Bit that turns the number of a request into that of its answer; opcodes stay below it."""
-MAX_REQUEST_ID: Final = (1 << 64) - 1
 _ENVELOPE: Final = 5
 _ANSWER_HEADER: Final = 3
+_STATUSES: Final = frozenset(map(int, Status))
 
 WorkerOperation = CryptoOperation | DeleteClient
+
+
+def message_limit(body_len_limit: int, buffer_size_limit: int) -> int:
+    """Return the bytes of the largest message between a frontend and a worker, in either direction."""
+    return max(body_len_limit, buffer_size_limit) + OVERHEAD
 
 
 class Request(NamedTuple):
@@ -204,6 +211,6 @@ def decode_answer(message: tuple[Any, ...]) -> Answer:
         if type(value) is not bytes:
             raise ForbiddenMessageError(f"a {type(value).__name__} in an answer")
     _, request_id, status = message[:_ANSWER_HEADER]
-    if type(request_id) is not int or type(status) is not int:
+    if type(request_id) is not int or type(status) is not int or status not in _STATUSES:
         raise ForbiddenMessageError("an answer without id and status")
     return Answer(number, request_id, status, results)

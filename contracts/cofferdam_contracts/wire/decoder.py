@@ -89,6 +89,16 @@ class RequestDecoder:
         """Return how many bytes came that are not part of the last request, or after an error not looked at."""
         return len(self._buffer) + self._leftover
 
+    @property
+    def announced(self) -> int:
+        """Return how many bytes are kept, or will have to be, until the request under way is whole."""
+        return max(self._needed, len(self._buffer))
+
+    @property
+    def missing(self) -> int:
+        """Return how many bytes the request under way lacks, as far as it has said how long it is."""
+        return self._needed - len(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Take what was received."""
         if self._error is not None:
@@ -174,6 +184,11 @@ class RequestDecoder:
         self._needed = _MAGIC_END
         self._announced = None
         return request
+
+    def give_up(self, status: Status) -> None:
+        """Take no further requests, for a reason that is not in the bytes, and keep nothing of what came."""
+        if self._error is None:
+            self._refuse(status, 0)
 
     def _refuse(self, status: Status, consumed: int) -> WireError:
         """Remember the error, drop what was kept, and return the exception."""

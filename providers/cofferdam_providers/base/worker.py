@@ -6,7 +6,7 @@ have short turns in fair order (`turns`), and what has arrived meanwhile is look
 to make wait in the slow lane. Where the lane has no thread, one key is made after every channel that has something had
 a turn; what is there by then has a turn before the next.
 
-A message that no honest frontend sends closes its channel; the broker replaces the sender.
+A message that no honest frontend sends closes its channel; the broker hears of it.
 """
 
 import select
@@ -18,7 +18,7 @@ from typing import Any, Final
 from cofferdam_contracts.ipc.control import Record, Role, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.requests import Request, decode_request, encode_answer
+from cofferdam_contracts.ipc.requests import Request, decode_request, encode_answer, message_limit
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import Context, Gradual, Results, Slow
@@ -28,13 +28,11 @@ from cofferdam_providers.base.peers import Principal
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.base.service import Service, is_past
 from cofferdam_providers.base.turns import Turns
-from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
 
 TURN_NS: Final = 250_000
 """A channel that has more begins nothing when its turn has taken so long, on the wall."""
-OVERHEAD: Final = 1 << 16
-"""Bytes of a message beside the client's body: names, attributes, framing."""
 MAX_SLOW: Final = 16
 """Key generations of one principal that may wait; more are refused at once."""
 SETTLE_S: Final = 0.05
@@ -80,7 +78,7 @@ class Worker:
         self._lane = lane
         self._clock = _work_clock(context)
         self._blocks = 0
-        self._limit = context.settings.body_len_limit + OVERHEAD
+        self._limit = message_limit(context.settings.body_len_limit, context.settings.buffer_size_limit)
         self._health = Health(context.settings.memory_limit) if context.provider.foreign_code else None
         self._debug = context.log.enabled("debug")
         self._authenticators = frozenset(entry.auth_type for entry in context.settings.authenticators)
@@ -98,12 +96,14 @@ class Worker:
         self.violated: Callable[[int, int], None] = lambda _role, _number: None
 
     def add_channel(self, record: Record, descriptor: int | None) -> None:
-        """Take the channel of a frontend; one that a predecessor served is greeted with HELLO."""
+        """Take the channel of a frontend in place of the one before; one of a predecessor is greeted with HELLO."""
         if descriptor is None or record.a != Role.FRONTEND:
             raise ValueError("a worker serves frontends, each over a channel")
         channel = Channel.of(descriptor, self._limit, adopted=is_adopted(record))
         principal = Principal(uid=record.b, number=record.c, authenticators=self._authenticators)
         peer = Peer(channel, principal, serial_of(record))
+        for before in [other for other in self._peers if other.serial == peer.serial]:
+            self._close(before)
         self._peers.add(peer)
         self._loop.add(channel.fileno(), _NEWS, lambda events: self._on_channel(peer, events))
         if is_adopted(record):
@@ -386,6 +386,8 @@ class Worker:
             return
         try:
             peer.channel.send(message)
+        except MessageSizeError:
+            peer.channel.send((*message[:2], int(Status.RESPONSE_TOO_LARGE)))
         except ChannelClosedError:
             self._close(peer)
             return
