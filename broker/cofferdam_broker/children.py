@@ -10,7 +10,7 @@ from cofferdam_broker.spawn import PROGRAMS, spawn
 from cofferdam_broker.wiring import ROUTES, Wiring
 from cofferdam_contracts.ipc.control import WORKERS, FromChild, Level, Record, Role, ToChild
 from cofferdam_contracts.settings import BrokerSettings
-from cofferdam_runtime.backoff import History
+from cofferdam_runtime.backoff import WINDOW_S, History
 from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
@@ -20,6 +20,8 @@ DEVICES: Final = WORKERS - {Role.SOFTWARE_WORKER}
 """Workers that depend on a device: it can be away or busy, and the service starts without it."""
 SERVERS: Final = WORKERS | {Role.KIM}
 """Roles that are there once per configuration and are replaced when they die."""
+MOST_ACCUSED: Final = 8
+"""Principals that a server may accuse within `WINDOW_S`, before it is taken for the one that broke the protocol."""
 _TURN: Final = 16
 """Records of one child taken before others have their turn."""
 
@@ -43,6 +45,8 @@ class Children:
         self.on_ready: Callable[[Process], None] = lambda _process: None
         self.on_death: Callable[[Process], None] = lambda _process: None
         self.on_writable: Callable[[Process], None] = lambda _process: None
+        self.on_distrust: Callable[[Process], None] = lambda _process: None
+        """Several servers accuse a frontend; at most one a minute for each principal."""
 
     def __iter__(self) -> Iterator[Process]:
         """Yield the running processes."""
@@ -83,6 +87,7 @@ class Children:
         well = True
         hang_ms, generate_ms = self._settings.hang_ms, self._settings.generate_ms
         for process in self:
+            self._mend(process, now)
             patience = (max(hang_ms, generate_ms) if process.busy else hang_ms) / 1000
             if process.asked and now - process.asked > patience:
                 # Perhaps it was us who slept, and its answer lies there unread.
@@ -122,7 +127,7 @@ class Children:
         self._loop.remove(process.spawned.control.fileno())
         if self._by_key.get(process.key) is process:
             del self._by_key[process.key]
-        self.wiring.forget(process)
+        self.wiring.drop(process, self.wiring.servers_of(process))
         process.close()
 
     def _on_control(self, process: Process, events: int) -> None:
@@ -158,6 +163,9 @@ class Children:
             process.failed = record.a
         elif record.kind == FromChild.VIOLATION and process.role in SERVERS:
             self._violation(process, record)
+        elif record.kind == FromChild.BROKEN and process.role is Role.FRONTEND:
+            for key in [k for k in self.wiring.servers_of(process) if (*k, process.cuts[k].total) == record[1:4]]:
+                self._cut(process, key, time.monotonic())
         else:
             raise ControlError(f"record {record.kind}, which this process may not send now")
 
@@ -197,10 +205,30 @@ class Children:
             process.send(Record(ToChild.SEALED, *(bits >> process.number & 1 for bits in self._sealed)))
 
     def _violation(self, process: Process, record: Record) -> None:
-        offender = next((other for other in self if (other.role, other.serial) == (record.a, record.b)), None)
-        if offender is None or process.key not in self.wiring.servers_of(offender):
+        """Believe an accusation as far as the accuser itself is concerned; many are its word against that of many."""
+        accused = next((other for other in self if (other.role, other.serial) == (record.a, record.b)), None)
+        if accused is None or process.key not in self.wiring.servers_of(accused):
             return
-        self._log.error(
-            "a process broke the protocol of a channel and is killed", process=offender.title, found_by=process.title
-        )
-        offender.kill()
+        self._log.error("a process says that another broke the protocol", process=process.title, other=accused.title)
+        if accused.role is not Role.FRONTEND:
+            accused.kill()  # a worker, which cannot work without the key store
+            return
+        now = accused.accusers[process.key] = time.monotonic()
+        self._cut(accused, process.key, now)
+        since = max(process.started, now - WINDOW_S)
+        if len({other.principal for other in self if other.accusers.get(process.key, 0.0) > since}) >= MOST_ACCUSED:
+            self._log.error("a process accuses too many others and is killed", process=process.title)
+            process.kill()
+        elif len(accused.accusers) > 1 and now - accused.started > WINDOW_S:
+            self.on_distrust(accused)
+
+    def _cut(self, client: Process, server: Key, now: float) -> None:
+        """Drop a channel, and make another when its back-off allows."""
+        self.wiring.drop(client, {server})
+        client.cuts[server].record(now)
+        self._mend(client, now)
+
+    def _mend(self, client: Process, now: float) -> None:
+        due = {server for server, history in client.cuts.items() if not history.is_closed(now)}
+        for server in due - self.wiring.servers_of(client):
+            self.connect(client, server, client.principal or 0)

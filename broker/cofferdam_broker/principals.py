@@ -46,6 +46,7 @@ class Principals:
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         # The rest is for processes and their channels.
         self._most_waiting = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        children.on_distrust = self._retire
         self.on_demand: Callable[[], None] = self.assign_spares
         """Called when somebody waits for a frontend."""
         self._turned_away = 0

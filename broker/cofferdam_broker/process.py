@@ -2,12 +2,14 @@
 
 import os
 import signal
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
 from cofferdam_broker.spawn import PROGRAMS, Spawned
 from cofferdam_contracts.ipc.control import Level, Record, Role, ToChild
+from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
 
 Key = tuple[Role, int]
@@ -44,6 +46,10 @@ class Process:
     busy: bool = False
     """Whether a device makes a key for it, so that its answer may take longer."""
     last_client: float = 0.0
+    cuts: defaultdict[Key, History] = field(default_factory=lambda: defaultdict(History))
+    """When its channels to each server were dropped."""
+    accusers: dict[Key, float] = field(default_factory=dict)
+    """The servers that said it broke the protocol, and when each last did."""
 
     @property
     def key(self) -> Key:

@@ -5,7 +5,7 @@ everything that was not yet taken from them, and a client that dies takes its ch
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +47,7 @@ class Wiring:
         if server[0] not in ROUTES.get(client.role, ()):
             raise ValueError(f"no route from {client.title} to {server[0].name}")
         theirs, serving = socket_pair()
-        client.send(Record(ToChild.CHANNEL, server[0], 0, server[1]), theirs.fileno())
+        client.send(Record(ToChild.CHANNEL, server[0], 0, server[1], client.cuts[server].total), theirs.fileno())
         theirs.close()
         link = Link(client, server, serving.detach(), principal)
         self._links.append(link)
@@ -60,21 +60,19 @@ class Wiring:
             if link.server == process.key:
                 process.send(link.record(adopted=True), link.descriptor)
 
-    def forget(self, process: Process) -> None:
-        """Drop the channels of which a dead process was the client."""
-        for link in self._of(process):
+    def drop(self, client: Process, servers: Container[Key]) -> None:
+        """Drop the channels of a client to some servers."""
+        gone = {link for link in self._links if link.client is client and link.server in servers}
+        for link in gone:
             os.close(link.descriptor)
-        self._links = [link for link in self._links if link.client is not process]
+        self._links = [link for link in self._links if link not in gone]
 
     def servers_of(self, client: Process) -> frozenset[Key]:
         """Return the servers that a client has channels to."""
-        return frozenset(link.server for link in self._of(client))
+        return frozenset(link.server for link in self._links if link.client is client)
 
     def close(self) -> None:
         """Drop all channels."""
         for link in self._links:
             os.close(link.descriptor)
         self._links.clear()
-
-    def _of(self, process: Process) -> Iterator[Link]:
-        return (link for link in self._links if link.client is process)

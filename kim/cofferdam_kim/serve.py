@@ -58,12 +58,17 @@ class Server:
         self.violated: Callable[[int, int], None] = lambda _role, _number: None
 
     def add_channel(self, record: Record, descriptor: int | None) -> None:
-        """Take the channel of a worker or of a frontend; one that a predecessor served is greeted with HELLO."""
+        """Take the channel of a worker or of a frontend in place of the one before.
+
+        One that a predecessor served is greeted with HELLO.
+        """
         if descriptor is None:
             raise ValueError("a channel without descriptor")
         peer = self._service.peer(record)
         channel = Channel.of(descriptor, most_bytes(peer.asker), adopted=is_adopted(record))
         asking = Asking(channel, peer, record.a, serial_of(record))
+        for before in [other for other in self._channels if other.serial == asking.serial]:
+            self._close(before)
         self._channels.add(asking)
         self._loop.add(descriptor, READ, lambda events: self._on_events(asking, events))
         if is_adopted(record):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cofferdam_broker.children import DEVICES, Children
+from cofferdam_broker.children import DEVICES, MOST_ACCUSED, Children
 from cofferdam_broker.process import Process
 from cofferdam_broker.spawn import PROGRAMS, Spawned
 from cofferdam_broker.wiring import ROUTES, Wiring
@@ -25,7 +25,7 @@ from cofferdam_contracts.ipc.control import (
     serial_of,
 )
 from cofferdam_contracts.settings import BrokerSettings, LogSettings
-from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS, History
+from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS, WINDOW_S, History
 from cofferdam_runtime.control import Control
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -89,7 +89,7 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 def allowed(role: Role, *, ready: bool) -> set[int]:
     kinds = {FromChild.FAILED, FromChild.PONG if ready else FromChild.READY}
     kinds |= {FromChild.BUSY} if ready and role in DEVICES else set()
-    return kinds | ({FromChild.VIOLATION} if role is not Role.FRONTEND else set())
+    return kinds | {FromChild.BROKEN if role is Role.FRONTEND else FromChild.VIOLATION}
 
 
 @pytest.mark.parametrize("ready", [False, True])
@@ -187,25 +187,161 @@ def test_an_answer_that_lies_unread_is_a_sign_of_life(rogue: Rogue) -> None:
     assert not rogue.is_killed()
 
 
-def test_a_violation_ends_only_clients_of_the_accuser(rogue: Rogue) -> None:
-    if rogue.process.role is Role.FRONTEND:
-        rogue.say(Record(FromChild.VIOLATION, Role.FRONTEND, 0).to_bytes())
-        assert rogue.is_killed()
-        return
-    stranger = Rogue(Role.FRONTEND)
-    client = Rogue(Role.SOFTWARE_WORKER if rogue.process.role is Role.KIM else Role.FRONTEND, 1)
+class Company:
+    """Servers and frontends of one broker, each a rogue, with a channel between each two that have a route."""
+
+    def __init__(self, *servers: Role, frontends: int) -> None:
+        self.servers = [Rogue(role) for role in servers]
+        self.frontends = [Rogue(Role.FRONTEND, number) for number in range(frontends)]
+        self.children = self.servers[0].children
+        self.distrusted: list[Process] = []
+        self.children.on_distrust = self.distrusted.append
+        for rogue in (*self.servers, *self.frontends):
+            rogue.children = self.children
+            rogue.process.ready = True
+            self.children._by_key[rogue.process.key] = rogue.process
+        for number, frontend in enumerate(self.frontends):
+            frontend.process.principal = 1000 + number
+            for server in self.servers:
+                self.children.connect(frontend.process, server.process.key, 1000 + number)
+        for rogue in (*self.servers, *self.frontends):
+            channels_of(rogue)
+
+    def accuse(self, server: int, frontend: int) -> None:
+        accused = self.frontends[frontend].process
+        self.servers[server].say(Record(FromChild.VIOLATION, accused.role, accused.serial).to_bytes())
+
+    def close(self) -> None:
+        self.children.wiring.close()
+        for rogue in (*self.servers, *self.frontends):
+            rogue.close()
+
+
+def channels_of(rogue: Rogue) -> list[Record]:
+    """Take the records of new channels, and close the ends."""
+    found = []
+    control = Control(rogue.theirs)
+    while (received := control.receive()) is not None:
+        record, descriptor = received
+        if descriptor is not None:
+            os.close(descriptor)
+        if record.kind == ToChild.CHANNEL:
+            found.append(record)
+    return found
+
+
+@pytest.fixture
+def company() -> Iterator[Company]:
+    made = Company(Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.KIM, frontends=MOST_ACCUSED)
+    yield made
+    made.close()
+
+
+def test_an_accusation_costs_the_link_between_the_two_and_nothing_else(company: Company) -> None:
+    accuser, accused = company.servers[1], company.frontends[3]
+    company.accuse(1, 3)
+    assert not any(rogue.is_killed() for rogue in (*company.servers, *company.frontends))
+    assert company.distrusted == []
+    # Both ends get a new channel, the frontend to the same server, the server from the same principal.
+    assert channels_of(accused) == [Record(ToChild.CHANNEL, Role.PKCS11_WORKER, 0, 0, 1)]
+    (record,) = channels_of(accuser)
+    assert (record.a, record.b, serial_of(record)) == (Role.FRONTEND, 1003, accused.process.serial)
+    for rogue in (*company.servers, *company.frontends):
+        assert channels_of(rogue) == []
+
+
+def test_a_link_is_made_again_later_and_later(company: Company) -> None:
+    accused = company.frontends[0].process
+    key = company.servers[1].process.key
+    made = []
+    for _ in range(10):
+        company.accuse(1, 0)
+        made.append(key in company.children.wiring.servers_of(accused))
+        company.children.check(time.monotonic())
+    assert made == [True] * FREE_RESTARTS + [False] * 7
+    assert accused.cuts[key].total == FREE_RESTARTS + 1
+    for asked in (*company.servers, *company.frontends):
+        asked.process.asked = 0.0
+    company.children._mend(accused, time.monotonic() + BREAKER_S + 1)
+    assert key in company.children.wiring.servers_of(accused)
+    assert len(company.children.wiring.servers_of(accused)) == 3
+
+
+def test_who_accuses_many_principals_is_the_one_that_is_killed(company: Company) -> None:
+    for frontend in range(MOST_ACCUSED - 1):
+        for _ in range(3):
+            company.accuse(1, frontend)
+    assert not company.servers[1].is_killed()
+    company.accuse(1, MOST_ACCUSED - 1)
+    assert company.servers[1].is_killed()
+    assert company.distrusted == []
+    assert not any(rogue.is_killed() for rogue in (company.servers[0], company.servers[2], *company.frontends))
+
+
+def test_old_accusations_and_those_of_a_predecessor_do_not_count(company: Company) -> None:
+    last = MOST_ACCUSED - 1
+    for number in range(last):
+        company.accuse(1, number)
+    for frontend in company.frontends:
+        frontend.process.accusers = dict.fromkeys(frontend.process.accusers, time.monotonic() - WINDOW_S - 1)
+    company.accuse(1, last)
+    assert not company.servers[1].is_killed()
+    for number in range(last - 1):
+        company.accuse(1, number)
+    company.servers[1].process.started = time.monotonic()
+    company.accuse(1, last - 1)
+    assert not company.servers[1].is_killed()
+
+
+def test_a_frontend_that_two_servers_accuse_is_replaced_once_in_a_while(company: Company) -> None:
+    accused = company.frontends[2].process
+    for _ in range(2):
+        company.accuse(0, 2)
+    assert company.distrusted == []
+    company.accuse(1, 2)
+    assert company.distrusted == []
+    accused.started -= WINDOW_S + 1
+    company.accuse(1, 2)
+    assert company.distrusted == [accused]
+    assert not company.frontends[2].is_killed()
+
+
+def test_a_frontend_gets_another_channel_when_it_says_that_one_is_broken(company: Company) -> None:
+    complaining = company.frontends[1]
+    broken = Record(FromChild.BROKEN, Role.PKCS11_WORKER, 0, 0)
+    complaining.say(broken.to_bytes())
+    assert channels_of(complaining) == [Record(ToChild.CHANNEL, Role.PKCS11_WORKER, 0, 0, 1)]
+    # What it says of a channel that is gone by now, or of one that never was, is about nothing.
+    for record in (broken, broken._replace(b=1), broken._replace(a=Role.TPM_WORKER), broken._replace(a=99)):
+        complaining.say(record.to_bytes())
+        assert channels_of(complaining) == []
+    for frontend in range(MOST_ACCUSED):
+        company.frontends[frontend].say(broken._replace(c=int(frontend == 1)).to_bytes())
+    assert not any(rogue.is_killed() for rogue in (*company.servers, *company.frontends))
+    assert company.distrusted == []
+
+
+def test_a_worker_that_the_key_store_accuses_is_replaced() -> None:
+    company = Company(Role.KIM, Role.SOFTWARE_WORKER, frontends=1)
+    worker = company.servers[1]
     try:
-        for other in (stranger, client):
-            rogue.children._by_key[other.process.key] = other.process
-        rogue.children.connect(client.process, rogue.process.key)
-        for other in (stranger, client):
-            rogue.say(Record(FromChild.VIOLATION, other.process.role, other.process.serial).to_bytes())
-        assert client.is_killed()
-        assert not stranger.is_killed()
-        rogue.children.wiring.close()
+        company.accuse(0, 0)
+        company.servers[0].say(Record(FromChild.VIOLATION, Role.SOFTWARE_WORKER, worker.process.serial).to_bytes())
+        assert not worker.is_killed(), "it has no channel to the key store"
+        company.children.connect(worker.process, company.servers[0].process.key)
+        company.servers[0].say(Record(FromChild.VIOLATION, Role.SOFTWARE_WORKER, worker.process.serial).to_bytes())
+        assert worker.is_killed()
     finally:
-        stranger.close()
-        client.close()
+        company.close()
+
+
+def test_an_accusation_by_a_server_that_has_no_channel_to_the_accused_is_nothing(company: Company) -> None:
+    accused = company.frontends[0].process
+    company.children.wiring.drop(accused, {company.servers[1].process.key})
+    company.accuse(1, 0)
+    assert accused.accusers == {}
+    company.servers[1].say(Record(FromChild.VIOLATION, Role.FRONTEND, 1 << 63).to_bytes())
+    assert not company.servers[1].is_killed()
 
 
 @pytest.mark.parametrize("client", list(Role))
