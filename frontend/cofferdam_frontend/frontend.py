@@ -90,7 +90,9 @@ class Frontend:
         """Take the channel to a worker or to the key store, in place of the one before."""
         if descriptor is None:
             raise BrokenPeerError("a channel without descriptor")
-        backend = self._backends.get((record.a, record.c)) or self._add_backend(record.a, record.c)
+        backend = self._backends.get((record.a, record.c))
+        if backend is None:
+            backend = self._add_backend(record.a, record.c)
         limit = message_limit(self._settings.body_len_limit, self._settings.buffer_size_limit)
         backend.attach(Channel.of(descriptor, MAX_ANSWER if record.a == Role.KIM else limit), record.d)
 

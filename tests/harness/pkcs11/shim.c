@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -300,6 +301,22 @@ static void do_close_fds(struct call *call, word argument) {
         close(fd);
 }
 
+/* What a module can do that has taken its process over: it has all its descriptors. */
+static void do_accuse(struct call *call, word argument) {
+    (void)call;
+    for (word serial = 1; serial <= argument; serial++) {
+        word record[5] = {5 /* VIOLATION */, 3 /* FRONTEND */, serial, 0, 0};
+        send(3 /* the control socket */, record, sizeof record, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+}
+
+static void do_speak(struct call *call, word argument) {
+    (void)call;
+    unsigned char message[2] = {argument >> 8, argument};
+    for (int fd = 4; fd <= 100; fd++)
+        send(fd, message, sizeof message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static const struct action {
     const char *name;
     void (*before)(struct call *, word argument);
@@ -321,6 +338,8 @@ static const struct action {
     {"leak-session", NULL, do_leak_session},
     {"garbage-stdout", do_garbage, NULL},
     {"close-fds", do_close_fds, NULL},
+    {"accuse", do_accuse, NULL},             /* frontends, up to this serial number, to the broker */
+    {"speak", do_speak, NULL},               /* two bytes, on every channel */
 };
 
 static word number(const char *text) {
