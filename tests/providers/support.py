@@ -13,7 +13,7 @@ from cofferdam_contracts.psa.algorithm import Algorithm, NoAlgorithm
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.keys import Handle, read_key
-from cofferdam_providers.software.known_answers import RSA_KEY
+from cofferdam_providers.pyca.warm_up import RSA_KEY
 from cofferdam_providers.software.provider import SoftwareProvider
 
 KEK = bytes(range(32))

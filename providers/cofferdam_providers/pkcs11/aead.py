@@ -36,9 +36,11 @@ def encrypt(  # noqa: PLR0913, PLR0917  the operation's own values
     """Return ciphertext and tag.
 
     Raises:
-        ServiceError: Nonce or tag length do not fit, or the token has no such scheme.
+        ServiceError: GCM has no such tag (`PSA_ERROR_INVALID_ARGUMENT`), or the token has no such scheme, or is not
+            right with these lengths (`PSA_ERROR_NOT_SUPPORTED`).
     """
     tag = _tag(algorithm)
+    device.capabilities.check_gcm(len(nonce), len(additional_data), tag)
     how = mechanisms.gcm(nonce, additional_data, tag)
     function, room = device.cryptoki.encrypt, len(plaintext) + ROOM
     sealed = device.use(key, ObjectClass.SECRET_KEY, _PARAMETERS, function, how, plaintext, room)
@@ -58,6 +60,7 @@ def decrypt(  # noqa: PLR0913, PLR0917  the operation's own values
     tag = _tag(algorithm)
     if len(ciphertext) < tag:
         raise invalid_argument("a ciphertext shorter than its tag")
+    device.capabilities.check_gcm(len(nonce), len(additional_data), tag)
     how = mechanisms.gcm(nonce, additional_data, tag)
     function, room = device.cryptoki.decrypt, len(ciphertext) + ROOM
     plaintext = device.use(key, ObjectClass.SECRET_KEY, _WRONG_TAG, function, how, ciphertext, room)

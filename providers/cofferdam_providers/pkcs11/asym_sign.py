@@ -5,7 +5,7 @@ from typing import Final
 from pkcs11 import Mechanism as Number
 from pkcs11 import MechanismFlag, ObjectClass
 
-from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
+from cofferdam_contracts.psa.algorithm import HASH_LENGTH, AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import RSA_KINDS
 from cofferdam_contracts.psa.policy import pss_salt_length
 from cofferdam_contracts.status import ServiceError, Status
@@ -38,6 +38,8 @@ def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, dig
         signature = device.use(key, ObjectClass.PRIVATE_KEY, INPUT, sign, how, data, size, pin)
     if len(signature) != size:
         raise device.unbelievable(f"a signature of {len(signature)} bytes in place of {size}")
+    if _is_salted_unusually(key, algorithm):
+        _check_salt(device, key, algorithm, digest, signature)
     return signature
 
 
@@ -49,7 +51,11 @@ def verify_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, d
     """
     how, data = _input(device, key, algorithm, digest)
     number = Number(how.mechanism)
-    if ObjectClass.PUBLIC_KEY not in key.handles or device.capabilities.in_software(number, MechanismFlag.VERIFY):
+    if (
+        ObjectClass.PUBLIC_KEY not in key.handles
+        or device.capabilities.in_software(number, MechanismFlag.VERIFY)
+        or _is_salted_unusually(key, algorithm)
+    ):
         in_memory.verify_hash(device.public_of(key), algorithm, digest, signature)
         return
     if len(signature) != (key.size if key.kind in RSA_KINDS else 2 * key.size):
@@ -64,6 +70,22 @@ def verify_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, d
         # The token is well, and its word may be about something else: NSS refuses a bad signature with whatever its
         # thread failed for last. The public part is enough to know.
         in_memory.verify_hash(device.public_of(key), algorithm, digest, signature)
+
+
+def _is_salted_unusually(key: TokenKey, algorithm: AsymmetricSignature) -> bool:
+    """Tell whether a salt is shorter than the digest, for which the key is too short; nobody tries tokens with that."""
+    match algorithm:
+        case AsymmetricSignature(SignatureScheme.RSA_PSS, Hash() as hash_alg):
+            return pss_salt_length(key.bits, hash_alg) != HASH_LENGTH[hash_alg]
+        case _:
+            return False
+
+
+def _check_salt(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
+    try:
+        in_memory.verify_hash(device.public_of(key), algorithm, digest, signature)
+    except ServiceError as error:
+        raise not_supported("RSA-PSS with a salt shorter than the digest by this token") from error
 
 
 def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> tuple[Mechanism, bytes]:

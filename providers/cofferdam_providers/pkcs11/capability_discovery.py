@@ -24,9 +24,10 @@ from cofferdam_contracts.psa.algorithm import (
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, KeyAttributes, KeyKind, Usage
-from cofferdam_contracts.psa.policy import TAG_LENGTHS, has_room, is_compatible, mac_is_long_enough, tag_length
+from cofferdam_contracts.psa.policy import has_room, is_compatible, mac_is_long_enough, tag_length
 from cofferdam_providers.pkcs11 import curves
 from cofferdam_providers.pkcs11.mechanisms import DIGEST_INFO, PADDINGS, mechanism_of
+from cofferdam_providers.pkcs11.trials import Gcm
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.keys import AES_BITS, MAX_SECRET_BITS, RSA_SIZES
 
@@ -64,8 +65,14 @@ class Capabilities:
     offers: Mapping[int, Offer]
     refused: frozenset[tuple[Number, Hash]] = field(default_factory=frozenset)
     """Paddings that the list promises and trying denied."""
+    wrong: frozenset[Number] = field(default_factory=frozenset)
+    """Mechanisms whose answers are wrong."""
     labels: bool = True
     """Whether OAEP takes a label."""
+    exact_salts: bool = True
+    """Whether a salt of another length than asked for makes a signature of PSS bad."""
+    gcm: Gcm = field(default_factory=Gcm)
+    """What AES-GCM may be used with."""
     public_in_software: bool = False
     """Whether operations with public keys are not the token's."""
 
@@ -96,15 +103,32 @@ class Capabilities:
         """Refuse a key that could not be used as its policy says. Errors as for `check_generate`."""
         self.check_import(attributes)
         algorithm = attributes.algorithm
-        if isinstance(algorithm, Aead) and tag_length(algorithm) not in TAG_LENGTHS[algorithm.scheme]:
-            raise not_supported("a tag length that GCM does not have")
+        if isinstance(algorithm, Aead) and tag_length(algorithm) not in self.gcm.tags:
+            raise not_supported("a tag length that GCM does not have, or not in this token")
         if isinstance(algorithm, Mac) and not mac_is_long_enough(algorithm):
             raise not_supported(f"a MAC of {algorithm.length} bytes")
 
     def in_software(self, number: Number, flag: MechanismFlag) -> bool:
         """Tell whether an operation with a public key is done here, in place of the token."""
         offer = self.offers.get(number)
+        if number == Number.RSA_PKCS_PSS and not self.exact_salts:
+            return True
         return self.public_in_software or offer is None or not offer.flags & flag
+
+    def check_gcm(self, nonce: int, additional: int, tag: int) -> None:
+        """Refuse lengths in bytes with which the token does not do what it is asked for.
+
+        Raises:
+            ServiceError: `PSA_ERROR_NOT_SUPPORTED`.
+        """
+        self.check_mechanism(Number.AES_GCM)
+        if nonce not in self.gcm.nonces or additional not in self.gcm.additional or tag not in self.gcm.tags:
+            raise not_supported(f"AES-GCM by this token with {nonce}, {additional} and {tag} bytes")
+
+    def check_mechanism(self, number: int) -> None:
+        """Refuse a mechanism whose answers are wrong; errors as for `check_gcm`."""
+        if number in self.wrong:
+            raise not_supported(f"{Number(number).name} by this token, which does it wrongly")
 
     def check_parameters(self, algorithm: Algorithm) -> None:
         """Refuse what the token has the mechanism for, but not with these parameters."""
@@ -144,6 +168,7 @@ class Capabilities:
             raise not_supported("the policy's algorithm has no mechanism for such a key")
         if not has_room(attributes):
             raise not_supported(f"a padding that {attributes.bits} bits do not hold")
+        self.check_mechanism(number)
         self.check_parameters(algorithm)
         if attributes.type.kind in PUBLIC_KINDS:
             return

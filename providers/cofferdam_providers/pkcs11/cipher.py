@@ -37,6 +37,7 @@ def encrypt(device: Device, key: TokenKey, mode: CipherMode, plaintext: bytes) -
     _check_length(mode, len(plaintext))
     iv = os.urandom(_iv_length(mode))
     how = mechanisms.cipher(mode, iv)
+    device.capabilities.check_mechanism(how.mechanism)
     function, room = device.cryptoki.encrypt, len(plaintext) + ROOM
     ciphertext = device.use(key, ObjectClass.SECRET_KEY, _CODES, function, how, plaintext, room)
     length = len(plaintext) + (BLOCK - len(plaintext) % BLOCK if mode is CipherMode.CBC_PKCS7 else 0)
@@ -61,6 +62,7 @@ def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) 
     if padded and (not body or len(body) % BLOCK):
         raise invalid_argument(f"{len(body)} bytes are no padded text")
     how = mechanisms.cipher(mode, iv)
+    device.capabilities.check_mechanism(how.mechanism)
     function, room = device.cryptoki.decrypt, len(body) + ROOM
     codes = _WRONG_PADDING if padded else _CODES
     plaintext = device.use(key, ObjectClass.SECRET_KEY, codes, function, how, body, room)

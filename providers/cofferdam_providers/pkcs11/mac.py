@@ -30,6 +30,7 @@ def compute(device: Device, key: TokenKey, algorithm: Mac, data: bytes) -> bytes
     number = mechanisms.mechanism_of(algorithm)
     if number is None:
         raise not_supported(f"{algorithm.scheme.name} by a token")
+    device.capabilities.check_mechanism(number)
     if not mac_is_long_enough(algorithm):
         raise not_supported(f"a MAC of {algorithm.length} bytes")
     whole = full_mac_length(key.kind, algorithm)

@@ -1,7 +1,8 @@
 """What the token's list of mechanisms does not say, found out by trying, with objects that end with the session.
 
 It runs once, when the token is opened and before the sandbox closes, so it also makes the module load whatever it loads
-late. A token that does not allow such objects, or fails otherwise, is believed as far as its list goes.
+late. What answers are compared with is in `trials`. A token that does not allow such objects, or fails otherwise, is
+believed as far as its list goes, but for nonces of AES-GCM: these have twelve bytes then.
 """
 
 import functools
@@ -9,32 +10,28 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import pkcs11
+from cryptography.hazmat.primitives.asymmetric import rsa
 from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
 from pkcs11 import Mechanism as Number
 from pkcs11 import exceptions as library
 
-from cofferdam_contracts.psa.algorithm import HASH_LENGTH, Hash
+from cofferdam_contracts.psa.algorithm import HASH_LENGTH, Cipher, Hash, Mac, MacScheme
+from cofferdam_contracts.psa.attributes import KeyKind
+from cofferdam_contracts.psa.attributes import KeyType as KeyTypeOfPsa
 from cofferdam_contracts.psa.policy import pss_salt_length
-from cofferdam_providers.pkcs11 import curves, mechanisms, templates
+from cofferdam_providers.pkcs11 import curves, mechanisms, templates, trials
 from cofferdam_providers.pkcs11.capability_discovery import Capabilities, Offer
-from cofferdam_providers.pkcs11.codes import Return
-from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError, Mechanism, Template
-from cofferdam_providers.pyca.warm_up import MODULUS
+from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError, Template, Value
+from cofferdam_providers.pkcs11.mechanisms import mechanism_of
+from cofferdam_providers.pkcs11.trials import Outcome
+from cofferdam_providers.pyca.hashes import PRIMITIVES
+from cofferdam_providers.pyca.keys import RsaKey, read_key
+from cofferdam_providers.pyca.warm_up import RSA_KEY
 from cofferdam_runtime.log import Log
 
-_SIZE: Final = len(MODULUS)
-_TEXT: Final = b"t"
-_LABEL: Final = b"label"
 _NONCE: Final = bytes(12)
 _BLOCK: Final = 16
 _ROOM: Final = 1024
-_NO_SUCH_PARAMETERS: Final = frozenset(
-    {
-        *(Return.ARGUMENTS_BAD, Return.MECHANISM_PARAM_INVALID, Return.MECHANISM_INVALID),
-        *(Return.FUNCTION_NOT_SUPPORTED, Return.KEY_FUNCTION_NOT_PERMITTED),
-    }
-)
-"""How a token says that it does not know a hash or a label; any other answer says that it does."""
 
 
 def offers_of(slot: pkcs11.Slot) -> dict[int, Offer]:
@@ -59,46 +56,141 @@ def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software
     Raises:
         ImplausibleAnswerError: The module's answers cannot be.
     """
-    refused: set[tuple[Number, Hash]] = set()
-    labels = True
-    modulus = {Attribute.MODULUS: MODULUS, Attribute.PUBLIC_EXPONENT: templates.EXPONENT}
-    public: Template = {
-        Attribute.CLASS: ObjectClass.PUBLIC_KEY,
-        Attribute.KEY_TYPE: KeyType.RSA,
-        Attribute.TOKEN: False,
-        Attribute.ENCRYPT: True,
-        Attribute.VERIFY: True,
-        **modulus,
-    }
-    for key in _object(functools.partial(cryptoki.create, public), cryptoki, log):
-        for number, hash_alg, how in _paddings(offers):
-            if not _knows(cryptoki, key, hash_alg, how):
-                refused.add((number, hash_alg))
-        for hash_alg in mechanisms.PADDINGS:
-            if (Number.RSA_PKCS_OAEP, hash_alg) not in refused:
-                labels = _knows(cryptoki, key, hash_alg, mechanisms.oaep(hash_alg, _LABEL))
-                break
+    found = _Findings(cryptoki, offers, log)
+    found.try_rsa()
+    found.try_aes()
+    found.try_hmac()
     _touch(cryptoki, offers, log)
-    return Capabilities(offers=offers, refused=frozenset(refused), labels=labels, public_in_software=public_in_software)
+    return Capabilities(
+        offers=offers,
+        refused=frozenset(found.refused),
+        wrong=frozenset(found.wrong),
+        labels=found.labels,
+        exact_salts=found.exact_salts,
+        gcm=found.gcm,
+        public_in_software=public_in_software,
+    )
 
 
-def _paddings(offers: Mapping[int, Offer]) -> Iterator[tuple[Number, Hash, Mechanism]]:
-    for hash_alg in mechanisms.PADDINGS:
-        if _offers(offers, Number.RSA_PKCS_PSS, MechanismFlag.VERIFY):
-            yield Number.RSA_PKCS_PSS, hash_alg, mechanisms.pss(hash_alg, pss_salt_length(8 * _SIZE, hash_alg))
-        if _offers(offers, Number.RSA_PKCS_OAEP, MechanismFlag.ENCRYPT):
-            yield Number.RSA_PKCS_OAEP, hash_alg, mechanisms.oaep(hash_alg, b"")
+class _Findings:
+    """What was found out so far, with known keys, as far as the token takes any."""
+
+    def __init__(self, cryptoki: Cryptoki, offers: Mapping[int, Offer], log: Log) -> None:
+        self.refused: set[tuple[Number, Hash]] = set()
+        self.wrong: set[Number] = set()
+        self.labels = True
+        self.exact_salts = True
+        self.gcm = trials.Gcm()
+        self._cryptoki, self._offers, self._log = cryptoki, offers, log
+
+    def try_rsa(self) -> None:
+        """Try the paddings with the public half of a known pair."""
+        pair = read_key(KeyTypeOfPsa(KeyKind.RSA_KEY_PAIR), 0, RSA_KEY, vouched=True)
+        if not isinstance(pair, RsaKey) or pair.private is None:
+            raise TypeError("the known key is no pair")
+        public = {
+            **templates.rsa_public(pair),
+            Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+            Attribute.TOKEN: False,
+            Attribute.ENCRYPT: True,
+            Attribute.VERIFY: True,
+        }
+        for key in self._object(public):
+            if _offers(self._offers, Number.RSA_PKCS_PSS, MechanismFlag.VERIFY):
+                self._salts(key, pair.private)
+            if _offers(self._offers, Number.RSA_PKCS_OAEP, MechanismFlag.ENCRYPT):
+                self._labels(key, pair.private)
+
+    def try_aes(self) -> None:
+        """Try the modes, and the parameters of AES-GCM."""
+        uses = {Attribute.ENCRYPT: True, Attribute.SIGN: Number.AES_CMAC in self._offers}
+        for key in self._object({**_secret(KeyType.AES, trials.KEY), **uses}):
+            for mode in trials.MODES:
+                number = mechanism_of(Cipher(mode))
+                if number is not None and number in self._offers:
+                    self._judge(number, trials.cipher(self._cryptoki, key, mode))
+            if Number.AES_CMAC in self._offers:
+                self._judge(Number.AES_CMAC, trials.aes_cmac(self._cryptoki, key))
+            if Number.AES_GCM in self._offers:
+                self._parameters_of_gcm(key)
+
+    def try_hmac(self) -> None:
+        """Try HMAC with each hash."""
+        numbers = {one: mechanism_of(Mac(MacScheme.HMAC, one)) for one in PRIMITIVES}
+        offered = {one: number for one, number in numbers.items() if number is not None and number in self._offers}
+        if not offered:
+            return
+        for key in self._object({**_secret(KeyType.GENERIC_SECRET, trials.MAC_KEY), Attribute.SIGN: True}):
+            for one, number in offered.items():
+                self._judge(number, trials.hmac_with(self._cryptoki, key, number, one))
+
+    def _salts(self, key: int, private: rsa.RSAPrivateKey) -> None:
+        for one in mechanisms.PADDINGS:
+            usual, fitting = HASH_LENGTH[one], pss_salt_length(private.key_size, one)
+            outcome = trials.salt(self._cryptoki, key, private, one, fitting)
+            # A token that wants salts of the digest's length knows this hash all the same, with longer keys.
+            if fitting == usual or outcome is not Outcome.REFUSED:
+                self._judge_padding(Number.RSA_PKCS_PSS, one, outcome)
+        if (Number.RSA_PKCS_PSS, Hash.SHA_256) not in self.refused:
+            self.exact_salts = not trials.takes_another_salt(self._cryptoki, key, private, Hash.SHA_256)
+
+    def _labels(self, key: int, private: rsa.RSAPrivateKey) -> None:
+        for one in mechanisms.PADDINGS:
+            # For SHA-512 the key is too short; that a token does not know a hash it says before.
+            outcome = trials.label(self._cryptoki, key, private, one, 0)
+            self._judge_padding(Number.RSA_PKCS_OAEP, one, outcome)
+        known = [one for one in mechanisms.PADDINGS if (Number.RSA_PKCS_OAEP, one) not in self.refused]
+        for length in trials.LABELS if known else ():
+            outcome = trials.label(self._cryptoki, key, private, known[0], length)
+            self.labels &= outcome is Outcome.RIGHT
+            self._complain(Number.RSA_PKCS_OAEP, {length: outcome}, "label")
+
+    def _parameters_of_gcm(self, key: int) -> None:
+        nonces = trials.nonces(self._cryptoki, key)
+        usual = nonces[trials.USUAL_NONCE]
+        self._judge(Number.AES_GCM, usual)
+        if usual is not Outcome.RIGHT:
+            return
+        more, tags = trials.additional(self._cryptoki, key), trials.tags(self._cryptoki, key)
+        self.gcm = trials.gcm_of(nonces, more, tags)
+        for what, outcomes in (("nonce", nonces), ("additional data", more), ("tag", tags)):
+            self._complain(Number.AES_GCM, outcomes, what)
+
+    def _judge(self, number: Number, outcome: Outcome) -> None:
+        if outcome is Outcome.WRONG:
+            self.wrong.add(number)
+            self._accuse(mechanism=number.name)
+
+    def _judge_padding(self, number: Number, hash_alg: Hash, outcome: Outcome) -> None:
+        if outcome in {Outcome.WRONG, Outcome.REFUSED}:
+            self.refused.add((number, hash_alg))
+        if outcome is Outcome.WRONG:
+            self._accuse(mechanism=number.name, hash=hash_alg.name)
+
+    def _accuse(self, **what: str) -> None:
+        self._log.error("a mechanism of the token gives wrong answers and is not used", **what)
+
+    def _complain(self, number: Number, outcomes: trials.Outcomes, what: str) -> None:
+        wrong = [length for length, outcome in outcomes.items() if outcome is Outcome.WRONG]
+        if wrong:
+            self._log.warning(
+                "the token uses a parameter of some lengths wrongly and is not asked to",
+                mechanism=number.name,
+                parameter=what,
+                wrong_bytes=" ".join(map(str, wrong)),
+            )
+
+    def _object(self, template: Template) -> Iterator[int]:
+        return _object(functools.partial(self._cryptoki.create, template), self._cryptoki, self._log)
 
 
-def _knows(cryptoki: Cryptoki, key: int, hash_alg: Hash, how: Mechanism) -> bool:
-    try:
-        if how.mechanism == Number.RSA_PKCS_PSS:
-            cryptoki.verify(key, how, bytes(HASH_LENGTH[hash_alg]), bytes(_SIZE))
-        else:
-            cryptoki.encrypt(key, how, _TEXT, _SIZE)
-    except CryptokiError as error:
-        return error.code not in _NO_SUCH_PARAMETERS
-    return True
+def _secret(key_type: KeyType, value: bytes) -> dict[Attribute, Value]:
+    return {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: key_type,
+        Attribute.TOKEN: False,
+        Attribute.VALUE: value,
+    }
 
 
 def _touch(cryptoki: Cryptoki, offers: Mapping[int, Offer], log: Log) -> None:

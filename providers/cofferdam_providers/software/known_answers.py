@@ -1,6 +1,5 @@
 """Published inputs and outputs for the self-test. Every key here is public and protects nothing."""
 
-import base64
 from typing import Final
 
 from cofferdam_contracts.psa.algorithm import AeadScheme, CipherMode, Hash
@@ -33,24 +32,13 @@ DIGESTS_OF_ABC: Final = {
 }
 """Digests of b"abc" (FIPS 180-4, FIPS 202, RFC 1321, the RIPEMD-160 paper)."""
 
-RSA_KEY: Final = base64.b64decode(
-    "MIICXAIBAAKBgQCos7KEr461CzhwNKhg8UbEkZ8xh2PNbFWYyK5IEaHgq8TH4LCC1pOl5/ztZ1z0ZoUSdywMvGSnQsbGMPUzyMxy9iroM8QL8l"
-    "hC6YS7eL2/l8AQfVW9tmL1xOD6uYRctRSO9zkt06r/k64ea2Z7s9QkdhbU9boQ1M/SJt6I058W+wIDAQABAoGAUzOc/befyEZqZVxzFqyoXFX9"
-    "j23YmP2vEZUX709S6P2OJY35P+4YD6DkqylpPNg7FSpVPUrE0YEri5+lrw5/Vf5zBN9BVwkm8zEfFcTWWnMsSDEW7j09LQrzVJrZv3y/t4rYhP"
-    "hNW+sEck3HNpsx3vN9DPU56c/N095lNynq1dECQQDTJzfnJn/+E0Gy1cDRUKgbWG+zEyvtL41SYoZKnLnzCvOL5EhZjUE6Fy77gCwhrPHBHFIM"
-    "LyakcdytIS6sfKOdAkEAzIhT0dVNpjD6wAT0cfKBx7iYLYIkpJDtvrM9Pj1cyTxHZXA9HdeRZC8fEWoN2FK+JBmyr3K/6aAw6GCwKItddwJADh"
-    "K/FxjpzvVZm6HDiC/oBGqQh07vzo8szCDk8nQfsKM6OEiuyckwX77L0tdoGZZ9RnGsxkMeQDeWjbN4eOaVwQJBAJUpew+Vovpn0AcH1gnf1PwF"
-    "yJ2vwu9tbqVb7HceozNzTZJR55CC7NqGbv7xPEWeGmMThrfjVMiZ9fESyoXXFYMCQE9FbFAkk73A7Sq3VqOm7U1nNSppfUIW6TISsSemPVQRzm"
-    "+pjV2+/XMmPjcoFCdDgYFm7X3WNofdKoyh0vT72OE="
-)
-"""RSAES-PKCS1-v1_5 test vectors of RSA Laboratories, example 1."""
 RSA_MESSAGE: Final = bytes.fromhex("6628194e12073db03ba94cda9ef9532397d50dba79b987004afefe34")
 RSA_CIPHERTEXT: Final = bytes.fromhex(
     "50b4c14136bd198c2f3c3ed243fce036e168d56517984a263cd66492b80804f169d210f2b9bdfb48b12f9ea05009c77d"
     "a257cc600ccefe3a6283789d8ea0e607ac58e2690ec4ebc10146e8cbaa5ed4d5cce6fe7b0ff9efc1eabb564dbf498285"
     "f449ee61dd7b42ee5b5892cb90601f30cda07bf26489310bcd23b528ceab3c31"
 )
-"""The message of example 1.1, encrypted."""
+"""The message of example 1.1 of the vectors that `warm_up.RSA_KEY` is of, encrypted."""
 RSA_SIGNATURE_DIGEST: Final = bytes.fromhex("bd2a19976dcab540c6da72476697af10c65751fa4285609f6ad81351d0b336f6")
 """SHA-256 of the PKCS#1 v1.5 signature of b"abc" with SHA-256 under that key."""
 

@@ -28,6 +28,7 @@ from cofferdam_providers.base.key_encryption_key import KEK_LENGTH
 from cofferdam_providers.pyca import asym_encryption, asym_sign, keys
 from cofferdam_providers.pyca.curves import CURVES, Curve
 from cofferdam_providers.pyca.hashes import AVAILABLE, digest_of
+from cofferdam_providers.pyca.warm_up import RSA_KEY
 from cofferdam_providers.pyca.wrapping import Wrapping
 from cofferdam_providers.software import aead, cipher, key_agreement, key_management, known_answers, mac
 
@@ -83,7 +84,7 @@ def _test_hashes() -> None:
 
 
 def _test_rsa_signatures() -> None:
-    key = _read(KeyKind.RSA_KEY_PAIR, known_answers.RSA_KEY)
+    key = _read(KeyKind.RSA_KEY_PAIR, RSA_KEY)
     digest = known_answers.DIGESTS_OF_ABC[Hash.SHA_256]
     fixed = AsymmetricSignature(SignatureScheme.RSA_PKCS1V15, Hash.SHA_256)
     signature = asym_sign.sign_hash(key, fixed, digest)
@@ -109,7 +110,7 @@ def _sign_and_verify(key: keys.Handle, algorithm: AsymmetricSignature, digest: b
 
 
 def _test_rsa_encryption() -> None:
-    key = _read(KeyKind.RSA_KEY_PAIR, known_answers.RSA_KEY)
+    key = _read(KeyKind.RSA_KEY_PAIR, RSA_KEY)
     ciphertext = known_answers.RSA_CIPHERTEXT
     plaintext = asym_encryption.decrypt(key, _PKCS1V15_CRYPT, ciphertext, b"")
     _expect("RSA PKCS#1 v1.5 decryption", plaintext, known_answers.RSA_MESSAGE)
