@@ -17,8 +17,9 @@ from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_kim.catalogue import Steps
 from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord
-from cofferdam_kim.store import KeyStore, Steps
+from cofferdam_kim.store import KeyStore
 
 _OVERHEAD: Final = 16
 """More bytes than msgpack puts around one value."""
@@ -186,17 +187,19 @@ class KimService:
 
     def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> Gradual:
         _check_authenticator(authenticator)
-        return Gradual(_fitting(self._store.client_keys(peer.provider, Application(authenticator, application))))
+        return Gradual(
+            _fitting(self._store.catalogue.client_keys(peer.provider, Application(authenticator, application)))
+        )
 
     def _list_keys(self, peer: FrontendPeer, authenticator: int, application: str) -> Gradual:
-        return Gradual(self._store.list_keys(self._principal(peer, authenticator, application), peer.uid))
+        return Gradual(self._store.catalogue.list_keys(self._principal(peer, authenticator, application), peer.uid))
 
     def _list_clients(self, peer: FrontendPeer, authenticator: int, application: str) -> Gradual:
         principal = self._principal(peer, authenticator, application)
         if principal.name not in self._admins[principal.authenticator]:
             raise ServiceError(Status.ADMIN_OPERATION, "not an administrator")
         # The names of another authenticator are another name space, whose administrators are others.
-        return Gradual(self._store.list_clients(principal.authenticator))
+        return Gradual(self._store.catalogue.list_clients(principal.authenticator))
 
     def _principal(self, peer: FrontendPeer, authenticator: int, application: str) -> Application:
         """Return who a frontend speaks for."""

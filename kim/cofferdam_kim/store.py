@@ -12,18 +12,17 @@ listed until it is repaired and the store opened again.
 """
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_ANSWER, ROWS_AT_ONCE, PendingState
-from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, ROWS_AT_ONCE, PendingState
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import codes, place, schema
-from cofferdam_kim.listings import Listing, Listings
+from cofferdam_kim.catalogue import Catalogue
 from cofferdam_kim.report import StoreReport, inspect
 from cofferdam_kim.rows import (
     ATTRIBUTES_VERSION,
@@ -50,23 +49,6 @@ _FIND_KEY: Final = (
     f"SELECT {COLUMNS}, rowid FROM key_mapping WHERE rowid = (SELECT rowid FROM key_mapping WHERE {_WHERE})"  # noqa: S608
 )
 _FIND_PENDING: Final = f"SELECT {COLUMNS}, state FROM cofferdam_pending WHERE {_WHERE}"  # noqa: S608
-# The names of an index stand beside the rows that it leads to. Text is compared as bytes, as it may be damaged; what is
-# no text sorts elsewhere, and is no name.
-_SOME_ROWS: Final = f"""
-    SELECT {", ".join(f"row.{column}" for column in COLUMNS.split(", "))}, row.rowid, entry.key_name FROM (
-        SELECT rowid AS number, key_name FROM key_mapping
-        WHERE authenticator_id = ? AND application_name = CAST(? AS TEXT)
-        AND key_name >= CAST(? AS TEXT) AND key_name < x'' ORDER BY key_name LIMIT ?
-    ) AS entry LEFT JOIN key_mapping AS row ON row.rowid = entry.number"""  # noqa: S608
-_NEXT_APPLICATION: Final = (
-    "SELECT application_name FROM key_mapping WHERE authenticator_id = ? AND application_name >= CAST(? AS TEXT)"
-    " AND application_name < x'' ORDER BY application_name LIMIT 1"
-)
-STEP: Final = 64
-"""Rows read in one step of a listing, between which others are served."""
-_CLIENTS: Final = 32
-"""Applications looked for in one step."""
-_SOME: Final = 1000
 _OWNED: Final = "FROM key_mapping WHERE authenticator_id = ? AND application_name = ?"
 _COUNT_KEYS: Final = (
     f"SELECT (SELECT count(*) {_OWNED})"  # noqa: S608
@@ -76,8 +58,6 @@ _TAKEN: Final = " UNION ALL ".join(
     f"SELECT 1 FROM {table} WHERE provider_uuid = ? AND key_id IN (?, ?)"  # noqa: S608
     for table in ("key_mapping", "cofferdam_pending")
 )
-_AROUND: Final = 16
-"""More bytes than msgpack puts around a name."""
 _UNIQUE: Final = 16
 """Bytes of a random identifier that nobody draws twice."""
 _ROWS_AFTER: Final = (
@@ -101,11 +81,6 @@ _NOTE_BAD: Final = (
 _LOST_WRITES: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 
 
-T = TypeVar("T")
-Steps: TypeAlias = Generator[None, None, T]
-"""What takes so long that others are served between its steps."""
-
-
 class KeyStore:
     """The mapping of one service; every method may raise `ServiceError`."""
 
@@ -115,14 +90,13 @@ class KeyStore:
         """Serve what `open` found; use that."""
         self._connection = connection
         self._path = path
-        self._order = {provider.uuid: position for position, provider in enumerate(providers)}
-        self._listings = Listings([provider.id for provider in providers])
         self._quarantined = {bad.row_id for bad in report.quarantined if bad.table == "key_mapping"}
         self._partial = report.damage is not None
         self.max_keys: int | None = None
         """Most keys of one application; whoever has them already keeps them."""
         self._read_only = report.damage
         self.report = report
+        self.catalogue = Catalogue(connection, providers, self._fault, self._failed, self._misled)
 
     @classmethod
     def open(cls, path: str, providers: Sequence[ProviderEntry]) -> "KeyStore":
@@ -206,7 +180,7 @@ class KeyStore:
             self._connection.execute(_INSERT_KEY, wanted)
             codes.put(self._connection, identity, codes.ACTIVE, provider, record.code)
             codes.set_seal(self._connection, provider, seal)
-        self._note(wanted, Listing.put, record.attributes)
+        self.catalogue.add(wanted)
 
     def cancel(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
         """Give a reserved name free; nothing happens when it is not reserved."""
@@ -236,7 +210,7 @@ class KeyStore:
             codes.drop(self._connection, identity, codes.ACTIVE)
             codes.put(self._connection, identity, PendingState.DELETING, provider, code)
             codes.set_seal(self._connection, provider, seal)
-        self._note(live, Listing.drop)
+        self.catalogue.remove(live)
 
     def remove(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
         """Forget a key that is marked and destroyed; nothing happens when it is not marked."""
@@ -299,103 +273,6 @@ class KeyStore:
     def _coded(self, row: RawRow, state: int) -> KeyRecord:
         return replace(record_of(row), code=codes.find(self._connection, identity_of(row), state))
 
-    def client_keys(self, provider: ProviderEntry, application: Application) -> Steps[list[str]]:
-        """Return names of an application's keys in one provider; more than some are got by asking again."""
-        names: list[str] = []
-        cursor: bytes | None = b""
-        while cursor is not None and len(names) < _SOME:
-            rows, cursor = self._some_rows(application, cursor, STEP)
-            names += [row[2] for row in rows if row[PROVIDER_UUID] == provider.uuid]
-            if cursor is not None:
-                yield
-        return names[:_SOME]
-
-    def list_keys(self, application: Application, owner: int) -> Steps[tuple[bytes, ...]]:
-        """Return the pages of an application's listing, in the order of the providers; kept at the expense of a uid."""
-        while True:
-            listing = self._listings.of(application, owner)
-            listing.readers += 1
-            try:
-                while not listing.lost and (not listing.whole or listing.pack_some()):
-                    if not listing.whole:
-                        self._read_on(application, listing)
-                    yield
-            finally:
-                listing.readers -= 1
-                self._listings.settle(application, listing)
-            if not listing.lost:
-                return listing.pages()
-
-    def list_clients(self, authenticator: int) -> Steps[tuple[str, ...]]:
-        """Return the names of the applications of one authenticator that have keys, in order."""
-        clients: list[str] = []
-        room = MAX_ANSWER
-        looked = 0
-        last: str | None = None
-        while (found := self._next_application(authenticator, last)) is not None:
-            last = found
-            if (yield from self._has_keys(Application(authenticator, found))):
-                clients.append(found)
-                room -= len(found.encode()) + _AROUND
-                if room < 0:
-                    raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of more than {len(clients)} clients")
-            looked += 1
-            if looked % _CLIENTS == 0:
-                yield
-        return tuple(clients)
-
-    def _read_on(self, application: Application, listing: Listing) -> None:
-        """Read the next rows into a listing."""
-        rows, cursor = self._some_rows(application, listing.cursor, STEP)
-        for row in rows:
-            position = self._order.get(row[PROVIDER_UUID])
-            if position is not None:
-                listing.put(position, row[2], row[7])
-        listing.whole, listing.cursor = cursor is None, cursor or b""
-        listing.check()
-        self._listings.make_room(listing)
-
-    def _has_keys(self, application: Application) -> Steps[bool]:
-        """Tell whether one of the rows would be listed; the first one usually tells."""
-        cursor: bytes | None = b""
-        most = 1
-        while cursor is not None:
-            rows, cursor = self._some_rows(application, cursor, most)
-            if any(row[PROVIDER_UUID] in self._order for row in rows):
-                return True
-            if most > 1:
-                yield
-            most = STEP
-        return False
-
-    def _next_application(self, authenticator: int, last: str | None) -> str | None:
-        after = b"" if last is None else _after(last)
-        if authenticator == INTERNAL_AUTHENTICATOR:
-            return None
-        with self._translated():
-            row = self._connection.execute(_NEXT_APPLICATION, (authenticator, after)).fetchone()
-        return None if row is None else row[0]
-
-    def _some_rows(self, application: Application, cursor: bytes, most: int) -> tuple[list[RawRow], bytes | None]:
-        """Return the sound ones of an application's next rows, by name, and where to go on, if there are more."""
-        if application.authenticator == INTERNAL_AUTHENTICATOR:
-            return [], None
-        owner = (application.authenticator, application.name)
-        wanted = (application.authenticator, _bytes(application.name), cursor, most)
-        with self._translated():
-            rows = self._connection.execute(_SOME_ROWS, wanted).fetchall()
-            if any(row[:2] != owner or row[2] != row[-1] for row in rows):
-                raise self._misled()
-            sound = [row for row in rows if self._fault(row[:-1]) is None]
-        return sound, _after(rows[-1][-1]) if len(rows) == most else None
-
-    def _note(self, row: RawRow, change: Callable[..., None], *attributes: bytes) -> None:
-        """Bring the listing up to date with a row that was committed or deleted."""
-        position = self._order[row[PROVIDER_UUID]]
-        self._listings.change(
-            Application(row[0], row[1]), lambda listing: change(listing, position, row[2], *attributes)
-        )
-
     def _refuse_taken(self, provider: ProviderEntry, planned: KeyRecord) -> None:
         """Refuse an identifier that another key has, whose object may just not be visible at the moment."""
         if not 0 < len(planned.key_id) < _UNIQUE:
@@ -442,7 +319,7 @@ class KeyStore:
             return reason or "quarantined until the store is opened again"
         if reason is not None:
             self._quarantined.add(number)
-            self._listings.forget_all()
+            self.catalogue.listings.forget_all()
             # The record is for the operator's tools; when it cannot be written, the row is held back all the same.
             with suppress(*schema.FAILURES):
                 self._connection.execute(_NOTE_BAD, (number, reason))
@@ -491,7 +368,7 @@ class KeyStore:
             except schema.FAILURES as error:
                 if changed is not None:
                     # Whether it is on disk can be read from there only.
-                    self._listings.forget(Application(changed.authenticator, changed.application))
+                    self.catalogue.listings.forget(Application(changed.authenticator, changed.application))
                 if schema.error_name(error) in _LOST_WRITES:
                     # The kernel has dropped the pages and will report success next time: nothing may build on them.
                     self._read_only = f"{schema.error_name(error)}; start the service anew"
@@ -523,15 +400,6 @@ def _row(provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> R
 def _belongs(row: RawRow, provider: ProviderEntry) -> bool:
     """Tell whether a row is the provider's; one whose provider cannot be read is everybody's to report."""
     return row[PROVIDER_UUID] == provider.uuid or type(row[PROVIDER_UUID]) is not str
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _after(text: str) -> bytes:
-    """Return the next larger text, as SQLite sorts it."""
-    return _bytes(text) + b"\0"
 
 
 def _is(pending: RawRow, provider: ProviderEntry, state: PendingState) -> bool:

@@ -95,15 +95,15 @@ def finish(steps: Generator[None, None, T]) -> T:
 
 def list_keys(store: KeyStore, application: Application, owner: int = 0) -> list[Key]:
     """Return provider number, name and attributes of an application's keys."""
-    return list(keys_of(finish(store.list_keys(application, owner))))
+    return list(keys_of(finish(store.catalogue.list_keys(application, owner))))
 
 
 def client_keys(store: KeyStore, provider: ProviderEntry, application: Application) -> list[str]:
-    return finish(store.client_keys(provider, application))
+    return finish(store.catalogue.client_keys(provider, application))
 
 
 def list_clients(store: KeyStore, authenticator: int = 3) -> list[str]:
-    return list(finish(store.list_clients(authenticator)))
+    return list(finish(store.catalogue.list_clients(authenticator)))
 
 
 def answer(service: KimService, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer:

@@ -32,9 +32,10 @@ from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import listings
+from cofferdam_kim.catalogue import STEP
 from cofferdam_kim.listings import Listing
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.store import STEP, KeyStore
+from cofferdam_kim.store import KeyStore
 
 OWNER = Application(3, "1000")
 
@@ -99,7 +100,7 @@ def test_a_change_touches_one_page(path: Path) -> None:
 
 
 def _pages(store: KeyStore) -> tuple[bytes, ...]:
-    steps = store.list_keys(OWNER, 0)
+    steps = store.catalogue.list_keys(OWNER, 0)
     while True:
         try:
             next(steps)
@@ -118,7 +119,7 @@ def test_changes_while_a_listing_is_being_read(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, str]]
 ) -> None:
     """Whatever happens between its steps, the listing is that of the moment in which it is complete."""
-    monkeypatch.setattr("cofferdam_kim.store.STEP", 3)
+    monkeypatch.setattr("cofferdam_kim.catalogue.STEP", 3)
     monkeypatch.setattr("cofferdam_kim.listings.MAX_PAGE", 4)
     monkeypatch.setattr("cofferdam_kim.listings._PAGES", 1)
     store = filled(tmp_path_factory.mktemp("kim") / "kim" / "kim.sqlite3", uid1000=0)
@@ -127,7 +128,7 @@ def test_changes_while_a_listing_is_being_read(
     for number in range(0, 30, 2):
         create(store, name(f"{number:02}"), PROVIDERS[number % 3])
     held = {key_name: provider for provider in PROVIDERS for key_name in client_keys(store, provider, OWNER)}
-    listing = store.list_keys(OWNER, 0)
+    listing = store.catalogue.list_keys(OWNER, 0)
     for change, key_name in [*changes, *[("step", "")] * 40]:
         if change == "make" and key_name not in held:
             held[key_name] = PROVIDERS[len(held) % 3]
@@ -152,13 +153,13 @@ def test_changes_while_a_listing_is_being_read(
 def test_reading_takes_steps(path: Path) -> None:
     """Between two of them others are served; none reads more than so many rows."""
     store = filled(path, uid1000=10 * STEP, uid2000=1)
-    for steps in (store.list_keys(OWNER, 0), store.client_keys(MBED, OWNER)):
+    for steps in (store.catalogue.list_keys(OWNER, 0), store.catalogue.client_keys(MBED, OWNER)):
         count = 0
         for _ in steps:
             count += 1
             assert list_keys(store, Application(3, "2000")) == [(2, "00000", ECDSA)]
         assert count >= 4
-    assert sum(1 for _ in store.list_keys(Application(3, "nobody"), 0)) <= 1
+    assert sum(1 for _ in store.catalogue.list_keys(Application(3, "nobody"), 0)) <= 1
     store.close()
 
 
@@ -198,7 +199,7 @@ def test_a_row_found_bad_leaves_the_listings(path: Path) -> None:
 
 def test_a_row_found_bad_while_reading(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading begins anew, once for each step that finds any."""
-    monkeypatch.setattr("cofferdam_kim.store.STEP", 2)
+    monkeypatch.setattr("cofferdam_kim.catalogue.STEP", 2)
     store = filled(path, uid1000=9)
     store._connection.execute("UPDATE key_mapping SET key_id_version = 9 WHERE key_name IN ('00001', '00005')")
     assert [key_name for _, key_name, _ in list_keys(store, OWNER)] == [
@@ -207,15 +208,33 @@ def test_a_row_found_bad_while_reading(path: Path, monkeypatch: pytest.MonkeyPat
     store.close()
 
 
-def test_an_index_that_names_another_key_is_noticed(path: Path) -> None:
-    """Of rows by their index, both have to say the same."""
-    store = filled(path, uid1000=3)
+def rename(leaf: bytearray) -> None:
+    at = leaf.index(b"100000002")
+    leaf[at : at + 9] = b"100000009"
+
+
+def exchange(leaf: bytearray) -> None:
+    """Exchange the first two and the last two pointers to entries, which are in the order of these."""
+    count = int.from_bytes(leaf[3:5], "big")
+    pointers = [leaf[at : at + 2] for at in range(8, 8 + 2 * count, 2)]
+    leaf[8 : 8 + 2 * count] = b"".join([*pointers[1::-1], *pointers[2:-2], *pointers[:-3:-1]])
+
+
+@pytest.mark.parametrize("damage", [rename, exchange])
+@pytest.mark.parametrize("step", [2, 100])
+def test_a_damaged_index_is_noticed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytearray], None], step: int
+) -> None:
+    """An entry that is not that of its row, and entries that would have a search go round in circles."""
+    monkeypatch.setattr("cofferdam_kim.catalogue.STEP", step)
+    store = filled(path, uid1000=6)
     store.close()
     data = bytearray(path.read_bytes())
     size = int.from_bytes(data[16:18], "big")
-    (leaf,) = [at for at in range(size, len(data), size) if data[at] == 0x0A and b"100000002" in data[at : at + size]]
-    at = data.index(b"100000002", leaf)
-    data[at : at + 9] = b"100000009"
+    (at,) = [at for at in range(size, len(data), size) if data[at] == 0x0A and b"100000002" in data[at : at + size]]
+    leaf = data[at : at + size]
+    damage(leaf)
+    data[at : at + size] = leaf
     path.write_bytes(data)
     undamaged = open_store(path.with_name("other"))
     store = KeyStore(sqlite3.connect(path, isolation_level=None), str(path), PROVIDERS, undamaged.report)
@@ -228,24 +247,24 @@ def test_an_index_that_names_another_key_is_noticed(path: Path) -> None:
 
 def test_a_listing_that_nobody_waits_for_is_not_kept(path: Path) -> None:
     store = filled(path, uid1000=3 * STEP)
-    steps = store.list_keys(OWNER, 0)
+    steps = store.catalogue.list_keys(OWNER, 0)
     next(steps)
-    assert store._listings.bytes > 0
+    assert store.catalogue.listings.bytes > 0
     steps.close()
-    assert store._listings.bytes == 0
+    assert store.catalogue.listings.bytes == 0
     store.close()
 
 
 def test_what_one_uid_lists_does_not_push_out_what_another_does(path: Path) -> None:
     store = filled(path, uid1000=50, **{f"uid{number}": 50 for number in range(2000, 2020)})
     list_keys(store, OWNER, owner=1000)
-    store._listings.budget = 6 * store._listings.bytes
+    store.catalogue.listings.budget = 6 * store.catalogue.listings.bytes
     for number in range(2000, 2020):
         list_keys(store, Application(3, str(number)), owner=2000)
         with counted(store) as statements:
             list_keys(store, Application(3, "2000"), owner=2000)
         assert statements == [], "what is asked for stays"
-        assert store._listings.bytes <= store._listings.budget
+        assert store.catalogue.listings.bytes <= store.catalogue.listings.budget
     with counted(store) as statements:
         list_keys(store, OWNER, owner=1000)
         list_keys(store, Application(3, "2000"), owner=2000)
@@ -260,9 +279,9 @@ def test_what_one_uid_lists_does_not_push_out_what_another_does(path: Path) -> N
 def test_memory_for_listings_that_are_being_read_is_bounded(path: Path) -> None:
     """The one that takes most is refused, the others go on."""
     store = filled(path, uid1000=STEP * 2, uid2000=STEP * 20)
-    large, small = store.list_keys(Application(3, "2000"), 2000), store.list_keys(OWNER, 1000)
+    large, small = store.catalogue.list_keys(Application(3, "2000"), 2000), store.catalogue.list_keys(OWNER, 1000)
     next(small)
-    store._listings.budget = 6 * store._listings.bytes
+    store.catalogue.listings.budget = 6 * store.catalogue.listings.bytes
     with pytest.raises(ServiceError) as caught:
         for _ in large:
             pass
@@ -284,18 +303,18 @@ def test_a_listing_too_large_to_send_is_not_read_to_its_end(path: Path, monkeypa
 
 def test_keys_made_later_are_charged_too(store: KeyStore) -> None:
     list_keys(store, OWNER)
-    before = store._listings.bytes
+    before = store.catalogue.listings.bytes
     create(store, name("k" * 1000))
-    assert store._listings.bytes > before + 1000
+    assert store.catalogue.listings.bytes > before + 1000
     store.mark_deleting(MBED, name("k" * 1000))
-    assert store._listings.bytes == before
+    assert store.catalogue.listings.bytes == before
 
 
 def test_listings_of_no_keys_are_charged_too(store: KeyStore) -> None:
-    store._listings.budget = 20_000
+    store.catalogue.listings.budget = 20_000
     for number in range(100):
         list_keys(store, Application(1, f"app {number}"), owner=1000)
-    assert 0 < len(store._listings._by_application) < 20
+    assert 0 < len(store.catalogue.listings._by_application) < 20
 
 
 def test_clients_are_found_without_reading_all_keys(path: Path) -> None:
@@ -323,14 +342,14 @@ def test_clients_without_a_key_that_would_be_listed(path: Path) -> None:
         row[3] = "00000000-0000-0000-0000-000000000000"
     reference_database(path, [*bad, *late, mapping_row(name("key", "good"))])
     store = open_store(path)
-    assert sum(1 for _ in store.list_clients(3)) >= 4
+    assert sum(1 for _ in store.catalogue.list_clients(3)) >= 4
     assert list_clients(store) == ["good", "late"]
     store.close()
 
 
 def test_many_clients_take_many_steps(path: Path) -> None:
     store = filled(path, **{f"uid{number}": 1 for number in range(1000, 1200)})
-    assert sum(1 for _ in store.list_clients(3)) >= 5
+    assert sum(1 for _ in store.catalogue.list_clients(3)) >= 5
     store.close()
 
 

@@ -14,9 +14,10 @@ from cofferdam_contracts.ipc.keystore import MAX_CODE, MAX_KEY_ID, Asker, KimMes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings
 from cofferdam_contracts.status import Status
+from cofferdam_kim.catalogue import STEP
 from cofferdam_kim.serve import TURN_NS, TURNS, Server
 from cofferdam_kim.service import Answer, Gradual, KimService, Peer
-from cofferdam_kim.store import STEP, KeyStore
+from cofferdam_kim.store import KeyStore
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -247,7 +248,7 @@ def test_an_end_that_is_gone_takes_its_listing_along(kim: Kim) -> None:
     kim.run()
     assert len(kim.service.order) == steps
     assert kim.violations == []
-    assert kim.service._store._listings.bytes == 0
+    assert kim.service._store.catalogue.listings.bytes == 0
 
 
 @pytest.mark.parametrize(

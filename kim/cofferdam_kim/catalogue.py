@@ -1,0 +1,197 @@
+"""What applications have, for those who list it: long questions, answered in steps between which others are served.
+
+The rows are read through the index, some at a time, and each by its number, so that all of it comes from the table. The
+listings of keys are kept in memory; see `listings` for what may be in one.
+"""
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Generator, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+from cofferdam_contracts.identity import Application
+from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
+from cofferdam_contracts.settings import ProviderEntry
+from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_kim import schema
+from cofferdam_kim.listings import Listing, Listings
+from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow
+
+# The names of an index stand beside the rows that it leads to. Text is compared as bytes, as it may be damaged; what is
+# no text sorts elsewhere, and is no name.
+_SOME_ROWS: Final = f"""
+    SELECT {", ".join(f"row.{column}" for column in COLUMNS.split(", "))}, row.rowid, entry.key_name FROM (
+        SELECT rowid AS number, key_name FROM key_mapping
+        WHERE authenticator_id = ? AND application_name = CAST(? AS TEXT)
+        AND key_name >= CAST(? AS TEXT) AND key_name < x'' ORDER BY key_name LIMIT ?
+    ) AS entry LEFT JOIN key_mapping AS row ON row.rowid = entry.number"""  # noqa: S608
+_NEXT_APPLICATION: Final = (
+    "SELECT application_name FROM key_mapping WHERE authenticator_id = ? AND application_name >= CAST(? AS TEXT)"
+    " AND application_name < x'' ORDER BY application_name LIMIT 1"
+)
+STEP: Final = 64
+"""Rows read in one step of a listing, between which others are served."""
+_CLIENTS: Final = 32
+"""Applications looked for in one step."""
+_SOME: Final = 1000
+"""Names in an answer to a worker, rather less than a message has room for."""
+_ATTRIBUTES: Final = 7
+"""Index of the attributes in a row of `COLUMNS`."""
+_AROUND: Final = 16
+"""More bytes than msgpack puts around a name."""
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+"""What takes so long that others are served between its steps."""
+
+
+class Catalogue:
+    """Reads the rows of an open store; every method may raise `ServiceError`."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        providers: Sequence[ProviderEntry],
+        fault: Callable[[RawRow], str | None],
+        failed: Callable[[Exception], ServiceError],
+        misled: Callable[[], ServiceError],
+    ) -> None:
+        """List keys of these providers.
+
+        Args:
+            connection: The store's.
+            providers: In their order.
+            fault: Says what is wrong with a row, and holds it back from then on.
+            failed: Makes the error of one of `schema.FAILURES`.
+            misled: Makes the error of an index that leads to another row.
+        """
+        self._connection = connection
+        self._order = {provider.uuid: position for position, provider in enumerate(providers)}
+        self._fault, self._failed, self._misled = fault, failed, misled
+        self.listings = Listings([provider.id for provider in providers])
+
+    def add(self, row: RawRow) -> None:
+        """Note a row that was committed."""
+        position, attributes = self._order[row[PROVIDER_UUID]], row[_ATTRIBUTES]
+        self.listings.change(_owner(row), lambda listing: listing.put(position, row[2], attributes))
+
+    def remove(self, row: RawRow) -> None:
+        """Note that a row was deleted, and that this was committed."""
+        position = self._order[row[PROVIDER_UUID]]
+        self.listings.change(_owner(row), lambda listing: listing.drop(position, row[2]))
+
+    def client_keys(self, provider: ProviderEntry, application: Application) -> Steps[list[str]]:
+        """Return names of an application's keys in one provider; more than some are got by asking again."""
+        names: list[str] = []
+        cursor: bytes | None = b""
+        while cursor is not None and len(names) < _SOME:
+            rows, cursor = self._some_rows(application, cursor, STEP)
+            names += [row[2] for row in rows if row[PROVIDER_UUID] == provider.uuid]
+            if cursor is not None:
+                yield
+        return names[:_SOME]
+
+    def list_keys(self, application: Application, owner: int) -> Steps[tuple[bytes, ...]]:
+        """Return the pages of an application's listing, in the order of the providers; kept at the expense of a uid."""
+        while True:
+            listing = self.listings.of(application, owner)
+            listing.readers += 1
+            try:
+                while not listing.lost and (not listing.whole or listing.pack_some()):
+                    if not listing.whole:
+                        self._read_on(application, listing)
+                    yield
+            finally:
+                listing.readers -= 1
+                self.listings.settle(application, listing)
+            if not listing.lost:
+                return listing.pages()
+
+    def list_clients(self, authenticator: int) -> Steps[tuple[str, ...]]:
+        """Return the names of the applications of one authenticator that have keys, in order."""
+        clients: list[str] = []
+        room = MAX_ANSWER
+        looked = 0
+        last: str | None = None
+        while (found := self._next_application(authenticator, last)) is not None:
+            last = found
+            if (yield from self._has_keys(Application(authenticator, found))):
+                clients.append(found)
+                room -= len(found.encode()) + _AROUND
+                if room < 0:
+                    raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of more than {len(clients)} clients")
+            looked += 1
+            if looked % _CLIENTS == 0:
+                yield
+        return tuple(clients)
+
+    def _read_on(self, application: Application, listing: Listing) -> None:
+        """Read the next rows into a listing."""
+        rows, cursor = self._some_rows(application, listing.cursor, STEP)
+        for row in rows:
+            position = self._order.get(row[PROVIDER_UUID])
+            if position is not None:
+                listing.put(position, row[2], row[_ATTRIBUTES])
+        listing.whole, listing.cursor = cursor is None, cursor or b""
+        listing.check()
+        self.listings.make_room(listing)
+
+    def _has_keys(self, application: Application) -> Steps[bool]:
+        """Tell whether one of the rows would be listed; the first one usually tells."""
+        cursor: bytes | None = b""
+        most = 1
+        while cursor is not None:
+            rows, cursor = self._some_rows(application, cursor, most)
+            if any(row[PROVIDER_UUID] in self._order for row in rows):
+                return True
+            if most > 1:
+                yield
+            most = STEP
+        return False
+
+    def _next_application(self, authenticator: int, last: str | None) -> str | None:
+        after = b"" if last is None else _after(last)
+        if authenticator == INTERNAL_AUTHENTICATOR:
+            return None
+        try:
+            row = self._connection.execute(_NEXT_APPLICATION, (authenticator, after)).fetchone()
+        except schema.FAILURES as error:
+            raise self._failed(error) from error
+        if row is not None and not _ascend(after, [_after(row[0])]):
+            raise self._misled()
+        return None if row is None else row[0]
+
+    def _some_rows(self, application: Application, cursor: bytes, most: int) -> tuple[list[RawRow], bytes | None]:
+        """Return the sound ones of an application's next rows, by name, and where to go on, if there are more."""
+        if application.authenticator == INTERNAL_AUTHENTICATOR:
+            return [], None
+        owner = (application.authenticator, application.name)
+        wanted = (application.authenticator, _bytes(application.name), cursor, most)
+        try:
+            rows = self._connection.execute(_SOME_ROWS, wanted).fetchall()
+        except schema.FAILURES as error:
+            raise self._failed(error) from error
+        following = [_after(row[-1]) for row in rows]
+        # In a damaged index an entry may lead to another row, or back to where a search began.
+        if any(row[:2] != owner or row[2] != row[-1] for row in rows) or not _ascend(cursor, following):
+            raise self._misled()
+        sound = [row for row in rows if self._fault(row[:-1]) is None]
+        return sound, following[-1] if len(rows) == most else None
+
+
+def _owner(row: RawRow) -> Application:
+    return Application(row[0], row[1])
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _after(text: str) -> bytes:
+    """Return the next larger text, as SQLite sorts it."""
+    return _bytes(text) + b"\0"
+
+
+def _ascend(cursor: bytes, following: Sequence[bytes]) -> bool:
+    return all(one < other for one, other in itertools.pairwise((cursor, *following)))
