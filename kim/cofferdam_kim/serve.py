@@ -13,7 +13,7 @@ from typing import Any, Final
 from cofferdam_contracts.ipc.control import Record, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.keystore import Asker, most_bytes
+from cofferdam_contracts.ipc.keystore import MAX_ANSWER, Asker, most_bytes
 from cofferdam_kim.service import Answer, Gradual, KimService, Peer
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.log import Log
@@ -65,7 +65,7 @@ class Server:
         if descriptor is None:
             raise ValueError("a channel without descriptor")
         peer = self._service.peer(record)
-        channel = Channel.of(descriptor, most_bytes(peer.asker), adopted=is_adopted(record))
+        channel = Channel.of(descriptor, most_bytes(peer.asker), sends=MAX_ANSWER, adopted=is_adopted(record))
         asking = Asking(channel, peer, record.a, serial_of(record))
         for before in [other for other in self._channels if other.serial == asking.serial]:
             self._close(before)

@@ -40,18 +40,22 @@ class MessageSizeError(Exception):
 class Channel:
     """One end of a channel."""
 
-    def __init__(self, end: _socket.socket, limit: int, *, adopted: bool = False) -> None:
-        """Own the socket; take messages of at most `limit` bytes. What is sent is bounded by whoever receives it."""
+    def __init__(self, end: _socket.socket, limit: int, *, sends: int | None = None, adopted: bool = False) -> None:
+        """Own the socket; take messages of at most `limit` bytes, and send those of `sends`: what the other end takes.
+
+        Without `sends` one limit holds for both directions.
+        """
         self.socket = end
-        self._limit = limit
+        self._sends = limit if sends is None else sends
         self._assembler = Assembler(limit, adopted=adopted)
         self._waiting: deque[bytes] = deque()
         self.cut_short = False
 
     @classmethod
-    def of(cls, descriptor: int, limit: int, *, adopted: bool = False) -> "Channel":
+    def of(cls, descriptor: int, limit: int, *, sends: int | None = None, adopted: bool = False) -> "Channel":
         """Own a descriptor that came over the control socket."""
-        return cls(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, descriptor), limit, adopted=adopted)
+        end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, descriptor)
+        return cls(end, limit, sends=sends, adopted=adopted)
 
     def fileno(self) -> int:
         """Return the descriptor, for an epoll."""
@@ -72,11 +76,11 @@ class Channel:
 
         Raises:
             ChannelClosedError: The other end is gone.
-            MessageSizeError: The message is larger than the limit of the channel.
+            MessageSizeError: The message is larger than what the other end takes.
         """
         packed = pack(message)
-        if len(packed) > self._limit:
-            raise MessageSizeError(f"a message of {len(packed)} bytes, the limit is {self._limit}")
+        if len(packed) > self._sends:
+            raise MessageSizeError(f"a message of {len(packed)} bytes, the limit is {self._sends}")
         if not self._waiting and len(packed) <= PART_SIZE:
             if not self._send_one(packed):
                 self._waiting.append(packed)
