@@ -36,6 +36,18 @@ def cofferdam(uid: int | None = None) -> list[str]:
     return [system, "-I", "-S", "-c", _START.format(_packages())]
 
 
+def cofferdam_of(checkout: Path) -> list[str]:
+    """Return the words that start the `cofferdam` command of another checkout, which has a .venv of its own.
+
+    Raises:
+        FileNotFoundError: It has none.
+    """
+    program = checkout.resolve() / ".venv" / "bin" / PROJECT
+    if not program.exists():
+        raise FileNotFoundError(f"{program} is missing; `./dev setup` in {checkout} makes it")
+    return [str(program)]
+
+
 @functools.cache
 def _is_usable_by(uid: int) -> bool:
     try:

@@ -82,6 +82,8 @@ class Service(Running):
             as_user: The uid to run as, if not that of the tests; needs root.
         """
         self._as_user = as_user
+        self.command = cofferdam(as_user)
+        """The words that start the `cofferdam` command; those of another checkout start its code."""
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="cofferdam-"))
         # Processes with uids of their own pass through here on the way to their folders.
@@ -139,7 +141,7 @@ class Service(Running):
             inherit: Variables of the environment that the service gets too.
             listener: A listening socket that the service gets as systemd's socket activation passes it.
         """
-        command = [*cofferdam(self._as_user), "serve", "-c", str(self.configuration_path)]
+        command = [*self.command, "serve", "-c", str(self.configuration_path)]
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         environment |= {name: os.environ[name] for name in inherit}
         if listener is not None:

@@ -1,13 +1,14 @@
 """Measure the service: latency, rate, processor time and memory of each process, time to start.
 
 `./dev bench [--json FILE] [--seconds S] [--runs N] [--tpm | --growth]`
+`./dev bench --fairness [--only NAME]... [--checkout FOLDER] [--json FILE] [--seconds S] [--runs N]`
 
 The hot loop is parsec_load.c, one connection per request, in C so that the client costs less than the service. It is
 looked for beside the checkout and in COFFERDAM_LAB. Every figure is the median of the runs. Goals that are missed are
 said to be missed; the exit status tells only whether everything could be measured.
 
 With --tpm nothing is measured but the TPM provider, with --growth nothing but signatures by a token with ever more
-keys, which takes minutes.
+keys, which takes minutes. With --fairness, what a client notices while others attack is measured, and nothing else.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from typing import Final
 
 from tests.harness import wire
 from tests.harness.service import Service
-from tests.tools import bench_growth, bench_token, bench_tpm
+from tests.tools import attacks, bench_fairness, bench_growth, bench_token, bench_tpm, fairness_report
 from tests.tools.measure import (
     CLIENTS,
     QUIET,
@@ -42,6 +43,9 @@ from tests.tools.measure import (
     requests,
     time_to_ready,
 )
+
+_RUN_S: Final = 1.0
+_FAIRNESS_S: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,9 @@ def main() -> int:
     before = _stolen()
     try:
         with tempfile.TemporaryDirectory(prefix="cofferdam-bench-") as folder:
-            load = Load(folder, arguments.seconds, arguments.runs)
-            document = _growth(load) if arguments.growth else _tpm(load) if arguments.tpm else _all(load)
+            seconds = arguments.seconds or (_FAIRNESS_S if arguments.fairness else _RUN_S)
+            load = Load(folder, seconds, arguments.runs)
+            document = _measured(arguments, load)
     except UnavailableError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -113,14 +118,23 @@ def main() -> int:
     return 0
 
 
+def _measured(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
+    if arguments.fairness:
+        return _fairness(load, arguments.only, arguments.checkout)
+    return _growth(load) if arguments.growth else _tpm(load) if arguments.tpm else _all(load)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of one run (default: 1)")
+    parser.add_argument("--seconds", type=float, help="length of one run (default: 1; with --fairness 0.7)")
     parser.add_argument("--runs", type=int, default=3, help="runs per figure (default: 3)")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--tpm", action="store_true", help="measure the TPM provider, and nothing else")
     only.add_argument("--growth", action="store_true", help="measure a token with ever more keys, and nothing else")
+    only.add_argument("--fairness", action="store_true", help="measure clients under attack, and nothing else")
+    parser.add_argument("--only", action="append", choices=attacks.NAMES, help="this attack, instead of all")
+    parser.add_argument("--checkout", type=Path, help="measure the service of another checkout")
     return parser.parse_args()
 
 
@@ -161,6 +175,12 @@ def _growth(load: Load) -> dict[str, object]:
     rows = bench_growth.measure(load)
     print(f"{_machine()}.\n\n{bench_growth.report(rows)}")
     return {"growth": [asdict(row) for row in rows]}
+
+
+def _fairness(load: Load, chosen: Sequence[str] | None, checkout: Path | None) -> dict[str, object]:
+    figures = bench_fairness.measure(load.folder, load.seconds, load.runs, chosen or (), checkout)
+    print(f"{_machine()}.\n\n{fairness_report.report(figures)}")
+    return {"fairness": asdict(figures)}
 
 
 def _tpm(load: Load) -> dict[str, object]:
