@@ -89,13 +89,16 @@ def measure(
             figures.listing_ms = {count: _listing(trial, uid) for uid, count in LISTERS.items()}
         if "share" in wanted:
             figures.shares = [_share(trial, *one) for one in SHARES]
+        if "memory" in wanted:
+            figures.memory_mb = {count: _memory(trial, count) for count in (150, 1000)}
         for number, attack in enumerate(ATTACKS):
             if attack.name in wanted:
                 begun = time.monotonic()
-                figures.rows += _attack(trial, attack, attack.uid or FIRST_ATTACKER + number)
+                try:
+                    figures.rows += _attack(trial, attack, attack.uid or FIRST_ATTACKER + number)
+                except (UnavailableError, OSError) as error:
+                    print(f"{attack.name} cannot be measured: {error}", file=sys.stderr, flush=True)
                 print(f"{attack.name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
-        if "memory" in wanted:
-            figures.memory_mb = {count: _memory(trial, count) for count in (150, 1000)}
     return figures
 
 
