@@ -1,6 +1,7 @@
 """Measure the service: latency, rate, processor time and memory of each process, time to start.
 
 `./dev bench [--json FILE] [--seconds S] [--runs N] [--tpm | --growth]`
+`./dev bench --against FOLDER [--json FILE] [--seconds S] [--runs N]`
 `./dev bench --fairness [--only NAME]... [--checkout FOLDER] [--json FILE] [--seconds S] [--runs N]`
 
 The hot loop is parsec_load.c, one connection per request, in C so that the client costs less than the service. It is
@@ -8,7 +9,8 @@ looked for beside the checkout and in COFFERDAM_LAB. Every figure is the median 
 said to be missed; the exit status tells only whether everything could be measured.
 
 With --tpm nothing is measured but the TPM provider, with --growth nothing but signatures by a token with ever more
-keys, which takes minutes. With --fairness, what a client notices while others attack is measured, and nothing else.
+keys, which takes minutes. With --fairness, what a client notices while others attack is measured, with --against this
+checkout beside another in alternating rounds, and nothing else.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from typing import Final
 
 from tests.harness import wire
 from tests.harness.service import Service
-from tests.tools import attacks, bench_fairness, bench_growth, bench_token, bench_tpm, fairness_report
+from tests.tools import attacks, bench_against, bench_fairness, bench_growth, bench_token, bench_tpm, fairness_report
 from tests.tools.measure import (
     CLIENTS,
     QUIET,
@@ -121,6 +123,8 @@ def main() -> int:
 def _measured(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     if arguments.fairness:
         return _fairness(load, arguments.only, arguments.checkout)
+    if arguments.against:
+        return _against(load, arguments.against)
     return _growth(load) if arguments.growth else _tpm(load) if arguments.tpm else _all(load)
 
 
@@ -133,8 +137,9 @@ def _arguments() -> argparse.Namespace:
     only.add_argument("--tpm", action="store_true", help="measure the TPM provider, and nothing else")
     only.add_argument("--growth", action="store_true", help="measure a token with ever more keys, and nothing else")
     only.add_argument("--fairness", action="store_true", help="measure clients under attack, and nothing else")
+    only.add_argument("--against", metavar="FOLDER", type=Path, help="measure this checkout beside another")
     parser.add_argument("--only", action="append", choices=attacks.NAMES, help="this attack, instead of all")
-    parser.add_argument("--checkout", type=Path, help="measure the service of another checkout")
+    parser.add_argument("--checkout", metavar="FOLDER", type=Path, help="measure the service of another checkout")
     return parser.parse_args()
 
 
@@ -175,6 +180,13 @@ def _growth(load: Load) -> dict[str, object]:
     rows = bench_growth.measure(load)
     print(f"{_machine()}.\n\n{bench_growth.report(rows)}")
     return {"growth": [asdict(row) for row in rows]}
+
+
+def _against(load: Load, checkout: Path) -> dict[str, object]:
+    load.compile()
+    rows = bench_against.measure(load, checkout)
+    print(f"{_machine()}.\n\n{bench_against.report(rows)}")
+    return {"against": [asdict(row) for row in rows]}
 
 
 def _fairness(load: Load, chosen: Sequence[str] | None, checkout: Path | None) -> dict[str, object]:

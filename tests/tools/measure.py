@@ -62,8 +62,7 @@ class Load:
 
     def row(self, name: str, path: str, request: bytes, names: Mapping[int, str]) -> Row:
         """Measure one request at a socket, and the processes behind it, by process id."""
-        Path(self._request).write_bytes(request)
-        runs = {clients: [self._run(path, names, clients) for _ in range(self.runs)] for clients in CLIENTS}
+        runs = {clients: [self.run(path, request, names, clients) for _ in range(self.runs)] for clients in CLIENTS}
         most = runs[CLIENTS[-1]]
         return Row(
             operation=name,
@@ -77,19 +76,17 @@ class Load:
             | {"client": statistics.median(run["client_cpu_us_per_req"] for run in most)},
         )
 
+    def run(self, path: str, request: bytes, processes: Iterable[int], clients: int) -> dict[str, Any]:  # JSON
+        """Replay a request from some clients at once; return what the generator says, also of these processes."""
+        file = Path(self.folder, "request")
+        file.write_bytes(request)
+        watched = [word for pid in processes for word in ("-P", str(pid))]
+        words = [self._program, "-s", path, "-f", str(file), "-t", str(clients)]
+        return output_of([*words, "-d", str(self.seconds), "-w", str(_WARM_UP_S), *watched])
+
     @property
     def _program(self) -> str:
         return os.path.join(self.folder, "parsec_load")
-
-    @property
-    def _request(self) -> str:
-        return os.path.join(self.folder, "request")
-
-    def _run(self, path: str, processes: Iterable[int], clients: int) -> dict[str, Any]:  # the generator's JSON
-        """Replay the request from some clients at once."""
-        watched = [word for pid in processes for word in ("-P", str(pid))]
-        words = [self._program, "-s", path, "-f", self._request, "-t", str(clients)]
-        return output_of([*words, "-d", str(self.seconds), "-w", str(_WARM_UP_S), *watched])
 
 
 def cc(source: Path, program: str) -> None:
