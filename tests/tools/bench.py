@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -103,6 +104,8 @@ GOALS: Final = (
 def main() -> int:
     """Measure, print tables in Markdown, and write the figures."""
     arguments = _arguments()
+    # What was started has to be ended also by who is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     before = _stolen()
     try:
         with tempfile.TemporaryDirectory(prefix="cofferdam-bench-") as folder:

@@ -51,6 +51,8 @@ _LISTING_STRETCH: Final = 2.0
 _LEAST_RATE: Final = 1e-9
 _WARM_UP_S: Final = 0.3
 _POLL_S: Final = 0.05
+_PATIENCE_S: Final = 20.0
+"""After which an attack gets no further round."""
 _SETTLED: Final = itertools.count(4096)
 """Numbers that no connection of an attack has."""
 
@@ -128,7 +130,10 @@ def _attack(trial: Trial, attack: Attack, uid: int) -> list[Row]:
         crowd = _newcomer(trial.side, next(newcomers)) if new else _victim(trial.side, row.victim)
         return trial.run(crowd, attack.stretch)
 
-    for _ in range(attack.rounds or trial.rounds):
+    end = time.monotonic() + _PATIENCE_S
+    for number in range(attack.rounds or trial.rounds):
+        if number and time.monotonic() > end:
+            break
         for row in rows:
             row.alone.append(one(row))
         for place in (trial.twin, trial.side):
