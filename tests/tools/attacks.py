@@ -138,7 +138,7 @@ ATTACKS: Final = (
         Wish(_generate(4096), provider=PROVIDER),
         1,
         victims=("sign on the token",),
-        stretch=2.0,
+        stretch=6.0,
     ),
     Attack("import", "import RSA-4096, 16 connections", Wish(_import)),
     Attack("list", "list 10,000 keys, 16 connections", Wish(list_keys), victims=("sign", "list keys"), uid=MANY_KEYS),

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,9 @@ from tests.tools.attacks import (
 )
 from tests.tools.crowd import Crowd, Crowds, Run, Tally
 from tests.tools.fairness_report import HEAVY, SHARERS, Fairness, Row, Share, jain
-from tests.tools.measure import UnavailableError
+from tests.tools.measure import UnavailableError, cc
+
+from cofferdam_runtime.listener import CLIENT_MODE
 
 VICTIM: Final = 59001
 FIRST_ATTACKER: Final = 59100
@@ -49,6 +52,7 @@ _PAUSE_MS: Final = 2.0
 _NEWCOMER_PAUSE_MS: Final = 200.0
 _LISTING_STRETCH: Final = 2.0
 _LEAST_RATE: Final = 1e-9
+_FLOOR_WORK_US: Final = 150
 _WARM_UP_S: Final = 0.3
 _POLL_S: Final = 0.05
 _PATIENCE_S: Final = 20.0
@@ -90,7 +94,7 @@ def measure(
         if "listing" in wanted:
             figures.listing_ms = {count: _listing(trial, uid) for uid, count in LISTERS.items()}
         if "share" in wanted:
-            figures.shares = [_share(trial, *one) for one in SHARES]
+            figures.shares = list(_shares(trial, folder))
         if "memory" in wanted:
             figures.memory_mb = {count: _memory(trial, count) for count in (150, 1000)}
         for number, attack in enumerate(ATTACKS):
@@ -189,19 +193,50 @@ SHARES: Final = (
     ("RSA-2048, a connection per request", "rsa-2048", "ask"),
     ("RSA-2048, connections kept", "rsa-2048", "keep"),
 )
+FLOORS: Final = (
+    ("(perfect turns in C, a connection per request)", "ask"),
+    ("(perfect turns in C, connections kept)", "keep"),
+)
 
 
-def _share(trial: Trial, text: str, key: str, mode: str) -> Share:
-    wish = Wish(sign(key), key, mode=mode)
-    sharers = [trial.side.crowd(FIRST_SHARER + n, wish, 1 if n else HEAVY) for n in range(SHARERS)]
+def _shares(trial: Trial, folder: str) -> Iterator[Share]:
+    for text, key, mode in SHARES:
+        wish = Wish(sign(key), key, mode=mode)
+        crowds = [trial.side.crowd(FIRST_SHARER + n, wish, 1 if n else HEAVY) for n in range(SHARERS)]
+        yield _share(trial, trial.side.path, text, crowds)
+    with _floor(folder) as path:
+        for text, mode in FLOORS:
+            request = wire.Request(flags=wire.KEEP_ALIVE if mode == "keep" else 0)
+            crowds = [Crowd(FIRST_SHARER + n, mode, [request], 1 if n else HEAVY) for n in range(SHARERS)]
+            yield _share(trial, path, text, crowds)
+
+
+def _share(trial: Trial, path: str, text: str, crowds: Sequence[Crowd]) -> Share:
     share = Share(text, [], [], [])
     for _ in range(trial.rounds):
-        runs = [trial.crowds.start(trial.side.path, crowd, trial.seconds * 1.5) for crowd in sharers]
+        runs = [trial.crowds.start(path, crowd, trial.seconds * 1.5) for crowd in crowds]
         rates = [run.result().rate for run in runs]
         share.index.append(jain(rates))
         share.heavy.append(rates[0] / max(statistics.mean(rates[1:]), _LEAST_RATE))
         share.rate.append(sum(rates))
     return share
+
+
+@contextlib.contextmanager
+def _floor(folder: str) -> Iterator[str]:
+    """Run the fairest service there can be: one queue for each uid, and nothing else between it and the clients."""
+    program, path = os.path.join(folder, "fair_floor"), os.path.join(folder, "floor.sock")
+    cc(Path(__file__).with_name("fair_floor.c"), program)
+    with subprocess.Popen([program, path, str(_FLOOR_WORK_US)]) as server:
+        try:
+            while not os.path.exists(path):
+                if server.poll() is not None:
+                    raise UnavailableError("the floor does not start")
+                time.sleep(_POLL_S)
+            os.chmod(path, CLIENT_MODE)
+            yield path
+        finally:
+            server.kill()
 
 
 def _memory(trial: Trial, connections: int) -> float:
