@@ -9,6 +9,7 @@ from cofferdam_contracts.settings import LogSettings
 from cofferdam_runtime.listener import ListenError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.sandbox.broker import trim_broker_capabilities
+from cofferdam_runtime.sandbox.limits import take_precedence
 from cofferdam_runtime.sandbox.prctl import forbid_dumps
 from cofferdam_runtime.sandbox.title import set_title
 
@@ -20,6 +21,7 @@ def main() -> int:
     set_title("broker")
     log = Log("broker", LogSettings(level="info", timestamp=False))
     forbid_dumps()
+    take_precedence()
     trim_broker_capabilities()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

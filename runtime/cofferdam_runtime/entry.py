@@ -23,6 +23,7 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
 from cofferdam_runtime.sandbox.enter import Achieved, enter_sandbox
 from cofferdam_runtime.sandbox.errors import SandboxError
+from cofferdam_runtime.sandbox.limits import stand_behind
 from cofferdam_runtime.sandbox.policy import Policy
 from cofferdam_runtime.sandbox.title import set_title
 
@@ -75,12 +76,13 @@ class Start:
 
 
 def begin(title: str) -> Start:
-    """Take a name, adopt the descriptors that the broker left, and leave signals to the broker."""
+    """Take a name and a rank, adopt the descriptors that the broker left, and leave signals to the broker."""
     set_title(title)
     _, role, number, uid, parent, *arguments = sys.argv
     # Terminals and supervisors send these to the whole group; the broker decides what they mean.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
+    stand_behind(Role(int(role)))
     control = _socket.socket(fileno=CONTROL_DESCRIPTOR)
     os.set_inheritable(CONTROL_DESCRIPTOR, False)  # noqa: FBT003  the standard library's signature
     os.set_inheritable(SETTINGS_DESCRIPTOR, False)  # noqa: FBT003

@@ -3,11 +3,57 @@
 import os
 import resource
 import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from cofferdam_contracts.ipc.control import WORKERS, Role
 from cofferdam_runtime.sandbox.policy import Policy
 
 _STDERR: Final = 2
+BROKER_NICE: Final = -10
+"""Niceness of a broker that may choose it: it has to empty the queue of all clients faster than one fills it."""
+_OOM_SCORE: Final = "/proc/self/oom_score_adj"
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """How far a process stands behind the broker: what is added to its niceness, and the least `oom_score_adj`."""
+
+    nice: int
+    oom_score: int
+
+
+RANKS: Final[Mapping[Role, Rank]] = {
+    # Everybody waits for it, and it costs all of them when it is gone.
+    Role.KIM: Rank(nice=2, oom_score=100),
+    **dict.fromkeys(WORKERS, Rank(nice=2, oom_score=200)),
+    Role.CONFIG: Rank(nice=5, oom_score=300),
+    # What one uid keeps busy, and what costs nobody else anything when it is gone.
+    Role.FRONTEND: Rank(nice=5, oom_score=500),
+}
+"""Who has the processor before whom, and whom the kernel kills first when memory runs out."""
+
+
+def take_precedence() -> None:
+    """Come before other processes of the machine, where that is allowed; under systemd the unit says so."""
+    if os.getpriority(os.PRIO_PROCESS, 0) > BROKER_NICE:
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, BROKER_NICE)
+        except PermissionError:
+            pass  # no CAP_SYS_NICE
+
+
+def stand_behind(role: Role) -> None:
+    """Let the broker and what matters to more clients come first; must happen before confinement."""
+    rank = RANKS[role]
+    os.nice(rank.nice)
+    try:
+        with open(_OOM_SCORE, "r+b", buffering=0) as file:
+            # Nobody may lower it.
+            file.write(b"%d" % max(int(file.read()), rank.oom_score))
+    except OSError:
+        pass  # no /proc, or one that is not to be written to
 
 
 def forbid_core_dumps() -> None:
