@@ -5,7 +5,6 @@ processes end, and the new ones start; meanwhile connections wait in the listeni
 the new ones cannot start, the old configuration is started again.
 """
 
-import _socket
 import os
 import signal
 import time
@@ -15,9 +14,10 @@ from typing import Final
 from cofferdam_broker import status
 from cofferdam_broker.generation import Generation, Phase
 from cofferdam_broker.plan import Plan, Reader
-from cofferdam_runtime import listener
+from cofferdam_runtime import signals
+from cofferdam_runtime.listener import ListenError, Sockets
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.loop import READ, Loop
+from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.notify import Notifier
 from cofferdam_runtime.timers import Timers
 
@@ -37,9 +37,7 @@ class Broker:
         self._loop = Loop()
         self._timers = Timers()
         self._notifier = Notifier(log)
-        self._listener = listener.activated()
-        self._activated = self._listener is not None
-        self._status: _socket.socket | None = None
+        self._sockets = Sockets(self._loop)
         self._generation: Generation | None = None
         self._reading = False
         self._stopping = False
@@ -47,26 +45,22 @@ class Broker:
 
     def run(self) -> int:
         """Serve until a signal ends the service; return the exit status."""
-        # The handlers do nothing: the byte that the interpreter writes for each signal wakes the loop.
-        reading, writing = _socket.socketpair()
-        for end in (reading, writing):
-            end.setblocking(False)  # noqa: FBT003  the socket module's signature
-        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            signal.signal(number, lambda _number, _frame: None)
-        self._loop.add(reading.fileno(), READ, lambda _events: self._on_signals(reading.recv(64)))
+        signals.watch(self._loop, _SIGNALS, self._on_signal)
         self._timers.after(CHECK_S, self._check)
         self._read(lambda plan: self._start(plan, None))
-        self._loop.run(self._timers.run)
+        self._loop.run(self._tick)
         self._close()
         return self._exit_status
 
-    def _on_signals(self, numbers: bytes) -> None:
-        for number in numbers:
-            if number == signal.SIGHUP:
-                self._reload()
-            elif number in (signal.SIGTERM, signal.SIGINT):
-                self._stop()
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._reload()
+        else:
+            self._stop()
+
+    def _tick(self) -> float:
+        wait = self._timers.run()
+        return 0.0 if self._generation is not None and self._generation.principals.hand_over() else wait
 
     def _read(self, done: Callable[[Plan], None]) -> None:
         """Read the configuration; without a good one, the old one goes on or the service ends."""
@@ -102,7 +96,7 @@ class Broker:
                 plan.close()
                 self._refuse_reload("listener.socket_path and service.status_path change with a restart only")
                 return
-            self._pause()
+            self._sockets.pause()
             old.drain(lambda: self._start(plan, old.plan))
 
         self._read(change)
@@ -125,7 +119,9 @@ class Broker:
         def started() -> None:
             if fallback is not None:
                 fallback.close()
-            self._serve()
+            self._sockets.serve(generation.principals.accept)
+            self._log.info("serving", pid=os.getpid())
+            self._notifier.ready("Serving")
 
         def failed(why: str) -> None:
             self._log.error("the service cannot start", cause=why)
@@ -138,36 +134,13 @@ class Broker:
                 self._start(fallback, None, again=True)
 
         try:
-            self._listen(plan)
+            self._sockets.bind(plan.settings.socket_path, plan.settings.status_path, self._status)
             generation.start(started, failed)
-        except (OSError, listener.ListenError) as error:
+        except (OSError, ListenError) as error:
             failed(str(error))
 
-    def _listen(self, plan: Plan) -> None:
-        if self._listener is None:
-            self._listener = listener.bind(plan.settings.socket_path, listener.CLIENT_MODE)
-        if self._status is None:
-            self._status = listener.bind(plan.settings.status_path, listener.STATUS_MODE)
-            self._loop.add(self._status.fileno(), READ, lambda _events: self._show())
-
-    def _serve(self) -> None:
-        if self._listener is not None:
-            self._loop.add(self._listener.fileno(), READ, lambda _events: self._accept())
-        self._log.info("serving", pid=os.getpid())
-        self._notifier.ready("Serving")
-
-    def _pause(self) -> None:
-        """Let connections wait."""
-        if self._listener is not None:
-            self._loop.remove(self._listener.fileno())
-
-    def _accept(self) -> None:
-        if self._listener is not None and self._generation is not None:
-            self._generation.principals.accept(self._listener)
-
-    def _show(self) -> None:
-        if self._status is not None and self._generation is not None:
-            listener.hand_out(self._status, status.render(self._generation, time.monotonic()))
+    def _status(self) -> bytes:
+        return b"" if self._generation is None else status.render(self._generation, time.monotonic())
 
     def _check(self) -> None:
         """Look after everybody, and tell the service manager that somebody does."""
@@ -186,7 +159,7 @@ class Broker:
         if again or generation is None or generation.phase is Phase.STARTING:
             self._end(0)
         else:
-            self._pause()
+            self._sockets.pause()
             generation.drain(lambda: self._end(0))
 
     def _end(self, exit_status: int) -> None:
@@ -196,9 +169,5 @@ class Broker:
     def _close(self) -> None:
         if self._generation is not None:
             self._generation.close()
-        for bound, ours in ((self._listener, not self._activated), (self._status, True)):
-            if bound is not None:
-                if ours:
-                    listener.remove(bound)
-                bound.close()
+        self._sockets.close()
         self._log.info("stopped")

@@ -8,10 +8,10 @@ from typing import Final
 from cofferdam_broker.process import Key, Process, title_of
 from cofferdam_broker.spawn import PROGRAMS, spawn
 from cofferdam_broker.wiring import ROUTES, Wiring
-from cofferdam_contracts.ipc.control import WORKERS, FromChild, Level, Record, Role, ToChild
+from cofferdam_contracts.ipc.control import WORKERS, Failure, FromChild, Level, Record, Role, ToChild
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.backoff import WINDOW_S, History
-from cofferdam_runtime.control import ControlError
+from cofferdam_runtime.control import ControlClosedError, ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.sandbox.inspect import lacking, observe
@@ -24,6 +24,7 @@ MOST_ACCUSED: Final = 8
 """Principals that a server may accuse within `WINDOW_S`, before it is taken for the one that broke the protocol."""
 _TURN: Final = 16
 """Records of one child taken before others have their turn."""
+_MOST_ABI: Final = 255
 
 
 class Children:
@@ -41,6 +42,8 @@ class Children:
         self._sealed: tuple[int, int] | None = None
         """What the key store says of the providers' keys, see SEALED."""
         self.histories: dict[Key, History] = {}
+        self.key_owners: set[int] = set()
+        """Uids that own keys, as the key store says."""
         self.wiring = Wiring()
         self.on_ready: Callable[[Process], None] = lambda _process: None
         self.on_death: Callable[[Process], None] = lambda _process: None
@@ -61,7 +64,7 @@ class Children:
         uid = self._settings.uid_base + PROGRAMS[role].uid_offset + number if os.geteuid() == 0 else None
         document = self._documents[role, 0 if role is Role.FRONTEND else number]
         spawned = spawn(role, number, uid, document)
-        process = Process(role, number, uid, spawned, time.monotonic(), title_of(role, number))
+        process = Process(role, number, uid, spawned, time.monotonic(), title_of(role, number), self._log)
         self._by_key[process.key] = process
         self._loop.add(spawned.pidfd, READ, lambda _events: self._on_death(process))
         self._loop.add(spawned.control.fileno(), READ, lambda events: self._on_control(process, events))
@@ -85,28 +88,25 @@ class Children:
     def check(self, now: float) -> bool:
         """Ping everybody and end those that do not answer, or never became ready; return whether all are well."""
         well = True
-        hang_ms, generate_ms = self._settings.hang_ms, self._settings.generate_ms
+        patience = {"patience_s": self._settings.hang_ms / 1000, "busy_s": self._settings.generate_ms / 1000}
         for process in self:
             self._mend(process, now)
-            patience = (max(hang_ms, generate_ms) if process.busy else hang_ms) / 1000
-            if process.asked and now - process.asked > patience:
+            if process.pulse.is_overdue(now, **patience):
                 # Perhaps it was us who slept, and its answer lies there unread.
                 self._on_record(process)
-            if process.asked and now - process.asked > patience:
-                self._log.error("a process hangs and is killed", process=process.title, pid=process.spawned.pid)
-                process.kill()
+            if process.pulse.is_overdue(now, **patience):
+                process.kill("a process hangs and is killed")
                 well = False
             elif process.ready:
                 process.ping(now)
             elif not process.stopping and now - process.started > self._settings.start_ms / 1000:
-                self._log.error("a process is not ready after limits.start_ms and is killed", process=process.title)
-                process.kill()
+                process.kill("a process is not ready after limits.start_ms and is killed")
         return well
 
     def close(self) -> None:
         """End whatever still runs, and release everything."""
         for process in self:
-            process.kill()
+            process.kill("a process is killed, as the others of its configuration end")
             process.reap()
             self._forget(process)
         self.wiring.close()
@@ -146,20 +146,21 @@ class Children:
                     os.close(descriptor)
                     raise ControlError("a descriptor, which only the broker sends")
                 self._take(process, record)
-        except ControlError as error:
-            if not process.stopping:
-                self._log.debug("a control socket failed", process=process.title, cause=error)
+        except ControlClosedError:
+            # Its death is on the way; one that lives on does not answer.
             self._loop.remove(process.spawned.control.fileno())
-            process.kill()
+        except ControlError as error:
+            self._loop.remove(process.spawned.control.fileno())
+            process.kill("a process broke the protocol of its control socket and is killed", cause=error)
 
     def _take(self, process: Process, record: Record) -> None:
         if record.kind == FromChild.PONG and process.ready:
-            process.pong(record)
+            process.pulse.answer(*record[1:], time.monotonic())
         elif record.kind == FromChild.READY and not process.ready:
             self._ready(process, record)
         elif record.kind == FromChild.BUSY and process.ready and process.role in DEVICES:
-            process.be_busy(record.a == 1, time.monotonic())
-        elif record.kind == FromChild.FAILED:
+            process.pulse.be_busy(record.a == 1, time.monotonic())
+        elif record.kind == FromChild.FAILED and record.a in set(Failure):
             process.failed = record.a
         elif record.kind == FromChild.VIOLATION and process.role in SERVERS:
             self._violation(process, record)
@@ -175,17 +176,15 @@ class Children:
         groups, filters = self._groups.get(process.key, ()), self._own_filters + 1 + (process.role in DEVICES)
         missing = lacking(process.spawned.pid, uid=process.uid, groups=groups, filters=filters)
         process.level = Level(record.a) if record.a in set(Level) and not missing else Level.NONE
-        process.landlock_abi = record.b
+        process.landlock_abi = min(record.b, _MOST_ABI)
         if process.level < self._settings.require:
-            self._log.error(
+            process.failed = Failure.SANDBOX
+            process.kill(
                 "a process is not confined as isolation.require demands, and is ended",
-                process=process.title,
                 reached=process.level.name.lower(),
                 required=Level(self._settings.require).name.lower(),
                 lacking="; ".join(missing),
             )
-            process.failed = 1
-            process.kill()
             return
         process.ready = True
         self._note_sealed(process, record)
@@ -211,14 +210,14 @@ class Children:
             return
         self._log.error("a process says that another broke the protocol", process=process.title, other=accused.title)
         if accused.role is not Role.FRONTEND:
-            accused.kill()  # a worker, which cannot work without the key store
+            # A worker, which cannot work without the key store.
+            accused.kill("a process broke the protocol of a channel and is killed", found_by=process.title)
             return
         now = accused.accusers[process.key] = time.monotonic()
         self._cut(accused, process.key, now)
         since = max(process.started, now - WINDOW_S)
         if len({other.principal for other in self if other.accusers.get(process.key, 0.0) > since}) >= MOST_ACCUSED:
-            self._log.error("a process accuses too many others and is killed", process=process.title)
-            process.kill()
+            process.kill("a process accuses too many others and is killed")
         elif len(accused.accusers) > 1 and now - accused.started > WINDOW_S:
             self.on_distrust(accused)
 

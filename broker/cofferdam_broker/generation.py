@@ -157,7 +157,7 @@ class Generation:
         if needed := ", ".join(process.title for process in late if process.role not in DEVICES):
             self._failed(f"{needed} not ready after limits.start_ms = {self.plan.settings.start_ms}")
         for process in late:
-            process.kill()
+            process.kill("a process is not ready after limits.start_ms and is killed")
 
     def _advance(self) -> None:
         """Stop those whose turn it is, when those before them are gone."""
@@ -173,5 +173,4 @@ class Generation:
 
     def _force(self) -> None:
         for process in self.children:
-            self.log.warning("a process did not finish within limits.drain_ms", process=process.title)
-            process.kill()
+            process.kill("a process did not finish within limits.drain_ms")

@@ -14,8 +14,8 @@ from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
 
-READER_UID: Final = 60706
-"""The uid of the reader when root starts it: that of `isolation.uid_base` is not known yet."""
+READER_UID: Final = 65533
+"""The uid of the reader when root starts it: `isolation.uid_base` is not known yet, and no block may hold this one."""
 _OWN: Final = (0, 0)
 """Role and number under which the reader sends the broker's own settings."""
 _MAX_DOCUMENTS: Final = 64
@@ -56,15 +56,13 @@ class Reader:
             spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials))
         finally:
             os.close(descriptor)
-        self.process = Process(Role.CONFIG, 0, None, spawned, time.monotonic(), "config")
+        self.process = Process(Role.CONFIG, 0, None, spawned, time.monotonic(), "config", log)
         loop.add(spawned.pidfd, READ, lambda _events: self._on_end())
         loop.add(spawned.control.fileno(), READ, lambda _events: self._on_record())
 
     def give_up(self) -> None:
         """End a reader that takes too long."""
-        if not self.process.closed:
-            self._log.error("reading the configuration takes too long", pid=self.process.spawned.pid)
-            self.process.kill()
+        self.process.kill("reading the configuration takes too long")
 
     def _on_record(self) -> None:
         try:
@@ -75,10 +73,15 @@ class Reader:
 
     def _take(self, record: Record, descriptor: int | None) -> None:
         key = (record.a, record.b)
-        if record.kind == FromChild.PLAN and descriptor is not None and len(self._documents) < _MAX_DOCUMENTS:
+        if descriptor is None and record.kind in (FromChild.READY, FromChild.FAILED):
+            return
+        is_new = key not in self._documents and len(self._documents) < _MAX_DOCUMENTS
+        if record.kind == FromChild.PLAN and descriptor is not None and is_new:
             self._documents[key] = descriptor
-        elif record.kind != FromChild.READY:
-            raise ControlError(f"record {record.kind} of the configuration reader")
+            return
+        if descriptor is not None:
+            os.close(descriptor)
+        self.process.kill("the configuration reader broke its protocol and is killed", record=record.kind)
 
     def _on_end(self) -> None:
         self._on_record()
@@ -86,18 +89,21 @@ class Reader:
         self._loop.remove(self.process.spawned.pidfd)
         self._loop.remove(self.process.spawned.control.fileno())
         self.process.close()
-        if how != "exited with status 0":
+        plan = None
+        if how != "exited with status 0" or self.process.killed:
             self._log.error("the configuration was not accepted", reader=how)
-            self._done(None)
-            return
-        try:
-            self._done(self._plan())
-        except (ValueError, KeyError) as error:
-            self._log.error("the configuration reader's answer is unusable", cause=error)
-            self._done(None)
+        else:
+            try:
+                plan = self._plan()
+            except (ValueError, KeyError) as error:
+                self._log.error("the configuration reader's answer is unusable", cause=error)
+        if plan is None:
+            for descriptor in self._documents.values():
+                os.close(descriptor)
+        self._done(plan)
 
     def _plan(self) -> Plan:
-        own = self._documents.pop(_OWN)
-        settings = load(BrokerSettings, os.pread(own, _MAX_SETTINGS, 0))
-        os.close(own)
-        return Plan(settings, {(Role(role), number): found for (role, number), found in self._documents.items()})
+        settings = load(BrokerSettings, os.pread(self._documents[_OWN], _MAX_SETTINGS, 0))
+        documents = {(Role(role), number): found for (role, number), found in self._documents.items() if role}
+        os.close(self._documents[_OWN])
+        return Plan(settings, documents)

@@ -1,5 +1,6 @@
 """A child as the broker sees it, and the history that decides when a successor may start."""
 
+import _socket
 import os
 import signal
 from collections import defaultdict
@@ -11,11 +12,16 @@ from cofferdam_broker.spawn import PROGRAMS, Spawned
 from cofferdam_contracts.ipc.control import Level, Record, Role, ToChild
 from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.pulse import Pulse
 
 Key = tuple[Role, int]
 """A role and the number within it: what survives a restart."""
 
 _SERIALS: Final = count(1)
+_CLIENT: Final = Record(ToChild.CLIENT).to_bytes()
+_ROOM: Final = 1 << 18
+"""A send buffer with room for another record when that of a frontend is full of connections."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +34,7 @@ class Process:
     spawned: Spawned
     started: float
     title: str
+    log: Log
     serial: int = field(default_factory=_SERIALS.__next__)
     """What no other process is ever called, unlike the number within the role."""
     principal: int | None = None
@@ -37,19 +44,16 @@ class Process:
     stopping: bool = False
     failed: int = 0
     closed: bool = False
-    served: int = 0
-    in_flight: int = 0
-    connections: int = 0
-    pings: int = 0
-    asked: float = 0.0
-    """When the oldest unanswered ping was sent; 0 when all are answered."""
-    busy: bool = False
-    """Whether a device makes a key for it, so that its answer may take longer."""
-    last_client: float = 0.0
+    killed: bool = False
+    pulse: Pulse = field(init=False)
     cuts: defaultdict[Key, History] = field(default_factory=lambda: defaultdict(History))
     """When its channels to each server were dropped."""
     accusers: dict[Key, float] = field(default_factory=dict)
     """The servers that said it broke the protocol, and when each last did."""
+
+    def __post_init__(self) -> None:
+        """Take its pulse from its start on."""
+        self.pulse = Pulse(self.started)
 
     @property
     def key(self) -> Key:
@@ -63,36 +67,39 @@ class Process:
         except ControlError:
             return False
         if not sent:
-            self.kill()
+            self.kill("a process takes nothing from the broker and is killed", record=ToChild(record.kind).name)
         return sent
 
+    def hand_over(self, connection: int) -> bool:
+        """Pass a connection on; return False if the frontend takes no more for now."""
+        try:
+            return self.spawned.control.send_bytes(_CLIENT, connection)
+        except ControlError:
+            # Its death is on the way; the client comes again.
+            return True
+
     def ping(self, now: float) -> None:
-        """Ask for a sign of life; of one that is busy, once, as it takes nothing from its control socket."""
-        if self.busy and self.asked:
+        """Ask for a sign of life."""
+        if not self.pulse.is_to_be_asked():
             return
-        self.pings += 1
-        self.asked = self.asked or now
-        self.send(Record(ToChild.PING, self.pings))
-
-    def pong(self, record: Record) -> None:
-        """Take a sign of life; one that was never asked for counts as none."""
-        if record.a == self.pings:
-            self.asked = 0.0
-        self.served, self.in_flight, self.connections = record.b, record.c, record.d
-
-    def be_busy(self, busy: bool, now: float) -> None:  # noqa: FBT001  what the record says
-        """Be patient from now on, or no longer; what it was asked in between, it was asked just now."""
-        self.busy, self.asked = busy, now if self.asked and not busy else self.asked
+        try:
+            sent = self.spawned.control.send(Record(ToChild.PING, self.pulse.pings + 1))
+        except ControlError:
+            sent = False  # its death is on the way, or it lives on without an answer
+        self.pulse.ask(now, sent=sent)
 
     def stop(self) -> None:
         """Let the child finish and end."""
         if not self.stopping:
             self.stopping = True
+            self.spawned.control.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _ROOM)
             self.send(Record(ToChild.STOP))
 
-    def kill(self) -> None:
-        """End the child now; nothing happens when it is gone."""
-        if not self.closed:
+    def kill(self, why: str, **details: object) -> None:
+        """End the child now and log why; nothing happens when it is gone, or about to be."""
+        if not self.closed and not self.killed:
+            self.killed = True
+            self.log.error(why, process=self.title, pid=self.spawned.pid, **details)
             signal.pidfd_send_signal(self.spawned.pidfd, signal.SIGKILL)
 
     def reap(self) -> str:

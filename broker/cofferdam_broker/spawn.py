@@ -2,7 +2,6 @@
 
 import _socket
 import fcntl
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping
@@ -10,13 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_runtime.boot import BOOT, CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
+from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
+from cofferdam_runtime.command import command
 from cofferdam_runtime.control import Control
 from cofferdam_runtime.pairs import refuse_descriptors
 
-_SHARED: Final = ("cofferdam_contracts", "cofferdam_runtime", "msgpack")
 _HIGH: Final = 16
 """Descriptors are moved above this before they are put into their places, so that none is in another's place."""
+_ON_THE_WAY: Final = 1 << 14
+"""Send buffer towards a frontend, in bytes, of which the kernel makes room for about 40 connections."""
 _PASSED_ON: Final = ("JOURNAL_STREAM",)
 
 
@@ -52,26 +53,19 @@ class Spawned:
     control: Control
 
 
-def root_of(package: str) -> str:
-    """Return the folder to put on the path for a package, without importing it."""
-    spec = importlib.util.find_spec(package.partition(".")[0])
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"the package {package} is not installed")
-    return os.path.dirname(os.path.abspath(spec.submodule_search_locations[0]))
-
-
 def spawn(role: Role, number: int, uid: int | None, document: int, arguments: tuple[str, ...] = ()) -> Spawned:
     """Execute a child of a role; `document` becomes its settings descriptor.
 
     Raises:
         OSError: The child could not be started.
     """
-    package = PROGRAMS[role].package
-    path = ":".join(dict.fromkeys(root_of(name) for name in (*_SHARED, package)))
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     if role is not Role.CONFIG:
         # Only the configuration reader has something to hand over; from the others none is taken.
         refuse_descriptors(ours)
+    if role is Role.FRONTEND:
+        # More connections wait here, where they are counted, and not on their way.
+        ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _ON_THE_WAY)
     places = (
         (fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _HIGH), CONTROL_DESCRIPTOR),
         (fcntl.fcntl(document, fcntl.F_DUPFD_CLOEXEC, _HIGH), SETTINGS_DESCRIPTOR),
@@ -81,7 +75,7 @@ def spawn(role: Role, number: int, uid: int | None, document: int, arguments: tu
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", BOOT, path, package, *words, *arguments],
+            command(PROGRAMS[role].package, *words, *arguments),
             {"LANG": "C.UTF-8", **{name: os.environ[name] for name in _PASSED_ON if name in os.environ}},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, null, 0),

@@ -18,8 +18,8 @@ def render(generation: Generation, now: float) -> bytes:
             "level": process.level.name.lower() if process.ready else None,
             "landlock_abi": process.landlock_abi if process.ready else None,
             "state": _state(process),
-            "requests": process.served,
-            "in_flight": process.in_flight,
+            "requests": process.pulse.served,
+            "in_flight": process.pulse.in_flight,
             "restarts": histories[process.key].total if process.key in histories else 0,
             "uptime_s": round(now - process.started, 1),
         }
@@ -33,4 +33,4 @@ def _state(process: Process) -> str:
         return "stopping"
     if not process.ready:
         return "starting"
-    return "asked" if process.asked else "ready"
+    return "asked" if process.pulse.asked else "ready"

@@ -9,6 +9,7 @@ from typing import Final
 
 from cofferdam_config.errors import ConfigError
 from cofferdam_config.plan import Plan, read
+from cofferdam_config.subuids import ranges
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role
 from cofferdam_contracts.settings import LogSettings, dump
@@ -38,6 +39,7 @@ def main() -> int:
         credentials=_credentials(credentials_folder),
         groups=_groups() if any(word in document for word in _NAMING_GROUPS) else {},
         devices=_devices(),
+        subuids=ranges(_table("/etc/subuid"), _table("/etc/passwd")),
         is_root=start.uid is not None,
     )
     confine(start, log, POLICIES[Role.CONFIG])
@@ -69,6 +71,15 @@ def _groups() -> dict[str, int]:
 def _devices() -> frozenset[str]:
     """Return the paths of the TPM devices there are."""
     return frozenset(glob.glob("/dev/tpm*"))
+
+
+def _table(path: str) -> str:
+    """Return a table of the machine's users, as far as it is there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAX_FILE).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _hand_over(start: Start, plan: Plan) -> None:

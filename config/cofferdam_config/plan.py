@@ -107,7 +107,9 @@ def _broker(document: Document, surroundings: Surroundings) -> BrokerSettings:
             for index, (section, entry) in enumerate(zip(document.all(PROVIDER), _providers(document), strict=True))
             for backend in (BACKENDS[section.text("provider_type")],)
         ),
+        subuids=surroundings.subuids,
         max_frontends=limits.number("max_frontends"),
+        max_connections=limits.number("max_connections"),
         idle_ms=limits.number("frontend_idle_ms"),
         hang_ms=limits.number("hang_ms"),
         start_ms=limits.number("start_ms"),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cofferdam_contracts.settings import UidRange
+
 STATE_FOLDER: Final = "/var/lib/parsec"
 
 
@@ -17,6 +19,8 @@ class Surroundings:
     """The groups there are: the gid of each by its name."""
     devices: frozenset[str] = frozenset()
     """The paths of the TPM devices there are."""
+    subuids: tuple[UidRange, ...] = ()
+    """The ranges of uids that users have."""
     is_root: bool
     """Whether the service was started as root, so that its processes can have uids of their own."""
     state_folder: str = STATE_FOLDER

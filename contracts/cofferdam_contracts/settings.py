@@ -56,6 +56,15 @@ class WorkerEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UidRange:
+    """Uids that a user may give to what it runs (subuid(5)): the first, how many, and the user's own uid."""
+
+    first: int
+    count: int
+    owner: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerSettings:
     """What the broker itself needs of the configuration; it has no secrets."""
 
@@ -68,8 +77,12 @@ class BrokerSettings:
     require: int
     """Lowest `Level` that every process must reach."""
     workers: tuple[WorkerEntry, ...]
+    subuids: tuple[UidRange, ...]
+    """Uids that count as those of a user."""
     max_frontends: int
     """Most principals served at one time."""
+    max_connections: int
+    """Most connections that wait for the frontends of one user's uids."""
     idle_ms: int
     """A frontend without clients retires after this long."""
     hang_ms: int

@@ -34,3 +34,7 @@ class History:
     def is_closed(self, now: float) -> bool:
         """Tell whether the successor still has to wait."""
         return bool(self.deaths) and now - self.deaths[-1] < self.delay(now)
+
+    def is_recent(self, now: float) -> bool:
+        """Tell whether the last death still matters."""
+        return bool(self.deaths) and self.deaths[-1] > now - WINDOW_S

@@ -19,6 +19,10 @@ class ControlError(Exception):
     """Raised when the peer of a control socket is gone or breaks the protocol."""
 
 
+class ControlClosedError(ControlError):
+    """Raised when the peer of a control socket is gone, or has closed it."""
+
+
 class Control:
     """One end of a control socket."""
 
@@ -57,7 +61,8 @@ class Control:
         """Return the next record and its descriptor; None when nothing is there now.
 
         Raises:
-            ControlError: The peer is gone, or sent something that is no record.
+            ControlClosedError: The peer is gone.
+            ControlError: It sent something that is no record.
         """
         flags = _socket.MSG_CMSG_CLOEXEC | (0 if blocking else _socket.MSG_DONTWAIT)
         try:
@@ -65,11 +70,11 @@ class Control:
         except BlockingIOError:
             return None
         except OSError as error:
-            raise ControlError(str(error)) from error
+            raise ControlClosedError(str(error)) from error
         descriptors = _descriptors(ancillary) if ancillary else []
         if not data:
             _close_all(descriptors)
-            raise ControlError("the peer closed the control socket")
+            raise ControlClosedError("the peer closed the control socket")
         if len(descriptors) > 1 or received & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
             _close_all(descriptors)
             raise ControlError(f"a record with {len(descriptors)} descriptors, flags {received:#x}")

@@ -3,12 +3,20 @@
 import _socket
 import os
 import stat
+import struct
+from collections.abc import Callable, Iterator
 from typing import Final
+
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import READ, Loop
 
 _FIRST_ACTIVATED: Final = 3
 CLIENT_MODE: Final = 0o666
 STATUS_MODE: Final = 0o600
 _BACKLOG: Final = 4096
+_UCRED: Final = struct.Struct("=iII")
+_ACCEPTS: Final = 64
+"""Connections taken at a time, before others have their turn."""
 
 
 class ListenError(Exception):
@@ -62,6 +70,98 @@ def bind(path: str, mode: int) -> _socket.socket:
         hint = "make its folder first" if isinstance(error, FileNotFoundError) else "check owner and mode of its folder"
         raise ListenError(f"socket {path}: {error.strerror}; {hint}") from error
     return listener
+
+
+class Acceptor:
+    """Takes connections from a listening socket, with a descriptor in reserve for the day when there is none left."""
+
+    def __init__(self, log: Log) -> None:
+        """Keep the reserve."""
+        self._log = log
+        self._reserve = -1
+        self._keep_reserve()
+
+    def accept(self, listener: _socket.socket) -> Iterator[tuple[int, _socket.socket]]:
+        """Yield some of the connections that wait, each with the uid that the kernel has seen."""
+        for _ in range(_ACCEPTS):
+            try:
+                descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._shed(listener, error)
+                return
+            connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+            _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
+            yield uid, connection
+
+    def close(self) -> None:
+        """Release the reserve."""
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
+
+    def _shed(self, listener: _socket.socket, error: OSError) -> None:
+        """Give a descriptor up to hang up on one connection, so that it does not wake the loop for ever."""
+        self._log.error("a connection cannot be accepted; raise LimitNOFILE=", cause=error.strerror)
+        self.close()
+        try:
+            descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+            os.close(descriptor)
+        except OSError:
+            pass  # it went by itself, or another shortage holds
+        self._keep_reserve()
+
+    def _keep_reserve(self) -> None:
+        try:
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._reserve = -1  # somebody was faster; the next shortage tries again
+
+
+class Sockets:
+    """The two listening sockets of a service, on its loop."""
+
+    def __init__(self, loop: Loop) -> None:
+        """Take the socket that systemd passed, if it did.
+
+        Raises:
+            ListenError: What was passed cannot be used.
+        """
+        self._loop = loop
+        self._clients = activated()
+        self._is_ours = self._clients is None
+        self._status: _socket.socket | None = None
+
+    def bind(self, socket_path: str, status_path: str, status: Callable[[], bytes]) -> None:
+        """Listen where nobody does yet, and let everybody who may have the status; clients wait until `serve`.
+
+        Raises:
+            ListenError: A path cannot be had.
+        """
+        if self._clients is None:
+            self._clients = bind(socket_path, CLIENT_MODE)
+        if self._status is None:
+            bound = self._status = bind(status_path, STATUS_MODE)
+            self._loop.add(bound.fileno(), READ, lambda _events: hand_out(bound, status()))
+
+    def serve(self, accept: Callable[[_socket.socket], None]) -> None:
+        """Call back with the clients' socket while somebody waits there."""
+        if (bound := self._clients) is not None:
+            self._loop.add(bound.fileno(), READ, lambda _events: accept(bound))
+
+    def pause(self) -> None:
+        """Let clients wait."""
+        if self._clients is not None:
+            self._loop.remove(self._clients.fileno())
+
+    def close(self) -> None:
+        """Close both, and remove their files unless they are systemd's."""
+        for bound, is_ours in ((self._clients, self._is_ours), (self._status, True)):
+            if bound is not None:
+                if is_ours:
+                    remove(bound)
+                bound.close()
 
 
 def hand_out(bound: _socket.socket, document: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import _socket
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,7 +39,9 @@ SETTINGS = BrokerSettings(
     uid_base=60706,
     require=Level.LANDLOCK,
     workers=(),
+    subuids=(),
     max_frontends=4,
+    max_connections=100,
     idle_ms=1000,
     hang_ms=1000,
     start_ms=1000,
@@ -54,7 +57,7 @@ class Rogue:
         ours, self.theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"])
         spawned = Spawned(self.child.pid, os.pidfd_open(self.child.pid), Control(ours))
-        self.process = Process(role, number, None, spawned, time.monotonic(), role.name)
+        self.process = Process(role, number, None, spawned, time.monotonic(), role.name, Log("broker", SETTINGS.log))
         self.children = Children(Loop(), Log("broker", SETTINGS.log), SETTINGS, {})
         self.children._by_key[self.process.key] = self.process
 
@@ -66,10 +69,8 @@ class Rogue:
         self.children._on_record(self.process)
 
     def is_killed(self) -> bool:
-        try:
-            return self.child.wait(0.05) == -9
-        except subprocess.TimeoutExpired:
-            return False
+        """Tell whether the broker killed it, which then happens however long it takes."""
+        return self.process.killed and self.child.wait(60) == -signal.SIGKILL
 
     def close(self) -> None:
         if self.child.poll() is None:
@@ -106,9 +107,23 @@ def test_every_record_outside_the_table_ends_the_child(rogue: Rogue, ready: bool
     assert rogue.is_killed()
 
 
-@pytest.mark.parametrize("size", [0, 1, RECORD.size - 1, RECORD.size + 1, 4096])
+@pytest.mark.parametrize("size", [1, RECORD.size - 1, RECORD.size + 1, 4096])
 def test_a_record_of_another_size_ends_the_child(rogue: Rogue, size: int) -> None:
     rogue.say(bytes(size))
+    assert rogue.is_killed()
+
+
+@pytest.mark.parametrize("ending", ["an empty record", "close"])
+def test_a_child_that_hangs_up_and_lives_on_is_killed(rogue: Rogue, ending: str) -> None:
+    rogue.process.ready = True
+    if ending == "close":
+        rogue.theirs.close()
+        rogue.children._on_record(rogue.process)
+    else:
+        rogue.say(b"")
+    now = time.monotonic()
+    assert rogue.children.check(now)
+    assert not rogue.children.check(now + 5)
     assert rogue.is_killed()
 
 
@@ -130,10 +145,10 @@ def test_a_pong_that_was_not_asked_for_is_no_sign_of_life(rogue: Rogue) -> None:
     rogue.process.ready = True
     rogue.process.ping(time.monotonic())
     rogue.say(Record(FromChild.PONG, 99).to_bytes())
-    assert rogue.process.asked
+    assert rogue.process.pulse.asked
     rogue.say(Record(FromChild.PONG, 1, 10, 2, 3).to_bytes())
-    assert not rogue.process.asked
-    assert (rogue.process.served, rogue.process.in_flight, rogue.process.connections) == (10, 2, 3)
+    assert not rogue.process.pulse.asked
+    assert (rogue.process.pulse.served, rogue.process.pulse.in_flight, rogue.process.pulse.connections) == (10, 2, 3)
 
 
 def test_a_silent_child_is_killed(rogue: Rogue) -> None:
@@ -154,9 +169,9 @@ def test_one_that_makes_a_key_in_a_device_has_longer_until_it_answers(role: Role
         assert rogue.children.check(now)
         assert rogue.children.check(now + 9)
         rogue.say(Record(FromChild.BUSY, 0).to_bytes())
-        assert not rogue.process.busy
+        assert not rogue.process.pulse.busy
         # What it was asked in between counts from here on.
-        asked = rogue.process.asked
+        asked = rogue.process.pulse.asked
         assert asked
         assert rogue.children.check(asked + 0.5)
         assert not rogue.children.check(asked + 2)
@@ -261,7 +276,7 @@ def test_a_link_is_made_again_later_and_later(company: Company) -> None:
     assert made == [True] * FREE_RESTARTS + [False] * 7
     assert accused.cuts[key].total == FREE_RESTARTS + 1
     for asked in (*company.servers, *company.frontends):
-        asked.process.asked = 0.0
+        asked.process.pulse.asked = 0.0
     company.children._mend(accused, time.monotonic() + BREAKER_S + 1)
     assert key in company.children.wiring.servers_of(accused)
     assert len(company.children.wiring.servers_of(accused)) == 3

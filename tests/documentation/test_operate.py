@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "howto" / "operate.md").read_text()
 ROOTS = ("broker", "config", "frontend", "kim", "providers", "runtime")
 LEVELS = {"error", "warning"}
+KILL = "kill"
+"""A method that logs its reason as an error."""
 CHOSEN = "level"
 """What a variable is called that holds one of the two methods."""
 TEXTS_OF_KIM = {"the database is damaged", "is not served"}
@@ -18,7 +20,7 @@ TEXTS_OF_KIM = {"the database is damaged", "is not served"}
 
 
 def _events(tree: ast.AST) -> Iterator[str]:
-    """Yield the texts of calls like `log.error("event", …)` and `self._write("warning", "event", …)`."""
+    """Yield the texts of calls like `log.error("event", …)`, `kill("event")`, `self._write("error", "event", …)`."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
             continue
@@ -26,7 +28,7 @@ def _events(tree: ast.AST) -> Iterator[str]:
         if isinstance(node.func, ast.Name):
             if node.func.id == CHOSEN and texts and isinstance(texts[0], str):
                 yield texts[0]
-        elif node.func.attr in LEVELS and texts and isinstance(texts[0], str):
+        elif node.func.attr in {*LEVELS, KILL} and texts and isinstance(texts[0], str):
             yield texts[0]
         elif node.func.attr == "_write" and texts[0] in LEVELS and isinstance(texts[1], str):
             yield texts[1]
