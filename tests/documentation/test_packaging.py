@@ -2,10 +2,13 @@
 
 import configparser
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from cofferdam_broker.spawn import UID_COUNT
 from cofferdam_config import provider_table
 from cofferdam_config.plan import read
 from cofferdam_config.surroundings import Surroundings
@@ -14,6 +17,7 @@ from cofferdam_config.tcti import DEVICE
 from cofferdam_contracts.ipc.control import WORKERS, Level, Role
 from cofferdam_contracts.settings import KimSettings, SoftwareSettings
 from cofferdam_runtime.sandbox.broker import CAPABILITIES
+from cofferdam_runtime.sandbox.limits import BROKER_NICE, RANKS
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 SURROUNDINGS = Surroundings(credentials={}, groups={}, is_root=True)
@@ -63,6 +67,35 @@ def test_the_unit_waits_longer_than_the_service_takes(service: configparser.RawC
     limits = {key.name: key.default for key in LIMITS.keys}
     assert int(service["Service"]["TimeoutStopSec"]) * 1000 > int(str(limits["drain_ms"]))
     assert int(service["Service"]["WatchdogSec"]) * 1000 > int(str(limits["hang_ms"]))
+
+
+def test_the_unit_bounds_what_the_limits_allow(service: configparser.RawConfigParser) -> None:
+    limits = {key.name: key.default for key in LIMITS.keys}
+    frontends, connections = int(str(limits["max_frontends"])), int(str(limits["max_connections"]))
+    unit = service["Service"]
+    workers = len(WORKERS) * (64 + int(str(limits["worker_memory_mb"])))
+    assert unit["MemoryMax"] == f"{(frontends + 1) * 64 + workers + 192}M"
+    assert int(unit["TasksMax"]) >= UID_COUNT
+    assert int(unit["LimitNOFILE"]) >= 2 * frontends * connections
+    assert int(unit["Nice"]) == BROKER_NICE
+    assert int(unit["OOMScoreAdjust"]) < min(rank.oom_score for rank in RANKS.values())
+    assert "CPUWeight" in unit
+    assert not {"MemoryHigh", "CPUQuota"} & set(unit), "they would stop everybody for one"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    for name in ("cofferdam.service", "cofferdam.socket"):
+        text = (PACKAGING / "systemd" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/usr/bin/cofferdam", "/bin/true"))
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(str(path) for path in tmp_path.iterdir())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "cofferdam" not in found.stdout + found.stderr
+    assert found.returncode == 0
 
 
 def test_the_children_may_confine_themselves(service: configparser.RawConfigParser) -> None:

@@ -47,13 +47,13 @@ def take_precedence() -> None:
 def stand_behind(role: Role) -> None:
     """Let the broker and what matters to more clients come first; must happen before confinement."""
     rank = RANKS[role]
-    os.nice(rank.nice)
     try:
+        os.nice(rank.nice)
         with open(_OOM_SCORE, "r+b", buffering=0) as file:
             # Nobody may lower it.
             file.write(b"%d" % max(int(file.read()), rank.oom_score))
     except OSError:
-        pass  # no /proc, or one that is not to be written to
+        pass  # no /proc, one that is not to be written to, or a filter of the unit
 
 
 def forbid_core_dumps() -> None:
