@@ -24,8 +24,8 @@ _AT_A_TIME: Final = min(4, max(1, (os.cpu_count() or 1) // 2))
 """Frontends that start at one time, so that there are processors left for those that serve."""
 LOOK_S: Final = 0.25
 """How often those who hold a place are asked what they did with it, while somebody waits for one."""
-_LEAVE_S: Final = 1.0
-"""How long a frontend that makes room may take for what it has begun."""
+_LEAVE_S: Final = 0.2
+"""How long a frontend that makes room may take for what came just now."""
 
 
 class Principals:

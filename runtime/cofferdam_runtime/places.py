@@ -61,10 +61,11 @@ class Line:
     def first(self) -> int | None:
         """Return who gets the next place, None when all have to wait for a while.
 
-        Owners of keys come first, then who got the fewest places of late, then who came first.
+        Owners of keys come first, then who lost the fewest places by what it did, then whose owner got the fewest of
+        late, then who came first.
         """
         may = (uid for uid in self._since if uid in self._key_owners or self._recent(uid) < STARTS)
-        return min(may, key=lambda uid: (uid not in self._key_owners, self._recent(uid)), default=None)
+        return min(may, key=self._merit, default=None)
 
     def leave(self, uid: int) -> None:
         """Have a place."""
@@ -93,6 +94,10 @@ class Line:
         if now > self._counted_until:
             self._started.clear()
             self._counted_until = now + STARTS_S
+
+    def _merit(self, uid: int) -> tuple[bool, int, int]:
+        history = self._histories.get(uid)
+        return uid not in self._key_owners, len(history.deaths) if history else 0, self._recent(uid)
 
     def _recent(self, uid: int) -> int:
         return self._started[self._owners(uid)]

@@ -3,8 +3,11 @@
 import os
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from tests.harness import wire
@@ -12,8 +15,12 @@ from tests.harness.service import Service, acting_as
 from tests.harness.wire import ECDSA_SHA_256, KEEP_ALIVE, P256_SIGN, RSA_SIGN, Caller, Request, call, exchange
 
 PING = Request()
+PING_ANSWER = 38
+"""Bytes of the answer to it."""
 AS_ROOT = os.geteuid() == 0
 NOBODY_ELSE = 59002
+MANY = range(59100, 59104)
+"""Uids of somebody who has many."""
 
 
 def descriptors(pid: int) -> int:
@@ -239,3 +246,99 @@ def test_an_answer_may_be_larger_than_any_request() -> None:
         response = call(service.socket_path, Caller(os.getuid()).random(3 << 20))
         assert len(wire.first_blob(response.body)) == 3 << 20
         assert "died" not in service.log()
+
+
+def silent_connection(path: str, uid: int) -> socket.socket:
+    with acting_as(uid):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(path)
+    client.settimeout(0)
+    return client
+
+
+def is_closed(client: socket.socket) -> bool:
+    try:
+        return client.recv(100) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be many uids")
+def test_uids_that_hold_silent_connections_lock_nobody_out() -> None:
+    """They are more than there are places, come back whenever they are cut, and nobody else is refused."""
+    limits = {"max_frontends": 2, "request_timeout_ms": 60_000}
+    with Service(tables={"listener": {"timeout": 60_000}, "limits": limits}) as service:
+        silent = {uid: silent_connection(service.socket_path, uid) for uid in MANY}
+        victims = range(NOBODY_ELSE, NOBODY_ELSE + 3)
+        for victim in victims:
+            with acting_as(victim):
+                assert call(service.socket_path, PING).status == 0
+            for uid in [uid for uid, client in silent.items() if is_closed(client)]:
+                silent[uid].close()
+                silent[uid] = silent_connection(service.socket_path, uid)
+            assert len(service.rows("frontend")) <= limits["max_frontends"] + 1
+        assert service.log().count("a frontend makes room") >= len(victims)
+        for client in silent.values():
+            client.close()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be another uid")
+def test_the_log_tells_whose_frontend_is_which() -> None:
+    with Service() as service:
+        with acting_as(NOBODY_ELSE):
+            assert call(service.socket_path, PING).status == 0
+        (row,) = [row for row in service.rows("frontend") if row["principal"] == NOBODY_ELSE]
+        line = f'event="a frontend has its principal" uid={NOBODY_ELSE} process={row["role"]} pid={row["pid"]}'
+        assert line in service.log()
+
+
+def test_each_process_gives_way_to_the_broker_by_its_role(service: Service) -> None:
+    """The frontends come last for the processor, and first for the memory killer."""
+    broker = service.pid
+    ranks = {"kim": (2, 100), "worker": (2, 200), "frontend": (5, 500)}
+    for row in service.status()["processes"]:
+        nice, score = ranks[row["role"].partition("[")[0]]
+        assert os.getpriority(os.PRIO_PROCESS, row["pid"]) - os.getpriority(os.PRIO_PROCESS, broker) == nice
+        assert oom_score(row["pid"]) == max(score, oom_score(broker))
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be another uid")
+def test_a_loop_that_only_connects_takes_nobody_anything() -> None:
+    """No connection of another uid fails, waiting or not, while the flood overflows its own queue."""
+    with Service(tables={"limits": {"max_connections": 64}}) as service:
+        path = service.socket_path
+        with acting_as(NOBODY_ELSE):
+            assert call(path, PING).status == 0
+        flood = subprocess.Popen([sys.executable, "-c", FLOOD, path], user=MANY[0], group=MANY[0])
+        try:
+            # Each round a ping of a client that connects without waiting, until the flood has lost something.
+            for rounds in range(2000):
+                with acting_as(NOBODY_ELSE), socket.socket(socket.AF_UNIX) as client:
+                    client.settimeout(0)
+                    client.connect(path)
+                    client.settimeout(20)
+                    client.sendall(PING.to_bytes())
+                    assert len(client.recv(100)) == PING_ANSWER
+                if rounds >= 50 and f"uid={MANY[0]}" in service.log().partition("connections are closed unserved")[2]:
+                    break
+            else:
+                pytest.fail("the flood never filled its own queue")
+        finally:
+            flood.kill()
+            flood.wait()
+        assert f'unserved" uid={NOBODY_ELSE}' not in service.log()
+        assert "is killed" not in service.log()
+
+
+FLOOD = """
+import socket, sys
+while True:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(sys.argv[1])
+"""

@@ -90,15 +90,16 @@ def test_among_equals_the_user_with_the_most_places_makes_room() -> None:
     assert who_makes_room([one, *many], 99, OWNERS, ()) == many[2]
 
 
-def test_who_owns_keys_is_first_then_who_got_the_fewest_places_then_who_came_first() -> None:
+def test_who_owns_keys_is_first_and_who_only_held_places_last() -> None:
     line = Line(OWNERS, {5})
-    for now, newcomer in enumerate((100_001, 7, 100_002, 8, 5)):
+    line.strike(9, 0)
+    for now, newcomer in enumerate((9, 100_001, 7, 100_002, 8, 5)):
         line.join(newcomer, now)
     got = []
     while (uid := line.first()) is not None:
         line.leave(uid)
         got.append(uid)
-    assert got == [5, 100_001, 7, 8, 100_002]
+    assert got == [5, 100_001, 7, 8, 100_002, 9]
     assert len(line) == 0
 
 
