@@ -25,6 +25,8 @@ MOST_ACCUSED: Final = 8
 _TURN: Final = 16
 """Records of one child taken before others have their turn."""
 _MOST_ABI: Final = 255
+_MOST_OWNERS: Final = 1 << 16
+"""Uids that are known to own keys; more count as those that own none."""
 
 
 class Children:
@@ -162,6 +164,10 @@ class Children:
             process.pulse.be_busy(record.a == 1, time.monotonic())
         elif record.kind == FromChild.FAILED and record.a in set(Failure):
             process.failed = record.a
+        elif record.kind == FromChild.OWNER and process.ready and process.role is Role.KIM:
+            (self.key_owners.add if record.b and len(self.key_owners) < _MOST_OWNERS else self.key_owners.discard)(
+                record.a
+            )
         elif record.kind == FromChild.VIOLATION and process.role in SERVERS:
             self._violation(process, record)
         elif record.kind == FromChild.BROKEN and process.role is Role.FRONTEND:
@@ -187,6 +193,8 @@ class Children:
             )
             return
         process.ready = True
+        if process.role is Role.KIM:
+            self.key_owners.clear()
         self._note_sealed(process, record)
         self.on_ready(process)
 

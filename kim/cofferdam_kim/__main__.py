@@ -7,6 +7,7 @@ from cofferdam_contracts.ipc.control import Failure, Role, ToChild
 from cofferdam_contracts.settings import KimSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.errors import StoreError
+from cofferdam_kim.owners import Owners
 from cofferdam_kim.place import prepare, split
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
@@ -43,8 +44,15 @@ def main() -> int:
     server = Server(service, loop, log)
     child = Child(start, log, loop, {ToChild.CHANNEL: server.add_channel})
     server.served, server.violated = child.count_one, child.violated
+    owners = Owners(store, start.control.send)
+    service.on_change = owners.changed
     child.ready(achieved, *_sealed(store, settings.providers))
-    loop.run(server.tick)
+
+    def tick() -> float:
+        more, idle = owners.tell(), server.tick()
+        return 0.0 if more else idle
+
+    loop.run(tick)
     store.close()
     return 0
 

@@ -69,6 +69,8 @@ class KimService:
         self._providers = tuple(providers)
         self._admins = {settings.auth_type: frozenset(settings.admins) for settings in authenticators}
         self._on_failure = on_failure
+        self.on_change: Callable[[int, str], None] = lambda _authenticator, _application: None
+        """Called when an application got a key, or lost one."""
 
     def peer(self, channel: Record) -> Peer:
         """Return who is at the other end of a channel that the broker hands over.
@@ -127,6 +129,7 @@ class KimService:
 
     def _activate(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
         self._store.activate(peer.provider, _identity(*fields[:3]), _record(*fields[3:-1]), fields[-1])
+        self.on_change(*fields[:2])
         return ()
 
     def _cancel(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
@@ -139,6 +142,7 @@ class KimService:
 
     def _remove(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
         self._store.remove(peer.provider, _identity(*name))
+        self.on_change(*name[:2])
         return ()
 
     def _pending(self, peer: WorkerPeer) -> tuple[Any, ...]:

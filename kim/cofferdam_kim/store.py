@@ -50,6 +50,8 @@ _FIND_KEY: Final = (
 )
 _FIND_PENDING: Final = f"SELECT {COLUMNS}, state FROM cofferdam_pending WHERE {_WHERE}"  # noqa: S608
 _OWNED: Final = "FROM key_mapping WHERE authenticator_id = ? AND application_name = ?"
+_ANY: Final = f"SELECT 1 {_OWNED} LIMIT 1"
+_NAMES: Final = "SELECT DISTINCT application_name FROM key_mapping WHERE authenticator_id = ?"
 _COUNT_KEYS: Final = (
     f"SELECT (SELECT count(*) {_OWNED})"  # noqa: S608
     " + (SELECT count(*) FROM cofferdam_pending WHERE authenticator_id = ? AND application_name = ?)"
@@ -272,6 +274,16 @@ class KeyStore:
 
     def _coded(self, row: RawRow, state: int) -> KeyRecord:
         return replace(record_of(row), code=codes.find(self._connection, identity_of(row), state))
+
+    def names(self, authenticator: int) -> list[str]:
+        """Return the names under which an authenticator's applications have rows, whether these are sound or not."""
+        with self._translated():
+            return [name for (name,) in self._connection.execute(_NAMES, (authenticator,))]
+
+    def has_keys(self, application: Application) -> bool:
+        """Tell whether an application has rows."""
+        with self._translated():
+            return self._connection.execute(_ANY, (application.authenticator, application.name)).fetchone() is not None
 
     def _refuse_taken(self, provider: ProviderEntry, planned: KeyRecord) -> None:
         """Refuse an identifier that another key has, whose object may just not be visible at the moment."""

@@ -90,6 +90,7 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 def allowed(role: Role, *, ready: bool) -> set[int]:
     kinds = {FromChild.FAILED, FromChild.PONG if ready else FromChild.READY}
     kinds |= {FromChild.BUSY} if ready and role in DEVICES else set()
+    kinds |= {FromChild.OWNER} if ready and role is Role.KIM else set()
     return kinds | {FromChild.BROKEN if role is Role.FRONTEND else FromChild.VIOLATION}
 
 

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -282,6 +283,42 @@ def test_uids_that_hold_silent_connections_lock_nobody_out() -> None:
         assert service.log().count("a frontend makes room") >= len(victims)
         for client in silent.values():
             client.close()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be many uids")
+def test_a_uid_that_owns_keys_finds_a_place_among_those_that_work() -> None:
+    """All others work without pause; who owns keys has a place, also after the key store was replaced."""
+    owner, working = Caller(NOBODY_ELSE), MANY[0]
+    with Service(tables={"limits": {"max_frontends": 1}}) as service:
+        path = service.socket_path
+        with acting_as(NOBODY_ELSE):
+            assert call(path, owner.generate("k", P256_SIGN)).status == 0
+        os.kill(service.pids("kim")[0], signal.SIGKILL)
+        busy = subprocess.Popen([sys.executable, "-c", WITHOUT_PAUSE, path, PING.to_bytes().hex()], user=working)
+        try:
+            while not any(row["principal"] == working and row["requests"] for row in service.rows("frontend")):
+                assert busy.poll() is None
+                time.sleep(0.05)
+            with acting_as(NOBODY_ELSE):
+                assert call(path, owner.sign("k", ECDSA_SHA_256, bytes(32))).status == 0
+                assert call(path, owner.destroy("k")).status == 0
+        finally:
+            busy.kill()
+            busy.wait()
+        assert f'"a frontend makes room" uid={working}' in service.log()
+
+
+WITHOUT_PAUSE = """
+import socket, sys
+while True:
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(sys.argv[1])
+            client.sendall(bytes.fromhex(sys.argv[2]))
+            client.recv(100)
+    except OSError:
+        pass
+"""
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can be another uid")

@@ -85,6 +85,9 @@ class FromChild(enum.IntEnum):
     """From a frontend: the channel to a server is closed, or the server broke its protocol. a = the server's role, b =
     its number, c = d of the CHANNEL record. The broker makes another channel, as after a VIOLATION; this never counts
     against the server."""
+    OWNER = 8
+    """From the key store, for each uid that owns keys, and when that changes: a = uid, b = 1 if it owns any, else 0.
+    Only uids that the kernel named count; which place makes room for another depends on it."""
 
 
 @enum.unique
