@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.harness import wire
 from tests.harness.service import Service, acting_as
+from tests.harness.watch import wait_for
 from tests.harness.wire import ECDSA_SHA_256, KEEP_ALIVE, P256_SIGN, RSA_SIGN, Caller, Request, call, exchange
 
 PING = Request()
@@ -156,6 +158,93 @@ def test_a_flood_of_one_uid_leaves_the_others_their_share() -> None:
             for thread in threads:
                 thread.join()
         assert median(times) < 0.1
+
+
+@pytest.fixture
+def stopped_worker() -> Iterator[Callable[..., Service]]:
+    """Return how to start a service whose worker takes nothing until it is told to go on."""
+    services = []
+
+    def start(keys: dict[int, list[str]], limits: dict[str, int]) -> Service:
+        details = {"log_error_details": True}
+        service = Service(tables={"limits": {"hang_ms": 60_000, **limits}, "core_settings": details})
+        services.append(service)
+        service.start()
+        for uid, names in keys.items():
+            with acting_as(uid):
+                for name in names:
+                    assert call(service.socket_path, Caller(uid).generate(name, P256_SIGN)).status == 0
+        os.kill(service.pids("worker[software]")[0], signal.SIGSTOP)
+        return service
+
+    yield start
+    for service in services:
+        service.close()
+
+
+def ask(service: Service, request: Request, uid: int) -> socket.socket:
+    """Send a request and leave the answer for later."""
+    with acting_as(uid):
+        client = wire.connect(service.socket_path)
+    client.sendall(request.to_bytes())
+    return client
+
+
+def statuses(clients: list[socket.socket]) -> list[int]:
+    """Return the status of each answer, and hang up."""
+    found = []
+    for client in clients:
+        with client:
+            found.append(wire.read_response(client).status)
+    return found
+
+
+def go_on(service: Service) -> None:
+    os.kill(service.pids("worker[software]")[0], signal.SIGCONT)
+
+
+def test_requests_under_way_are_bounded_for_each_uid(stopped_worker: Callable[..., Service]) -> None:
+    me, most = os.getuid(), 3
+    other = NOBODY_ELSE if AS_ROOT else me
+    service = stopped_worker({me: ["k"], other: ["o"]}, {"max_in_flight": most})
+    waiting = [ask(service, Caller(me).sign("k", ECDSA_SHA_256, bytes(32)), me) for _ in range(most)]
+    wait_for(lambda: sum(row["in_flight"] for row in service.rows("frontend")) == most)
+    # At once, and not only when the others are done; what needs no worker is served.
+    for _ in range(2):
+        assert call(service.socket_path, Caller(me).sign("k", ECDSA_SHA_256, bytes(32))).status == 1141
+    assert call(service.socket_path, PING).status == 0
+    if AS_ROOT:
+        waiting.append(ask(service, Caller(other).sign("o", ECDSA_SHA_256, bytes(32)), other))
+    go_on(service)
+    assert statuses(waiting) == [0] * len(waiting)
+    assert call(service.socket_path, Caller(me).sign("k", ECDSA_SHA_256, bytes(32))).status == 0
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_not_begun(stopped_worker: Callable[..., Service]) -> None:
+    me = os.getuid()
+    service = stopped_worker({me: ["k"]}, {"answer_timeout_ms": 1000})
+    clients = [ask(service, Caller(me).destroy("k"), me), ask(service, Caller(me).generate("late", P256_SIGN), me)]
+    assert statuses(clients) == [1145, 1145]
+    go_on(service)
+    assert call(service.socket_path, Caller(me).sign("k", ECDSA_SHA_256, bytes(32))).status == 0
+    assert call(service.socket_path, Caller(me).destroy("late")).status == 1140
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be many uids")
+def test_a_worker_gives_everybody_a_turn(stopped_worker: Callable[..., Service]) -> None:
+    me, count = os.getuid(), 48
+    service = stopped_worker({me: [f"k{number}" for number in range(count)], NOBODY_ELSE: ["k"]}, {})
+    clients = [ask(service, Caller(me).destroy(f"k{number}"), me) for number in range(count)]
+    wait_for(lambda: sum(row["in_flight"] for row in service.rows("frontend")) == count)
+    clients.append(ask(service, Caller(NOBODY_ELSE).destroy("k"), NOBODY_ELSE))
+    wait_for(lambda: sum(row["in_flight"] for row in service.rows("frontend")) == count + 1)
+    go_on(service)
+    assert statuses(clients) == [0] * (count + 1)
+    changes = [line for line in service.log().splitlines() if "op=PSA_DESTROY_KEY" in line]
+    assert len(changes) == count + 1
+    # What one worker writes is in the order of its work.
+    (place,) = [place for place, line in enumerate(changes) if f"uid={NOBODY_ELSE}" in line]
+    assert place < count // 2
 
 
 def test_generating_keys_without_pause_keeps_nobody_waiting() -> None:

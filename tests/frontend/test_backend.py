@@ -325,7 +325,7 @@ def test_a_request_that_its_channel_would_not_take_is_not_sent() -> None:
         client = stage.client()
         channel = stage.frontend._backends[WORKERS[0]]._channel
         assert channel is not None
-        channel._limit = 1000
+        channel._sends = 1000
         client.send(hashed(1000))
         assert client.statuses() == [Status.BODY_SIZE_EXCEEDS_LIMIT]
         assert stage.frontend.in_flight() == 0

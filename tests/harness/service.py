@@ -15,10 +15,11 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypedDict, cast
+from typing import IO, Final, TypedDict, cast
 
 from tests.harness.configuration import Tables, configuration
 from tests.harness.interpreter import cofferdam
@@ -81,6 +82,8 @@ class Service(Running):
             extra: TOML that ends the configuration.
             as_user: The uid to run as, if not that of the tests; needs root.
         """
+        self.piped = False
+        """Whether the log goes through a pipe, as to a journal, and not into a file at once."""
         self._as_user = as_user
         self.command = cofferdam(as_user)
         """The words that start the `cofferdam` command; those of another checkout start its code."""
@@ -148,7 +151,7 @@ class Service(Running):
             # Only the process itself knows what LISTEN_PID has to be.
             words = f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
             command = ["bash", "-c", words, "bash", *command]
-        with self.log_path.open("ab") as log:
+        with self._open_log() as log:
             identity = self._as_user
             # A group of its own, so that whatever it started can be ended with it and nothing else can.
             return subprocess.Popen(
@@ -164,6 +167,20 @@ class Service(Running):
                 group=identity,
                 extra_groups=None if identity is None else (),
             )
+
+    def _open_log(self) -> IO[bytes]:
+        """Return what the service logs to."""
+        if not self.piped:
+            return self.log_path.open("ab")
+        reader, writer = os.pipe()
+
+        def copy() -> None:
+            with os.fdopen(reader, "rb", 0) as source, self.log_path.open("ab", 0) as target:
+                while data := source.read(1 << 16):
+                    target.write(data)
+
+        threading.Thread(target=copy, daemon=True).start()
+        return os.fdopen(writer, "wb")
 
     def stop(self) -> int:
         """End the service in good order and return its exit status.
@@ -181,6 +198,16 @@ class Service(Running):
         finally:
             self._end_group(process)
             self._process = None
+
+    def kill(self) -> None:
+        """Kill the broker, and wait until everything that it started has followed."""
+        process, children = self._running(), self.pids()
+        process.kill()
+        process.wait()
+        for pid in children:
+            while _is_alive(pid):
+                time.sleep(_POLL_S)
+        self._process = None
 
     def close(self) -> None:
         """End whatever still runs, and remove the folder."""
@@ -245,6 +272,14 @@ class Service(Running):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        # What nobody has reaped yet is dead all the same.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @contextlib.contextmanager

@@ -58,11 +58,17 @@ def _descriptors(pid: int) -> int | None:
         return None
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Wait until something is true, and return how long that took."""
+def wait_for(
+    condition: Callable[[], bool], seconds: float = 20.0, explain: Callable[[], object] | None = None
+) -> float:
+    """Wait until something is true, and return how long that took; `explain` says what is when it never is.
+
+    The limit is for what never comes true. How long something takes is no matter of a test.
+    """
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < seconds, "it never came true"
+        if time.monotonic() - began > seconds:
+            raise AssertionError("it never came true" if explain is None else explain())
         time.sleep(0.005)
     return time.monotonic() - began
 

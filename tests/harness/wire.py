@@ -131,6 +131,34 @@ def exchange(path: str, data: bytes, *, half_close: bool = False) -> Response:
     return replace(parse_response(answer), reset=reset)
 
 
+def connect(path: str) -> socket.socket:
+    """Return a connection that is open until it is closed, for several requests."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(_TIMEOUT_S)
+    connection.connect(path)
+    return connection
+
+
+def read_response(connection: socket.socket) -> Response:
+    """Read one response of a connection that stays open.
+
+    Raises:
+        OSError: The connection failed.
+        BrokenResponseError: What came is no response, or the connection ended within it.
+    """
+    data = bytearray()
+    missing = HEADER.size
+    while missing:
+        part = connection.recv(missing)
+        if not part:
+            raise BrokenResponseError(f"the connection ended after {len(data)} bytes")
+        data += part
+        missing -= len(part)
+        if not missing and len(data) == HEADER.size:
+            missing = int.from_bytes(data[_BODY_LEN], "little")
+    return parse_response(bytes(data))
+
+
 def converse(path: str, data: bytes, *, half_close: bool = False) -> tuple[bytes, bool]:
     """Send bytes over a connection of their own; return all that came back, and whether it ended with a reset.
 
