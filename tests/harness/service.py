@@ -144,7 +144,7 @@ class Service(Running):
             inherit: Variables of the environment that the service gets too.
             listener: A listening socket that the service gets as systemd's socket activation passes it.
         """
-        command = [*self.command, "serve", "-c", str(self.configuration_path)]
+        command = self.words()
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         environment |= {name: os.environ[name] for name in inherit}
         if listener is not None:
@@ -167,6 +167,10 @@ class Service(Running):
                 group=identity,
                 extra_groups=None if identity is None else (),
             )
+
+    def words(self) -> list[str]:
+        """Return the words that start the service."""
+        return [*self.command, "serve", "-c", str(self.configuration_path)]
 
     def _open_log(self) -> IO[bytes]:
         """Return what the service logs to."""

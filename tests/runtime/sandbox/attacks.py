@@ -57,6 +57,8 @@ class Scene:
     """Executable memory from before confinement, as a library has."""
     keep: _socket.socket
     """Listens at the abstract address."""
+    secret: int = 0
+    """Where the victim has something to read and to overwrite."""
     spare: list[_socket.socket] = field(default_factory=list)
     """Sockets that are not connected, made before confinement."""
 
@@ -177,7 +179,7 @@ def _copy_memory(name: str) -> Callable[[Scene], object]:
     def attempt(scene: Scene) -> None:
         mine = ctypes.create_string_buffer(len(SECRET))
         local = struct.pack("PN", ctypes.addressof(mine), len(mine))
-        remote = struct.pack("PN", ctypes.addressof(SECRET), len(SECRET))
+        remote = struct.pack("PN", scene.secret, len(SECRET))
         call(name, scene.victim, local, 1, remote, 1, 0)
 
     return attempt
@@ -188,12 +190,11 @@ def _take_descriptor(scene: Scene) -> None:
 
 
 def _is_dead(scene: Scene) -> bool:
-    # A victim that a signal reached is a zombie until the launcher reaps it.
-    for _ in range(50):
-        if Path(f"/proc/{scene.victim}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return True
-        signal.sigtimedwait([], 0.001)
-    return False
+    lines = Path(f"/proc/{scene.victim}/status").read_text().splitlines()
+    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    # A victim that a signal reached is a zombie until it is reaped, or has yet to notice.
+    killed = 1 << (signal.SIGKILL - 1)
+    return fields["State"][0] in "ZX" or bool((int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)) & killed)
 
 
 def _lower_limit_of_victim(scene: Scene) -> None:
@@ -381,9 +382,31 @@ SOCKETS: Final = (
 ATTACKS: Final = {attack.name: attack for attack in (*FILES, *PROCESSES, *FOREIGN_CALLS, *KERNEL, *SOCKETS)}
 
 STOPPED: Final = (OSError, ImportError, LookupError, ValueError)
+STOPPED_BY: Final = {"EPERM", "EACCES", "ENOSYS", "OSError", "FrozenImportsError", "LookupError", "ValueError"}
+"""How an attempt in a role is stopped unless the process is killed."""
+NOT_IN_THIS_KERNEL: Final = {
+    "make a kernel crypto socket": {"EAFNOSUPPORT"},
+    "call the kernel as x32": {"ENOSYS"},
+    "call the kernel as i386": {"ended with -11"},
+    "type into a terminal": {"EIO"},
+    "make an io_uring": {"ENOSYS", "EPERM"},
+    "get a user namespace": {"ENOSPC", "EPERM"},
+    "count events": {"EACCES", "EPERM"},
+    "handle page faults": {"ENOSYS", "EPERM"},
+}
+"""How a kernel that was built or set up without something answers even an unconfined process."""
 
 
 def outcome_of(error: BaseException) -> str:
     """Return how an attempt was stopped: an errno, or the class of the error."""
     number = error.errno if isinstance(error, OSError) else None
     return type(error).__name__ if number is None else errno.errorcode[number]
+
+
+def report(name: str, scene: Scene) -> str:
+    """Make an attempt and say how it went."""
+    try:
+        ATTACKS[name].attempt(scene)
+    except STOPPED as error:
+        return outcome_of(error)
+    return "done"

@@ -5,6 +5,7 @@ unconfined and then enters the sandbox by the way that the service uses.
 """
 
 import _socket
+import ctypes
 import dataclasses
 import json
 import mmap
@@ -94,6 +95,7 @@ def make_scene(folder: Path) -> attacks.Scene:
         terminal=os.openpty(),
         code=code,
         keep=abstract,
+        secret=ctypes.addressof(attacks.SECRET),
         spare=[_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM) for _ in range(2)],
     )
 
