@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tools.mutants_table import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -211,6 +212,17 @@ def test_scripts_parse_and_are_executable(path: Path) -> None:
     shell = path.read_text().splitlines()[0].removeprefix("#!").split()
     subprocess.run([*shell, "-n", path], check=True)
     assert path.stat().st_mode & 0o111
+
+
+def test_every_change_of_the_mutants_can_still_be_made() -> None:
+    """One whose line was rewritten has to be written anew, or its tests prove nothing any more."""
+    found = [
+        f"{mutant.file}: {mutant.name}"
+        for mutant in MUTANTS
+        if any((ROOT / mutant.file).read_text().count(old) != 1 for old, _ in mutant.edits)
+    ]
+    assert found == []
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
 def test_help_lists_every_command() -> None:

@@ -1,5 +1,6 @@
 """What separates the processes, looked at from outside; and what happens when one of them dies."""
 
+import contextlib
 import os
 import signal
 import stat
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness import wire
-from tests.harness.service import UNPRIVILEGED_UID, Service, acting_as
+from tests.harness import kernel_view, wire
+from tests.harness.service import UNPRIVILEGED_UID, Service, acting_as, is_alive
 from tests.harness.watch import contains, wait_for
 from tests.harness.wire import ECDSA_SHA_256, P256_SIGN, Caller, Request, call, exchange
 
@@ -174,6 +175,19 @@ def test_a_killed_worker_costs_only_the_request_it_was_working_on() -> None:
         assert len(failed) <= kills, failed
         assert set(failed) <= {1145}
         assert len(statuses) > 100
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root may stop a process that is not dumpable as a debugger does")
+def test_whoever_cannot_react_dies_with_the_broker_all_the_same() -> None:
+    with Service() as service, contextlib.ExitStack() as stopped:
+        assert call(service.socket_path, PING).status == 0
+        wait_for(lambda: has_spare(service))
+        children = service.pids()[1:]
+        for pid in children:
+            stopped.enter_context(kernel_view.stopped(pid))
+        # Nobody reads that the control socket ended: only the kernel can end them.
+        service.kill()
+        assert [pid for pid in children if is_alive(pid)] == []
 
 
 def test_a_hanging_process_is_replaced() -> None:

@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 from tests.harness import kernel_view
 from tests.harness.identities import AS_ROOT, Identity
-from tests.harness.service import Service
+from tests.harness.service import Service, is_alive
 from tests.harness.takeover import forgeries
 from tests.harness.takeover.forgeries import FORGERIES, REFUSED
-from tests.harness.takeover.service import TakenOver, is_alive
+from tests.harness.takeover.service import TakenOver
 from tests.harness.watch import wait_for
 from tests.harness.wire import Request, call
 from tests.runtime.sandbox.attacks import ATTACKS, NOT_IN_THIS_KERNEL, STOPPED_BY, Attack, Scene

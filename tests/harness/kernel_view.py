@@ -4,11 +4,11 @@ Nothing here believes the process, or runs in it. Descriptors and filters of a p
 root alone.
 """
 
+import contextlib
 import ctypes
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,8 @@ UNLIMITED: Final = "unlimited"
 
 # linux/ptrace.h, linux/seccomp.h, linux/bpf_common.h, linux/audit.h.
 _SEIZE, _INTERRUPT, _GET_FILTER, _DETACH = 0x4206, 0x4207, 0x420C, 17
+_ALL: Final = 0x40000000
+"""__WALL of waitpid(2): also threads that lead no process."""
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _ARGUMENTS: Final = 16
 ALLOW: Final = 0x7FFF0000
@@ -97,7 +99,7 @@ def filters(thread: int) -> list[Program]:
     Raises:
         OSError: This process may not see them, say because it has a filter itself.
     """
-    with _stopped(thread):
+    with stopped(thread):
         found: list[Program] = []
         while (length := _LIBC.ptrace(_GET_FILTER, thread, len(found), None)) >= 0:
             code = ctypes.create_string_buffer(length * _INSTRUCTION.size)
@@ -110,17 +112,20 @@ def filters(thread: int) -> list[Program]:
     return found
 
 
-@contextmanager
-def _stopped(thread: int) -> Iterator[None]:
+@contextlib.contextmanager
+def stopped(thread: int) -> Iterator[None]:
+    """Let a thread do nothing within, as a debugger does: no signal but SIGKILL reaches it."""
     for request in (_SEIZE, _INTERRUPT):
         if _LIBC.ptrace(request, thread, None, None) < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
-    os.waitpid(thread, 0x40000000)  # __WALL, for a thread that is no leader
+    os.waitpid(thread, _ALL)
     try:
         yield
     finally:
         _LIBC.ptrace(_DETACH, thread, None, None)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(thread, _ALL | os.WNOHANG)  # of one that has died
 
 
 def verdict(programs: Sequence[Program], architecture: int, number: int, arguments: Sequence[int] = ()) -> int:

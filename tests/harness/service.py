@@ -25,8 +25,8 @@ from tests.harness.configuration import Tables, configuration
 from tests.harness.interpreter import cofferdam
 from tests.harness.running import Running
 
-START_S: Final = 20.0
-STOP_S: Final = 20.0
+START_S: Final = 60.0
+STOP_S: Final = 60.0
 UNPRIVILEGED_UID: Final = 59001
 """A uid that belongs to nobody and is not one of the service's, for `as_user`."""
 _POLL_S: Final = 0.002
@@ -208,9 +208,11 @@ class Service(Running):
         process, children = self._running(), self.pids()
         process.kill()
         process.wait()
-        for pid in children:
-            while _is_alive(pid):
-                time.sleep(_POLL_S)
+        until = time.monotonic() + STOP_S
+        while left := [pid for pid in children if is_alive(pid)]:
+            if time.monotonic() > until:
+                raise self.failure(f"processes outlive the broker: {left}")
+            time.sleep(_POLL_S)
         self._process = None
 
     def close(self) -> None:
@@ -278,7 +280,8 @@ class Service(Running):
         process.wait()
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs."""
     try:
         # What nobody has reaped yet is dead all the same.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

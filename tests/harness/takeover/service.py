@@ -7,7 +7,6 @@ See `hole.py` for what is the shipped service's and what is not.
 """
 
 import json
-import os
 import re
 import socket
 import tempfile
@@ -122,8 +121,3 @@ class TakenOver(Service):
         if role == "frontend":
             return next(row["pid"] for row in self.rows("frontend") if row["principal"] == uid)
         return self.pids("kim" if role == "kim" else "worker[software]")[0]
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process is there."""
-    return os.path.exists(f"/proc/{pid}")

@@ -1,0 +1,396 @@
+"""The changes of `./dev mutants`: a line that security depends on, what becomes of it, and which tests have to fail.
+
+The kinds: what `main` and the launch path put together; what a successor is told; limits that only a running service
+has; what a client of uid 0, or of one uid, does not see; rules of the sandbox.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change."""
+
+    name: str
+    """What is lost by it."""
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    """Text that is there once, and what takes its place."""
+    tests: tuple[str, ...]
+    """Paths, as pytest takes them."""
+    root: bool = False
+    """Whether only root's tests can notice it."""
+
+
+def _mutant(name: str, file: str, old: str, new: str, *tests: str, root: bool = False) -> Mutant:
+    return Mutant(name, file, ((old, new),), tests, root)
+
+
+IDENTITIES: Final = "tests/e2e/test_identities.py"
+LIMITS: Final = "tests/e2e/test_limits.py"
+PROCESSES: Final = "tests/e2e/test_processes.py"
+SEPARATION: Final = "tests/e2e/test_separation.py"
+DIES: Final = "test_whoever_cannot_react_dies_with_the_broker_all_the_same"
+TAKEOVER: Final = "tests/e2e/test_takeover.py"
+POLICIES: Final = "tests/runtime/sandbox/test_policies.py"
+ENTER: Final = "runtime/cofferdam_runtime/sandbox/enter.py"
+RESOURCES: Final = "runtime/cofferdam_runtime/sandbox/limits.py"
+SECCOMP: Final = "runtime/cofferdam_runtime/sandbox/seccomp.py"
+WIRING: Final = "broker/cofferdam_broker/wiring.py"
+PRINCIPALS: Final = "broker/cofferdam_broker/principals.py"
+CHILDREN: Final = "broker/cofferdam_broker/children.py"
+KIM: Final = "kim/cofferdam_kim/service.py"
+PEERS: Final = "providers/cofferdam_providers/base/peers.py"
+WORKER: Final = "providers/cofferdam_providers/base/worker.py"
+
+LAUNCH: Final = (
+    _mutant(
+        "the broker keeps all capabilities",
+        "broker/cofferdam_broker/__main__.py",
+        "    trim_broker_capabilities()\n",
+        "",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "the broker can be traced",
+        "broker/cofferdam_broker/__main__.py",
+        "    forbid_dumps()\n",
+        "",
+        PROCESSES,
+    ),
+    _mutant("a child can be traced", ENTER, "    prctl.forbid_dumps()\n", "", PROCESSES),
+    _mutant("core dumps are not forbidden", ENTER, "    limits.forbid_core_dumps()\n", "", PROCESSES),
+    _mutant(
+        "a child outlives the broker", ENTER, "    identity.stay_with(parent)\n", "", f"{SEPARATION}::{DIES}", root=True
+    ),
+    _mutant(
+        "all frontends have one uid",
+        CHILDREN,
+        "PROGRAMS[role].uid_offset + number if",
+        "PROGRAMS[role].uid_offset if",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "a child inherits the environment",
+        "broker/cofferdam_broker/spawn.py",
+        '{"LANG": "C.UTF-8", **{',
+        "{**os.environ, **{",
+        SEPARATION,
+        root=True,
+    ),
+    _mutant(
+        "a child gets every descriptor",
+        "broker/cofferdam_broker/spawn.py",
+        "    places = (\n",
+        "    os.set_inheritable(ours.fileno(), True)\n    places = (\n",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "the frontend has another's policy",
+        "frontend/cofferdam_frontend/__main__.py",
+        "POLICIES[Role.FRONTEND]",
+        "POLICIES[Role.SOFTWARE_WORKER]",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "the worker has another's policy",
+        "providers/cofferdam_providers/software/__main__.py",
+        "POLICIES[Role.SOFTWARE_WORKER])",
+        "POLICIES[Role.PKCS11_WORKER])",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "the key store may write everywhere",
+        "kim/cofferdam_kim/__main__.py",
+        "with_paths(writable=(folder,))",
+        'with_paths(writable=("/",))',
+        TAKEOVER,
+    ),
+)
+
+HANDED_OVER: Final = (
+    _mutant(
+        "an adopted channel is announced with principal 0",
+        WIRING,
+        "self.client.role, self.principal,",
+        "self.client.role, 0 if adopted else self.principal,",
+        IDENTITIES,
+    ),
+    _mutant(
+        "every successor adopts every channel",
+        WIRING,
+        "if link.server == process.key:",
+        "if True:",
+        IDENTITIES,
+    ),
+    _mutant(
+        "the channels of the dead are kept",
+        WIRING,
+        "self._links = [link for link in self._links if link.client is not process]",
+        "pass",
+        IDENTITIES,
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "the broker's ends are inheritable",
+        WIRING,
+        "        self._links.append(link)\n",
+        "        self._links.append(link)\n        os.set_inheritable(link.descriptor, True)\n",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "the client's end stays in the broker",
+        WIRING,
+        "        theirs.close()\n",
+        "        theirs.detach()\n",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "a frontend is wired as uid 0",
+        PRINCIPALS,
+        "self._children.connect(process, server, uid)",
+        "self._children.connect(process, server, 0)",
+        IDENTITIES,
+    ),
+    _mutant(
+        "a frontend is told another uid",
+        PRINCIPALS,
+        "Record(ToChild.ASSIGN, uid,",
+        "Record(ToChild.ASSIGN, 0,",
+        IDENTITIES,
+    ),
+)
+
+ONE_UID: Final = (
+    _mutant(
+        "uid 65534 is a client",
+        PRINCIPALS,
+        "frozenset({OVERFLOW_UID, *uids})",
+        "frozenset(uids)",
+        IDENTITIES,
+        root=True,
+    ),
+    _mutant(
+        "the service's own uids are clients",
+        PRINCIPALS,
+        "frozenset({OVERFLOW_UID, *uids})",
+        "frozenset({OVERFLOW_UID})",
+        IDENTITIES,
+        root=True,
+    ),
+    _mutant(
+        "one frontend serves everybody",
+        PRINCIPALS,
+        "process = self._assigned.get(uid)\n            if",
+        "process = next(iter(self._assigned.values()), None)\n            if",
+        IDENTITIES,
+        root=True,
+    ),
+    Mutant(
+        "the key cache forgets the authenticator",
+        "providers/cofferdam_providers/base/keyring.py",
+        (("slot = (application.authenticator,", "slot = (0,"), ("pop((identity.authenticator,", "pop((0,")),
+        (IDENTITIES,),
+    ),
+    _mutant(
+        "the key cache forgets the application",
+        "providers/cofferdam_providers/base/keyring.py",
+        "slot = (application.authenticator, application.name, key_name)",
+        'slot = (application.authenticator, "", key_name)',
+        IDENTITIES,
+    ),
+    _mutant("a worker takes every channel for root's", WORKER, "uid=record.b,", "uid=0,", IDENTITIES, root=True),
+    _mutant(
+        "the key store takes every channel for root's",
+        KIM,
+        "FrontendPeer(channel.b)",
+        "FrontendPeer(0)",
+        IDENTITIES,
+        root=True,
+    ),
+    _mutant(
+        "an authenticator that is not configured is believed by a worker",
+        PEERS,
+        "if request.authenticator not in self.authenticators:",
+        "if False:",
+        TAKEOVER,
+    ),
+    _mutant(
+        "an authenticator that is not configured is believed by the key store",
+        KIM,
+        "if authenticator not in self._admins or naming is None:",
+        "if naming is None:",
+        TAKEOVER,
+    ),
+    _mutant(
+        "a worker's questions are answered to a frontend",
+        KIM,
+        "if row is None or SCHEMAS[row[0]].asker is not peer.asker:",
+        "if row is None:",
+        TAKEOVER,
+    ),
+    _mutant(
+        "everybody may list clients",
+        KIM,
+        "if principal.name not in self._admins[principal.authenticator]:",
+        "if False:",
+        TAKEOVER,
+    ),
+    _mutant(
+        "a name beside peer credentials is overheard",
+        PEERS,
+        "            if request.application:\n"
+        '                raise ForbiddenMessageError("a name beside Unix peer credentials")\n',
+        "",
+        TAKEOVER,
+    ),
+    _mutant(
+        "a forged uid is believed by the frontend",
+        "frontend/cofferdam_frontend/auth.py",
+        "if proof != self._uid_field:",
+        "if False:",
+        IDENTITIES,
+    ),
+)
+
+RUNNING_LIMITS: Final = (
+    _mutant(
+        "max_in_flight is ignored",
+        "frontend/cofferdam_frontend/backend.py",
+        "if len(self._in_flight) >= self._most:",
+        "if False:",
+        LIMITS,
+    ),
+    _mutant(
+        "max_connections is ignored",
+        "frontend/cofferdam_frontend/frontend.py",
+        "if len(self._connections) > self._settings.max_connections:",
+        "if False:",
+        LIMITS,
+    ),
+    _mutant(
+        "an expired request is begun",
+        "providers/cofferdam_providers/base/service.py",
+        "        check_deadline(request.deadline)\n        opcode",
+        "        opcode",
+        LIMITS,
+    ),
+    _mutant(
+        "a worker serves one channel until it is empty",
+        WORKER,
+        "while peer.deficit > 0 and not self._lost:",
+        "while not self._lost:",
+        LIMITS,
+        root=True,
+    ),
+    _mutant(
+        "a Direct name of any length passes the frontend",
+        "frontend/cofferdam_frontend/auth.py",
+        "if not name or len(proof) > MAX_APPLICATION:",
+        "if not name:",
+        IDENTITIES,
+    ),
+    Mutant(
+        "the key store answers one channel for ever",
+        "kim/cofferdam_kim/serve.py",
+        (("for _ in range(_TURN):", "while True:"), ("if time.monotonic() > until:", "if False:")),
+        ("tests/kim",),
+    ),
+    _mutant(
+        "the number of descriptors is not limited",
+        RESOURCES,
+        "    _lower(resource.RLIMIT_NOFILE, policy.open_files)\n",
+        "",
+        PROCESSES,
+    ),
+    _mutant(
+        "the number of processes is not limited",
+        RESOURCES,
+        "        _lower(resource.RLIMIT_NPROC, 0)\n",
+        "        pass\n",
+        PROCESSES,
+    ),
+    _mutant(
+        "the size of files is not limited",
+        RESOURCES,
+        "    _lower(resource.RLIMIT_FSIZE, policy.file_size)\n",
+        "",
+        PROCESSES,
+    ),
+    _mutant(
+        "a soft limit can be raised again",
+        RESOURCES,
+        "resource.setrlimit(limit, (value, value))",
+        "resource.setrlimit(limit, (value, hard))",
+        PROCESSES,
+    ),
+)
+
+SANDBOX: Final = (
+    _mutant(
+        "the frontend may call ioctl",
+        "runtime/cofferdam_runtime/sandbox/policies.py",
+        'syscalls=_LIFE | _MEMORY | _CHANNELS | {"shutdown"}',
+        'syscalls=_LIFE | _MEMORY | _CHANNELS | {"shutdown", "ioctl"}',
+        POLICIES,
+    ),
+    _mutant(
+        "what no list has is allowed",
+        SECCOMP,
+        "with _filter(SCMP_ACT_KILL_PROCESS) as context:",
+        "with _filter(SCMP_ACT_ALLOW) as context:",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "memory becomes executable",
+        SECCOMP,
+        "if name in _PROTECTION and not policy.executable_memory:",
+        "if False:",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "another architecture's calls are allowed",
+        SECCOMP,
+        "SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS",
+        "SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant("other threads have no filter", SECCOMP, "SCMP_FLTATR_CTL_TSYNC, 1", "SCMP_FLTATR_CTL_TSYNC, 0", PROCESSES),
+    _mutant(
+        "conditions are not asked",
+        SECCOMP,
+        "_add(context, action, condition.syscall, comparison)",
+        "_add(context, action, condition.syscall)",
+        PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "what is loaded late has no first filter",
+        ENTER,
+        "        seccomp.load_first(policy)\n",
+        "        pass\n",
+        PROCESSES,
+    ),
+    _mutant(
+        "groups are kept",
+        "runtime/cofferdam_runtime/sandbox/identity.py",
+        "        os.setgroups(list(groups))\n",
+        "",
+        PROCESSES,
+        root=True,
+    ),
+)
+
+MUTANTS: Final = (*LAUNCH, *HANDED_OVER, *ONE_UID, *RUNNING_LIMITS, *SANDBOX)
