@@ -5,8 +5,13 @@ import os
 import sys
 
 import pkcs11
-from pkcs11.constants import Attribute
+from pkcs11.constants import Attribute, ObjectClass
 from pkcs11.exceptions import AttributeTypeInvalid
+
+KINDS = (
+    *(ObjectClass.DATA, ObjectClass.CERTIFICATE),
+    *(ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY),
+)
 
 
 def _text(item: pkcs11.Object, attribute: Attribute) -> str:
@@ -22,10 +27,12 @@ def _text(item: pkcs11.Object, attribute: Attribute) -> str:
 def main() -> None:
     """Print class, id, label and key type of every object."""
     library, slot, pin = sys.argv[1:]
-    (found,) = [one for one in pkcs11.lib(library).get_slots(token_present=True) if one.slot_id == int(slot)]
-    session = found.get_token().open(user_pin=pin)
+    (one_slot,) = [one for one in pkcs11.lib(library).get_slots(token_present=True) if one.slot_id == int(slot)]
+    session = one_slot.get_token().open(user_pin=pin)
     attributes = (Attribute.CLASS, Attribute.ID, Attribute.LABEL, Attribute.KEY_TYPE)
-    json.dump([[_text(item, attribute) for attribute in attributes] for item in session.get_objects()], sys.stdout)
+    # By class: SoftHSM also shows files of which it wrote nothing yet when its process was killed, and those have none.
+    found = [item for kind in KINDS for item in session.get_objects({Attribute.CLASS: kind})]
+    json.dump([[_text(item, attribute) for attribute in attributes] for item in found], sys.stdout)
     sys.stdout.flush()
     os._exit(0)  # before SoftHSM takes itself apart
 

@@ -48,7 +48,7 @@ _CMD_SHUTDOWN: Final = 3
 # Below the ports that Linux gives to outgoing connections, one of which could take ours while swtpm is gone.
 _PORTS: Final = range(20000, 32000, 2)
 _TRIES: Final = 20
-_START_S: Final = 10.0
+_START_S: Final = 60.0
 _ANSWER_S: Final = 3.0
 _TOOL_S: Final = 30.0
 _POLL_S: Final = 0.005

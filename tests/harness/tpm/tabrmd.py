@@ -36,7 +36,7 @@ _BUS: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Confi
 </busconfig>
 """
 """Lets every uid connect, which the system's configuration of a session bus does not."""
-_START_S: Final = 10.0
+_START_S: Final = 60.0
 _STOP_S: Final = 10.0
 _POLL_S: Final = 0.01
 
