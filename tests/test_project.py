@@ -20,7 +20,7 @@ REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 
 # The broker holds all privileges, hence it is meant to be read in one sitting. What counts is what it does: lines with
 # statements, without imports, docstrings, comments and blank lines.
-MAX_BROKER_LINES = 824
+MAX_BROKER_LINES = 800
 MAX_FILE_LINES = 500
 
 # In pieces, so that this file does not contain what it looks for.

@@ -111,9 +111,7 @@ class Broker:
 
         A plan that was in force before is worth more than the device that it may have lost, say with its PIN file.
         """
-        generation = self._generation = Generation(
-            plan, self._loop, self._timers, again=again, candidate=fallback is not None
-        )
+        generation = self._generation = Generation(plan, self._loop, self._timers, again=again, trial=bool(fallback))
         self._log = generation.log
 
         def started() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from cofferdam_broker.process import Key, Process, title_of
-from cofferdam_broker.spawn import PROGRAMS, spawn
-from cofferdam_broker.wiring import ROUTES, Wiring
+from cofferdam_broker.spawn import spawn
+from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import WORKERS, Failure, FromChild, Level, Record, Role, ToChild
+from cofferdam_contracts.roles import DEVICES, PROGRAMS, ROUTES, SERVERS
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.backoff import WINDOW_S, History
 from cofferdam_runtime.control import ControlClosedError, ControlError
@@ -16,10 +17,6 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.sandbox.inspect import lacking, observe
 
-DEVICES: Final = WORKERS - {Role.SOFTWARE_WORKER}
-"""Workers that depend on a device: it can be away or busy, and the service starts without it."""
-SERVERS: Final = WORKERS | {Role.KIM}
-"""Roles that are there once per configuration and are replaced when they die."""
 MOST_ACCUSED: Final = 8
 """Principals that a server may accuse within `WINDOW_S`, before it is taken for the one that broke the protocol."""
 _TURN: Final = 16
@@ -50,8 +47,6 @@ class Children:
         self.on_ready: Callable[[Process], None] = lambda _process: None
         self.on_death: Callable[[Process], None] = lambda _process: None
         self.on_writable: Callable[[Process], None] = lambda _process: None
-        self.on_distrust: Callable[[Process], None] = lambda _process: None
-        """Several servers accuse a frontend; at most one a minute for each principal."""
 
     def __iter__(self) -> Iterator[Process]:
         """Yield the running processes."""
@@ -165,9 +160,8 @@ class Children:
         elif record.kind == FromChild.FAILED and record.a in set(Failure):
             process.failed = record.a
         elif record.kind == FromChild.OWNER and process.ready and process.role is Role.KIM:
-            (self.key_owners.add if record.b and len(self.key_owners) < _MOST_OWNERS else self.key_owners.discard)(
-                record.a
-            )
+            owners = self.key_owners
+            (owners.add if record.b and len(owners) < _MOST_OWNERS else owners.discard)(record.a)
         elif record.kind == FromChild.VIOLATION and process.role in SERVERS:
             self._violation(process, record)
         elif record.kind == FromChild.BROKEN and process.role is Role.FRONTEND:
@@ -195,17 +189,13 @@ class Children:
         process.ready = True
         if process.role is Role.KIM:
             self.key_owners.clear()
-        self._note_sealed(process, record)
-        self.on_ready(process)
-
-    def _note_sealed(self, process: Process, record: Record) -> None:
-        if process.role is Role.KIM:
             self._sealed = (record.c, record.d)
             for worker in self:
                 self._tell_sealed(worker)
         elif process.role in WORKERS and self._sealed is not None:
             # Its key has a check value now; the key store said so when it started, and no later.
             self._sealed = (self._sealed[0] | 1 << process.number, self._sealed[1])
+        self.on_ready(process)
 
     def _tell_sealed(self, process: Process) -> None:
         if process.role in WORKERS and self._sealed is not None:
@@ -226,8 +216,6 @@ class Children:
         since = max(process.started, now - WINDOW_S)
         if len({other.principal for other in self if other.accusers.get(process.key, 0.0) > since}) >= MOST_ACCUSED:
             process.kill("a process accuses too many others and is killed")
-        elif len(accused.accusers) > 1 and now - accused.started > WINDOW_S:
-            self.on_distrust(accused)
 
     def _cut(self, client: Process, server: Key, now: float) -> None:
         """Drop a channel, and make another when its back-off allows."""

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from cofferdam_broker.children import DEVICES, SERVERS, Children
+from cofferdam_broker.children import Children
 from cofferdam_broker.plan import Plan
 from cofferdam_broker.principals import Principals
 from cofferdam_broker.process import Process
 from cofferdam_contracts.ipc.control import Failure, Role
+from cofferdam_contracts.roles import DEVICES, SERVERS
 from cofferdam_runtime.backoff import History
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -38,15 +39,15 @@ class Phase(enum.Enum):
 class Generation:
     """One configuration in force."""
 
-    def __init__(self, plan: Plan, loop: Loop, timers: Timers, *, again: bool, candidate: bool) -> None:
+    def __init__(self, plan: Plan, loop: Loop, timers: Timers, *, again: bool, trial: bool) -> None:
         """Prepare; `start` starts.
 
         When the plan was in force before, a device whose configuration is wrong now stays down, and the rest is served.
-        A candidate is a plan whose predecessor would be started again if it failed.
+        A plan is on trial if its predecessor is started again when it fails.
         """
         self.plan = plan
         self.log = Log("broker", plan.settings.log)
-        self.phase, self._again, self._candidate = Phase.STARTING, again, candidate
+        self.phase, self._again, self._trial = Phase.STARTING, again, trial
         self.children = Children(loop, self.log, plan.settings, plan.documents)
         self.principals = Principals(self.children, self.log, plan.settings, timers)
         self._timers = timers
@@ -126,7 +127,7 @@ class Generation:
 
         A missing or wrong key-encryption key is one provider's affair; but a reload that would bring it is refused.
         """
-        if process.failed == Failure.CREDENTIAL and not self._candidate:
+        if process.failed == Failure.CREDENTIAL and not self._trial:
             return False
         return process.role not in DEVICES or (process.failed != 0 and not self._again)
 

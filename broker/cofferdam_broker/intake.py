@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cofferdam_broker.plan import READER_UID
-from cofferdam_broker.spawn import UID_COUNT
+from cofferdam_contracts.roles import UID_COUNT
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.listener import Acceptor
 from cofferdam_runtime.log import Log

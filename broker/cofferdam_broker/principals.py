@@ -9,15 +9,13 @@ from typing import Final
 from cofferdam_broker.children import Children
 from cofferdam_broker.intake import Intake
 from cofferdam_broker.process import Key, Process
-from cofferdam_broker.spawn import PROGRAMS, UID_COUNT
 from cofferdam_contracts.ipc.control import Record, Role, ToChild
+from cofferdam_contracts.roles import FRONTENDS
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.places import Line, Owners, Place, who_makes_room
 from cofferdam_runtime.timers import Timers
 
-FRONTENDS: Final = range(UID_COUNT - PROGRAMS[Role.FRONTEND].uid_offset)
-"""Numbers of frontends, each with a uid of the block."""
 _HAND_OVERS: Final = 16
 """Connections handed over before more are taken from the kernel."""
 _AT_A_TIME: Final = min(4, max(1, (os.cpu_count() or 1) // 2))
@@ -46,7 +44,6 @@ class Principals:
         self._leaving: Process | None = None
         """Who made room last."""
         self._looking = False
-        children.on_distrust = lambda process: self._retire(process, settings.drain_ms / 1000)
         self.on_demand: Callable[[], None] = self.assign_spares
         """Called when somebody waits for a frontend."""
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-from cofferdam_broker.spawn import PROGRAMS, Spawned
+from cofferdam_broker.spawn import Spawned
 from cofferdam_contracts.ipc.control import Level, Record, Role, ToChild
+from cofferdam_contracts.roles import PROGRAMS
 from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log

@@ -4,11 +4,11 @@ import _socket
 import fcntl
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import PROGRAMS
 from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.command import command
 from cofferdam_runtime.control import Control
@@ -19,29 +19,6 @@ _HIGH: Final = 16
 _ON_THE_WAY: Final = 1 << 14
 """Send buffer towards a frontend, in bytes, of which the kernel makes room for about 40 connections."""
 _PASSED_ON: Final = ("JOURNAL_STREAM",)
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One row of the process table: the package that a role runs, its short name, its first uid beyond the base."""
-
-    package: str
-    title: str
-    uid_offset: int
-
-
-PROGRAMS: Final[Mapping[Role, Program]] = {
-    Role.CONFIG: Program("cofferdam_config", "config", 0),
-    Role.KIM: Program("cofferdam_kim", "kim", 1),
-    Role.SOFTWARE_WORKER: Program("cofferdam_providers.software", "worker[software]", 8),
-    # The number of a worker is the index of its provider, so workers of two roles never have the same uid.
-    Role.PKCS11_WORKER: Program("cofferdam_providers.pkcs11", "worker[pkcs11]", 8),
-    Role.TPM_WORKER: Program("cofferdam_providers.tpm", "worker[tpm]", 8),
-    Role.FRONTEND: Program("cofferdam_frontend", "frontend", 32),
-}
-"""Which roles exist and what each executes."""
-UID_COUNT: Final = 256
-"""Uids that the service uses from `isolation.uid_base` on."""
 
 
 @dataclass(frozen=True, slots=True)

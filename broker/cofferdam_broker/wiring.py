@@ -5,19 +5,13 @@ everything that was not yet taken from them, and a client that dies takes its ch
 """
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass
-from typing import Final
 
 from cofferdam_broker.process import Key, Process
-from cofferdam_contracts.ipc.control import WORKERS, Record, Role, ToChild, channel_flags
+from cofferdam_contracts.ipc.control import Record, ToChild, channel_flags
+from cofferdam_contracts.roles import ROUTES
 from cofferdam_runtime.pairs import socket_pair
-
-ROUTES: Final[Mapping[Role, frozenset[Role]]] = {
-    Role.FRONTEND: WORKERS | {Role.KIM},
-    **dict.fromkeys(WORKERS, frozenset({Role.KIM})),
-}
-"""The process graph: which role may ask which. What is not here is not connected."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cofferdam_broker.children import DEVICES, MOST_ACCUSED, Children
+from cofferdam_broker.children import MOST_ACCUSED, Children
 from cofferdam_broker.process import Process
-from cofferdam_broker.spawn import PROGRAMS, Spawned
-from cofferdam_broker.wiring import ROUTES, Wiring
+from cofferdam_broker.spawn import Spawned
+from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import (
     RECORD,
     WORKERS,
@@ -25,6 +25,7 @@ from cofferdam_contracts.ipc.control import (
     is_adopted,
     serial_of,
 )
+from cofferdam_contracts.roles import DEVICES, PROGRAMS, ROUTES
 from cofferdam_contracts.settings import BrokerSettings, LogSettings
 from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS, WINDOW_S, History
 from cofferdam_runtime.control import Control
@@ -210,8 +211,6 @@ class Company:
         self.servers = [Rogue(role) for role in servers]
         self.frontends = [Rogue(Role.FRONTEND, number) for number in range(frontends)]
         self.children = self.servers[0].children
-        self.distrusted: list[Process] = []
-        self.children.on_distrust = self.distrusted.append
         for rogue in (*self.servers, *self.frontends):
             rogue.children = self.children
             rogue.process.ready = True
@@ -257,7 +256,6 @@ def test_an_accusation_costs_the_link_between_the_two_and_nothing_else(company: 
     accuser, accused = company.servers[1], company.frontends[3]
     company.accuse(1, 3)
     assert not any(rogue.is_killed() for rogue in (*company.servers, *company.frontends))
-    assert company.distrusted == []
     # Both ends get a new channel, the frontend to the same server, the server from the same principal.
     assert channels_of(accused) == [Record(ToChild.CHANNEL, Role.PKCS11_WORKER, 0, 0, 1)]
     (record,) = channels_of(accuser)
@@ -290,7 +288,6 @@ def test_who_accuses_many_principals_is_the_one_that_is_killed(company: Company)
     assert not company.servers[1].is_killed()
     company.accuse(1, MOST_ACCUSED - 1)
     assert company.servers[1].is_killed()
-    assert company.distrusted == []
     assert not any(rogue.is_killed() for rogue in (company.servers[0], company.servers[2], *company.frontends))
 
 
@@ -309,19 +306,6 @@ def test_old_accusations_and_those_of_a_predecessor_do_not_count(company: Compan
     assert not company.servers[1].is_killed()
 
 
-def test_a_frontend_that_two_servers_accuse_is_replaced_once_in_a_while(company: Company) -> None:
-    accused = company.frontends[2].process
-    for _ in range(2):
-        company.accuse(0, 2)
-    assert company.distrusted == []
-    company.accuse(1, 2)
-    assert company.distrusted == []
-    accused.started -= WINDOW_S + 1
-    company.accuse(1, 2)
-    assert company.distrusted == [accused]
-    assert not company.frontends[2].is_killed()
-
-
 def test_a_frontend_gets_another_channel_when_it_says_that_one_is_broken(company: Company) -> None:
     complaining = company.frontends[1]
     broken = Record(FromChild.BROKEN, Role.PKCS11_WORKER, 0, 0)
@@ -334,7 +318,6 @@ def test_a_frontend_gets_another_channel_when_it_says_that_one_is_broken(company
     for frontend in range(MOST_ACCUSED):
         company.frontends[frontend].say(broken._replace(c=int(frontend == 1)).to_bytes())
     assert not any(rogue.is_killed() for rogue in (*company.servers, *company.frontends))
-    assert company.distrusted == []
 
 
 def test_a_worker_that_the_key_store_accuses_is_replaced() -> None:

@@ -14,12 +14,11 @@ import pytest
 from tests.broker.test_children import SETTINGS
 
 from cofferdam_broker import children, process, spawn
-from cofferdam_broker.children import DEVICES
 from cofferdam_broker.generation import Generation, Phase
 from cofferdam_broker.plan import Plan
 from cofferdam_broker.process import Key, Process
-from cofferdam_broker.spawn import PROGRAMS, Program
 from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import DEVICES, PROGRAMS, Program
 from cofferdam_contracts.settings import WorkerEntry
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.timers import Timers
@@ -33,7 +32,7 @@ GROUPS = (60801, 60802)
 class Stage:
     """A generation whose processes are actors."""
 
-    def __init__(self, folder: Path, limits: Mapping[str, int], *, candidate: bool, **words: list[str]) -> None:
+    def __init__(self, folder: Path, limits: Mapping[str, int], *, trial: bool, **words: list[str]) -> None:
         self._folder = folder
         self.failures: list[str] = []
         self.starts = 0
@@ -53,7 +52,7 @@ class Stage:
         keys = ((Role.KIM, 0), (Role.FRONTEND, 0), SOFTWARE, DEVICE)
         documents = {key: self._script(folder, key, words.get(key[0].name.lower(), ["serves"])) for key in keys}
         self._plan = Plan(settings, documents)
-        self.generation = Generation(self._plan, self._loop, self._timers, again=False, candidate=candidate)
+        self.generation = Generation(self._plan, self._loop, self._timers, again=False, trial=trial)
         on_death = self.generation.children.on_death
 
         def count_death(process: Process) -> None:
@@ -123,8 +122,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         monkeypatch.setattr(module, "PROGRAMS", programs)
     made: list[Stage] = []
 
-    def make(*, limits: Mapping[str, int] = MappingProxyType({}), candidate: bool = False, **words: list[str]) -> Stage:
-        made.append(Stage(tmp_path, limits, candidate=candidate, **words))
+    def make(*, limits: Mapping[str, int] = MappingProxyType({}), trial: bool = False, **words: list[str]) -> Stage:
+        made.append(Stage(tmp_path, limits, trial=trial, **words))
         return made[-1]
 
     yield make
@@ -203,7 +202,7 @@ def test_a_provider_without_its_key_is_left_out_of_a_start(stage: Callable[..., 
 
 @pytest.mark.parametrize("key", [DEVICE, SOFTWARE])
 def test_a_reload_to_a_provider_without_its_key_is_refused(stage: Callable[..., Stage], key: Key) -> None:
-    play = stage(candidate=True, **{key[0].name.lower(): ["lacks its key"]})
+    play = stage(trial=True, **{key[0].name.lower(): ["lacks its key"]})
     play.until(lambda: bool(play.failures))
     assert play.starts == 0
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam_broker.spawn import UID_COUNT
 from cofferdam_config import provider_table
 from cofferdam_config.plan import read
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tables import LIMITS
 from cofferdam_config.tcti import DEVICE
 from cofferdam_contracts.ipc.control import WORKERS, Level, Role
+from cofferdam_contracts.roles import UID_COUNT
 from cofferdam_contracts.settings import KimSettings, SoftwareSettings
 from cofferdam_runtime.sandbox.broker import CAPABILITIES
 from cofferdam_runtime.sandbox.limits import BROKER_NICE, RANKS

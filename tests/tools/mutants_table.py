@@ -38,11 +38,15 @@ ENTER: Final = "runtime/cofferdam_runtime/sandbox/enter.py"
 RESOURCES: Final = "runtime/cofferdam_runtime/sandbox/limits.py"
 SECCOMP: Final = "runtime/cofferdam_runtime/sandbox/seccomp.py"
 WIRING: Final = "broker/cofferdam_broker/wiring.py"
+INTAKE: Final = "broker/cofferdam_broker/intake.py"
 PRINCIPALS: Final = "broker/cofferdam_broker/principals.py"
 CHILDREN: Final = "broker/cofferdam_broker/children.py"
 KIM: Final = "kim/cofferdam_kim/service.py"
 PEERS: Final = "providers/cofferdam_providers/base/peers.py"
 WORKER: Final = "providers/cofferdam_providers/base/worker.py"
+
+STORE: Final = "providers/cofferdam_providers/base/store.py"
+ROWS: Final = "tests/e2e/test_rows.py"
 
 LAUNCH: Final = (
     _mutant(
@@ -132,7 +136,7 @@ HANDED_OVER: Final = (
     _mutant(
         "the channels of the dead are kept",
         WIRING,
-        "self._links = [link for link in self._links if link.client is not process]",
+        "self._links = [link for link in self._links if link not in gone]",
         "pass",
         IDENTITIES,
         PROCESSES,
@@ -173,16 +177,16 @@ HANDED_OVER: Final = (
 ONE_UID: Final = (
     _mutant(
         "uid 65534 is a client",
-        PRINCIPALS,
-        "frozenset({OVERFLOW_UID, *uids})",
-        "frozenset(uids)",
+        INTAKE,
+        "frozenset({OVERFLOW_UID, READER_UID, *uids})",
+        "frozenset({READER_UID, *uids})",
         IDENTITIES,
         root=True,
     ),
     _mutant(
         "the service's own uids are clients",
-        PRINCIPALS,
-        "frozenset({OVERFLOW_UID, *uids})",
+        INTAKE,
+        "frozenset({OVERFLOW_UID, READER_UID, *uids})",
         "frozenset({OVERFLOW_UID})",
         IDENTITIES,
         root=True,
@@ -190,8 +194,8 @@ ONE_UID: Final = (
     _mutant(
         "one frontend serves everybody",
         PRINCIPALS,
-        "process = self._assigned.get(uid)\n            if",
-        "process = next(iter(self._assigned.values()), None)\n            if",
+        "if self._assigned[uid].hand_over(connection.fileno()):",
+        "if next(iter(self._assigned.values())).hand_over(connection.fileno()):",
         IDENTITIES,
         root=True,
     ),
@@ -287,10 +291,9 @@ RUNNING_LIMITS: Final = (
     _mutant(
         "a worker serves one channel until it is empty",
         WORKER,
-        "while peer.deficit > 0 and not self._lost:",
-        "while not self._lost:",
-        LIMITS,
-        root=True,
+        "if time.monotonic_ns() >= until or self._lost:",
+        "if self._lost:",
+        "tests/providers/base/test_fairness.py",
     ),
     _mutant(
         "a Direct name of any length passes the frontend",
@@ -299,10 +302,56 @@ RUNNING_LIMITS: Final = (
         "if not name:",
         IDENTITIES,
     ),
+    _mutant(
+        "the code of a row is not compared",
+        STORE,
+        "elif not self._codes.is_right(code, ACTIVE, identity, stored):",
+        "elif not identity:",
+        ROWS,
+    ),
+    _mutant(
+        "a row is believed again when its code is gone",
+        STORE,
+        "if not held.whole or stored.version != REFERENCE_FORM:",
+        "if not identity:",
+        ROWS,
+    ),
+    _mutant(
+        "an object may be in two rows",
+        STORE,
+        "if tag_of(code) in held.tags:",
+        "if not held.tags:",
+        ROWS,
+    ),
+    _mutant(
+        "a half-destroyed key is destroyed because its row says so",
+        STORE,
+        "if self._codes.is_right(code, state, identity, stored):",
+        "if identity:",
+        ROWS,
+    ),
+    _mutant(
+        "a key-encryption key is not compared",
+        STORE,
+        "if check and check != self._codes.check:",
+        "if check and not self._codes.check:",
+        ROWS,
+    ),
+    _mutant(
+        "a key-encryption key is made while rows depend on another",
+        "providers/cofferdam_providers/base/key_encryption_key.py",
+        "if (sealed.a and not (adopt and not seals)) or (sealed.b and seals):",
+        "if not sealed:",
+        ROWS,
+        "tests/providers/software/test_credentials.py",
+    ),
     Mutant(
         "the key store answers one channel for ever",
         "kim/cofferdam_kim/serve.py",
-        (("for _ in range(_TURN):", "while True:"), ("if time.monotonic() > until:", "if False:")),
+        (
+            ("for _ in range(TURNS[asking.peer.asker]):", "while True:"),
+            ("if self._clock_ns() > until:", "if False:"),
+        ),
         ("tests/kim",),
     ),
     _mutant(

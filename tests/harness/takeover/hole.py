@@ -39,13 +39,15 @@ def run_broker() -> int:
     from cofferdam_broker import __main__ as shipped
     from cofferdam_broker import spawn
     from cofferdam_contracts.ipc.control import Role
+    from cofferdam_contracts.roles import PROGRAMS
     from cofferdam_runtime.backoff import History
 
     names = {Role.KIM: "kim", Role.SOFTWARE_WORKER: "software", Role.FRONTEND: "frontend"}
-    spawn.PROGRAMS = {  # type: ignore[misc]
+    programs = {
         role: dataclasses.replace(program, package=f"hole.{names[role]}") if role in names else program
-        for role, program in spawn.PROGRAMS.items()
+        for role, program in PROGRAMS.items()
     }
+    setattr(spawn, "PROGRAMS", programs)  # noqa: B010
     # Whoever is killed for an attempt has a successor at once.
     setattr(History, "delay", lambda _self, _now: 0.0)  # noqa: B010
     if not settings()["confined"]:
