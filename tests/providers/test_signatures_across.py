@@ -18,6 +18,7 @@ from tests.harness.pkcs11.second import second
 from tests.harness.pkcs11.token import softhsm
 from tests.harness.tpm.channel import LOOPBACK
 from tests.harness.tpm.swtpm import Swtpm
+from tests.providers.forgeries import known_point, odd_signatures
 from tests.providers.pkcs11.child import Child, settings_for
 from tests.providers.support import attributes, refused, rsa_material
 from tests.providers.tpm.test_device import opened, way
@@ -32,7 +33,7 @@ from cofferdam_contracts.psa.algorithm import (
     Hash,
     SignatureScheme,
 )
-from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind, KeyType, Usage
+from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca import asym_encryption as software_encryption
 from cofferdam_providers.pyca import asym_sign as software
@@ -207,6 +208,24 @@ def test_all_refuse_a_salt_of_another_length(
         if name != "openssl":
             with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
                 verifier.verify(public_part(bits), algorithm, digest, signature)
+
+
+@pytest.mark.parametrize(("bits", "hash_alg"), [(256, Hash.SHA_256), (384, Hash.SHA_384), (521, Hash.SHA_512)])
+def test_odd_signatures_of_a_curve_are_bad_ones(
+    everybody: dict[str, Openssl | Software | OfToken | OfTpm], bits: int, hash_alg: Hash
+) -> None:
+    # Those of a TPM are in test_failure.py.
+    algorithm, digest = AsymmetricSignature(SignatureScheme.ECDSA, hash_alg), bytes(range(HASH_LENGTH[hash_alg]))
+    wanted = attributes(KeyKind.ECC_PUBLIC_KEY, bits, algorithm, EccFamily.SECP_R1, Usage.VERIFY_HASH)
+    key = read_key(wanted.type, bits, known_point(bits), vouched=False)
+    tokens = [one.child for one in everybody.values() if isinstance(one, OfToken)]
+    for child in tokens:
+        child.do(ImportKey(f"known {bits}", wanted, known_point(bits)))
+    for signature in odd_signatures(bits, digest).values():
+        with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
+            software.verify_hash(key, algorithm, digest, signature)
+        for child in tokens:
+            child.refuses(VerifyHash(f"known {bits}", algorithm, digest, signature), Status.PSA_ERROR_INVALID_SIGNATURE)
 
 
 def test_a_padding_that_never_fits_is_not_made_taken_or_promised(

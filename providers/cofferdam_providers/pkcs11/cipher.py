@@ -12,7 +12,7 @@ from cofferdam_providers.pkcs11.aead import ROOM
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.device import Codes, Device
 from cofferdam_providers.pkcs11.keys import TokenKey
-from cofferdam_providers.pyca.errors import invalid_argument
+from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding
 
 BLOCK: Final = 16
 _WHOLE_BLOCKS: Final = frozenset({CipherMode.ECB_NO_PADDING, CipherMode.CBC_NO_PADDING})
@@ -66,7 +66,12 @@ def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) 
     function, room = device.cryptoki.decrypt, len(body) + ROOM
     codes = _WRONG_PADDING if padded else _CODES
     plaintext = device.use(key, ObjectClass.SECRET_KEY, codes, function, how, body, room)
-    if not (1 <= len(body) - len(plaintext) <= BLOCK if padded else len(plaintext) == len(body)):
+    removed = len(body) - len(plaintext)
+    if padded and removed >= 0:
+        if not 1 <= removed <= BLOCK:
+            # A module that takes off as many bytes as the last one says. Who sent that may not end the worker with it.
+            raise invalid_padding(f"a padding of {removed} bytes")
+    elif removed:
         raise device.unbelievable(f"{len(plaintext)} bytes of plaintext for {len(body)}")
     return plaintext
 

@@ -279,7 +279,8 @@ def test_a_plaintext_of_a_length_that_cannot_be_ends_the_worker(child: Child, sh
         algorithm = CBC if kind == "cbc" else ECB
         opening = CipherDecrypt(kind, algorithm, child.do(CipherEncrypt(kind, algorithm, text)))
     shim.set(rule)
-    child.refuses(opening, COMMUNICATION, lost=True)
+    lost = kind != "cbc" or "long" in rule  # what the last byte decrypts to is up to the client
+    child.refuses(opening, COMMUNICATION if lost else Status.PSA_ERROR_INVALID_PADDING, lost=lost)
     shim.clear()
     assert child.do(opening) == text
 
