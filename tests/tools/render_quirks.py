@@ -34,8 +34,9 @@ This page is made by `python -m tests.tools.render_quirks` from the provider's t
 configure a token is in [pkcs11.md](../howto/pkcs11.md).
 
 What a module does otherwise than the standard says is found out by trying wherever that is possible: which hashes OAEP
-and PSS take, whether OAEP takes a label, which public operations there are, whether templates may have
-CKA_ALLOWED_MECHANISMS and CKA_COPYABLE. What cannot be found out stands in the table of modules,
+and PSS take, whether OAEP takes a label, which mechanisms, and which lengths of nonces, tags and additional data of
+AES-GCM, have the right answers, which public operations there are, whether templates may have CKA_ALLOWED_MECHANISMS
+and CKA_COPYABLE. What cannot be found out stands in the table of modules,
 and can be configured with `provider.quirks`:
 
 ```toml
