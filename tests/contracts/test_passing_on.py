@@ -150,3 +150,37 @@ def test_any_message_is_a_request_or_forbidden(message: tuple[object, ...]) -> N
             decode_request(message[:end])
         except ForbiddenMessageError:
             continue
+
+
+SIGN = encode_request(SAMPLES[Opcode.PSA_SIGN_HASH], 1, 2, int(AuthType.DIRECT), "app")  # type: ignore[arg-type]
+WRONG: list[tuple[int, object]] = [
+    *((position, value) for position in (1, 2, 3) for value in ("1", None, True, 1.5)),
+    (3, 99),
+    (3, 255),
+    (4, b"app"),
+    (5, b"name"),
+    (5, None),
+    (6, "text"),
+    (6, b""),
+    (6, bytes.fromhex("040000000000000001000000")),  # GCM
+    (7, "text"),
+]
+
+
+@pytest.mark.parametrize(("position", "value"), WRONG)
+def test_a_request_with_one_field_that_cannot_be_is_forbidden(position: int, value: object) -> None:
+    assert decode_request(tuple(SIGN)).operation == SAMPLES[Opcode.PSA_SIGN_HASH]
+    with pytest.raises(ForbiddenMessageError):
+        decode_request((*SIGN[:position], value, *SIGN[position + 1 :]))
+
+
+@pytest.mark.parametrize("size", [-1, "8", None, True])
+def test_a_size_is_a_natural_number(size: object) -> None:
+    with pytest.raises(ForbiddenMessageError):
+        decode_request((int(Opcode.PSA_GENERATE_RANDOM), 1, 2, 0, "", size))
+
+
+@pytest.mark.parametrize("message", [(Opcode.PING | ANSWER, 1, 0), (Opcode.PSA_SIGN_HASH | ANSWER, 1, 0, "text")])
+def test_an_answer_of_another_kind_is_forbidden(message: tuple[object, ...]) -> None:
+    with pytest.raises(ForbiddenMessageError):
+        decode_answer(message)
