@@ -70,6 +70,8 @@ class Catalogue:
         self._order = {provider.uuid: position for position, provider in enumerate(providers)}
         self._fault, self._failed, self._misled = fault, failed, misled
         self.listings = Listings([provider.id for provider in providers])
+        self.refusal: str | None = None
+        """Why nothing can be listed, if so: a client would take what is left of a listing for the whole."""
 
     def add(self, row: RawRow) -> None:
         """Note a row that was committed."""
@@ -154,6 +156,7 @@ class Catalogue:
         after = b"" if last is None else _after(last)
         if authenticator == INTERNAL_AUTHENTICATOR:
             return None
+        self._refuse()
         try:
             row = self._connection.execute(_NEXT_APPLICATION, (authenticator, after)).fetchone()
         except schema.FAILURES as error:
@@ -162,10 +165,15 @@ class Catalogue:
             raise self._misled()
         return None if row is None else row[0]
 
+    def _refuse(self) -> None:
+        if self.refusal is not None:
+            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, self.refusal)
+
     def _some_rows(self, application: Application, cursor: bytes, most: int) -> tuple[list[RawRow], bytes | None]:
         """Return the sound ones of an application's next rows, by name, and where to go on, if there are more."""
         if application.authenticator == INTERNAL_AUTHENTICATOR:
             return [], None
+        self._refuse()
         owner = (application.authenticator, application.name)
         wanted = (application.authenticator, _bytes(application.name), cursor, most)
         try:

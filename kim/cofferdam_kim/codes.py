@@ -5,11 +5,12 @@ a code that no row has, so that the worker refuses the row.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.settings import ProviderEntry
+from cofferdam_kim import schema
 
 ACTIVE: Final = 0
 """State of a row that is neither being made nor being destroyed; the others are those of `PendingState`."""
@@ -22,6 +23,10 @@ _ALL: Final = "SELECT code FROM cofferdam_codes WHERE provider_uuid = ? AND stat
 _FORGET: Final = "DELETE FROM cofferdam_codes WHERE provider_uuid = ? AND state = 0"
 _PROVIDER: Final = "SELECT key_check, seal FROM cofferdam_providers WHERE provider_uuid = ?"
 _ENROL: Final = "INSERT OR REPLACE INTO cofferdam_providers VALUES (?, ?, ?)"
+_COLUMNS: Final = {"cofferdam_codes": 6, "cofferdam_providers": 3}
+"""How many columns each table has."""
+Kept = dict[str, list[tuple[object, ...]]]
+"""Rows of these tables."""
 _SEAL: Final = "UPDATE cofferdam_providers SET seal = ? WHERE provider_uuid = ?"
 
 
@@ -64,16 +69,22 @@ def set_seal(connection: sqlite3.Connection, provider: ProviderEntry, seal: byte
         connection.execute(_SEAL, (seal, provider.uuid))
 
 
-def copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Copy what can be read of the codes of a damaged database.
+def read(connection: sqlite3.Connection) -> Kept:
+    """Return what can be read of the codes of a damaged database."""
+    kept: Kept = {table: [] for table in _COLUMNS}
+    for table, rows in kept.items():
+        with suppress(*schema.FAILURES):
+            rows.extend(connection.execute(f"SELECT * FROM {table} NOT INDEXED"))  # noqa: S608
+    return kept
 
-    Raises:
-        sqlite3.Error: It cannot be read.
-    """
-    for table, columns in (("cofferdam_codes", 6), ("cofferdam_providers", 3)):
-        rows: Iterable[tuple[object, ...]] = source.execute(f"SELECT * FROM {table} NOT INDEXED")  # noqa: S608
-        marks = ", ".join("?" * columns)
-        target.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)  # noqa: S608
+
+def write(connection: sqlite3.Connection, kept: Kept) -> None:
+    """Put what was read into a database; what does not fit is left out."""
+    for table, rows in kept.items():
+        marks = ", ".join("?" * _COLUMNS[table])
+        for row in rows:
+            with suppress(*schema.FAILURES):
+                connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608
 
 
 def _name(identity: KeyIdentity) -> tuple[int, str, str]:

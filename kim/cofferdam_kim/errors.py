@@ -1,5 +1,8 @@
 """Why the key store does not start."""
 
+import shlex
+import sys
+
 
 class StoreError(Exception):
     """Raised when the database cannot be used; says where, what was found, what was expected and what helps."""
@@ -14,3 +17,12 @@ class StoreError(Exception):
     def __str__(self) -> str:
         """Say it in one line."""
         return f"{self.where}: found {self.found}, expected {self.expected}; {self.remedy}"
+
+
+class DamagedError(StoreError):
+    """Raised when what the database has is not what anybody wrote; some of it may still be read."""
+
+    def __init__(self, where: str, found: str, remedy: str | None = None) -> None:
+        # SQLite's own `.recover` is not in every build of its command line tool.
+        mend = f"stop the service and run: {shlex.join([sys.executable, '-m', 'cofferdam_kim.mend', where])}"
+        super().__init__(where, found=found, expected="an undamaged SQLite database", remedy=remedy or mend)

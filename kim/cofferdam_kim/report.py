@@ -8,6 +8,7 @@ from typing import Final
 
 from cofferdam_contracts.ipc.keystore import PendingState
 from cofferdam_kim import schema
+from cofferdam_kim.errors import DamagedError
 from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, fault
 
 _ROW_ID: Final = 9
@@ -46,17 +47,20 @@ class StoreReport:
     pending: int
     """Keys that were being made or destroyed."""
     quarantined: tuple[Quarantined, ...]
-    damage: str | None = None
+    damage: DamagedError | None = None
     """What is wrong with the database as a whole; then it is served from memory and not changed."""
     dropped: int = 0
     """Rows that a damaged database holds and that cannot be served."""
+    incomplete: bool = False
+    """Whether a damaged database may have held keys that nobody can read any more."""
 
     def warnings(self) -> Iterator[str]:
         """Yield a line for each thing that the operator should know; no line names a client or a key."""
         if self.damage is not None:
+            rest = "others cannot be read, so that nothing is listed" if self.incomplete else f"{self.dropped} are not"
             yield (
-                f"the database is damaged ({self.damage}): its {self.keys} sound keys are served, {self.dropped} rows"
-                " are not, no key can be made or destroyed; stop the service and run REINDEX, or restore a backup"
+                f"the database is damaged: its {self.keys} sound keys are served, {rest}, and no key can be made or"
+                f" destroyed; {self.damage}"
             )
         for bad in self.quarantined[:_SHOWN]:
             yield f"row {bad.row_id} of {bad.table} is not served: {bad.reason}"
@@ -66,9 +70,7 @@ class StoreReport:
             yield f"{self.unconfigured} keys belong to providers that are not configured"
 
 
-def inspect(
-    connection: sqlite3.Connection, path: str, uuids: Collection[str], *, damage: str | None = None, dropped: int = 0
-) -> StoreReport:
+def inspect(connection: sqlite3.Connection, path: str, uuids: Collection[str]) -> StoreReport:
     """Look at every row and bring the quarantine up to date.
 
     Raises:
@@ -88,8 +90,6 @@ def inspect(
         unconfigured=unconfigured,
         pending=pending,
         quarantined=quarantined,
-        damage=damage,
-        dropped=dropped,
     )
 
 

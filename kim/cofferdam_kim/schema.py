@@ -5,11 +5,15 @@ database is kept in WAL mode and locked for as long as it is open: two services 
 other's half-done changes. Source: facts on the reference's key info managers, section 5.3.
 """
 
+import itertools
 import sqlite3
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from cofferdam_kim.errors import StoreError
+from cofferdam_kim.errors import DamagedError, StoreError
+from cofferdam_kim.rows import RawRow
 
 VERSION: Final = 1
 """`schema_version` in both metadata tables: the reference's and ours."""
@@ -103,11 +107,15 @@ _GROUPS: Final = (
 """Tables that are there together or not at all, and which of them holds their version."""
 FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 """What SQLite's module raises: also for messages that quote damaged text, and for lengths that are damaged."""
-_RECOVER: Final = "restore a backup, or save what can be saved with the `.recover` command of sqlite3"
+_FORMAT: Final = 18
+"""Where the header has the version of the format for writing."""
+_FORMATS: Final = frozenset({b"\1", b"\2"})
+_FLIPPED: Final = 2
+"""Bits in which a word of the schema may differ before it is another word, and no damage."""
 
 
-def open_database(path: str) -> sqlite3.Connection:
-    """Open an existing database file and lock it.
+def open_database(path: str, *, damaged: bool = False) -> sqlite3.Connection:
+    """Open an existing database file and lock it; of a damaged one read what has a schema that can be understood.
 
     Raises:
         StoreError: It is in use, or no database.
@@ -119,6 +127,9 @@ def open_database(path: str) -> sqlite3.Connection:
     except FAILURES as error:
         raise unusable(path, error) from error
     try:
+        if damaged:
+            # What is wrong with one table shall not keep another one from being read.
+            connection.execute("PRAGMA writable_schema = ON")
         configure(connection)
         # The lock is taken by the first access, and then kept.
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -166,17 +177,49 @@ def establish(connection: sqlite3.Connection, path: str) -> None:
         raise unusable(path, error) from error
 
 
+def in_memory(path: str) -> sqlite3.Connection:
+    """Return an empty database with the tables of this version, in memory; `path` is for errors."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    configure(connection)
+    establish(connection, path)
+    return connection
+
+
 def check_mapping(connection: sqlite3.Connection, path: str) -> None:
-    """Check that the mapping is there and has its columns, without changing anything.
+    """Check that the mapping of a damaged database is there and is not that of another version, as far as it says.
 
     Raises:
-        StoreError: It is not, or cannot be read.
+        StoreError: It is not.
     """
-    try:
-        _check_columns(connection, path, "key_mapping", _REFERENCE_TABLES["key_mapping"])
+    _check_columns(connection, path, "key_mapping", _REFERENCE_TABLES["key_mapping"])
+    with suppress(*FAILURES):
         _check_version(connection, path, "kim_metadata")
-    except FAILURES as error:
-        raise unusable(path, error) from error
+
+
+def open_sound(path: str) -> sqlite3.Connection:
+    """Open a database, check its structure, and make the tables that it lacks.
+
+    Raises:
+        DamagedError: Something is wrong with its structure.
+        StoreError: It cannot be used.
+    """
+    connection = open_database(path)
+    with closed_on_error(connection):
+        finding = damage(connection)
+        if finding is not None:
+            raise DamagedError(path, finding)
+        establish(connection, path)
+    return connection
+
+
+@contextmanager
+def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection that cannot be used."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def damage(connection: sqlite3.Connection) -> str | None:
@@ -199,11 +242,6 @@ def error_name(error: Exception) -> str:
     return str(getattr(error, "sqlite_errorname", type(error).__name__))
 
 
-def refused(path: str, found: str) -> StoreError:
-    """Return the error for a database that is damaged beyond use."""
-    return StoreError(path, found=found, expected="an undamaged SQLite database", remedy=_RECOVER)
-
-
 def unusable(path: str, error: Exception) -> StoreError:
     """Return the error for a database that SQLite fails to open or to read."""
     name = error_name(error)
@@ -214,6 +252,8 @@ def unusable(path: str, error: Exception) -> StoreError:
             expected="no other user",
             remedy="stop the other service or program",
         )
+    if name.startswith("SQLITE_READONLY") and _is_of_another_format(path):
+        return DamagedError(path, "an unknown format of the file")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")):
         return StoreError(
             path,
@@ -221,7 +261,14 @@ def unusable(path: str, error: Exception) -> StoreError:
             expected="a file and folder that can be written",
             remedy="check owner, mode, free space and mount options of the folder",
         )
-    return refused(path, name)
+    return DamagedError(path, name)
+
+
+def _is_of_another_format(path: str) -> bool:
+    """Tell whether SQLite writes nothing because of the header, and not because of owner and mode."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(_FORMAT + 1)[_FORMAT:] not in _FORMATS
+    return False
 
 
 def _text(raw: bytes) -> str:
@@ -233,11 +280,17 @@ def _check_group(connection: sqlite3.Connection, path: str, group: tuple[str, di
     metadata, tables = group
     names = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")}
     present = names & set(tables)
-    if not present:
+    if not present and not any(_alike(name, table) for name in names for table in tables):
         return False
     if present != set(tables):
+        missing = set(tables) - present
+        if all(any(_alike(name, table) for name in names) for table in missing):
+            raise DamagedError(path, "a damaged name of a table")
         raise StoreError(
-            path, found=f"the tables {', '.join(sorted(present))} only", expected=", ".join(tables), remedy=_RECOVER
+            path,
+            found=f"the tables {', '.join(sorted(present))} only",
+            expected=", ".join(tables),
+            remedy="restore a backup",
         )
     for table, statement in tables.items():
         _check_columns(connection, path, table, statement)
@@ -283,6 +336,8 @@ def _check_columns(connection: sqlite3.Connection, path: str, table: str, statem
     finally:
         scratch.close()
     if found != expected:
+        if _is_flipped(connection, table, statement, found, expected):
+            raise DamagedError(path, f"a damaged column of {table}")
         different = next(
             (name for name, other in zip([row[1] for row in found], expected, strict=False) if name != other[1]), None
         )
@@ -299,3 +354,21 @@ def _refuse_triggers(connection: sqlite3.Connection, path: str) -> None:
     row = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchone()
     if row is not None:
         raise StoreError(path, found=f"a trigger {row[0]!r}", expected="no triggers", remedy="drop it")
+
+
+def _is_flipped(
+    connection: sqlite3.Connection, table: str, statement: str, found: list[RawRow], expected: list[RawRow]
+) -> bool:
+    """Tell whether the columns of a table are the expected ones but for a few bits, in themselves or in its text."""
+    if len(found) == len(expected) and all(map(_alike, itertools.chain(*found), itertools.chain(*expected))):
+        return True
+    row = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    return row is not None and _alike(row[0], statement.strip())
+
+
+def _alike(found: object, expected: object) -> bool:
+    """Tell whether a word or a number is the expected one but for a few bits."""
+    one, other = (str(value).encode("utf-8", "surrogateescape") for value in (found, expected))
+    if len(one) != len(other):
+        return False
+    return sum((left ^ right).bit_count() for left, right in zip(one, other, strict=True)) <= _FLIPPED

@@ -23,6 +23,7 @@ from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import codes, place, schema
 from cofferdam_kim.catalogue import Catalogue
+from cofferdam_kim.errors import DamagedError
 from cofferdam_kim.report import StoreReport, inspect
 from cofferdam_kim.rows import (
     ATTRIBUTES_VERSION,
@@ -96,9 +97,11 @@ class KeyStore:
         self._partial = report.damage is not None
         self.max_keys: int | None = None
         """Most keys of one application; whoever has them already keeps them."""
-        self._read_only = report.damage
+        self._read_only = None if report.damage is None else report.damage.found
         self.report = report
         self.catalogue = Catalogue(connection, providers, self._fault, self._failed, self._misled)
+        if report.incomplete:
+            self.catalogue.refusal = f"{path} is damaged: nobody can tell which keys are missing"
 
     @classmethod
     def open(cls, path: str, providers: Sequence[ProviderEntry]) -> "KeyStore":
@@ -108,19 +111,18 @@ class KeyStore:
             StoreError: The database cannot be used, or not without losing keys.
         """
         place.check_file(path)
-        connection = schema.open_database(path)
         uuids = frozenset(provider.uuid for provider in providers)
         try:
-            finding = schema.damage(connection)
-            if finding is None:
-                schema.establish(connection, path)
-                return cls(connection, path, providers, inspect(connection, path, uuids))
-            memory, dropped = salvage(connection, path, finding)
-        except BaseException:
-            connection.close()
-            raise
-        connection.close()
-        return cls(memory, path, providers, inspect(memory, path, uuids, damage=finding, dropped=dropped))
+            connection = schema.open_sound(path)
+            with schema.closed_on_error(connection):
+                report = inspect(connection, path, uuids)
+        except DamagedError as damage:
+            found = salvage(path, damage)
+            connection = found.connection
+            report = replace(
+                inspect(connection, path, uuids), damage=damage, dropped=found.dropped, incomplete=not found.complete
+            )
+        return cls(connection, path, providers, report)
 
     def close(self) -> None:
         """Write everything into the database file itself and let go of it."""

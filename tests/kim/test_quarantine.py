@@ -26,7 +26,6 @@ from tests.kim.support import (
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.keystore import PendingState
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_kim.errors import StoreError
 from cofferdam_kim.rows import COLUMNS
 from cofferdam_kim.store import KeyStore
 
@@ -253,6 +252,7 @@ def test_a_damaged_database_is_served_and_not_changed(path: Path) -> None:
     assert store.report.keys == 3
     (warning,) = store.report.warnings()
     assert "no key can be made or destroyed" in warning
+    assert f"-m cofferdam_kim.mend {path}" in warning
     assert client_keys(store, MBED, Application(3, "1000")) == ["mine", "other"]
     assert store.pending(MBED) == []
     assert status_of(store, "absent") is Status.KEY_INFO_MANAGER_ERROR, "it may be what the damage took"
@@ -294,18 +294,3 @@ def test_two_rows_of_one_name_are_not_served(path: Path) -> None:
         Status.SUCCESS,
     ]
     store.close()
-
-
-def test_a_database_that_cannot_be_read_is_refused(path: Path) -> None:
-    reference_database(path, [mapping_row(name(f"key {number}")) for number in range(200)])
-    open_store(path).close()
-    data = bytearray(path.read_bytes())
-    size = int.from_bytes(data[16:18], "big")
-    pages = [at for at in range(size, len(data), size) if data[at] == 0x0D and b"key 7" in data[at : at + size]]
-    data[pages[0] : pages[0] + 8] = b"\xff" * 8
-    path.write_bytes(data)
-    with pytest.raises(StoreError) as caught:
-        open_store(path)
-    assert caught.value.where == str(path)
-    assert "recover" in caught.value.remedy
-    assert path.read_bytes() == data

@@ -1,0 +1,72 @@
+"""The command that mends a damaged database: `python -m cofferdam_kim.mend DATABASE`, while the service is stopped.
+
+The keys that are served of it, and what is known of keys that were being made or destroyed, are written into a new
+file, which takes the place of the damaged one. That one stays beside it, with `.damaged` after its name.
+"""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+from cofferdam_kim import place, schema
+from cofferdam_kim.errors import DamagedError, StoreError
+from cofferdam_kim.rows import COLUMNS
+from cofferdam_kim.salvage import salvage
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Mend the one database that is named and say what was saved; return the exit status."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m cofferdam_kim.mend DATABASE\n")
+        return 2
+    try:
+        sys.stdout.write(f"{mend(os.path.abspath(arguments[0]))}\n")
+    except (StoreError, *schema.FAILURES, OSError) as error:
+        sys.stderr.write(f"not mended: {error}\n")
+        return 1
+    return 0
+
+
+def mend(path: str) -> str:
+    """Mend a database if it is damaged; return what was done.
+
+    Raises:
+        StoreError: It cannot be used, or nothing of it can be read.
+        OSError: The new file cannot be written.
+    """
+    place.check_file(path)
+    try:
+        schema.open_sound(path).close()
+    except DamagedError as damage:
+        found = salvage(path, damage)
+    else:
+        return f"{path} is not damaged"
+    with closing(found.connection) as memory:
+        _add_pending(memory, found.pending)
+        _write(memory, path)
+        (keys,) = memory.execute("SELECT count(*) FROM key_mapping").fetchone()
+    missing = "" if found.complete else "; others are lost, unless a backup has them"
+    return f"{path} has {keys} keys now{missing}; what it was before is {path}.damaged"
+
+
+def _add_pending(memory: sqlite3.Connection, pending: list[tuple[object, ...]]) -> None:
+    marks = ", ".join("?" * (len(COLUMNS.split(",")) + 1))
+    memory.executemany(f"INSERT OR IGNORE INTO cofferdam_pending ({COLUMNS}, state) VALUES ({marks})", pending)  # noqa: S608
+
+
+def _write(memory: sqlite3.Connection, path: str) -> None:
+    """Put a database into the place of another one, for the same owner."""
+    mended = path + ".mended"
+    before = os.stat(path)
+    os.close(os.open(mended, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, place.FILE_MODE))
+    os.chown(mended, before.st_uid, before.st_gid)
+    with closing(sqlite3.connect(mended)) as written:
+        memory.backup(written)
+    os.rename(path, path + ".damaged")
+    os.rename(mended, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
