@@ -1,5 +1,6 @@
 """Databases whose structure is damaged: what is sound is served, nothing is denied, and one command mends it."""
 
+import os
 import shlex
 import sqlite3
 import subprocess
@@ -245,3 +246,26 @@ def test_the_command_that_mends(path: Path, damage: Callable[[bytearray], None] 
     create(store, name("new"), record=OTHER)
     store.close()
     assert "is not damaged" in mend.mend(str(path))
+
+
+def test_a_database_is_mended_once(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many(path)
+    data = bytearray(path.read_bytes())
+    schema_text(data)
+    path.write_bytes(data)
+    assert mend.main([str(path)]) == 0
+    assert capsys.readouterr().out == f"{path} has 200 keys now; what it was before is {path}.damaged\n"
+    assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o600, os.getuid())
+    # What somebody else left there is neither used nor replaced.
+    path.write_bytes(data)
+    path.with_name(path.name + ".mended").symlink_to(path.with_name("elsewhere"))
+    assert mend.main([str(path)]) == 1
+    assert "not mended" in capsys.readouterr().err
+    assert path.read_bytes() == data
+    assert not path.with_name("elsewhere").exists()
+
+
+def test_a_database_in_use_is_not_mended(path: Path, store: KeyStore) -> None:
+    create(store, name())
+    assert mend.main([str(path)]) == 1
+    assert store.lookup(MBED, name()) == RECORD

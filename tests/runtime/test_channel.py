@@ -117,6 +117,8 @@ def test_a_closed_end_is_noticed_by_both_directions(pair: Pair) -> None:
         pack((0x60, 0, LIMIT + 1, b"x")),
         pack((0x60, 0, "x", b"x")),
         b"\x91\x81\x01\x02",
+        b"\x92\x04\x80",
+        b"\x92\x04\xc7\x00\x05",
         b"\x92\x04\xc7\x01\x05x",
         b"\x93\x04\x01\xdd\xff\xff\xff\xff",
         b"\x93\x04\x01\xc6\xff\xff\xff\xff",
@@ -146,6 +148,30 @@ def test_a_call_ends_after_so_many_parts_though_there_are_more(ends: Ends) -> No
         one.send(pack((Common.PART, 1, PART_SIZE + 1, b"x")))
     one.send(pack((4, 1)))
     assert [adopted.receive() for _ in range(3)] == [None, None, (4, 1)]
+
+
+FIRST = pack((Common.PART, 0, PART_SIZE + 1, bytes(PART_SIZE)))
+NESTED = pack((Common.PART, 0, PART_SIZE, bytes(PART_SIZE)))
+
+
+@pytest.mark.parametrize(
+    "datagrams",
+    [
+        [FIRST, pack((4, 1))],
+        [FIRST, FIRST],
+        [FIRST, pack((Common.PART, 2, PART_SIZE + 1, b"x"))],
+        [FIRST, pack((Common.PART, 1, PART_SIZE + 2, b"xx"))],
+        [FIRST, pack((Common.PART, 1, PART_SIZE + 1, b"xx"))],
+        [FIRST, pack((Common.PART, 1, PART_SIZE + 1, b""))],
+        list(split(NESTED)),
+    ],
+)
+def test_parts_that_do_not_follow_each_other_are_refused(datagrams: list[bytes]) -> None:
+    assembler = Assembler(LIMIT)
+    for datagram in datagrams[:-1]:
+        assert assembler.feed(datagram) is None
+    with pytest.raises(FramingError):
+        assembler.feed(datagrams[-1])
 
 
 @pytest.mark.parametrize("size", [1, PART_SIZE - 1])
