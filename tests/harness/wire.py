@@ -279,6 +279,7 @@ def attributes(key_type: bytes, bits: int, usage: bytes, algorithm: bytes) -> by
 
 P256_SIGN: Final = attributes(blob(11, number(1, 2)), 256, _SIGN_USAGE, blob(6, ECDSA_SHA_256))
 RSA_SIGN: Final = attributes(_RSA_KEY_PAIR, 2048, _SIGN_USAGE, blob(6, RSA_SIGN_SHA_256))
+RSA_4096_SIGN: Final = attributes(_RSA_KEY_PAIR, 4096, _SIGN_USAGE, blob(6, RSA_SIGN_SHA_256))
 RSA_CRYPT: Final = attributes(_RSA_KEY_PAIR, 2048, _CRYPT_USAGE, blob(7, RSA_PKCS1_CRYPT))
 AES_256_GCM: Final = attributes(blob(4, b""), 256, _CRYPT_USAGE, blob(5, AES_GCM))
 

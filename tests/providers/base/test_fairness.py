@@ -136,20 +136,20 @@ def test_idleness_saves_nothing_up(tmp_path: Path) -> None:
         assert 4 <= device.order[place : place + 10].count(QUIET) <= 6
 
 
-def shares(tmp_path: Path, device: Measured, dear: int) -> float:
-    """Return how many cheap requests are served for each dear one, while both wait; dear ones take 5 ms."""
-    device.costs[dear], device.hold = 5 * MS, {0}
+def shares(tmp_path: Path, device: Measured, dear: int, cost: int = 5 * MS) -> float:
+    """Return how many cheap requests are served for each dear one, while both wait; cheap ones take 1 ms."""
+    device.costs[dear], device.hold = cost, {0}
     with running(tmp_path, device) as worker:
         first, one, other = (worker.connect(1000 + number, number) for number in range(3))
         send(first, GenerateRandom(THIRD * _HUNDRED))
         assert device.held.acquire(timeout=10)
-        ask_many(one, FLOOD, 60)
-        ask_many(other, QUIET, 60)
+        ask_many(one, FLOOD, 50)
+        ask_many(other, QUIET, 50)
         device.let.release()
-        receive(one, 60)
-        receive(other, 60)
+        receive(one, 50)
+        receive(other, 50)
     last = len(device.order) - 1 - device.order[::-1].index(QUIET if dear == FLOOD else FLOOD)
-    return 60 / device.order[:last].count(dear)
+    return 50 / device.order[:last].count(dear)
 
 
 def test_shares_are_of_time_and_not_of_requests(tmp_path: Path) -> None:
@@ -158,13 +158,13 @@ def test_shares_are_of_time_and_not_of_requests(tmp_path: Path) -> None:
 
 def test_the_time_of_a_device_is_that_on_the_wall(tmp_path: Path) -> None:
     """Requests that sleep cost nothing on a processor, so that with its clock their numbers would be equal."""
-    assert shares(tmp_path, Sleeping(), QUIET) > 2
+    assert shares(tmp_path, Sleeping(), QUIET, cost=20 * MS) > 2
 
 
 def test_what_a_worker_on_the_processor_was_not_running_is_charged_to_nobody(tmp_path: Path) -> None:
     device = Sleeping()
     device.on_processor = True
-    assert shares(tmp_path, device, FLOOD) < 2
+    assert shares(tmp_path, device, FLOOD, cost=20 * MS) < 2
 
 
 @contextmanager

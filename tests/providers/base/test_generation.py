@@ -158,12 +158,16 @@ def test_a_key_whose_owner_rests_beyond_its_deadline_fails_then_and_its_name_is_
         device.let.release()
         assert generating.receive()[2] == Status.SUCCESS
         assert quick.receive()[2] == Status.SUCCESS
-        send(generating, key("late"), deadline=time.monotonic_ns() // 1000 + 50_000)
-        assert generating.receive()[2] == Status.PSA_ERROR_COMMUNICATION_FAILURE
-        # It was not made, and nobody had to wait until it might have been.
-        assert device.order == [0, 1]
-        device.let.release()
+        send(generating, key("late"), 1, deadline=time.monotonic_ns() // 1000 + 50_000)
+        send(generating, key("next"), 2)
+        assert generating.receive()[1:3] == (1, Status.PSA_ERROR_COMMUNICATION_FAILURE)
+        # That was not told at its turn: its owner rests on.
+        for _ in range(10):
+            quick.ask(GenerateRandom(1))
+        assert device.order == [0, *[1] * 11]
+        device.let.release(2)
         assert quick.ask(key("late")).status == Status.SUCCESS
+        assert generating.receive()[1:3] == (2, Status.SUCCESS)
         assert generating.ask(DestroyKey("late")).status == Status.PSA_ERROR_DOES_NOT_EXIST
 
 
@@ -243,20 +247,29 @@ def test_keys_of_a_frontend_that_is_gone_are_not_made(tmp_path: Path, monkeypatc
         assert list(store.pending()) == []
 
 
-def test_a_worker_that_shall_stop_makes_the_keys_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_shall_stop_makes_the_keys_that_wait_and_lets_nobody_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(worker_module, "TURN_NS", 10**10)  # all are taken in one turn
     device = OneThread()
     with running(tmp_path, device) as worker:
-        frontend = worker.connect(1000)
+        frontend, quick = worker.connect(1000), worker.connect(1001, 1)
         send(frontend, key("k0"))
         device.wait()
         for number in (1, 2):
             send(frontend, key(f"k{number}"), number)
         device.let.release()
         device.wait()
+        time.sleep(1.0)  # and so it would have to rest for as long
         assert worker.in_flight() == 2
+        monkeypatch.undo()
+        device.takes = 0.005
+        for _ in range(100):
+            send(quick, GenerateRandom(1))
         worker.stop()
         device.let.release(2)
         assert [frontend.receive()[1:3] for _ in range(3)] == [(number, Status.SUCCESS) for number in range(3)]
         worker.thread.join(10)
         assert not worker.thread.is_alive()
+    # The other has its turn before the last key, and not the time of a rest.
+    assert [what for what, _ in itertools.groupby(device.order[:10])][:3] == [0, 1, 0]

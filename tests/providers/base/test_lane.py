@@ -103,6 +103,18 @@ def test_without_a_thread_a_job_runs_when_told_to_and_owners_have_their_turns() 
     assert not lane.run_one()
 
 
+def test_who_takes_the_device_for_long_waits_until_others_have_had_as_much() -> None:
+    lane = Lane()
+    order: list[object] = []
+    for _ in range(2):
+        lane.submit("long", job(lambda: time.sleep(0.2), lambda _outcome: order.append("long")))
+    for _ in range(5):
+        lane.submit("short", job(lambda: None, lambda _outcome: order.append("short")))
+    while lane.waiting:
+        assert lane.run_one()
+    assert order == ["long", *["short"] * 5, "long"]
+
+
 def test_an_owner_rests_after_a_job_while_others_are_there() -> None:
     lane = Lane()
     order: list[object] = []

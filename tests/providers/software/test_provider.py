@@ -74,7 +74,15 @@ def test_it_describes_itself_as_the_reference_does() -> None:
     backend = provider()
     assert backend.description is PROVIDERS[ProviderId.MBED_CRYPTO]
     assert backend.concurrent_generation
+    assert backend.on_processor
     assert backend.opcodes == frozenset(Opcode) - CORE_OPCODES - {Opcode.ATTEST_KEY, Opcode.PREPARE_KEY_ATTESTATION}
+
+
+def test_only_rsa_keys_are_slow_to_make() -> None:
+    kinds = [(kind, EccFamily.SECP_R1 if kind.name.startswith("ECC") else None) for kind in KeyKind]
+    kinds = [pair for pair in kinds if not pair[0].name.startswith("DH_")]
+    slow = {kind for kind, of in kinds if provider().is_slow(replace(P256_ATTRIBUTES, type=KeyType(kind, of)))}
+    assert slow == {KeyKind.RSA_KEY_PAIR}
 
 
 def test_every_listed_operation_is_implemented() -> None:
