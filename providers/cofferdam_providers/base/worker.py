@@ -211,7 +211,7 @@ class Worker:
             if not peer.channel.backlog:
                 # Tells again what came meanwhile.
                 self._loop.change(peer.channel.fileno(), _NEWS)
-        if events & (READ | HANGUP) and not peer.channel.backlog:
+        if events & (READ | HANGUP):
             self._turns.join(peer)
 
     def _serve(self, peer: Peer) -> None:

@@ -158,7 +158,7 @@ def test_a_key_whose_owner_rests_beyond_its_deadline_fails_then_and_its_name_is_
         device.let.release()
         assert generating.receive()[2] == Status.SUCCESS
         assert quick.receive()[2] == Status.SUCCESS
-        send(generating, key("late"), 1, deadline=time.monotonic_ns() // 1000 + 50_000)
+        send(generating, key("late"), 1, deadline=time.monotonic_ns() // 1000 + 400_000)
         send(generating, key("next"), 2)
         assert generating.receive()[1:3] == (1, Status.PSA_ERROR_COMMUNICATION_FAILURE)
         # That was not told at its turn: its owner rests on.
