@@ -56,14 +56,15 @@ class Turns(Generic[OwnerT]):
         self._waiting.pop(owner, None)
         self._charged.pop(owner, None)
 
-    def next(self, may: Callable[[OwnerT], bool] = lambda _owner: True) -> OwnerT | None:
+    def next(self, may: Callable[[OwnerT], bool] | None = None) -> OwnerT | None:
         """Take the one whose turn it is out of those who may have one; who wants another turn joins again."""
         if not self._waiting:
             # Who was charged more owes it to nobody.
             self._charged.clear()
             self._now = 0
             return None
-        owner = min(filter(may, self._waiting), key=self._waiting.__getitem__, default=None)
+        candidates = self._waiting if may is None else filter(may, self._waiting)
+        owner = min(candidates, key=self._waiting.__getitem__, default=None)
         if owner is not None:
             begin = self._waiting.pop(owner)
             self._charged[owner] = begin

@@ -181,12 +181,12 @@ class Worker:
 
     def _reconcile(self) -> None:
         """Resolve one half-done change when it is time; clients have most of the time in between."""
+        if self._reconciling is None and not self._context.keyring.unresolved:
+            return
         began = time.monotonic()
         if began < self._next_reconcile or self._lost:
             return
         if self._reconciling is None:
-            if not self._context.keyring.unresolved:
-                return
             self._reconciling = self._context.keyring.reconcile()
         try:
             next(self._reconciling)
