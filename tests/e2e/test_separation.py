@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +51,8 @@ def test_every_process_is_confined_by_the_kernels_word(variant: Service) -> None
 
 def test_ps_reads_like_a_table_of_roles(variant: Service) -> None:
     call(variant.socket_path, Caller(os.getuid()).generate("a secret name", P256_SIGN))
+    # One that is being started has no title yet.
+    wait_for(lambda: has_spare(variant))
     listing = subprocess.run(
         ["ps", "-o", "args=", *(f"-p{pid}" for pid in variant.pids())], capture_output=True, text=True, check=True
     ).stdout.split("\n")
@@ -105,7 +106,7 @@ def test_the_services_own_uids_are_no_clients() -> None:
 
 
 @pytest.mark.parametrize("role", ["kim", "worker[software]", "frontend"])
-def test_a_killed_process_is_replaced_within_half_a_second(variant: Service, role: str) -> None:
+def test_a_killed_process_is_replaced(variant: Service, role: str) -> None:
     caller = Caller(os.getuid())
     path = variant.socket_path
     call(path, caller.generate("survivor", P256_SIGN))
@@ -113,11 +114,15 @@ def test_a_killed_process_is_replaced_within_half_a_second(variant: Service, rol
     before = set(variant.pids(role))
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    began = time.monotonic()
     wait_for(lambda: not before & set(variant.pids(role)) and bool(variant.pids(role)))
     assert call(path, caller.sign("survivor", ECDSA_SHA_256, bytes(32))).status == 0
-    assert time.monotonic() - began < 2.0  # half a second on a quiet machine; ./dev bench measures it
     wait_for(lambda: has_spare(variant))
+
+
+def more_than(statuses: list[int], count: int) -> None:
+    """Wait until there are so many more answers."""
+    before = len(statuses)
+    wait_for(lambda: len(statuses) > before + count, 60)
 
 
 def test_nobody_notices_that_the_key_store_died() -> None:
@@ -136,14 +141,14 @@ def test_nobody_notices_that_the_key_store_died() -> None:
 
         thread = threading.Thread(target=work)
         thread.start()
-        for _ in range(4):
-            time.sleep(0.3)
+        # The third successor of a minute is the last that starts at once.
+        for _ in range(3):
+            more_than(statuses, 6)
             os.kill(service.pids("kim")[0], signal.SIGKILL)
             wait_for(lambda: bool(service.pids("kim")))
-        time.sleep(0.5)
+        more_than(statuses, 6)
         stop.set()
         thread.join()
-        assert len(statuses) > 30
         assert set(statuses) == {0}, service.log()
 
 
@@ -164,17 +169,16 @@ def test_a_killed_worker_costs_only_the_request_it_was_working_on() -> None:
             thread.start()
         kills = 3
         for _ in range(kills):
-            time.sleep(0.4)
+            more_than(statuses, 20)
             os.kill(service.pids("worker[software]")[0], signal.SIGKILL)
             wait_for(lambda: bool(service.pids("worker[software]")))
-        time.sleep(0.6)
+        more_than(statuses, 20)
         stop.set()
         for thread in threads:
             thread.join()
         failed = [status for status in statuses if status]
         assert len(failed) <= kills, failed
         assert set(failed) <= {1145}
-        assert len(statuses) > 100
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root may stop a process that is not dumpable as a debugger does")
@@ -204,20 +208,20 @@ def test_a_hanging_process_is_replaced() -> None:
 
 def test_a_process_that_dies_again_and_again_is_not_restarted_without_end() -> None:
     with Service() as service:
-        for _ in range(12):
+
+        def kill_until_it_stays_away() -> bool:
             for pid in service.pids("worker[software]"):
                 os.kill(pid, signal.SIGKILL)
-            time.sleep(0.25)
-            if "dies again and again" in service.log():
-                break
-        assert "dies again and again" in service.log()
+            return "dies again and again" in service.log()
+
+        wait_for(kill_until_it_stays_away)
         assert call(service.socket_path, PING).status == 0
 
 
 def test_an_idle_frontend_retires_and_its_principal_is_served_again() -> None:
     with Service(tables={"limits": {"frontend_idle_ms": 1000}}) as service:
         assert call(service.socket_path, PING).status == 0
-        wait_for(lambda: all(row["principal"] is None for row in service.rows("frontend")), 6)
+        wait_for(lambda: all(row["principal"] is None for row in service.rows("frontend")))
         assert call(service.socket_path, PING).status == 0
         assert "died" not in service.log()
 
@@ -258,7 +262,7 @@ def test_the_broker_reads_not_one_byte_of_a_client() -> None:
         call(service.socket_path, PING)
         trace = service.folder / "trace"
         tracer = subprocess.Popen(["strace", "-f", "-qq", "-y", "-o", str(trace), "-p", str(service.pid)])
-        time.sleep(0.5)
+        wait_for(lambda: kernel_view.status(service.pid)["TracerPid"] == str(tracer.pid))
         marker = b"no broker may ever see this"
         for _ in range(20):
             body = wire.number(1, wire.SHA_256) + wire.blob(2, marker)

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from tests.harness import kernel_view
 from tests.harness.identities import AS_ROOT, Identity
-from tests.harness.service import Service, is_alive
+from tests.harness.service import Service
 from tests.harness.takeover import forgeries
 from tests.harness.takeover.forgeries import FORGERIES, REFUSED
 from tests.harness.takeover.service import TakenOver
@@ -239,11 +239,20 @@ def test_a_forged_message_costs_the_forger_and_nobody_else(taken: TakenOver, ser
         with ExitStack() as opened:
             under_way = []
             for number, forgery in enumerate(attempts[start : start + at_once]):
-                connection = opened.enter_context(taken.connect(FIRST_OF_MANY + number if AS_ROOT else ATTACKER))
+                uid = FIRST_OF_MANY + number if AS_ROOT else ATTACKER
+                connection = opened.enter_context(taken.connect(uid))
+                taken.send(connection, "frontend", "say(1)")
+                under_way.append((forgery, connection, uid))
+            forgers = []
+            for forgery, connection, uid in under_way:
+                assert taken.answer(connection) == 1
+                forgers.append((forgery, connection, taken.pid_of("frontend", uid)))
                 taken.send(connection, "frontend", forgeries.code("forge", forgery.name))
-                under_way.append((forgery, connection))
-            for forgery, connection in under_way:
+            for forgery, connection, pid in forgers:
                 answer = taken.answer(connection)
+                if answer == "died":
+                    # Until that is known, connections of its uid may still be handed to it.
+                    taken.death_of(pid)
                 honest = {"worker": [1140], "kim": [0], "broker": []}[server]
                 outcome = REFUSED if answer == "died" else answer
                 whole = REFUSED if forgery.outcome == REFUSED else [*honest, forgery.outcome]
@@ -278,7 +287,7 @@ def test_who_reads_no_answers_holds_up_nobody_else(taken: TakenOver, server: str
         assert other.listed(taken.socket_path) >= set(other.keys)
     frontend = taken.pid_of("frontend", ATTACKER)
     os.kill(frontend, signal.SIGKILL)
-    wait_for(lambda: not is_alive(frontend))
+    taken.death_of(frontend)
     assert call(taken.socket_path, Request()).status == 0
 
 

@@ -48,7 +48,7 @@ from cofferdam_providers.tpm.provider import RETRY_S
 KEY = ecc_signing_key(Curve.P_256, Hash.SHA_256)
 DIGEST = hashlib.sha256(b"message").digest()
 PARAMETER, SESSION = 0x1C0, 0x980
-ANSWERED_S = 6.0
+ANSWERED_S = 25.0
 """By then an answer has to be there: a worker waits 4 s for the TPM."""
 STATUSES = [
     (Code.SIGNATURE | PARAMETER, Status.PSA_ERROR_INVALID_SIGNATURE),

@@ -1,5 +1,6 @@
 """Every mechanism is needed: without it, and with those that would also stop the attack out of the way, it works."""
 
+import ctypes
 from dataclasses import dataclass
 from functools import cache
 
@@ -7,6 +8,12 @@ import pytest
 from tests.runtime.sandbox.harness import IDENTITIES, IS_ROOT, Job, attempt
 
 from cofferdam_contracts.ipc.control import Role
+from cofferdam_runtime.sandbox import landlock
+
+HAS_SCOPES = landlock.version() >= min(landlock.SCOPE_SINCE)
+PR_GET_MDWE = 66
+HAS_MDWE = ctypes.CDLL(None).prctl(PR_GET_MDWE, 0, 0, 0, 0) >= 0
+"""Linux 6.3."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,8 @@ class Mutation:
     """Whether only a service that root started has it."""
     keeps_uid: bool = False
     """Whether it matters only for a root process that stays root."""
+    kernel: bool = True
+    """Whether this kernel has what the mechanism uses; without, the others have to do."""
 
 
 MUTATIONS = (
@@ -31,20 +40,20 @@ MUTATIONS = (
     Mutation("seccomp", "add a filter", Role.CONFIG),
     Mutation("landlock", "read the list of users", Role.KIM),
     Mutation("landlock", "write a temporary file", Role.KIM),
-    Mutation("landlock", "kill another", Role.FRONTEND, ("seccomp", "uid")),
-    Mutation("landlock", "connect to an abstract address", Role.FRONTEND, ("seccomp",)),
+    Mutation("landlock", "kill another", Role.FRONTEND, ("seccomp", "uid"), kernel=HAS_SCOPES),
+    Mutation("landlock", "connect to an abstract address", Role.FRONTEND, ("seccomp",), kernel=HAS_SCOPES),
     Mutation("uid", "read a file of root beside it", Role.KIM, root=True),
     Mutation("uid", "change the root", Role.FRONTEND, ("seccomp", "landlock"), root=True),
     Mutation("capabilities", "change the root", Role.FRONTEND, ("seccomp", "landlock"), root=True, keeps_uid=True),
     Mutation("limits", "fork", Role.FRONTEND, ("seccomp",)),
     Mutation("imports", "import a module", Role.FRONTEND, ("seccomp", "landlock")),
-    Mutation("no executable memory", "map writable code", Role.FRONTEND, ("seccomp",)),
+    Mutation("no executable memory", "map writable code", Role.FRONTEND, ("seccomp",), kernel=HAS_MDWE),
     Mutation("conditions on memory", "turn data into code", Role.SOFTWARE_WORKER, ("no executable memory",)),
 )
 
 
 def _applies(identity: str, mutation: Mutation) -> bool:
-    return not mutation.root or (IS_ROOT and IDENTITIES[identity].user is None)
+    return mutation.kernel and (not mutation.root or (IS_ROOT and IDENTITIES[identity].user is None))
 
 
 CASES = [(identity, mutation) for identity in IDENTITIES for mutation in MUTATIONS if _applies(identity, mutation)]
