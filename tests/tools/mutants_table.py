@@ -32,7 +32,8 @@ LIMITS: Final = "tests/e2e/test_limits.py"
 PROCESSES: Final = "tests/e2e/test_processes.py"
 SEPARATION: Final = "tests/e2e/test_separation.py"
 DIES: Final = "test_whoever_cannot_react_dies_with_the_broker_all_the_same"
-TAKEOVER: Final = "tests/e2e/test_takeover.py"
+ATTEMPTS: Final = "tests/e2e/test_takeover.py::test_what_is_not_fatal_fails_and_the_process_serves_on"
+FORGED: Final = "tests/e2e/test_takeover.py::test_a_forged_message_costs_the_forger_and_nobody_else"
 POLICIES: Final = "tests/runtime/sandbox/test_policies.py"
 ENTER: Final = "runtime/cofferdam_runtime/sandbox/enter.py"
 RESOURCES: Final = "runtime/cofferdam_runtime/sandbox/limits.py"
@@ -114,7 +115,7 @@ LAUNCH: Final = (
         "kim/cofferdam_kim/__main__.py",
         "with_paths(writable=(folder,))",
         'with_paths(writable=("/",))',
-        TAKEOVER,
+        ATTEMPTS,
     ),
 )
 
@@ -226,28 +227,28 @@ ONE_UID: Final = (
         PEERS,
         "if request.authenticator not in self.authenticators:",
         "if False:",
-        TAKEOVER,
+        FORGED,
     ),
     _mutant(
         "an authenticator that is not configured is believed by the key store",
         KIM,
         "if authenticator not in self._admins or naming is None:",
         "if naming is None:",
-        TAKEOVER,
+        FORGED,
     ),
     _mutant(
         "a worker's questions are answered to a frontend",
         KIM,
         "if row is None or SCHEMAS[row[0]].asker is not peer.asker:",
         "if row is None:",
-        TAKEOVER,
+        FORGED,
     ),
     _mutant(
         "everybody may list clients",
         KIM,
         "if principal.name not in self._admins[principal.authenticator]:",
         "if False:",
-        TAKEOVER,
+        FORGED,
     ),
     _mutant(
         "a name beside peer credentials is overheard",
@@ -255,7 +256,7 @@ ONE_UID: Final = (
         "            if request.application:\n"
         '                raise ForbiddenMessageError("a name beside Unix peer credentials")\n',
         "",
-        TAKEOVER,
+        FORGED,
     ),
     _mutant(
         "a forged uid is believed by the frontend",
