@@ -127,9 +127,8 @@ class Generation:
 
         A missing or wrong key-encryption key is one provider's affair; but a reload that would bring it is refused.
         """
-        if process.failed == Failure.CREDENTIAL and not self._trial:
-            return False
-        return process.role not in DEVICES or (process.failed != 0 and not self._again)
+        helpless = process.failed != 0 and not self._again
+        return (process.role not in DEVICES or helpless) if process.failed != Failure.CREDENTIAL else self._trial
 
     def _assign_spares(self) -> None:
         """See to the spares; what cannot be started now is tried again."""

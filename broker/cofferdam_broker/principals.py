@@ -152,7 +152,8 @@ class Principals:
         if (uid := self._leave(process)) is not None and uid in self._waiting:
             self._line.join(uid, time.monotonic())
         process.stop()
-        self._timers.after(patience_s, lambda: process.kill("a frontend did not end when it was told to and is killed"))
+        why = "a frontend did not end when it was told to and is killed"
+        self._timers.after(patience_s, lambda: process.kill(why, self._log.info))
 
     def _leave(self, process: Process) -> int | None:
         """Take a frontend's principal from it and return its uid, None when it had none."""

@@ -4,6 +4,7 @@ import _socket
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -96,11 +97,11 @@ class Process:
             self.spawned.control.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _ROOM)
             self.send(Record(ToChild.STOP))
 
-    def kill(self, why: str, **details: object) -> None:
-        """End the child now and log why; nothing happens when it is gone, or about to be."""
+    def kill(self, why: str, say: Callable[..., None] | None = None, **details: object) -> None:
+        """End the child now and say why, as an error if not told otherwise; nothing happens when it is gone already."""
         if not self.closed and not self.killed:
             self.killed = True
-            self.log.error(why, process=self.title, pid=self.spawned.pid, **details)
+            (say or self.log.error)(why, process=self.title, pid=self.spawned.pid, **details)
             signal.pidfd_send_signal(self.spawned.pidfd, signal.SIGKILL)
 
     def reap(self) -> str:

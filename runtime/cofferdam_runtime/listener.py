@@ -65,6 +65,9 @@ def bind(path: str, mode: int) -> _socket.socket:
         finally:
             os.umask(umask)
         listener.listen(_BACKLOG)
+    except ListenError:
+        listener.close()
+        raise
     except OSError as error:
         listener.close()
         hint = "make its folder first" if isinstance(error, FileNotFoundError) else "check owner and mode of its folder"

@@ -1,6 +1,6 @@
 """Signals as events of a loop."""
 
-import _socket
+import os
 import signal
 from collections.abc import Callable, Iterable
 
@@ -10,17 +10,13 @@ from cofferdam_runtime.loop import READ, Loop
 def watch(loop: Loop, numbers: Iterable[signal.Signals], callback: Callable[[int], None]) -> None:
     """Call back from the loop with the number of each of these signals, for the rest of the process."""
     # The handlers do nothing: the byte that the interpreter writes for each signal wakes the loop.
-    reading, writing = _socket.socketpair()
-    for end in (reading, writing):
-        end.setblocking(False)  # noqa: FBT003  the socket module's signature
-    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in numbers:
         signal.signal(number, lambda _number, _frame: None)
 
     def read(_events: int) -> None:
-        for number in reading.recv(64):
+        for number in os.read(reading, 64):
             callback(number)
 
-    loop.add(reading.fileno(), READ, read)
-    # The interpreter only knows its number.
-    writing.detach()
+    loop.add(reading, READ, read)

@@ -355,6 +355,11 @@ def test_what_is_not_in_the_process_graph_is_not_connected(client: Role, server:
             record = Record.from_bytes(other.theirs.recv(100))
             assert record[:4] == (ToChild.CHANNEL, client, 1000, 0)
             assert (serial_of(record), is_adopted(record)) == (one.process.serial, False)
+            # A successor hears the same of it, but that somebody served it before.
+            wiring.adopt(other.process)
+            record = Record.from_bytes(other.theirs.recv(100))
+            assert record[:4] == (ToChild.CHANNEL, client, 1000, 0)
+            assert (serial_of(record), is_adopted(record)) == (one.process.serial, True)
         else:
             with pytest.raises(ValueError, match="no route"):
                 wiring.connect(one.process, other.process.key, other.process, 1000)
