@@ -69,13 +69,15 @@ class Children:
             # A server asks others before others ask it.
             for upstream in ROUTES.get(role, ()):
                 self.connect(process, (upstream, 0))
-            self.wiring.adopt(process)
+            self._announce(process)
             self._tell_sealed(process)
         return process
 
     def connect(self, client: Process, server: Key, principal: int = 0) -> None:
         """Give a client a channel to a server."""
-        self.wiring.connect(client, server, self._by_key.get(server), principal)
+        self.wiring.connect(client, server, principal)
+        if (process := self._by_key.get(server)) is not None:
+            self._announce(process)
 
     def watch_writing(self, process: Process, *, writing: bool) -> None:
         """Call `on_writable` when the process takes control records again, or no longer."""
@@ -127,9 +129,13 @@ class Children:
         self.wiring.drop(process, self.wiring.servers_of(process))
         process.close()
 
+    def _announce(self, process: Process) -> None:
+        """Tell a server of its channels; one that takes no more for now hears of the rest when it does again."""
+        self.watch_writing(process, writing=not self.wiring.announce(process))
+
     def _on_control(self, process: Process, events: int) -> None:
         if events & WRITE:
-            self.on_writable(process)
+            (self._announce if process.role in SERVERS else self.on_writable)(process)
         self._on_record(process)
 
     def _on_record(self, process: Process) -> None:
@@ -199,7 +205,7 @@ class Children:
 
     def _tell_sealed(self, process: Process) -> None:
         if process.role in WORKERS and self._sealed is not None:
-            process.send(Record(ToChild.SEALED, *(bits >> process.number & 1 for bits in self._sealed)))
+            process.offer(Record(ToChild.SEALED, *(bits >> process.number & 1 for bits in self._sealed)))
 
     def _violation(self, process: Process, record: Record) -> None:
         """Believe an accusation as far as the accuser itself is concerned; many are its word against that of many."""

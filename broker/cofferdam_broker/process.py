@@ -21,7 +21,6 @@ Key = tuple[Role, int]
 """A role and the number within it: what survives a restart."""
 
 _SERIALS: Final = count(1)
-_CLIENT: Final = Record(ToChild.CLIENT).to_bytes()
 _ROOM: Final = 1 << 18
 """A send buffer with room for another record when that of a frontend is full of connections."""
 
@@ -62,33 +61,27 @@ class Process:
         """What a successor of this process is known by."""
         return self.role, self.number
 
-    def send(self, record: Record, descriptor: int | None = None) -> bool:
+    def send(self, record: Record, descriptor: int | None = None) -> None:
         """Send a control record; a child that cannot take it is ended, which the loop notices."""
-        try:
-            sent = self.spawned.control.send(record, descriptor)
-        except ControlError:
-            return False
-        if not sent:
+        if not self.offer(record, descriptor):
             self.kill("a process takes nothing from the broker and is killed", record=ToChild(record.kind).name)
-        return sent
+
+    def offer(self, record: Record, descriptor: int | None = None) -> bool:
+        """Send a control record; return False if the child takes no more for now."""
+        try:
+            return self.spawned.control.send(record, descriptor)
+        except ControlError:
+            return True  # its death is on the way, or it lives on without an answer to a ping
 
     def hand_over(self, connection: int) -> bool:
         """Pass a connection on; return False if the frontend takes no more for now."""
-        try:
-            return self.spawned.control.send_bytes(_CLIENT, connection)
-        except ControlError:
-            # Its death is on the way; the client comes again.
-            return True
+        return self.offer(Record(ToChild.CLIENT), connection)
 
     def ping(self, now: float) -> None:
         """Ask for a sign of life."""
         if not self.pulse.is_to_be_asked():
             return
-        try:
-            sent = self.spawned.control.send(Record(ToChild.PING, self.pulse.pings + 1))
-        except ControlError:
-            sent = False  # its death is on the way, or it lives on without an answer
-        self.pulse.ask(now, sent=sent)
+        self.pulse.ask(now, sent=self.offer(Record(ToChild.PING, self.pulse.pings + 1)))
 
     def stop(self) -> None:
         """Let the child finish and end."""

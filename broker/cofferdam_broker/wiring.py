@@ -14,18 +14,19 @@ from cofferdam_contracts.roles import ROUTES
 from cofferdam_runtime.pairs import socket_pair
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Link:
-    """A channel: its client, its server, and the broker's duplicate of the server's end."""
+    """A channel: its client, its server, the broker's duplicate of the server's end, and who has that end besides."""
 
     client: Process
     server: Key
     descriptor: int
     principal: int
+    holder: Process | None = None
 
-    def record(self, *, adopted: bool) -> Record:
-        """Return what the server is told about its end."""
-        flags = channel_flags(self.client.serial, adopted=adopted)
+    def record(self) -> Record:
+        """Return what the next server is told about its end."""
+        flags = channel_flags(self.client.serial, adopted=self.holder is not None)
         return Record(ToChild.CHANNEL, self.client.role, self.principal, self.client.number, flags)
 
 
@@ -36,23 +37,23 @@ class Wiring:
         """Start without any."""
         self._links: list[Link] = []
 
-    def connect(self, client: Process, server: Key, process: Process | None, principal: int) -> None:
-        """Make a channel; without a running server its successor will find it."""
+    def connect(self, client: Process, server: Key, principal: int) -> None:
+        """Make a channel, of which the server is not told yet."""
         if server[0] not in ROUTES.get(client.role, ()):
             raise ValueError(f"no route from {client.title} to {server[0].name}")
         theirs, serving = socket_pair()
         client.send(Record(ToChild.CHANNEL, server[0], 0, server[1], client.cuts[server].total), theirs.fileno())
         theirs.close()
-        link = Link(client, server, serving.detach(), principal)
-        self._links.append(link)
-        if process is not None:
-            process.send(link.record(adopted=False), link.descriptor)
+        self._links.append(Link(client, server, serving.detach(), principal))
 
-    def adopt(self, process: Process) -> None:
-        """Give a new server the channels of its predecessor."""
+    def announce(self, process: Process) -> bool:
+        """Give a server the channels that it does not have, as far as it takes them; return whether it has all."""
         for link in self._links:
-            if link.server == process.key:
-                process.send(link.record(adopted=True), link.descriptor)
+            if link.server == process.key and link.holder is not process:
+                if not process.offer(link.record(), link.descriptor):
+                    return False
+                link.holder = process
+        return True
 
     def drop(self, client: Process, servers: Container[Key]) -> None:
         """Drop the channels of a client to some servers."""

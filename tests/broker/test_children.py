@@ -25,12 +25,12 @@ from cofferdam_contracts.ipc.control import (
     is_adopted,
     serial_of,
 )
-from cofferdam_contracts.roles import DEVICES, PROGRAMS, ROUTES
+from cofferdam_contracts.roles import DEVICES, PROGRAMS, ROUTES, SERVERS
 from cofferdam_contracts.settings import BrokerSettings, LogSettings
 from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS, WINDOW_S, History
 from cofferdam_runtime.control import Control
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.sandbox.policies import POLICIES
 
 SETTINGS = BrokerSettings(
@@ -350,23 +350,51 @@ def test_what_is_not_in_the_process_graph_is_not_connected(client: Role, server:
     wiring = Wiring()
     try:
         if server in ROUTES.get(client, ()):
-            wiring.connect(one.process, other.process.key, other.process, 1000)
+            wiring.connect(one.process, other.process.key, 1000)
+            assert wiring.announce(other.process)
             assert wiring.servers_of(one.process) == {other.process.key}
             record = Record.from_bytes(other.theirs.recv(100))
             assert record[:4] == (ToChild.CHANNEL, client, 1000, 0)
             assert (serial_of(record), is_adopted(record)) == (one.process.serial, False)
             # A successor hears the same of it, but that somebody served it before.
-            wiring.adopt(other.process)
-            record = Record.from_bytes(other.theirs.recv(100))
+            successor = Rogue(server)
+            assert wiring.announce(successor.process)
+            record = Record.from_bytes(successor.theirs.recv(100))
+            successor.close()
             assert record[:4] == (ToChild.CHANNEL, client, 1000, 0)
             assert (serial_of(record), is_adopted(record)) == (one.process.serial, True)
         else:
             with pytest.raises(ValueError, match="no route"):
-                wiring.connect(one.process, other.process.key, other.process, 1000)
+                wiring.connect(one.process, other.process.key, 1000)
     finally:
         wiring.close()
         one.close()
         other.close()
+
+
+@pytest.mark.parametrize("role", sorted(SERVERS))
+def test_a_server_that_takes_nothing_for_a_while_hears_of_every_channel_later(role: Role) -> None:
+    """As the worker of a device does while it makes a key; more clients come meanwhile than its socket holds."""
+    server = Rogue(role)
+    clients = [Rogue(Role.FRONTEND, number) for number in range(40)]
+    try:
+        server.process.spawned.control.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 13)
+        server.children._loop.add(server.process.spawned.control.fileno(), READ, lambda _events: None)
+        for number, client in enumerate(clients):
+            server.children.connect(client.process, server.process.key, 1000 + number)
+        assert not server.process.killed
+        heard: list[int] = []
+        while len(heard) < len(clients):
+            heard.append(Record.from_bytes(server.theirs.recv(100, _socket.MSG_DONTWAIT)).b)
+            if len(heard) % 5 == 0:
+                server.children._on_control(server.process, WRITE)
+        assert heard == list(range(1000, 1040))
+        with pytest.raises(BlockingIOError):
+            server.theirs.recv(100, _socket.MSG_DONTWAIT)
+    finally:
+        server.children.wiring.close()
+        for each in (server, *clients):
+            each.close()
 
 
 def test_back_off_grows_and_the_breaker_opens() -> None:

@@ -124,14 +124,14 @@ HANDED_OVER: Final = (
         "an adopted channel is announced with principal 0",
         WIRING,
         "self.client.role, self.principal,",
-        "self.client.role, 0 if adopted else self.principal,",
+        "self.client.role, 0 if self.holder is not None else self.principal,",
         IDENTITIES,
     ),
     _mutant(
         "every successor adopts every channel",
         WIRING,
-        "if link.server == process.key:",
-        "if True:",
+        "if link.server == process.key and link.holder is not process:",
+        "if link.holder is not process:",
         IDENTITIES,
     ),
     _mutant(
@@ -146,8 +146,9 @@ HANDED_OVER: Final = (
     _mutant(
         "the broker's ends are inheritable",
         WIRING,
-        "        self._links.append(link)\n",
-        "        self._links.append(link)\n        os.set_inheritable(link.descriptor, True)\n",
+        "        self._links.append(Link(client, server, serving.detach(), principal))\n",
+        "        self._links.append(Link(client, server, serving.detach(), principal))\n"
+        "        os.set_inheritable(self._links[-1].descriptor, True)\n",
         PROCESSES,
         root=True,
     ),
