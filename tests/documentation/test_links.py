@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packaging/**/*.md")])
 SOURCES = (
@@ -45,20 +43,19 @@ def _relative_links(page: Path) -> list[tuple[Path, str]]:
     return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in parts]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_somewhere() -> None:
     broken = [
-        f"{target}#{anchor}"
+        f"{_name(page)}: {target}#{anchor}"
+        for page in PAGES
         for target, anchor in _relative_links(page)
         if not target.exists() or (anchor and anchor not in _anchors(target))
     ]
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_files_that_are_named_are_there(page: Path) -> None:
-    named = [match["path"].rstrip("/") for match in NAMED.finditer(_prose(page))]
-    assert [path for path in named if not (ROOT / path).exists()] == []
+def test_files_that_are_named_are_there() -> None:
+    named = [(_name(page), match["path"].rstrip("/")) for page in PAGES for match in NAMED.finditer(_prose(page))]
+    assert [(page, path) for page, path in named if not (ROOT / path).exists()] == []
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:

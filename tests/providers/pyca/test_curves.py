@@ -36,12 +36,10 @@ def test_known_curves_are_found_or_not_supported(family: EccFamily, bits: int) -
 
 
 @pytest.mark.parametrize("family", EccFamily)
-@pytest.mark.parametrize("bits", [0, 1, 8, 255, 257, 284, 520, 522, 1 << 40])
-def test_sizes_that_no_family_has_are_invalid(family: EccFamily, bits: int) -> None:
-    if bits in KNOWN_SIZES[family]:
-        return
-    with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
-        find_curve(family, bits)
+def test_sizes_that_no_family_has_are_invalid(family: EccFamily) -> None:
+    for bits in {0, 1, 8, 255, 257, 284, 520, 522, 1 << 40} - set(KNOWN_SIZES[family]):
+        with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
+            find_curve(family, bits)
 
 
 @pytest.mark.parametrize("family", EccFamily)

@@ -44,10 +44,10 @@ def test_a_changed_key_is_another_one_or_an_error(data: st.DataObject) -> None:
     assert der_sequence(*integers) == changed
 
 
-@pytest.mark.parametrize("length", range(0, len(RSA_1024), 7))
-def test_a_key_that_is_cut_off_is_an_error(length: int) -> None:
-    with pytest.raises(DerError):
-        read_integers(RSA_1024[:length])
+def test_a_key_that_is_cut_off_is_an_error() -> None:
+    for length in range(0, len(RSA_1024), 7):
+        with pytest.raises(DerError):
+            read_integers(RSA_1024[:length])
 
 
 @pytest.mark.parametrize(

@@ -85,11 +85,11 @@ def test_another_key_encryption_key_or_provider_does_not_open_it() -> None:
             wrapping.open(IDENTITY, ATTRIBUTES, SEALED)
 
 
-@pytest.mark.parametrize("place", range(len(SEALED)))
-def test_every_changed_byte_is_noticed(place: int) -> None:
-    changed = bytes(byte ^ (at == place) for at, byte in enumerate(SEALED))
-    with refused(CORRUPT):
-        WRAPPING.open(IDENTITY, ATTRIBUTES, changed)
+def test_every_changed_byte_is_noticed() -> None:
+    for place in range(len(SEALED)):
+        changed = bytes(byte ^ (at == place) for at, byte in enumerate(SEALED))
+        with refused(CORRUPT):
+            WRAPPING.open(IDENTITY, ATTRIBUTES, changed)
 
 
 @pytest.mark.parametrize("length", [0, 1, 32, 33, 48, 49, len(SEALED) - 1])

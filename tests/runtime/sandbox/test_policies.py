@@ -187,12 +187,12 @@ def test_the_default_grants_nothing() -> None:
     assert (policy.executable_memory, policy.open_files, policy.file_size) == (False, 0, 0)
 
 
-@pytest.mark.parametrize("name", sorted(FORBIDDEN))
-def test_what_is_forbidden_cannot_be_allowed(name: str) -> None:
-    with pytest.raises(ValueError, match=f"no policy may allow {name}"):
-        Policy(syscalls=frozenset({name}))
-    with pytest.raises(ValueError, match=f"no policy may allow {name}"):
-        Policy(conditions=(Condition(syscall=name, argument=0, mask=0, value=0),))
+def test_what_is_forbidden_cannot_be_allowed() -> None:
+    for name in sorted(FORBIDDEN):
+        with pytest.raises(ValueError, match=f"no policy may allow {name}"):
+            Policy(syscalls=frozenset({name}))
+        with pytest.raises(ValueError, match=f"no policy may allow {name}"):
+            Policy(conditions=(Condition(syscall=name, argument=0, mask=0, value=0),))
 
 
 def test_an_unconditional_rule_would_hide_a_conditional_one() -> None:
