@@ -84,6 +84,8 @@ class Service(Running):
         """
         self.piped = False
         """Whether the log goes through a pipe, as to a journal, and not into a file at once."""
+        self.groups: tuple[int, ...] | None = None
+        """The supplementary groups of whoever starts it, None for those of the tests; needs root."""
         self._as_user = as_user
         self.command = cofferdam(as_user)
         """The words that start the `cofferdam` command; those of another checkout start its code."""
@@ -165,7 +167,7 @@ class Service(Running):
                 process_group=0,
                 user=identity,
                 group=identity,
-                extra_groups=None if identity is None else (),
+                extra_groups=self.groups if identity is None else (),
             )
 
     def words(self) -> list[str]:
