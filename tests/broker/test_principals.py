@@ -63,6 +63,8 @@ class Clients:
 
         def has_come() -> bool:
             self._work()
+            if got:
+                return True
             try:
                 got.append(client.recv(10))
             except BlockingIOError:
