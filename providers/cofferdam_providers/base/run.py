@@ -19,6 +19,7 @@ from cofferdam_runtime.entry import Child, Start, confine, give_up
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policy import Policy
+from cofferdam_runtime.sandbox.prctl import sleep_exactly
 
 
 def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
@@ -44,6 +45,7 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
         provider.open()
         lane.start()
 
+    sleep_exactly()
     achieved = confine(start, log, policy, groups=groups, prepare=prepare)
     store = KeyStore(_await_store(start), RowCodes(kek.key, provider), log)
     _open(store, kek, start, log, adopt=settings.adopt_rows)

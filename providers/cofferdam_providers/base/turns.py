@@ -11,11 +11,14 @@ at the moment when such work ends, so that taking turns alone would let its owne
 Amounts are nanoseconds.
 """
 
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 OwnerT = TypeVar("OwnerT", bound=Hashable)
 
+RECENT: Final = 32
+"""So many turns tell who is about."""
 LATELY_NS: Final = 1_000_000_000
 """How long after its last request somebody is still expected to send another."""
 
@@ -29,6 +32,9 @@ class Turns(Generic[OwnerT]):
         self._charged: dict[OwnerT, int] = {}
         self._now = 0
         """What the one that was served last had been charged when its turn began."""
+        self._recent: deque[OwnerT] = deque()
+        self._about: Counter[OwnerT] = Counter()
+        """How many of the recent turns each had."""
 
     def __contains__(self, owner: OwnerT) -> bool:
         """Tell whether this one waits."""
@@ -41,6 +47,10 @@ class Turns(Generic[OwnerT]):
     def all(self, condition: Callable[[OwnerT], bool]) -> bool:
         """Tell whether something is true of everybody who waits."""
         return all(map(condition, self._waiting))
+
+    def are_few(self) -> bool:
+        """Tell whether somebody waits, but at most half of those who had the recent turns."""
+        return 0 < 2 * len(self._waiting) <= len(self._about)
 
     def join(self, owner: OwnerT) -> None:
         """Wait for a turn."""
@@ -69,7 +79,18 @@ class Turns(Generic[OwnerT]):
             begin = self._waiting.pop(owner)
             self._charged[owner] = begin
             self._now = max(self._now, begin)
+            self._note(owner)
         return owner
+
+    def _note(self, owner: OwnerT) -> None:
+        """Count a turn, and forget the oldest."""
+        self._recent.append(owner)
+        self._about[owner] += 1
+        if len(self._recent) > RECENT:
+            oldest = self._recent.popleft()
+            self._about[oldest] -= 1
+            if not self._about[oldest]:
+                del self._about[oldest]
 
     def charge(self, owner: OwnerT, amount: int) -> None:
         """Charge what a turn took."""

@@ -33,6 +33,9 @@ from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
 
 TURN_NS: Final = 250_000
 """A channel that has more begins nothing when its turn has taken so long, on the wall."""
+PAUSE_S: Final = 100e-6
+"""Where all processors are busy, who waits for a turn is who had a processor. When few wait, a pause lets the frontends
+and clients of the others have one; else a uid with many requests has the turns of those who are on their way."""
 MAX_SLOW: Final = 16
 """Key generations of one principal that may wait; more are refused at once."""
 SETTLE_S: Final = 0.05
@@ -129,6 +132,8 @@ class Worker:
         peer = None if self._lost else self._turns.next()
         if peer is not None:
             self._serve(peer)
+            if self._turns.are_few():
+                time.sleep(PAUSE_S)
         if self._lane.waiting:
             self._look_after_lane()
         if self._turns and not self._lost:

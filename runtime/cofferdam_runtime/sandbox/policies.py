@@ -65,6 +65,8 @@ _THREADS: Final = frozenset(
     }
 )
 """Working beside a second thread that was started before confinement."""
+_PAUSE: Final = frozenset({"clock_nanosleep"})
+"""A worker lets others have the processor for a moment."""
 _FILES: Final = frozenset(
     {
         # glibc before 2.39 makes fstat a newfstatat; which kind of access SQLite asks by depends on its version.
@@ -204,7 +206,7 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
         ),
         # OpenSSL compares the pid to notice a fork. The worker waits for the key store with poll.
         Role.SOFTWARE_WORKER: Policy(
-            syscalls=_LIFE | _MEMORY | _CHANNELS | _THREADS | {"getpid", "poll", "ppoll"},
+            syscalls=_LIFE | _MEMORY | _CHANNELS | _THREADS | _PAUSE | {"getpid", "poll", "ppoll"},
             refusals=REFUSALS,
             open_files=4096,
         ),
@@ -229,7 +231,7 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
         # added at run time by `for_tpm`. The library for it is loaded while the worker is prepared, hence there is a
         # first filter, which also holds whatever the TPM answers until the last one.
         Role.TPM_WORKER: Policy(
-            syscalls=_LIFE | _MEMORY | _CHANNELS | {"getpid", "poll", "ppoll", "read"},
+            syscalls=_LIFE | _MEMORY | _CHANNELS | _PAUSE | {"getpid", "poll", "ppoll", "read"},
             refusals=REFUSALS,
             loading=LIBRARIES,
             open_files=4096,

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofferdam_providers.base.turns import LATELY_NS, Rests, Turns
+from cofferdam_providers.base.turns import LATELY_NS, RECENT, Rests, Turns
 
 COSTS = st.integers(1, 1000)
 OWNERS = st.integers(0, 4)
@@ -90,6 +90,36 @@ def test_when_nobody_waits_nobody_owes_anything() -> None:
     turns.join("dear")
     turns.join("cheap")
     assert turns.next() == "dear"
+
+
+def test_few_wait_when_most_of_those_who_had_turns_lately_are_away() -> None:
+    turns: Turns[str] = Turns()
+    few = []
+    for owner in ("many", "one", "two", "three"):
+        turns.join(owner)
+    assert not turns.are_few()  # nobody had a turn yet
+    while turns:
+        served = turns.next()
+        assert served is not None
+        turns.charge(served, 1)
+        few.append(turns.are_few())
+    assert few == [False, False, True, False]  # of nobody else known, of two, of three; and at last nobody waits
+    turns.join("many")
+    assert turns.are_few()
+    turns.join("one")
+    assert turns.are_few()
+    turns.join("two")
+    assert not turns.are_few()
+
+
+def test_nobody_is_missed_who_had_no_turn_for_long_nor_by_those_who_are_alone() -> None:
+    turns: Turns[str] = Turns()
+    for owner in ("other", *["alone"] * RECENT):
+        turns.join(owner)
+        assert turns.next() == owner
+        turns.charge(owner, 1)
+    turns.join("alone")
+    assert not turns.are_few()
 
 
 def test_a_charge_counts_although_its_owner_waits_again_already() -> None:

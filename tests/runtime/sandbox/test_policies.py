@@ -58,9 +58,9 @@ ALLOWED = {
     Role.CONFIG: LIFE_AND_MEMORY | {"close", "lseek", "memfd_create", "read", "sendmsg", "write", "fcntl"},
     Role.KIM: SERVING | FILES,
     Role.FRONTEND: SERVING | {"shutdown"},
-    Role.SOFTWARE_WORKER: SERVING | {"mprotect", "exit", "read", "getpid", "poll", "ppoll"},
+    Role.SOFTWARE_WORKER: SERVING | {"mprotect", "exit", "read", "getpid", "poll", "ppoll", "clock_nanosleep"},
     Role.PKCS11_WORKER: SERVING | FILES | MODULE | {"poll", "ppoll"},
-    Role.TPM_WORKER: SERVING | {"getpid", "poll", "ppoll", "read"},
+    Role.TPM_WORKER: SERVING | {"getpid", "poll", "ppoll", "read", "clock_nanosleep"},
 }
 """Every system call that a role may make, written down a second time: whoever adds one has to mean it."""
 
