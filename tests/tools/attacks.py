@@ -153,7 +153,7 @@ ATTACKS: Final = (
         100,
         victims=("sign", NEWCOMER),
         first_uid=FIRST_SILENT,
-        stretch=4.0,
+        stretch=6.0,
         rounds=1,
     ),
 )
