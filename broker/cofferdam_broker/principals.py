@@ -17,7 +17,7 @@ from cofferdam_runtime.places import Line, Owners, Place, who_makes_room
 from cofferdam_runtime.timers import Timers
 
 _HAND_OVERS: Final = 16
-"""Principals that have a turn before more connections are taken from the kernel."""
+"""Connections handed over before more are taken from the kernel."""
 _AT_A_TIME: Final = min(4, max(1, (os.cpu_count() or 1) // 2))
 """Frontends that start at one time, so that there are processors left for those that serve."""
 LOOK_S: Final = 0.25
@@ -57,20 +57,24 @@ class Principals:
             self.on_demand()
 
     def hand_over(self) -> bool:
-        """Pass on one connection of each principal, of so many in turn; return whether there are more.
+        """Pass on one connection of each principal, or some of one that is alone; return whether there are more.
 
         No more, because it takes several times as long as taking one from the kernel, where others wait.
         """
         had: set[int] = set()
-        while (turn := self._waiting.turn()) is not None and turn[0] not in had and len(had) < _HAND_OVERS:
+        for _ in range(_HAND_OVERS):
+            if (turn := self._waiting.turn()) is None:
+                return False
             uid, connection = turn
+            if uid in had and len(had) > 1:
+                return True
             had.add(uid)
             if self._assigned[uid].hand_over(connection.fileno()):
                 self._waiting.take(uid).close()
             else:
                 self._waiting.shut(uid)
                 self._children.watch_writing(self._assigned[uid], writing=True)
-        return turn is not None
+        return True
 
     def assign_spares(self) -> None:
         """Give spares to those who wait, in order; make room where there is none; see that a spare is on its way."""

@@ -18,7 +18,7 @@ _OOM_SCORE: Final = "/proc/self/oom_score_adj"
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """How far a process stands behind the broker: what is added to its niceness, and the least `oom_score_adj`."""
+    """The least niceness and the least `oom_score_adj` of a process."""
 
     nice: int
     oom_score: int
@@ -26,11 +26,12 @@ class Rank:
 
 RANKS: Final[Mapping[Role, Rank]] = {
     # Everybody waits for it, and it costs all of them when it is gone.
-    Role.KIM: Rank(nice=2, oom_score=100),
-    **dict.fromkeys(WORKERS, Rank(nice=2, oom_score=200)),
+    Role.KIM: Rank(nice=0, oom_score=100),
+    # Not before the clients: a worker that always has the processor serves those first who had one as well.
+    **dict.fromkeys(WORKERS, Rank(nice=0, oom_score=200)),
     Role.CONFIG: Rank(nice=5, oom_score=300),
     # What one uid keeps busy, and what costs nobody else anything when it is gone.
-    Role.FRONTEND: Rank(nice=5, oom_score=500),
+    Role.FRONTEND: Rank(nice=3, oom_score=500),
 }
 """Who has the processor before whom, and whom the kernel kills first when memory runs out."""
 
@@ -48,7 +49,7 @@ def stand_behind(role: Role) -> None:
     """Let the broker and what matters to more clients come first; must happen before confinement."""
     rank = RANKS[role]
     try:
-        os.nice(rank.nice)
+        os.nice(max(0, rank.nice - os.getpriority(os.PRIO_PROCESS, 0)))
         with open(_OOM_SCORE, "r+b", buffering=0) as file:
             # Nobody may lower it.
             file.write(b"%d" % max(int(file.read()), rank.oom_score))
