@@ -5,7 +5,6 @@ the device makes the key and activated after; a key is marked before the device 
 `reconcile` finishes what a predecessor left half-way.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic
@@ -15,6 +14,7 @@ from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_KEY_NAME, PendingStat
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError, HandleT, Key, Provider, StoredKey, UnsettledError
+from cofferdam_providers.base.ready import ReadyKeys
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.log import Log
 
@@ -45,9 +45,8 @@ class Keyring(Generic[HandleT]):
         """Keep at most `capacity` keys ready for use."""
         self._provider = provider
         self._store = store
-        self._capacity = capacity
         self._log = log
-        self._ready: OrderedDict[tuple[int, str, str], Key[HandleT]] = OrderedDict()
+        self._ready = ReadyKeys(capacity, provider.close_key)
         self._making: set[KeyIdentity] = set()
         self._reported: set[KeyIdentity] = set()
         self.unresolved = True
@@ -64,17 +63,12 @@ class Keyring(Generic[HandleT]):
         Raises:
             ServiceError: There is none (`PSA_ERROR_DOES_NOT_EXIST`), or it cannot be opened.
         """
-        slot = (application.authenticator, application.name, key_name)
-        key = self._ready.get(slot)
-        if key is not None:
-            self._ready.move_to_end(slot)
+        if key := self._ready.get(application, key_name):
             return key
         identity = identity_of(application, key_name)
         with self._reporting(identity):
             key = self._provider.open_key(identity, self._store.lookup(identity))
-        self._ready[slot] = key
-        if len(self._ready) > self._capacity:
-            self._provider.close_key(self._ready.popitem(last=False)[1])
+        self._ready.add(application, key_name, key)
         return key
 
     def begin(self, identity: KeyIdentity, attributes: KeyAttributes) -> bytes:
@@ -119,7 +113,7 @@ class Keyring(Generic[HandleT]):
         # A device that is away would leave the key marked, and the name taken.
         self._provider.require_device()
         # Before anything else: what was asked to be destroyed must not be used again, whatever fails next.
-        self._drop(identity)
+        self._ready.drop(identity)
         try:
             self._store.mark_deleting(identity, stored)
             self._provider.destroy_key(identity, stored)
@@ -168,7 +162,7 @@ class Keyring(Generic[HandleT]):
                 yield
 
     def _resolve(self, state: PendingState, identity: KeyIdentity, stored: StoredKey) -> bool:
-        self._drop(identity)
+        self._ready.drop(identity)
         try:
             self._provider.destroy_key(identity, stored)
             if state is PendingState.RESERVED:
@@ -219,8 +213,3 @@ class Keyring(Generic[HandleT]):
                 details = self._log.detail(app=identity.application, key=identity.key_name)
                 self._log.error("a stored key is refused; restore its row from a backup", cause=error.detail, **details)
             raise
-
-    def _drop(self, identity: KeyIdentity) -> None:
-        key = self._ready.pop((identity.authenticator, identity.application, identity.key_name), None)
-        if key is not None:
-            self._provider.close_key(key)

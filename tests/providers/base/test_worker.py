@@ -242,6 +242,7 @@ def test_nothing_is_begun_after_its_deadline(expired: tuple[Any, ...]) -> None:
     device = Untouched()
     with TemporaryDirectory() as folder, running(Path(folder), device) as worker:
         frontends = [worker.connect(uid, uid) for uid in (7, 1000)]
+        device.asked.clear()
         for operation in expired:
             for frontend in frontends:
                 assert frontend.ask(operation, deadline=1).status == Status.PSA_ERROR_COMMUNICATION_FAILURE

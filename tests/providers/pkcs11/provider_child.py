@@ -169,7 +169,7 @@ class Child:
 
     def cool(self) -> Answer:
         """Forget the keys that are ready for use, as a worker does that has too many of them."""
-        self.keyring._ready.clear()
+        self.keyring._ready.drop_all()
         return {}
 
     def forget(self, patience_s: float) -> Answer:
