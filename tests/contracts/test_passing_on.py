@@ -108,7 +108,7 @@ def test_a_client_that_cannot_be_is_not_deleted(name: str, taken: bool) -> None:
 def test_the_key_store_takes_all_attributes(attributes: object) -> None:
     encoded = encode_attributes(attributes)  # type: ignore[arg-type]
     assert len(encoded) <= MAX_ATTRIBUTES
-    assert STORE_SCHEMAS[KimMessage.RESERVE].accepts((int(AuthType.DIRECT), NAME, "k", b"", 2, encoded))
+    assert STORE_SCHEMAS[KimMessage.RESERVE].accepts((int(AuthType.DIRECT), NAME, "k", b"", 2, encoded, b""))
 
 
 def test_names_and_the_envelope_fit_beside_the_largest_body() -> None:
