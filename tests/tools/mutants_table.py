@@ -204,14 +204,14 @@ ONE_UID: Final = (
     Mutant(
         "the key cache forgets the authenticator",
         "providers/cofferdam_providers/base/keyring.py",
-        (("slot = (application.authenticator,", "slot = (0,"), ("pop((identity.authenticator,", "pop((0,")),
+        (("owner = (application.authenticator,", "owner = (0,"), ("drop((identity.authenticator,", "drop((0,")),
         (IDENTITIES,),
     ),
     _mutant(
         "the key cache forgets the application",
         "providers/cofferdam_providers/base/keyring.py",
-        "slot = (application.authenticator, application.name, key_name)",
-        'slot = (application.authenticator, "", key_name)',
+        "owner = (application.authenticator, application.name)",
+        'owner = (application.authenticator, "")',
         IDENTITIES,
     ),
     _mutant("a worker takes every channel for root's", WORKER, "uid=record.b,", "uid=0,", IDENTITIES, root=True),

@@ -63,12 +63,13 @@ class Keyring(Generic[HandleT]):
         Raises:
             ServiceError: There is none (`PSA_ERROR_DOES_NOT_EXIST`), or it cannot be opened.
         """
-        if key := self._ready.get(application, key_name):
+        owner = (application.authenticator, application.name)
+        if key := self._ready.get(owner, key_name):
             return key
         identity = identity_of(application, key_name)
         with self._reporting(identity):
             key = self._provider.open_key(identity, self._store.lookup(identity))
-        self._ready.add(application, key_name, key)
+        self._ready.add(owner, key_name, key)
         return key
 
     def begin(self, identity: KeyIdentity, attributes: KeyAttributes) -> bytes:
@@ -113,7 +114,7 @@ class Keyring(Generic[HandleT]):
         # A device that is away would leave the key marked, and the name taken.
         self._provider.require_device()
         # Before anything else: what was asked to be destroyed must not be used again, whatever fails next.
-        self._ready.drop(identity)
+        self._drop(identity)
         try:
             self._store.mark_deleting(identity, stored)
             self._provider.destroy_key(identity, stored)
@@ -162,7 +163,7 @@ class Keyring(Generic[HandleT]):
                 yield
 
     def _resolve(self, state: PendingState, identity: KeyIdentity, stored: StoredKey) -> bool:
-        self._ready.drop(identity)
+        self._drop(identity)
         try:
             self._provider.destroy_key(identity, stored)
             if state is PendingState.RESERVED:
@@ -213,3 +214,6 @@ class Keyring(Generic[HandleT]):
                 details = self._log.detail(app=identity.application, key=identity.key_name)
                 self._log.error("a stored key is refused; restore its row from a backup", cause=error.detail, **details)
             raise
+
+    def _drop(self, identity: KeyIdentity) -> None:
+        self._ready.drop((identity.authenticator, identity.application), identity.key_name)

@@ -4,8 +4,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic
 
-from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_providers.base.provider import HandleT, Key
+
+
+Owner = tuple[int, str]
+"""Authenticator and name of an application."""
 
 
 class ReadyKeys(Generic[HandleT]):
@@ -19,16 +22,15 @@ class ReadyKeys(Generic[HandleT]):
         self._capacity = capacity
         self._close = close
         # Both from the one used longest ago to the one used last.
-        self._keys: OrderedDict[tuple[int, str], OrderedDict[str, Key[HandleT]]] = OrderedDict()
+        self._keys: OrderedDict[Owner, OrderedDict[str, Key[HandleT]]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
         """Return how many keys are ready."""
         return self._count
 
-    def get(self, application: Application, key_name: str) -> Key[HandleT] | None:
+    def get(self, owner: Owner, key_name: str) -> Key[HandleT] | None:
         """Return a key that is ready, and note that it is used."""
-        owner = (application.authenticator, application.name)
         keys = self._keys.get(owner)
         key = keys.get(key_name) if keys else None
         if keys and key:
@@ -36,9 +38,8 @@ class ReadyKeys(Generic[HandleT]):
             keys.move_to_end(key_name)
         return key
 
-    def add(self, application: Application, key_name: str, key: Key[HandleT]) -> None:
+    def add(self, owner: Owner, key_name: str, key: Key[HandleT]) -> None:
         """Hold a key that was not ready."""
-        owner = (application.authenticator, application.name)
         self._keys.setdefault(owner, OrderedDict())[key_name] = key
         self._keys.move_to_end(owner)
         self._count += 1
@@ -47,11 +48,10 @@ class ReadyKeys(Generic[HandleT]):
             most = max(self._keys, key=lambda each: len(self._keys[each]))
             self._close(self._take(most, next(iter(self._keys[most]))))
 
-    def drop(self, identity: KeyIdentity) -> None:
+    def drop(self, owner: Owner, key_name: str) -> None:
         """Close a key, if it is ready."""
-        owner = (identity.authenticator, identity.application)
-        if identity.key_name in self._keys.get(owner, ()):
-            self._close(self._take(owner, identity.key_name))
+        if key_name in self._keys.get(owner, ()):
+            self._close(self._take(owner, key_name))
 
     def drop_all(self) -> None:
         """Close all keys."""
@@ -59,7 +59,7 @@ class ReadyKeys(Generic[HandleT]):
             owner, keys = next(iter(self._keys.items()))
             self._close(self._take(owner, next(iter(keys))))
 
-    def _take(self, owner: tuple[int, str], key_name: str) -> Key[HandleT]:
+    def _take(self, owner: Owner, key_name: str) -> Key[HandleT]:
         key = self._keys[owner].pop(key_name)
         self._count -= 1
         if not self._keys[owner]:

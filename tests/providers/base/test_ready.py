@@ -4,22 +4,15 @@ import random
 
 from tests.providers.base.device import ATTRIBUTES
 
-from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.registry import AuthType
 from cofferdam_providers.base.provider import Key
 from cofferdam_providers.base.ready import ReadyKeys
 
 
-def application(uid: int) -> Application:
-    """Return the application of a uid."""
-    return Application(AuthType.UNIX_PEER_CREDENTIALS, str(uid))
-
-
 def use(ready: ReadyKeys[str], uid: int, key_name: str) -> bool:
     """Use a key as a worker does; return whether it was ready."""
-    if ready.get(application(uid), key_name):
+    if ready.get((3, str(uid)), key_name):
         return True
-    ready.add(application(uid), key_name, Key(attributes=ATTRIBUTES, handle=f"{uid}/{key_name}"))
+    ready.add((3, str(uid)), key_name, Key(attributes=ATTRIBUTES, handle=f"{uid}/{key_name}"))
     return False
 
 
@@ -54,7 +47,7 @@ def test_a_key_that_was_just_added_stays_and_the_count_is_right() -> None:
         handle = f"{uid}/{key_name}"
         closed.clear()
         if chance.random() < 0.2:
-            ready.drop(KeyIdentity(AuthType.UNIX_PEER_CREDENTIALS, str(uid), key_name))
+            ready.drop((3, str(uid)), key_name)
             assert closed == held & {handle}
         else:
             assert use(ready, uid, key_name) == (handle in held)
