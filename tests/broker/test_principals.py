@@ -178,6 +178,8 @@ def test_a_frontend_that_takes_nothing_costs_only_its_own_uid(clients: Callable[
         killed.append(stuck.killed)
     assert killed == [False, False, True]
     assert {scene.answer(client) for client in held} == {b""}
+    # Who comes before the death is known shares it.
+    scene.play.until(lambda: stuck not in scene.play.generation.children)
     assert scene.answer(scene.connect()) == b"!"
 
 

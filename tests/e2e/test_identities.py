@@ -97,7 +97,9 @@ def test_a_uid_that_cannot_be_a_client_is_turned_away() -> None:
     with Service() as service:
         assert call(service.socket_path, PING).status == 0
         own = {row["uid"] for row in service.status()["processes"]} - {None}
-        for uid in sorted({READER_UID, OVERFLOW_UID, OWN_UIDS[0], OWN_UIDS[-1], *(uid for uid in own if uid is not None)}):
+        for uid in sorted(
+            {READER_UID, OVERFLOW_UID, OWN_UIDS[0], OWN_UIDS[-1], *(uid for uid in own if uid is not None)}
+        ):
             with acting_as(uid), pytest.raises((OSError, wire.BrokenResponseError)):
                 call(service.socket_path, PING)
         # It may be said once for several.

@@ -20,6 +20,7 @@ GENERATION_S = 0.25
 """How long the TPM takes for a key here, as one takes for an RSA key."""
 GREEDY = 12
 SIGNATURES = 60
+KEYS = 2
 _GREED = """
 import itertools, sys, threading
 from cofferdam_client import Client, ecc_signing_key
@@ -65,7 +66,8 @@ def test_a_quiet_client_waits_for_one_key_at_most_and_then_has_its_time(service:
             quiet.generate_key("quiet", KEY)
         with greed(service):
             before = service.shim.mark()
-            for _ in range(SIGNATURES):
+            # What the TPM takes for a signature differs from machine to machine; for a key it has a lower bound.
+            while len(begun) < SIGNATURES or service.shim.count("Create", since=before) < KEYS:
                 asked = service.shim.mark()
                 with acting_as(UNPRIVILEGED_UID):
                     quiet.sign_hash("quiet", bytes(32), ecdsa())
@@ -74,7 +76,7 @@ def test_a_quiet_client_waits_for_one_key_at_most_and_then_has_its_time(service:
     # A key may be begun while the request is on its way, and not one more comes before the signature.
     assert max(begun) <= 1
     # After each key it is served for as long as that took, and not once; which does not stop the keys.
-    assert 1 <= made <= SIGNATURES // 4
+    assert KEYS <= made <= len(begun) // 4
 
 
 @pytest.mark.root

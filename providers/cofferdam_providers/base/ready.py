@@ -6,7 +6,6 @@ from typing import Generic
 
 from cofferdam_providers.base.provider import HandleT, Key
 
-
 Owner = tuple[int, str]
 """Authenticator and name of an application."""
 

@@ -78,8 +78,9 @@ class Rows:
         """Give a name free."""
         del self.rows[identity], self.states[identity]
 
-    def mark_deleting(self, identity: KeyIdentity) -> None:
+    def mark_deleting(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Make a key unusable."""
+        assert stored == self.rows[identity]
         self.states[identity] = PendingState.DELETING
 
     def remove(self, identity: KeyIdentity) -> None:
