@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cofferdam_broker.plan import READER_UID
-from cofferdam_contracts.roles import UID_COUNT
+from cofferdam_contracts.roles import RELAY_UID, UID_COUNT
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.listener import Acceptor
 from cofferdam_runtime.log import Log
@@ -36,7 +36,7 @@ class Intake:
         together = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self.waiting: Queues[_socket.socket] = Queues(owners, each=settings.max_connections, together=together)
         uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
-        self._refused = frozenset({OVERFLOW_UID, READER_UID, *uids})
+        self._refused = frozenset({OVERFLOW_UID, READER_UID, RELAY_UID, *uids})
         self._acceptor = Acceptor(log)
         self._closed = 0
         self._said = 0.0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from cofferdam_runtime.boot import BOOT
+from cofferdam_runtime.relay.start import start
 
 _OURS: Final = (
     "cofferdam_contracts",
@@ -52,7 +53,17 @@ def serve(config: str) -> NoReturn:
         MissingPackageError: A part of the service is missing.
         OSError: The interpreter cannot be executed.
     """
-    os.execve(sys.executable, command(config), dict(os.environ))  # noqa: S606  no shell is what is wanted
+    become(command(config))
+
+
+def become(words: list[str]) -> NoReturn:
+    """Replace this process by the broker that these words start, with a relay between it and stderr.
+
+    Raises:
+        OSError: The relay or the interpreter cannot be executed.
+    """
+    start()
+    os.execve(words[0], words, dict(os.environ))  # noqa: S606  no shell is what is wanted
 
 
 def command(config: str) -> list[str]:

@@ -32,8 +32,8 @@ _LEAST_WATCH_MS: Final = 100
 """A shorter limit would take a process for dead that only waits for the processor."""
 _MOST_QUEUED: Final = 65536
 _MOST_KEYS: Final = 1_000_000
-_NOBODY: Final = (65533 - UID_BLOCK + 1, 65535)
-"""Bases whose block would hold 65533 (this service's reader), 65534 (nobody) or 65535 (the 16-bit -1)."""
+_NOBODY: Final = (65532 - UID_BLOCK + 1, 65535)
+"""Bases whose block would hold 65532 or 65533 (our relay and reader), 65534 (nobody) or 65535 (the 16-bit -1)."""
 
 _own = partial(Key, origin=Origin.COFFERDAM)
 
@@ -226,7 +226,7 @@ ISOLATION: Final = Table(
                 low=1,
                 high=INT32_MAX - UID_BLOCK + 1,
                 gap=_NOBODY,
-                reason=f"the first of {UID_BLOCK} uids, none of them 0 or 65533 to 65535",
+                reason=f"the first of {UID_BLOCK} uids, none of them 0 or 65532 to 65535",
             ),
             f"First of the {UID_BLOCK} uids that processes get when the service is started as root. Nothing else may "
             "run under any of them.",

@@ -28,6 +28,8 @@ PROGRAMS: Final[Mapping[Role, Program]] = {
 """Which roles exist and what each executes."""
 UID_COUNT: Final = 256
 """Uids that the service uses from `isolation.uid_base` on."""
+RELAY_UID: Final = 65532
+"""The uid of the relay of the log when root starts it: there is no configuration yet that could name another."""
 FRONTENDS: Final = range(UID_COUNT - PROGRAMS[Role.FRONTEND].uid_offset)
 """Numbers of frontends, each with a uid of the block."""
 ROUTES: Final[Mapping[Role, frozenset[Role]]] = {

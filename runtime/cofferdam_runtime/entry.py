@@ -21,6 +21,7 @@ from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.control import Control, ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
+from cofferdam_runtime.relay.join import join
 from cofferdam_runtime.sandbox.enter import Achieved, enter_sandbox
 from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.limits import stand_behind
@@ -83,6 +84,7 @@ def begin(title: str) -> Start:
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     stand_behind(Role(int(role)))
+    join(title, None if uid == "-" else int(uid))
     control = _socket.socket(fileno=CONTROL_DESCRIPTOR)
     os.set_inheritable(CONTROL_DESCRIPTOR, False)  # noqa: FBT003  the standard library's signature
     os.set_inheritable(SETTINGS_DESCRIPTOR, False)  # noqa: FBT003

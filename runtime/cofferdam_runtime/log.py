@@ -42,7 +42,7 @@ class Log:
         self._component = component
         self._level = LEVELS.get(settings.level, LEVELS["warning"])
         self.details = settings.details
-        self._journal = _is_journal()
+        self._journal = is_journal()
         self._timestamp = settings.timestamp and not self._journal
         self._tokens = float(BURST)
         self._refilled = time.monotonic()
@@ -105,7 +105,7 @@ class Log:
         return True
 
 
-def _is_journal() -> bool:
+def is_journal() -> bool:
     """Tell whether stderr is the journal's stream: JOURNAL_STREAM names its device and inode (systemd.exec(5))."""
     try:
         state = os.fstat(_STDERR)

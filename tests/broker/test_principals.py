@@ -19,7 +19,7 @@ from cofferdam_broker.intake import OVERFLOW_UID, Intake
 from cofferdam_broker.plan import READER_UID
 from cofferdam_broker.process import Process
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_contracts.roles import UID_COUNT
+from cofferdam_contracts.roles import RELAY_UID, UID_COUNT
 from cofferdam_contracts.settings import UidRange
 from cofferdam_runtime import listener, places
 from cofferdam_runtime.backoff import FREE_RESTARTS
@@ -112,11 +112,12 @@ def test_each_uid_has_a_frontend_of_its_own_and_keeps_it(clients: Callable[..., 
 
 
 @needs_uids
-@pytest.mark.parametrize("which", ["overflow", "reader", "first", "last"])
+@pytest.mark.parametrize("which", ["overflow", "reader", "relay", "first", "last"])
 def test_some_uids_are_never_clients(clients: Callable[..., Clients], which: str) -> None:
     scene = clients()
     base = scene.play.settings.uid_base
-    uid = {"overflow": OVERFLOW_UID, "reader": READER_UID, "first": base, "last": base + UID_COUNT - 1}[which]
+    uids = {"overflow": OVERFLOW_UID, "reader": READER_UID, "relay": RELAY_UID}
+    uid = (uids | {"first": base, "last": base + UID_COUNT - 1})[which]
     assert scene.answer(scene.connect(uid)) == b""
     assert not frontends(scene.play)
     assert scene.answer(scene.connect(base + UID_COUNT)) == b"!"

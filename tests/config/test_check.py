@@ -199,11 +199,11 @@ def _problems(text: str) -> tuple[str, ...]:
                 f"[isolation]\nuid_base = {base}\n[core_settings]",
                 (
                     f"2: isolation.uid_base: found {base}, "
-                    "allowed: an integer from 1 to 2147483392 without 65278 to 65535 "
-                    "(the first of 256 uids, none of them 0 or 65533 to 65535)"
+                    "allowed: an integer from 1 to 2147483392 without 65277 to 65535 "
+                    "(the first of 256 uids, none of them 0 or 65532 to 65535)"
                 ),
             )
-            for base in (0, 65278, 65535, 2147483393)
+            for base in (0, 65277, 65535, 2147483393)
         ),
         (
             "[core_settings]",

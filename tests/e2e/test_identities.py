@@ -19,6 +19,7 @@ AUTHENTICATORS = ("UnixPeerCredentials", "Direct")
 OVERFLOW_UID = 65534
 OWN_UIDS = range(60706, 60706 + 256)
 READER_UID = 65533
+RELAY_UID = 65532
 """Those of the service where `isolation.uid_base` is not set."""
 
 
@@ -97,15 +98,14 @@ def test_a_uid_that_cannot_be_a_client_is_turned_away() -> None:
     with Service() as service:
         assert call(service.socket_path, PING).status == 0
         own = {row["uid"] for row in service.status()["processes"]} - {None}
-        for uid in sorted(
-            {READER_UID, OVERFLOW_UID, OWN_UIDS[0], OWN_UIDS[-1], *(uid for uid in own if uid is not None)}
-        ):
+        refused = {RELAY_UID, READER_UID, OVERFLOW_UID, OWN_UIDS[0], OWN_UIDS[-1]}
+        for uid in sorted(refused | {uid for uid in own if uid is not None}):
             with acting_as(uid), pytest.raises((OSError, wire.BrokenResponseError)):
                 call(service.socket_path, PING)
         # It may be said once for several.
         assert "cannot be a client" in service.log()
         assert {row["principal"] for row in service.rows("frontend")} == {0, None}
-        for uid in (READER_UID - 1, OVERFLOW_UID + 1, OWN_UIDS[0] - 1, OWN_UIDS[-1] + 1):
+        for uid in (RELAY_UID - 1, OVERFLOW_UID + 1, OWN_UIDS[0] - 1, OWN_UIDS[-1] + 1):
             with acting_as(uid):
                 assert call(service.socket_path, PING).status == 0
 

@@ -346,6 +346,8 @@ def test_a_supervisor_may_signal_the_whole_group() -> None:
         os.killpg(service.pid, signal.SIGTERM)
         assert service.stop() == 0
         assert "died" not in service.log()
+        # What writes the log outlives those who log.
+        assert "event=stopped" in service.log()
 
 
 def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

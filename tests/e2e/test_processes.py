@@ -14,14 +14,16 @@ from tests.harness.events import reload, replace
 from tests.harness.identities import AS_ROOT, OTHERS
 from tests.harness.kernel_view import ALLOW, ERRNO, KILL
 from tests.harness.pkcs11.service import TokenService
+from tests.harness.relay import relays
 from tests.harness.service import UNPRIVILEGED_UID, ProcessStatus, Service, acting_as
 from tests.harness.tpm.service import TpmService
 from tests.harness.watch import wait_for
 from tests.harness.wire import Caller, Request, call
 
 from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import RELAY_UID
 from cofferdam_contracts.settings import TctiSettings
-from cofferdam_runtime.sandbox.policies import POLICIES, for_tpm
+from cofferdam_runtime.sandbox.policies import POLICIES, RELAY, for_tpm
 from cofferdam_runtime.sandbox.policy import Policy
 from cofferdam_runtime.sandbox.seccomp import resolve
 
@@ -61,8 +63,6 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     }
     made = makers[kind]()
     service = made if isinstance(made, Service) else made.service
-    # The limit on the size of files is for processes that do not log into one.
-    service.piped = True
     # Root has none in a container, and then nobody sees whether they were given up.
     service.groups = (60100, 60200) if AS_ROOT else None
     with made:
@@ -164,6 +164,28 @@ def test_the_filter_that_is_loaded_is_the_policy(running: Running) -> None:
                 assert kernel_view.verdict(last, ARCHITECTURE, X32_BIT | resolve("getpid")) == KILL
 
 
+def test_the_relay_of_the_log_is_confined_too(running: Running) -> None:
+    """It is nobody's child in the broker's table, and its stderr is the log itself."""
+    (relay,) = relays(running.service.pid)
+    seen, limits = kernel_view.status(relay), kernel_view.limits(relay)
+    own = kernel_view.status(running.service.pid)
+    assert [int(seen[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")] == [0, 0, 0, 0]
+    assert (seen["NoNewPrivs"], seen["Seccomp"], len(kernel_view.threads(relay))) == ("1", "2", 1)
+    assert not kernel_view.is_dumpable(relay)
+    assert (limits["Max core file size"], limits["Max processes"]) == (("0", "0"), ("0", "0"))
+    assert limits["Max open files"] == (str(RELAY.open_files),) * 2
+    if not running.own_uids:
+        assert (seen["Uid"], seen["Gid"], seen["Groups"]) == (own["Uid"], own["Gid"], own["Groups"])
+        return
+    assert (seen["Uid"].split(), seen["Gid"].split()) == ([str(RELAY_UID)] * 4,) * 2
+    assert (seen["Groups"], int(seen["CapBnd"], 16)) == ("", 0)
+    assert wrong_verdicts(kernel_view.filters(relay)[-1:], RELAY) == {}
+    wait_for(lambda: len(sockets(relay)) == 1 + len(rows_of(running)))
+    others = [found for found in kernel_view.descriptors(relay) if found.inode is None]
+    log = str(running.service.log_path)
+    assert [found.target for found in others] == [log, log, "anon_inode:[eventpoll]"]
+
+
 def wrong_verdicts(programs: list[kernel_view.Program], policy: Policy) -> dict[str, str]:
     """Return the calls that a filter answers otherwise than a policy says."""
     unconditional = {resolve(name): name for name in policy.syscalls}
@@ -224,11 +246,12 @@ def wiring_faults(service: Service) -> list[str]:
         clients = 0 if row not in servers else len(assigned) + (len(workers) if row["role"] == "kim" else 0)
         if (ends := len(mine & broker)) != clients:
             faults.append(f"{row['role']} holds {ends} ends that the broker keeps instead of {clients}")
-        # The control socket, and the client's end of a channel to each server; the worker of a TPM has the way there.
+        # The control socket, the one to the log, and the client's end of a channel to each server; the worker of a TPM
+        # has the way there.
         asked = len(servers) if row in assigned else 1 if row in workers else 0
         asked += row["role"] == "worker[tpm]"
-        if (private := len(mine - broker)) != 1 + asked:
-            faults.append(f"{row['role']} holds {private} sockets of its own instead of {1 + asked}")
+        if (private := len(mine - broker)) != 2 + asked:
+            faults.append(f"{row['role']} holds {private} sockets of its own instead of {2 + asked}")
     return faults
 
 
@@ -237,7 +260,7 @@ def other_descriptors(service: Service) -> list[str]:
     faults = []
     for row in service.status()["processes"]:
         for found in kernel_view.descriptors(row["pid"]):
-            if found.inode is not None or found.number in (0, 1, 2):
+            if found.inode is not None or (found.number, found.target) == (0, os.devnull):
                 continue
             is_expected = found.target == "anon_inode:[eventpoll]" or (
                 {

@@ -183,5 +183,5 @@ def test_the_owner_s_password_is_in_one_process(place: str) -> None:
             assert holders <= {WORKER}
             assert holders or place == "configuration"
             assert not contains(service.service.pid, needle.encode())
-            assert needle not in service.service.log_path.read_text()
+            assert needle not in service.service.log()
             assert needle.encode() not in service.shim.wire()

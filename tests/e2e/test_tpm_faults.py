@@ -112,11 +112,11 @@ def test_each_code_has_its_status(shared: TpmService, client: Client, code: int,
 
 
 def log_since(service: TpmService, mark: int) -> str:
-    return service.service.log_path.read_text()[mark:]
+    return service.service.log()[mark:]
 
 
 def log_mark(service: TpmService) -> int:
-    return len(service.service.log_path.read_text())
+    return len(service.service.log())
 
 
 def test_a_signature_without_a_result_is_a_bad_one_and_nobody_elses_affair(shared: TpmService, client: Client) -> None:
@@ -154,7 +154,7 @@ def test_a_lockout_is_told_to_the_operator(shared: TpmService, client: Client) -
     with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
         sign(client)
     # Told once a minute, here perhaps by the test before.
-    assert "tpm2_dictionarylockout --clear-lockout" in shared.service.log_path.read_text()
+    assert "tpm2_dictionarylockout --clear-lockout" in shared.service.log()
 
 
 @pytest.mark.parametrize("code", [Code.RETRY, Code.YIELDED, Code.TESTING])
@@ -240,7 +240,7 @@ def test_a_wrong_authorisation_value_is_not_tried_twice(shared: TpmService, clie
             sign(client, "wrong")
     assert shared.shim.count("Sign", since=before) == 1
     works(client)
-    assert "authorisation value of a stored key" in shared.service.log_path.read_text()
+    assert "authorisation value of a stored key" in shared.service.log()
     client.destroy_key("wrong")
 
 
@@ -357,7 +357,7 @@ def test_all_keys_work_after_the_bad_day(service: TpmService, bad_day: str) -> N
         all_work(client, ciphertext)
         if bad_day.startswith("re"):
             assert service.worker() == worker
-            assert "the TPM was reset; keys are loaded anew" in service.service.log_path.read_text()
+            assert "the TPM was reset; keys are loaded anew" in service.service.log()
         assert loaded(service) <= (3, 1)
         assert service.swtpm.lockout_counter() == 0
         assert {key.name for key in client.list_keys()} == set(KEYS)
@@ -396,7 +396,7 @@ def test_a_cleared_tpm_is_noticed_and_nothing_is_overwritten(service: TpmService
     service.service.stop()
     service.service.start()
     # Before anybody asks for anything.
-    assert service.service.log_path.read_text().count("another storage root key") >= 2
+    assert service.service.log().count("another storage root key") >= 2
 
 
 def test_a_wrong_owner_password_costs_this_provider_only(service: TpmService) -> None:
@@ -405,7 +405,7 @@ def test_a_wrong_owner_password_costs_this_provider_only(service: TpmService) ->
     service.service.start()
     with service.client() as client, refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
         client.generate_key("k", KEY)
-    assert "owner hierarchy is another one than owner_hierarchy_auth" in service.service.log_path.read_text()
+    assert "owner hierarchy is another one than owner_hierarchy_auth" in service.service.log()
     with Client(service.service.endpoint, provider=1) as other:
         other.generate_random(16)
     assert service.swtpm.lockout_counter() == 0
@@ -431,4 +431,4 @@ def test_a_tpm_that_is_not_there_costs_this_provider_only(tmp_path: Path, way: s
             client.generate_key("k", KEY)
         with Client(service.service.endpoint, provider=1) as other:
             other.generate_random(16)
-        assert "the TPM cannot be used" in service.service.log_path.read_text()
+        assert "the TPM cannot be used" in service.service.log()

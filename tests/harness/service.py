@@ -15,14 +15,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final, TypedDict, cast
+from typing import Final, TypedDict, cast
 
 from tests.harness.configuration import Tables, configuration
 from tests.harness.interpreter import cofferdam
+from tests.harness.relay import wait_until_written
 from tests.harness.running import Running
 
 START_S: Final = 60.0
@@ -82,14 +82,14 @@ class Service(Running):
             extra: TOML that ends the configuration.
             as_user: The uid to run as, if not that of the tests; needs root.
         """
-        self.piped = False
-        """Whether the log goes through a pipe, as to a journal, and not into a file at once."""
         self.groups: tuple[int, ...] | None = None
         """The supplementary groups of whoever starts it, None for those of the tests; needs root."""
         self._as_user = as_user
         self.command = cofferdam(as_user)
         """The words that start the `cofferdam` command; those of another checkout start its code."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._group = 0
+        """The process group of the last launch."""
         self.folder = Path(tempfile.mkdtemp(prefix="cofferdam-"))
         # Processes with uids of their own pass through here on the way to their folders.
         self.folder.chmod(0o755)
@@ -153,10 +153,10 @@ class Service(Running):
             # Only the process itself knows what LISTEN_PID has to be.
             words = f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
             command = ["bash", "-c", words, "bash", *command]
-        with self._open_log() as log:
+        with self.log_path.open("ab") as log:
             identity = self._as_user
             # A group of its own, so that whatever it started can be ended with it and nothing else can.
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -169,24 +169,12 @@ class Service(Running):
                 group=identity,
                 extra_groups=self.groups if identity is None else (),
             )
+        self._group = process.pid
+        return process
 
     def words(self) -> list[str]:
         """Return the words that start the service."""
         return [*self.command, "serve", "-c", str(self.configuration_path)]
-
-    def _open_log(self) -> IO[bytes]:
-        """Return what the service logs to."""
-        if not self.piped:
-            return self.log_path.open("ab")
-        reader, writer = os.pipe()
-
-        def copy() -> None:
-            with os.fdopen(reader, "rb", 0) as source, self.log_path.open("ab", 0) as target:
-                while data := source.read(1 << 16):
-                    target.write(data)
-
-        threading.Thread(target=copy, daemon=True).start()
-        return os.fdopen(writer, "wb")
 
     def stop(self) -> int:
         """End the service in good order and return its exit status.
@@ -198,9 +186,12 @@ class Service(Running):
         if process.poll() is None:
             process.terminate()
         try:
-            return process.wait(STOP_S)
+            status = process.wait(STOP_S)
         except subprocess.TimeoutExpired as error:
             raise self.failure(f"the service did not end within {STOP_S} s") from error
+        else:
+            wait_until_written(self._group)
+            return status
         finally:
             self._end_group(process)
             self._process = None
@@ -257,7 +248,8 @@ class Service(Running):
         return [row["pid"] for row in self.rows(role)]
 
     def log(self) -> str:
-        """Return everything that the service has logged."""
+        """Return everything that the service has logged until now."""
+        wait_until_written(self._group)
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def failure(self, text: str) -> ServiceFailedError:

@@ -68,7 +68,7 @@ LAUNCH: Final = (
     _mutant("a child can be traced", ENTER, "    prctl.forbid_dumps()\n", "", PROCESSES),
     _mutant("core dumps are not forbidden", ENTER, "    limits.forbid_core_dumps()\n", "", PROCESSES),
     _mutant(
-        "a child outlives the broker", ENTER, "    identity.stay_with(parent)\n", "", f"{SEPARATION}::{DIES}", root=True
+        "a child outlives the broker", ENTER, "identity.stay_with(parent)", "pass", f"{SEPARATION}::{DIES}", root=True
     ),
     _mutant(
         "all frontends have one uid",
@@ -180,15 +180,15 @@ ONE_UID: Final = (
     _mutant(
         "uid 65534 is a client",
         INTAKE,
-        "frozenset({OVERFLOW_UID, READER_UID, *uids})",
-        "frozenset({READER_UID, *uids})",
+        "frozenset({OVERFLOW_UID, READER_UID, RELAY_UID, *uids})",
+        "frozenset({READER_UID, RELAY_UID, *uids})",
         IDENTITIES,
         root=True,
     ),
     _mutant(
         "the service's own uids are clients",
         INTAKE,
-        "frozenset({OVERFLOW_UID, READER_UID, *uids})",
+        "frozenset({OVERFLOW_UID, READER_UID, RELAY_UID, *uids})",
         "frozenset({OVERFLOW_UID})",
         IDENTITIES,
         root=True,
@@ -373,9 +373,24 @@ RUNNING_LIMITS: Final = (
     _mutant(
         "the size of files is not limited",
         RESOURCES,
-        "    _lower(resource.RLIMIT_FSIZE, policy.file_size)\n",
+        "_lower(resource.RLIMIT_FSIZE, policy.file_size)",
+        "pass",
+        PROCESSES,
+    ),
+    _mutant(
+        "a child logs over the socket of all others",
+        "runtime/cofferdam_runtime/entry.py",
+        '    join(title, None if uid == "-" else int(uid))\n',
         "",
         PROCESSES,
+        root=True,
+    ),
+    _mutant(
+        "who fills the log is read all the same",
+        "runtime/cofferdam_runtime/relay/relay.py",
+        "return self.tokens > 0",
+        "return True",
+        "tests/runtime/test_relay.py",
     ),
     _mutant(
         "a soft limit can be raised again",

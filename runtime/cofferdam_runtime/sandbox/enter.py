@@ -26,14 +26,14 @@ class Achieved:
     landlock_abi: int
     """0 when the kernel has no Landlock."""
     notes: tuple[str, ...]
-    """What could not be limited or proved, as sentences for the log."""
+    """What could not be proved, as sentences for the log."""
 
 
 def enter_sandbox(
     policy: Policy,
     *,
     uid: int | None,
-    parent: int,
+    parent: int | None,
     groups: tuple[int, ...] = (),
     prepare: Callable[[], object] | None = None,
 ) -> Achieved:
@@ -42,7 +42,7 @@ def enter_sandbox(
     Args:
         policy: What is kept.
         uid: The uid and gid to become; None to stay who we are, when the service was started by a normal user.
-        parent: The pid of the process that started this one, and with which this one ends.
+        parent: The pid of the process that started this one, and with which this one ends; None to outlive it.
         groups: The supplementary groups to be in; without a uid to become they stay as they are.
         prepare: What must happen under the new identity and within Landlock, and before the last filter: start the
             role's threads, load a PKCS#11 module. Threads are confined like the rest, except that they go on reading
@@ -59,7 +59,8 @@ def enter_sandbox(
     identity.drop(uid, groups)
     prctl.forbid_new_privileges()
     prctl.forbid_dumps()
-    identity.stay_with(parent)
+    if parent is not None:
+        identity.stay_with(parent)
     identity.verify(uid, groups)
     _refuse_executable_memory(policy)
     abi = landlock.restrict(policy, prepared=False)
@@ -69,12 +70,12 @@ def enter_sandbox(
         prepare()
     if policy.loading and not policy.executable_memory:
         landlock.restrict(policy, prepared=True)
-    notes = limits.apply(policy)
+    limits.apply(policy)
     imports.freeze()
     seccomp.load(policy)
     test.run(policy, abi)
     unproven = tuple(f"the self-test could not prove that it stops: {name}" for name in test.unproven)
-    return Achieved(level=_level(uid, abi), landlock_abi=abi, notes=notes + unproven)
+    return Achieved(level=_level(uid, abi), landlock_abi=abi, notes=unproven)
 
 
 def _require_one_thread() -> None:

@@ -239,6 +239,15 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
     }
 )
 
+RELAY: Final = Policy(
+    syscalls=_LIFE | _MEMORY | {"close", "epoll_ctl", "epoll_wait", "epoll_pwait", "read", "recvmsg", "write"},
+    refusals=REFUSALS,
+    open_files=1024,
+    # The log is a file, and the limit would be its size.
+    file_size=None,
+)
+"""The relay of the log is no role of the broker: `cofferdam serve` starts it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:

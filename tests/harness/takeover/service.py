@@ -9,6 +9,7 @@ See `hole.py` for what is the shipped service's and what is not.
 import json
 import re
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ PACKAGES: Final = {
 }
 _PATH, _PACKAGE = 8, 9
 """Where the words of the command that starts the broker are the search path and the package."""
+_BECOME: Final = "import sys; from cofferdam_client.serve import become; become(sys.argv[1:])"
 _AHEAD: Final = """
 import _socket, json, msgpack
 channel = (owner._store if {store} else owner._workers[0])._channel.socket
@@ -79,7 +81,7 @@ class TakenOver(Service):
         words = command(str(self.configuration_path))
         words[_PATH] = f"{self.planted}:{words[_PATH]}"
         words[_PACKAGE] = "hole.broker"
-        return words
+        return [sys.executable, "-c", _BECOME, *words]
 
     def connect(self, uid: int) -> socket.socket:
         """Return a connection of a uid, which its frontend has taken."""
