@@ -2,7 +2,6 @@
 
 import os
 import resource
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,6 @@ from typing import Final
 from cofferdam_contracts.ipc.control import WORKERS, Role
 from cofferdam_runtime.sandbox.policy import Policy
 
-_STDERR: Final = 2
 BROKER_NICE: Final = -10
 """Niceness of a broker that may choose it: it has to empty the queue of all clients faster than one fills it."""
 _OOM_SCORE: Final = "/proc/self/oom_score_adj"
@@ -62,8 +60,8 @@ def forbid_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def apply(policy: Policy) -> tuple[str, ...]:
-    """Set the policy's limits, which cannot be raised again, and return what had to be left out, for the log.
+def apply(policy: Policy) -> None:
+    """Set the policy's limits, which cannot be raised again.
 
     Threads must be there already, unless the policy lets them start later: the limit on processes is 0 and counts
     them.
@@ -71,12 +69,8 @@ def apply(policy: Policy) -> tuple[str, ...]:
     if not policy.threads:
         _lower(resource.RLIMIT_NPROC, 0)
     _lower(resource.RLIMIT_NOFILE, policy.open_files)
-    if policy.file_size is None:
-        return ()
-    if _is_regular(_STDERR):
-        return ("stderr is a regular file, so the size of files is not limited",)
-    _lower(resource.RLIMIT_FSIZE, policy.file_size)
-    return ()
+    if policy.file_size is not None:
+        _lower(resource.RLIMIT_FSIZE, policy.file_size)
 
 
 def _lower(limit: int, value: int) -> None:
@@ -84,11 +78,3 @@ def _lower(limit: int, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(limit, (value, value))
-
-
-def _is_regular(descriptor: int) -> bool:
-    try:
-        return stat.S_ISREG(os.fstat(descriptor).st_mode)
-    except OSError:
-        # Closed: there is nothing that the limit could cut.
-        return False
