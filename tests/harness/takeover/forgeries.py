@@ -117,7 +117,7 @@ def channel_to(owner: Any, server: str) -> _socket.socket:  # noqa: ANN401  the 
     if server == "broker":
         found: _socket.socket = owner._child._control.socket
     else:
-        found = (owner._store if server == "kim" else owner._workers[0])._channel.socket
+        found = owner._backends[(Role.KIM if server == "kim" else Role.SOFTWARE_WORKER, 0)]._channel.socket
     return found
 
 

@@ -21,18 +21,20 @@ from tests.harness.takeover import hole
 from tests.harness.watch import wait_for
 
 from cofferdam_client.serve import command
+from cofferdam_contracts.ipc.control import Role
 
 PACKAGES: Final = {
     "kim": "cofferdam_kim",
     "software": "cofferdam_providers.software",
     "frontend": "cofferdam_frontend",
 }
+SERVERS: Final = {"kim": Role.KIM, "software": Role.SOFTWARE_WORKER}
 _PATH, _PACKAGE = 8, 9
 """Where the words of the command that starts the broker are the search path and the package."""
 _BECOME: Final = "import sys; from cofferdam_client.serve import become; become(sys.argv[1:])"
 _AHEAD: Final = """
 import _socket, json, msgpack
-channel = (owner._store if {store} else owner._workers[0])._channel.socket
+channel = owner._backends[({role}, 0)]._channel.socket
 channel.send(msgpack.packb(({number}, {code!r})))
 answer = msgpack.unpackb(channel.recv(1 << 18), use_list=False)
 say(json.loads(answer[1]) if answer[0] == {number} else "died")
@@ -97,7 +99,7 @@ class TakenOver(Service):
     def send(self, connection: socket.socket, role: str, code: str) -> None:
         """Send code and wait for nothing."""
         if role != "frontend":
-            code = _AHEAD.format(store=role == "kim", number=hole.NUMBER, code=code.encode())
+            code = _AHEAD.format(role=int(SERVERS[role]), number=hole.NUMBER, code=code.encode())
         connection.sendall(hole.MAGIC + b"%08x" % len(code.encode()) + code.encode())
 
     @staticmethod
