@@ -262,9 +262,10 @@ class StoreBackend(Backend):
         waiting = self._in_flight.get(request_id)
         if waiting is None:
             return
-        expected = () if status else SCHEMAS[KimMessage(waiting.question[0])].answer
+        schema = SCHEMAS[KimMessage(waiting.question[0])]
         results = message[_HEADER:]
-        if number != waiting.question[0] + 1 or status not in _STATUSES or tuple(map(type, results)) != expected:
+        right = not results if status else schema.accepts_answer(results)
+        if number != waiting.question[0] + 1 or status not in _STATUSES or not right:
             raise ForbiddenMessageError("an answer of the key store to another question")
         self._finish(request_id, status, results)
 

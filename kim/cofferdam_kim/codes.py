@@ -55,12 +55,12 @@ def state_of(connection: sqlite3.Connection, provider: ProviderEntry) -> tuple[b
     return _bytes(check), _bytes(seal), b"".join(_bytes(row[0]) for row in connection.execute(_ALL, (provider.uuid,)))
 
 
-def enrol(connection: sqlite3.Connection, provider: ProviderEntry, check: bytes, *, anew: bool) -> None:
-    """Keep the check value of a provider's key, and forget its codes where they are made anew."""
-    _, seal, _ = state_of(connection, provider)
+def enrol(connection: sqlite3.Connection, provider: ProviderEntry, check: bytes, seal: bytes, *, anew: bool) -> None:
+    """Keep the check value of a provider's key and its first seal, and forget its codes where they are made anew."""
+    _, kept, _ = state_of(connection, provider)
     if anew:
         connection.execute(_FORGET, (provider.uuid,))
-    connection.execute(_ENROL, (provider.uuid, check, b"" if anew else seal))
+    connection.execute(_ENROL, (provider.uuid, check, seal if anew else kept or seal))
 
 
 def set_seal(connection: sqlite3.Connection, provider: ProviderEntry, seal: bytes) -> None:

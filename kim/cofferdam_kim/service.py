@@ -164,8 +164,8 @@ class KimService:
     def _state(self, peer: WorkerPeer) -> tuple[Any, ...]:
         return self._store.state(peer.provider)
 
-    def _enrol(self, peer: WorkerPeer, check: bytes, anew: int) -> tuple[()]:
-        self._store.enrol(peer.provider, check, anew=bool(anew))
+    def _enrol(self, peer: WorkerPeer, check: bytes, anew: int, seal: bytes) -> tuple[()]:
+        self._store.enrol(peer.provider, check, seal, anew=bool(anew))
         return ()
 
     def _rows(self, peer: WorkerPeer, after: int) -> tuple[Any, ...]:

@@ -241,15 +241,15 @@ class KeyStore:
             found = self._connection.execute(_OWN_ROWS, (provider.uuid, _OWN_FORM) * 2).fetchone()
             return bool(codes.state_of(self._connection, provider)[0]), found is not None
 
-    def enrol(self, provider: ProviderEntry, check: bytes, *, anew: bool) -> None:
-        """Keep the check value of a provider's key; `anew` forgets the codes of its active rows.
+    def enrol(self, provider: ProviderEntry, check: bytes, seal: bytes, *, anew: bool) -> None:
+        """Keep the check value of a provider's key, and the first seal; `anew` forgets the codes of its active rows.
 
         `PSA_ERROR_BAD_STATE` when another key has been enrolled, unless the codes are made anew.
         """
         with self._transaction():
             if codes.state_of(self._connection, provider)[0] not in (b"", check) and not anew:
                 raise ServiceError(Status.PSA_ERROR_BAD_STATE, "the provider has enrolled another key")
-            codes.enrol(self._connection, provider, check, anew=anew)
+            codes.enrol(self._connection, provider, check, seal, anew=anew)
 
     def rows(self, provider: ProviderEntry, after: int) -> list[tuple[int, KeyIdentity, KeyRecord]]:
         """Return the number, identity and record of the provider's first active rows beyond a number."""

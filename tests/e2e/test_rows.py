@@ -37,6 +37,7 @@ NAMES = (*VICTIMS, "cleo")
 """The first two are each other's victims, the third has nothing to do with it."""
 TABLES: Tables = {"limits": {"answer_timeout_ms": 1000}}
 REFUSED = "a stored key is refused; restore its row from a backup"
+PUT_BACK = "codes of rows were removed or put back"
 _SWAP = """
     UPDATE {table} SET {column} = (SELECT other.{column} FROM before AS other WHERE other.key_name = {table}.key_name
         AND other.application_name = CASE {table}.application_name WHEN 'ann' THEN 'ben' ELSE 'ann' END)
@@ -112,9 +113,11 @@ class Store:
                     ask()
             assert key in [found.name for found in client.list_keys()]
 
-    def between(self, *statements: str) -> None:
-        """Change the database while the service is stopped."""
+    def between(self, *statements: str, without: str | None = None) -> None:
+        """Change the database while the service is stopped, and remove a file of its folder."""
         self.service.stop()
+        if without is not None:
+            (self.service.folder / without).unlink()
         with closing(sqlite3.connect(self.database)) as connection:
             for statement in statements:
                 connection.execute(statement)
@@ -138,9 +141,11 @@ def tpm_service() -> Store:
     return Store(TpmService(tables={**TABLES, "kim": {"give_back": True}}, authenticators=["Direct"]), 3)
 
 
-@pytest.mark.parametrize("kind", ["token", "token, in the form of the reference", "TPM"])
+@pytest.mark.parametrize("kind", ["software", "token", "token, in the form of the reference", "TPM"])
 def test_a_row_that_was_changed_is_refused_and_the_others_are_served(kind: str, tmp_path: Path) -> None:
     made = tpm_service() if kind == "TPM" else token_service(give_back=kind != "token")
+    if kind == "software":
+        made = Store(made.running, 1)
     with made.running:
         made.make("cleo")
         made.make("cleo", "wider", Hash.SHA_384)
@@ -165,10 +170,14 @@ def test_rows_of_the_reference_are_believed_once_and_held_to_it() -> None:
     with (made := token_service(give_back=True)).running:
         for name in (*NAMES, "later"):
             made.make(name)
-        # As the reference service leaves its database.
-        made.between(*(f"DROP TABLE cofferdam_{table}" for table in ("codes", "providers", "codes_metadata")))
         before = {name: made.use(name) for name in NAMES}
-        # One that was never used is believed as it is, but not with an object that has its owner.
+        # As the reference service leaves its database: with a key of ours that was there before, they are not believed.
+        tables = tuple(f"DROP TABLE cofferdam_{table}" for table in ("codes", "providers", "codes_metadata"))
+        made.between(*tables)
+        made.is_refused("ann")
+        made.between(*tables, without=KEYS["Pkcs11"][1])
+        assert {name: made.use(name) for name in NAMES} == before
+        # What comes later is not believed with an object that has its owner.
         made.between(
             *_swapped(*_IDS, _of("k")),
             "INSERT INTO key_mapping SELECT authenticator_id, 'thief', key_name, provider_uuid, provider_name, key_id,"
@@ -177,17 +186,23 @@ def test_rows_of_the_reference_are_believed_once_and_held_to_it() -> None:
         for name in (*VICTIMS, "thief"):
             made.is_refused(name)
         assert made.use("later")
-        # Nobody gets a row believed again by taking its code away.
-        made.between(f"DELETE FROM cofferdam_codes WHERE {_of('k')}")
-        assert "codes of rows were removed or put back" in made.service.log()
-        made.is_refused("ben")
-        assert made.use("cleo") == before["cleo"]
+        # Nobody gets a row believed again by taking its code away, nor the seal of the codes, nor all that is kept.
+        for taken in (
+            (f"DELETE FROM cofferdam_codes WHERE {_of('k')}",),
+            ("UPDATE cofferdam_providers SET seal = x''",),
+            ("DELETE FROM cofferdam_codes", "UPDATE cofferdam_providers SET seal = x''"),
+            ("DELETE FROM cofferdam_codes", "DELETE FROM cofferdam_providers"),
+        ):
+            seen = made.service.log().count(PUT_BACK)
+            made.between(*taken)
+            assert made.service.log().count(PUT_BACK) > seen
+            made.is_refused("ben")
         # Only the administrator does, for one start.
         for adopt in (True, False):
             made.running.set_table("kim", give_back=True, adopt_rows=adopt)
             made.between()
             assert made.use("ben") == before["ann"]
-        assert made.service.log().count("rows of the key store were taken as they are") == 1
+        assert made.service.log().count("rows of the key store were taken as they are") == 2
 
 
 def test_a_key_is_not_destroyed_because_a_row_says_so() -> None:

@@ -35,7 +35,7 @@ def main() -> None:
         for peer, number, fields in (
             (worker, KimMessage.RESERVE, key + record),
             (worker, KimMessage.PENDING, ()),
-            (worker, KimMessage.ENROL, (b"check", 1)),
+            (worker, KimMessage.ENROL, (b"check", 1, b"seal")),
             (worker, KimMessage.ACTIVATE, (*key, *record, b"seal")),
             (worker, KimMessage.STATE, ()),
             (worker, KimMessage.ROWS, (0,)),

@@ -77,7 +77,7 @@ class PendingState(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a question: its exact type, and the largest number or the most bytes (of text: in UTF-8)."""
+    """A field of a message: its exact type, and the largest number or the most bytes (of text: in UTF-8)."""
 
     type: type
     most: int
@@ -101,12 +101,31 @@ def _utf8_length(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Array:
+    """A field of an answer that is an array of values or rows; if `of` is None, its reader checks what is in it."""
+
+    of: Field | tuple[Field, ...] | None = None
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a value may stand in this field."""
+        if type(value) is not tuple or self.of is None:
+            return type(value) is tuple
+        if isinstance(self.of, Field):
+            return all(map(self.of.accepts, value))
+        return all(type(row) is tuple and _accepts(self.of, row) for row in value)
+
+
+def _accepts(fields: tuple["Field | Array", ...], values: tuple[object, ...]) -> bool:
+    return len(values) == len(fields) and all(field.accepts(value) for field, value in zip(fields, values, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
-    """Who may ask, the fields of the question and the exact types of those of the answer."""
+    """Who may ask, the fields of the question and those of the answer."""
 
     asker: Asker
     fields: tuple[Field, ...]
-    answer: tuple[type, ...]
+    answer: tuple[Field | Array, ...]
 
     @property
     def question(self) -> tuple[type, ...]:
@@ -115,9 +134,11 @@ class Schema:
 
     def accepts(self, values: tuple[object, ...]) -> bool:
         """Tell whether the values are the fields of this question."""
-        return len(values) == len(self.fields) and all(
-            field.accepts(value) for field, value in zip(self.fields, values, strict=True)
-        )
+        return _accepts(self.fields, values)
+
+    def accepts_answer(self, values: tuple[object, ...]) -> bool:
+        """Tell whether the values are the fields of the answer."""
+        return _accepts(self.answer, values)
 
 
 _AROUND: Final = 16
@@ -132,6 +153,9 @@ _SEAL: Final = Field(bytes, MAX_SEAL)
 _RECORD: Final = (Field(bytes, MAX_KEY_ID), Field(int, 2), Field(bytes, MAX_ATTRIBUTES), _CODE)
 """Key id, key id version, attributes, the row's code (empty for a row that its provider seals)."""
 
+_STORED_NAME: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_ANSWER), Field(str, MAX_ANSWER))
+"""The name of a row: another service may have stored a longer one than is taken here."""
+
 CODED_ROW: Final = struct.Struct(f"<Q{MAX_CODE}s")
 """A row number and the code of that row."""
 ROWS_AT_ONCE: Final = MAX_KEY_ID // CODED_ROW.size
@@ -139,7 +163,7 @@ ROWS_AT_ONCE: Final = MAX_KEY_ID // CODED_ROW.size
 
 SCHEMAS: Final[Mapping[KimMessage, Schema]] = {
     # -> key id, key id version, attributes, code (empty when the row has none), row number
-    KimMessage.LOOKUP: Schema(Asker.WORKER, _NAME, (bytes, int, bytes, bytes, int)),
+    KimMessage.LOOKUP: Schema(Asker.WORKER, _NAME, (*_RECORD, Field(int, MAX_ROW_NUMBER))),
     # The key id is the planned one, or empty.
     KimMessage.RESERVE: Schema(Asker.WORKER, _NAME + _RECORD, ()),
     # The last field is the new seal of the provider's codes; empty where the row has no code.
@@ -149,23 +173,28 @@ SCHEMAS: Final[Mapping[KimMessage, Schema]] = {
     KimMessage.MARK_DELETING: Schema(Asker.WORKER, (*_NAME, _CODE, _SEAL), ()),
     KimMessage.REMOVE: Schema(Asker.WORKER, _NAME, ()),
     # -> array of [state, authenticator, application, key name, key id, key id version, attributes, code]
-    KimMessage.PENDING: Schema(Asker.WORKER, (), (tuple,)),
+    KimMessage.PENDING: Schema(Asker.WORKER, (), (Array((Field(int, max(PendingState)), *_STORED_NAME, *_RECORD)),)),
     # -> check value of the provider's key, seal of the codes of its active rows, the codes one after the other
-    KimMessage.STATE: Schema(Asker.WORKER, (), (bytes, bytes, bytes)),
-    # Check value of the provider's key; 1 to forget the codes of its active rows.
-    KimMessage.ENROL: Schema(Asker.WORKER, (Field(bytes, MAX_CHECK), Field(int, 1)), ()),
+    KimMessage.STATE: Schema(Asker.WORKER, (), (Field(bytes, MAX_CHECK), _SEAL, Field(bytes, MAX_ANSWER))),
+    # Check value of the provider's key; 1 to forget the codes of its active rows; the seal of no codes, which is kept
+    # unless there is a seal already and nothing is forgotten.
+    KimMessage.ENROL: Schema(Asker.WORKER, (Field(bytes, MAX_CHECK), Field(int, 1), _SEAL), ()),
     # Row number after which to go on
     # -> array of [row number, authenticator, application, key name, key id, key id version, attributes]
-    KimMessage.ROWS: Schema(Asker.WORKER, (Field(int, MAX_ROW_NUMBER),), (tuple,)),
+    KimMessage.ROWS: Schema(
+        Asker.WORKER,
+        (Field(int, MAX_ROW_NUMBER),),
+        (Array((Field(int, MAX_ROW_NUMBER), *_STORED_NAME, *_RECORD[:-1])),),
+    ),
     # `CODED_ROW` for each row that gets a code, one after the other; the new seal.
     KimMessage.ADOPT: Schema(Asker.WORKER, (Field(bytes, MAX_KEY_ID), _SEAL), ()),
     # -> array of key names of the asking provider
-    KimMessage.CLIENT_KEYS: Schema(Asker.WORKER, _APPLICATION, (tuple,)),
+    KimMessage.CLIENT_KEYS: Schema(Asker.WORKER, _APPLICATION, (Array(Field(str, MAX_ANSWER)),)),
     # application empty for Unix peer credentials: the channel's uid counts
     # -> array of pages, see `ipc.pages`
-    KimMessage.LIST_KEYS: Schema(Asker.FRONTEND, _APPLICATION, (tuple,)),
+    KimMessage.LIST_KEYS: Schema(Asker.FRONTEND, _APPLICATION, (Array(),)),
     # The application is the administrator, as in LIST_KEYS -> array of application names of the same authenticator
-    KimMessage.LIST_CLIENTS: Schema(Asker.FRONTEND, _APPLICATION, (tuple,)),
+    KimMessage.LIST_CLIENTS: Schema(Asker.FRONTEND, _APPLICATION, (Array(),)),
 }
 
 

@@ -111,6 +111,7 @@ class Keyring(Generic[HandleT]):
         identity = identity_of(application, key_name)
         with self._reporting(identity):
             stored = self._store.lookup(identity)
+            self._store.confirm(identity, stored)
         # A device that is away would leave the key marked, and the name taken.
         self._provider.require_device()
         # Before anything else: what was asked to be destroyed must not be used again, whatever fails next.

@@ -11,8 +11,8 @@ code is another. Rows that are sealed (`Provider.sealed_forms`) are bound in the
 none.
 
 A row that comes without a code, from the reference service, gets one when it is first used. The set of all codes is
-authenticated too, so that nobody gets a row adopted again by deleting its code; and as the tags of that set tell which
-objects are taken, nobody gets another row adopted for an object that has its owner.
+authenticated too, from the first start on, so that nobody gets a row adopted again by deleting its code; and as the
+tags of that set tell which objects are taken, nobody gets another row adopted for an object that has its owner.
 """
 
 import hmac
@@ -72,9 +72,11 @@ class RowCodes:
         )
         text = b"".join(len(field).to_bytes(4, "little") + field for field in fields)
         code = _hmac(self._row_key, text)
-        if state != ACTIVE:
-            return code
-        return code + _hmac(self._object_key, self._provider.object_of(stored) or code)[: MAX_CODE - _CODE]
+        return code + self.tag(stored, code) if state == ACTIVE else code
+
+    def tag(self, stored: StoredKey, code: bytes = b"") -> bytes:
+        """Return the tag of a row's object; of its code, where a provider does not tell objects apart."""
+        return _hmac(self._object_key, self._provider.object_of(stored) or code)[: MAX_CODE - _CODE]
 
     def opens(self, identity: KeyIdentity, stored: StoredKey) -> bool:
         """Tell whether a sealed row opens with the provider's key."""
@@ -122,8 +124,8 @@ class HeldCodes:
         return _hmac(self._key, b"set" + self._count.to_bytes(8, "big", signed=True) + self._sum.to_bytes(32, "big"))
 
     def is_sealed_by(self, seal: bytes) -> bool:
-        """Tell whether this is the set that was sealed; the empty one needs no seal."""
-        return hmac.compare_digest(seal, self.seal()) or (not seal and not self._count)
+        """Tell whether this is the set that was sealed."""
+        return hmac.compare_digest(seal, self.seal())
 
 
 def tag_of(code: bytes) -> bytes:

@@ -75,7 +75,7 @@ def _open(store: KeyStore, kek: Kek, start: Start, log: Log, *, adopt: bool) -> 
     try:
         while True:
             try:
-                store.open(adopt=adopt or kek.is_new)
+                store.open(adopt=adopt, is_new=kek.is_new)
             except SilentStoreError:
                 # It may be starting itself; the broker bounds the wait with limits.start_ms.
                 continue

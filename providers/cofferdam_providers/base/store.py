@@ -29,10 +29,6 @@ _MIN_ANSWER: Final = 3
 _REPEATS: Final = 3
 """How often a question is asked again of a successor."""
 _STATUSES: Final[Mapping[object, Status]] = {int(status): status for status in Status}
-_IDENTITY: Final = (int, str, str)
-_RECORD: Final = (bytes, int, bytes)
-_ROW_LENGTH: Final = 1 + len(_IDENTITY) + len(_RECORD)
-"""Number or state of a row, its identity and its record."""
 _PROVED: Final = 16
 """Sealed rows of which one has to open before a key is taken for theirs: a few may be damaged."""
 
@@ -61,12 +57,18 @@ Row = tuple[int, KeyIdentity, StoredKey]
 
 @dataclass(slots=True)
 class _Held:
-    """The codes of the provider's active rows."""
+    """The codes of the provider's active rows, asked for once: what the key store says of them later is compared."""
 
-    codes: HeldCodes
-    tags: set[bytes] = field(repr=False)
+    sum: HeldCodes
+    codes: set[bytes] = field(repr=False)
     whole: bool
     """Whether they are the set that was sealed; if not, rows without a code are not believed any more."""
+    enrolled: bool
+    """Whether the key store keeps the check value, and so a seal."""
+    taken: set[bytes] = field(repr=False)
+    """Tags of the objects that have an owner, or had one in the life of this process."""
+    doubt: tuple[frozenset[bytes], frozenset[bytes]] | None = field(default=None, repr=False)
+    """The codes that a change added and removed which the key store may have made or not."""
 
 
 class KeyStore:
@@ -84,26 +86,31 @@ class KeyStore:
         self.waited_ns = 0
         """How long the worker stood still for answers."""
 
-    def open(self, *, adopt: bool) -> None:
+    def open(self, *, adopt: bool, is_new: bool = False) -> None:
         """Compare the key of the codes with the one that the rows were made with, and look at the codes there are.
 
         Args:
             adopt: Whether to believe all rows as they are now, and to hold them to it from then on.
+            is_new: Whether the key was made just now, when nothing depended on another or `adopt` allowed for it.
 
         Raises:
             WrongKeyError: It is another key.
             ServiceError: The key store does not answer, or cannot keep what it has to.
         """
         check, _, _ = self._ask(KimMessage.STATE)
-        if check and check != self._codes.check:
+        if check and check != self._codes.check and not is_new:
             raise WrongKeyError(key_name(check), key_name(self._codes.check))
         if not check:
             self._prove()
-        if adopt:
+        if adopt or is_new:
             self._adopt_all()
-        elif not check:
-            self._enrol()
-        if not self._held().whole:
+        held = self._held()
+        if not held.enrolled:
+            # Whoever took the check value away, and all codes with it, would have every row believed anew.
+            held.whole = held.whole and not self._has_rows_without_code()
+            if held.whole:
+                self._try_to_enrol(held)
+        if not held.whole:
             self._log.error(
                 "codes of rows were removed or put back",
                 effect="rows without a code are refused",
@@ -123,7 +130,14 @@ class KeyStore:
             self._adopt(identity, stored, number)
         elif not self._codes.is_right(code, ACTIVE, identity, stored):
             raise _corrupt("its authentication code is that of another row, or it was changed")
+        elif (held := self._held()).whole and code not in held.codes:
+            raise _corrupt("its authentication code is not valid any more")
         return stored
+
+    def confirm(self, identity: KeyIdentity, stored: StoredKey) -> None:
+        """Raise `PSA_ERROR_CORRUPTION_DETECTED` if what binds a row is its encryption, and it does not open."""
+        if not self._codes.needs_code(stored) and not self._codes.opens(identity, stored):
+            raise _corrupt("it does not open")
 
     def reserve(self, identity: KeyIdentity, planned: StoredKey) -> None:
         """Take the name for a key that is about to be made; `PSA_ERROR_ALREADY_EXISTS` when it is taken."""
@@ -155,9 +169,14 @@ class KeyStore:
         What the device has of a row that is not believed is left alone, and so is the row.
         """
         (rows,) = self._ask(KimMessage.PENDING)
-        for row in rows:
-            state, identity, stored, code = _pending(row)
-            if self._codes.is_right(code, state, identity, stored):
+        # A row as it was before a key was made, or before its destruction was given up, tells of an object in use.
+        in_use = set(map(tag_of, self._held().codes)) if rows else set()
+        for number, *row, code in rows:
+            if number not in set(PendingState):
+                raise _malformed(KimMessage.PENDING.name)
+            state, identity, stored = PendingState(number), KeyIdentity(*row[:3]), _stored(row[3:])
+            is_right = self._codes.is_right(code, state, identity, stored)
+            if is_right and tag_of(self._codes.code(ACTIVE, identity, stored)) not in in_use:
                 yield state, identity, stored
             else:
                 self._log.error(
@@ -170,40 +189,70 @@ class KeyStore:
         (names,) = self._ask(KimMessage.CLIENT_KEYS, int(application.authenticator), application.name)
         return tuple(names)
 
-    def _enrol(self) -> None:
+    def _enrol(self, held: _Held) -> None:
+        self._ask(KimMessage.ENROL, self._codes.check, 0, self._codes.held(()).seal())
+        held.enrolled = True
+
+    def _try_to_enrol(self, held: _Held) -> None:
         try:
-            self._ask(KimMessage.ENROL, self._codes.check, 0)
+            self._enrol(held)
         except SilentStoreError:
             raise
         except ServiceError as error:
             self._log.warning("the key store cannot keep the check value of the key-encryption key", cause=error)
 
     def _held(self) -> _Held:
-        """Return what is known of the codes; asked again after an answer that did not come."""
+        """Return what is known of the codes."""
         if self._known is None:
-            _, seal, joined = self._ask(KimMessage.STATE)
+            check, seal, joined = self._ask(KimMessage.STATE)
             codes = tuple(split(joined))
             held = self._codes.held(codes)
-            self._known = _Held(held, {tag_of(code) for code in codes}, held.is_sealed_by(seal))
+            self._known = _Held(
+                sum=held,
+                codes=set(codes),
+                whole=held.is_sealed_by(seal) if check else not codes,
+                enrolled=bool(check),
+                taken=set(map(tag_of, codes)),
+            )
+        if self._known.doubt is not None:
+            self._settle(self._known, *self._known.doubt)
         return self._known
+
+    def _settle(self, held: _Held, added: frozenset[bytes], removed: frozenset[bytes]) -> None:
+        """Have the key store say whether a change was made; nothing else that it says of the codes is believed."""
+        _, seal, joined = self._ask(KimMessage.STATE)
+        found = sorted(split(joined))
+        held.doubt = None
+        for change in ((frozenset[bytes](), frozenset[bytes]()), (added, removed)):
+            codes, total = (held.codes | change[0]) - change[1], held.sum.after(added=change[0], removed=change[1])
+            if found == sorted(codes) and (not held.whole or total.is_sealed_by(seal)):
+                held.codes, held.sum = codes, total
+                held.taken.update(map(tag_of, change[0]))
+                return
+        held.whole = False
+        self._log.error("the key store has other codes of rows than before", effect="rows without a code are refused")
 
     def _change(
         self, number: KimMessage, *fields: object, added: Sequence[bytes] = (), removed: Sequence[bytes] = ()
     ) -> None:
         """Ask for a change of rows that adds and removes codes, which the last field of the question seals."""
         held = self._held()
-        after = held.codes.after(added=added, removed=removed)
-        seal = after.seal() if held.whole and after != held.codes else b""
+        new, old = frozenset(filter(None, added)) - held.codes, frozenset(filter(None, removed)) & held.codes
+        after = held.sum.after(added=new, removed=old)
+        seal = after.seal() if held.whole and (new or old) else b""
+        if seal and not held.enrolled:
+            self._enrol(held)
         try:
             self._ask(number, *fields, seal)
         except ServiceError as error:
             if error.status is Status.KEY_INFO_MANAGER_ERROR:
-                # Perhaps it happened: the key store knows.
-                self._known = None
+                held.doubt = (new, old)
             raise
-        held.codes = after
-        held.tags.update(map(tag_of, filter(None, added)))
-        held.tags.difference_update(map(tag_of, filter(None, removed)))
+        held.sum = after
+        held.codes |= new
+        held.codes -= old
+        # The tag of a key that is marked stays: its object is there for a moment yet.
+        held.taken.update(map(tag_of, new))
 
     def _adopt(self, identity: KeyIdentity, stored: StoredKey, number: int) -> None:
         """Give a row that the reference service made its code, or refuse it."""
@@ -213,14 +262,15 @@ class KeyStore:
         held = self._held()
         if not held.whole or stored.version != REFERENCE_FORM:
             raise _corrupt("it has no authentication code")
-        if tag_of(code) in held.tags:
+        if tag_of(code) in held.taken:
             raise _corrupt("it has no authentication code, and another row has its object")
         self._change(KimMessage.ADOPT, CODED_ROW.pack(number, code), added=(code,))
 
     def _adopt_all(self) -> None:
         """Give all rows their codes, whatever code they have."""
-        self._ask(KimMessage.ENROL, self._codes.check, 1)
-        self._known = None
+        nothing = self._codes.held(())
+        self._ask(KimMessage.ENROL, self._codes.check, 1, nothing.seal())
+        self._known = _Held(sum=nothing, codes=set(), whole=True, enrolled=True, taken=set())
         count = 0
         for rows in self._rows():
             coded = [
@@ -242,16 +292,19 @@ class KeyStore:
         if sealed and not any(self._codes.opens(*row) for row in sealed):
             raise WrongKeyError("the one that the stored keys were encrypted with", key_name(self._codes.check))
 
+    def _has_rows_without_code(self) -> bool:
+        return any(self._codes.needs_code(stored) for rows in self._rows() for _, _, stored in rows)
+
     def _rows(self) -> Iterator[list[Row]]:
         """Yield the provider's active rows, as many at a time as one ADOPT takes."""
         after = 0
         while rows := self._ask(KimMessage.ROWS, after)[0][:ROWS_AT_ONCE]:
             found: list[Row] = []
-            for row in rows:
-                if type(row) is not tuple or len(row) != _ROW_LENGTH or type(row[0]) is not int or row[0] <= after:
+            for number, *row in rows:
+                if number <= after:
                     raise _malformed(KimMessage.ROWS.name)
-                after = row[0]
-                found.append((after, _identity(row[1:4]), _stored(row[4:])))
+                after = number
+                found.append((number, KeyIdentity(*row[:3]), _stored(row[3:])))
             yield found
 
     def _ask(self, number: KimMessage, *fields: object) -> tuple[Any, ...]:
@@ -260,21 +313,21 @@ class KeyStore:
         self._last_id += 1
         question = (int(number), self._last_id, *fields)
         try:
-            while self._channel.receive() is not None:
+            deadline = time.monotonic() + PATIENCE_MS / 1000
+            while time.monotonic() < deadline and self._channel.receive() is not None:
                 pass  # a HELLO, or an answer that came after its question was given up
             self._channel.send(question)
-            message = self._await(question)
+            message = self._await(question, deadline)
         except (ChannelClosedError, FramingError) as error:
             raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"the key store's channel failed: {error}") from error
         status = _STATUSES.get(message[2])
-        if status is None or (not status and tuple(map(type, message[_MIN_ANSWER:])) != SCHEMAS[number].answer):
+        if status is None or (not status and not SCHEMAS[number].accepts_answer(message[_MIN_ANSWER:])):
             raise _malformed(number.name)
         if status:
             raise ServiceError(status, f"the key store refused {number.name}")
         return message[_MIN_ANSWER:]
 
-    def _await(self, question: tuple[object, ...]) -> tuple[Any, ...]:
-        deadline = time.monotonic() + PATIENCE_MS / 1000
+    def _await(self, question: tuple[object, ...], deadline: float) -> tuple[Any, ...]:
         repeats = _REPEATS
         while (left := deadline - time.monotonic()) > 0:
             self._channel.flush()
@@ -305,27 +358,11 @@ def _name(identity: KeyIdentity) -> tuple[int, str, str]:
     return int(identity.authenticator), identity.application, identity.key_name
 
 
-def _identity(values: Sequence[Any]) -> KeyIdentity:
-    if tuple(map(type, values)) != _IDENTITY:
-        raise _malformed("a name")
-    return KeyIdentity(*values)
-
-
-def _pending(row: object) -> tuple[PendingState, KeyIdentity, StoredKey, bytes]:
-    if type(row) is not tuple or len(row) != _ROW_LENGTH + 1 or row[0] not in set(PendingState):
-        raise _malformed(KimMessage.PENDING.name)
-    if type(row[-1]) is not bytes:
-        raise _malformed(KimMessage.PENDING.name)
-    return PendingState(row[0]), _identity(row[1:4]), _stored(row[4:7]), row[-1]
-
-
 def _row(stored: StoredKey) -> tuple[bytes, int, bytes]:
     return stored.key_id, stored.version, encode_attributes(stored.attributes)
 
 
 def _stored(values: Sequence[Any]) -> StoredKey:
-    if tuple(map(type, values)) != _RECORD:
-        raise _malformed("a record")
     key_id, version, attributes = values
     try:
         return StoredKey(key_id=key_id, version=version, attributes=decode_attributes(attributes))

@@ -63,6 +63,10 @@ class Rows:
             raise ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST)
         return self.rows[identity]
 
+    def confirm(self, identity: KeyIdentity, stored: StoredKey) -> None:
+        """Know that no row is sealed."""
+        assert stored == self.rows[identity]
+
     def reserve(self, identity: KeyIdentity, planned: StoredKey) -> None:
         """Take a name."""
         if identity in self.rows:
