@@ -111,7 +111,8 @@ class Frontend:
         self._connections[connection] = None
         if len(self._connections) > self._settings.max_connections:
             self._log.warning(
-                "too many connections of one principal; the newest is closed", limit=len(self._connections)
+                "too many connections of one principal; the newest is closed",
+                limit=self._settings.max_connections,
             )
             connection.close()
             return

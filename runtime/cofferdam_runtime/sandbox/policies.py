@@ -176,6 +176,10 @@ REFUSALS: Final = (
 )
 """The one list of what fails instead of killing; a policy that allows one of them takes precedence."""
 
+_ABOVE_THE_LOG: Final = tuple(
+    Condition(syscall="shutdown", argument=0, mask=1 << bit, value=1 << bit) for bit in range(2, 32)
+)
+"""Descriptors from 4 on, where clients are: all processes share the journal's stream, and one could shut it for all."""
 POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
     {
         # Has the configuration file open, answers with one memfd per process, and ends.
@@ -200,7 +204,8 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
         ),
         # The process that reads what strangers send.
         Role.FRONTEND: Policy(
-            syscalls=_LIFE | _MEMORY | _CHANNELS | {"shutdown"},
+            syscalls=_LIFE | _MEMORY | _CHANNELS,
+            conditions=_ABOVE_THE_LOG,
             refusals=REFUSALS,
             open_files=4096,
         ),

@@ -72,7 +72,13 @@ def test_a_role_may_make_these_system_calls_and_no_others(role: Role) -> None:
 
 def test_a_frontend_may_do_little() -> None:
     assert len(POLICIES[Role.FRONTEND].allowed) <= 25
-    assert POLICIES[Role.FRONTEND].conditions == ()
+    conditions = POLICIES[Role.FRONTEND].conditions
+    assert {(condition.syscall, condition.argument, condition.error) for condition in conditions} == {
+        ("shutdown", 0, 0)
+    }
+    for descriptor in (*range(64), 4095):
+        may = any(descriptor & condition.mask == condition.value for condition in conditions)
+        assert may == (descriptor > 3)
 
 
 @pytest.mark.parametrize("role", Role)
