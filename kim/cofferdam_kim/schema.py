@@ -278,14 +278,16 @@ def _text(raw: bytes) -> str:
 def _check_group(connection: sqlite3.Connection, path: str, group: tuple[str, dict[str, str]]) -> bool:
     """Tell whether the tables of a group are there, all and as they should be."""
     metadata, tables = group
-    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")}
-    present = names & set(tables)
+    rows = connection.execute("SELECT name, type FROM sqlite_schema").fetchall()
+    # A damaged type has a sound name.
+    names = {name for name, _ in rows if isinstance(name, str)}
+    present = {name for name, kind in rows if kind in {"table", "view"}} & set(tables)
     if not present and not any(_alike(name, table) for name in names for table in tables):
         return False
     if present != set(tables):
         missing = set(tables) - present
-        if all(any(_alike(name, table) for name in names) for table in missing):
-            raise DamagedError(path, "a damaged name of a table")
+        if tables is not _REFERENCE_TABLES or all(any(_alike(name, table) for name in names) for table in missing):
+            raise DamagedError(path, f"a damaged name of a table, one of {', '.join(sorted(missing))}")
         raise StoreError(
             path,
             found=f"the tables {', '.join(sorted(present))} only",

@@ -58,7 +58,19 @@ def test_settings_of_the_connection(store: KeyStore) -> None:
     assert found == wanted
 
 
-@pytest.mark.parametrize("table", ["kim_metadata", "key_mapping", "cofferdam_pending", "cofferdam_quarantine"])
+@pytest.mark.parametrize(
+    "table", ["cofferdam_pending", "cofferdam_quarantine", "cofferdam_codes", "cofferdam_providers"]
+)
+def test_keys_are_served_read_only_without_a_table_of_our_own(path: Path, table: str) -> None:
+    open_store(path).close()
+    tamper(path, f"DROP TABLE {table}")
+    store = open_store(path)
+    assert store.report.damage is not None
+    assert table in store.report.damage.found
+    store.close()
+
+
+@pytest.mark.parametrize("table", ["kim_metadata", "key_mapping"])
 def test_half_of_the_tables_is_refused(path: Path, table: str) -> None:
     open_store(path).close()
     tamper(path, f"DROP TABLE {table}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.providers.base.device import ATTRIBUTES, KEK, LOG, Device, socket_pair
+from tests.providers.base.device import ATTRIBUTES, KEK, LOG, Device
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import CODED_ROW, MAX_ANSWER, KimMessage, PendingState
@@ -18,6 +18,7 @@ from cofferdam_providers.base.provider import StoredKey
 from cofferdam_providers.base.row_codes import ACTIVE, RowCodes
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_runtime.pairs import socket_pair
 
 CODES = RowCodes(KEK, Device({}))
 ENCODED = encode_attributes(ATTRIBUTES)
