@@ -1,7 +1,7 @@
 """The authentication codes of rows, as the key store keeps them for the workers: it can neither make nor check one.
 
-Every function works within the transaction of its caller. What is not of the type that it should be is handed out as
-a code that no row has, so that the worker refuses the row.
+Every function works within the transaction of its caller. What is not of the type that it should be, or longer than
+any, is handed out as a code that no row has, so that the worker refuses the row.
 """
 
 import sqlite3
@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.ipc.keystore import MAX_CHECK, MAX_CODE, MAX_SEAL
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_kim import schema
 
@@ -33,7 +34,7 @@ _SEAL: Final = "UPDATE cofferdam_providers SET seal = ? WHERE provider_uuid = ?"
 def find(connection: sqlite3.Connection, identity: KeyIdentity, state: int) -> bytes:
     """Return the code of a row in a state, empty when it has none."""
     found = connection.execute(_FIND, (*_name(identity), state)).fetchone()
-    return b"" if found is None else _bytes(found[0]) or _BROKEN
+    return b"" if found is None else _bytes(found[0], MAX_CODE) or _BROKEN
 
 
 def put(
@@ -52,7 +53,8 @@ def drop(connection: sqlite3.Connection, identity: KeyIdentity, state: int) -> N
 def state_of(connection: sqlite3.Connection, provider: ProviderEntry) -> tuple[bytes, bytes, bytes]:
     """Return the check value of a provider's key, the seal of its codes, and the codes of its active rows joined."""
     check, seal = connection.execute(_PROVIDER, (provider.uuid,)).fetchone() or (b"", b"")
-    return _bytes(check), _bytes(seal), b"".join(_bytes(row[0]) for row in connection.execute(_ALL, (provider.uuid,)))
+    joined = b"".join(_bytes(code, MAX_CODE) for (code,) in connection.execute(_ALL, (provider.uuid,)))
+    return _bytes(check, MAX_CHECK), _bytes(seal, MAX_SEAL), joined
 
 
 def enrol(connection: sqlite3.Connection, provider: ProviderEntry, check: bytes, seal: bytes, *, anew: bool) -> None:
@@ -91,5 +93,5 @@ def _name(identity: KeyIdentity) -> tuple[int, str, str]:
     return identity.authenticator, identity.application, identity.key_name
 
 
-def _bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else _BROKEN
+def _bytes(value: object, most: int) -> bytes:
+    return value if isinstance(value, bytes) and len(value) <= most else _BROKEN

@@ -43,6 +43,8 @@ class Owners:
         return bool(self._untold)
 
 
-def _uid(name: str) -> int | None:
-    """Return the uid that a name is the text of; no other text is one."""
+def _uid(name: object) -> int | None:
+    """Return the uid that a name is the text of; no other text is one, nor is another type."""
+    if type(name) is not str:
+        return None
     return int(name) if name.isdecimal() and len(name) <= len(str(_MOST_UID)) and str(int(name)) == name else None

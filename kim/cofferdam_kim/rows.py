@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_KEY_ID
+from cofferdam_contracts.ipc.keystore import MAX_APPLICATION, MAX_KEY_ID, MAX_KEY_NAME
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
 
@@ -55,13 +55,15 @@ def fault(row: RawRow) -> str | None:  # noqa: PLR0911  one return per rule
         return f"wrong type in {', '.join(wrong)}"
     if not all(map(str.isascii, row[_TEXTS])) and any(map(_is_mangled, row[_TEXTS])):
         return "text that is not UTF-8"
-    authenticator, _, _, _, _, key_id, version, attributes, attributes_version = row
+    authenticator, application, key_name, _, _, key_id, version, attributes, attributes_version = row
     if authenticator not in KNOWN_AUTHENTICATORS:
         return f"unknown authenticator {authenticator}"
     if version not in KEY_ID_VERSIONS:
         return f"unknown key id version {version}"
     if attributes_version != ATTRIBUTES_VERSION:
         return f"unknown attributes version {attributes_version}"
+    if len(application.encode()) > MAX_APPLICATION or len(key_name.encode()) > MAX_KEY_NAME:
+        return "a name longer than any that a client can ask for"
     if len(key_id) > MAX_KEY_ID:
         return f"a key id of {len(key_id)} bytes"
     try:

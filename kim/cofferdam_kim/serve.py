@@ -14,8 +14,9 @@ from cofferdam_contracts.ipc.control import Record, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import MAX_ANSWER, Asker, most_bytes
+from cofferdam_contracts.status import Status
 from cofferdam_kim.service import Answer, Gradual, KimService, Peer
-from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
 
@@ -163,7 +164,11 @@ class Server:
 
     def _finish(self, asking: Asking, number: int, question_id: int, answer: Answer) -> None:
         status, fields = answer
-        self._send(asking, (number + 1, question_id, int(status), *fields))
+        try:
+            self._send(asking, (number + 1, question_id, int(status), *fields))
+        except MessageSizeError as error:
+            self._log.error("an answer is too large to send", question=number, role=asking.role, cause=error)
+            self._send(asking, (number + 1, question_id, int(Status.RESPONSE_TOO_LARGE)))
 
     def _send(self, asking: Asking, message: tuple[object, ...]) -> None:
         asking.channel.send(message)

@@ -11,6 +11,7 @@ A row that cannot be understood is quarantined: it stays where it is and keeps i
 listed until it is repaired and the store opened again.
 """
 
+import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -64,7 +65,7 @@ _TAKEN: Final = " UNION ALL ".join(
 _UNIQUE: Final = 16
 """Bytes of a random identifier that nobody draws twice."""
 _ROWS_AFTER: Final = (
-    f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED WHERE rowid > ? AND provider_uuid = ? ORDER BY rowid LIMIT ?"  # noqa: S608
+    f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED WHERE rowid > ? AND provider_uuid = ? ORDER BY rowid"  # noqa: S608
 )
 _ROW: Final = f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED WHERE rowid = ?"  # noqa: S608
 _OWN_ROWS: Final = " UNION ALL ".join(
@@ -254,8 +255,10 @@ class KeyStore:
     def rows(self, provider: ProviderEntry, after: int) -> list[tuple[int, KeyIdentity, KeyRecord]]:
         """Return the number, identity and record of the provider's first active rows beyond a number."""
         with self._translated():
-            found = self._connection.execute(_ROWS_AFTER, (after, provider.uuid, ROWS_AT_ONCE)).fetchall()
-            return [(row[-1], identity_of(row), record_of(row)) for row in found if self._fault(row) is None]
+            found = self._connection.execute(_ROWS_AFTER, (after, provider.uuid))
+            # However many bad rows come first, an empty answer says that there are no more.
+            sound = itertools.islice((row for row in found if self._fault(row) is None), ROWS_AT_ONCE)
+            return [(row[-1], identity_of(row), record_of(row)) for row in sound]
 
     def adopt(self, provider: ProviderEntry, coded: Iterable[tuple[int, bytes]], seal: bytes) -> None:
         """Give rows, by their numbers, the codes that they have from now on, and keep the seal that goes with them.
@@ -277,8 +280,8 @@ class KeyStore:
     def _coded(self, row: RawRow, state: int) -> KeyRecord:
         return replace(record_of(row), code=codes.find(self._connection, identity_of(row), state))
 
-    def names(self, authenticator: int) -> list[str]:
-        """Return the names under which an authenticator's applications have rows, whether these are sound or not."""
+    def names(self, authenticator: int) -> list[object]:
+        """Return the names under which an authenticator's applications have rows; those of unsound ones are no text."""
         with self._translated():
             return [name for (name,) in self._connection.execute(_NAMES, (authenticator,))]
 
