@@ -11,6 +11,7 @@ from typing import Final
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.ipc.keystore import MAX_CHECK, MAX_CODE, MAX_SEAL
 from cofferdam_contracts.settings import ProviderEntry
+from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import schema
 
 ACTIVE: Final = 0
@@ -66,9 +67,16 @@ def enrol(connection: sqlite3.Connection, provider: ProviderEntry, check: bytes,
 
 
 def set_seal(connection: sqlite3.Connection, provider: ProviderEntry, seal: bytes) -> None:
-    """Keep the seal that goes with a change of the codes; an empty one says that they did not change."""
-    if seal:
-        connection.execute(_SEAL, (seal, provider.uuid))
+    """Keep the seal that goes with a change of the codes; an empty one says that they did not change.
+
+    Raises:
+        ServiceError: `KEY_INFO_MANAGER_ERROR`: the provider is not enrolled, so there is nothing to keep it in. Codes
+            without their seal would look as if some had been removed.
+    """
+    if seal and connection.execute(_SEAL, (seal, provider.uuid)).rowcount != 1:
+        raise ServiceError(
+            Status.KEY_INFO_MANAGER_ERROR, f"{provider.name} is not enrolled; start the service anew once there is room"
+        )
 
 
 def read(connection: sqlite3.Connection) -> Kept:

@@ -167,7 +167,8 @@ class KeyStore:
         """Make a reserved key usable, with what is now known of it; `seal` goes with its code.
 
         `PSA_ERROR_BAD_STATE` without a reservation, `PSA_ERROR_ALREADY_EXISTS` when another key has the name,
-        `ID_TAKEN` when another key has an identifier that is not the planned one.
+        `ID_TAKEN` when another key has an identifier that is not the planned one, `KEY_INFO_MANAGER_ERROR` for a seal
+        of a provider that is not enrolled.
         """
         wanted = _row(provider, identity, record)
         with self._transaction(identity):
@@ -245,9 +246,10 @@ class KeyStore:
     def enrol(self, provider: ProviderEntry, check: bytes, seal: bytes, *, anew: bool) -> None:
         """Keep the check value of a provider's key, and the first seal; `anew` forgets the codes of its active rows.
 
-        `PSA_ERROR_BAD_STATE` when another key has been enrolled, unless the codes are made anew.
+        `PSA_ERROR_BAD_STATE` when another key has been enrolled, unless the codes are made anew. A damaged database
+        remembers it until the service ends.
         """
-        with self._transaction():
+        with self._transaction(even_partial=True):
             if codes.state_of(self._connection, provider)[0] not in (b"", check) and not anew:
                 raise ServiceError(Status.PSA_ERROR_BAD_STATE, "the provider has enrolled another key")
             codes.enrol(self._connection, provider, check, seal, anew=anew)

@@ -248,6 +248,21 @@ def test_the_command_that_mends(path: Path, damage: Callable[[bytearray], None] 
     assert "is not damaged" in mend.mend(str(path))
 
 
+def test_rows_of_a_damaged_database_get_their_codes(path: Path) -> None:
+    """Until the service ends: without a code a worker serves none of them, and a code needs its seal."""
+    many(path)
+    spoil(path, b"key 042")
+    store = open_store(path)
+    assert store.report.damage is not None
+    assert store.report.keys
+    (number, identity, _), *_ = store.rows(MBED, 0)
+    store.enrol(MBED, b"check", anew=False)
+    store.adopt(MBED, [(number, b"code")], b"seal")
+    assert store.lookup(MBED, identity).code == b"code"
+    assert store.state(MBED) == (b"check", b"seal", b"code")
+    store.close()
+
+
 def test_a_database_is_mended_once(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many(path)
     data = bytearray(path.read_bytes())

@@ -28,6 +28,7 @@ from tests.kim.support import (
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import (
+    CODED_ROW,
     MAX_APPLICATION,
     MAX_CODE,
     MAX_KEY_ID,
@@ -35,6 +36,7 @@ from cofferdam_contracts.ipc.keystore import (
     MAX_SEAL,
     SCHEMAS,
     Asker,
+    Field,
     KimMessage,
 )
 from cofferdam_contracts.ipc.pages import keys_of
@@ -166,6 +168,7 @@ def test_a_worker_beyond_its_limits_is_refused(
 
 def test_the_largest_fields_are_taken(service: KimService) -> None:
     fields = (3, "a" * MAX_APPLICATION, "k" * MAX_KEY_NAME, bytes(MAX_KEY_ID), 2, ECDSA, bytes(MAX_CODE))
+    ok(service, WORKER, KimMessage.ENROL, *GOOD[KimMessage.ENROL])
     ok(service, WORKER, KimMessage.RESERVE, *fields)
     ok(service, WORKER, KimMessage.ACTIVATE, *fields, bytes(MAX_SEAL))
     assert ok(service, WORKER, KimMessage.LOOKUP, *fields[:3]) == (*fields[3:], 1)
@@ -191,6 +194,34 @@ def test_the_life_of_a_key(service: KimService) -> None:
     assert ok(service, WORKER, KimMessage.REMOVE, *NAME) == ()
     assert ok(service, WORKER, KimMessage.CANCEL, *NAME) == ()
     assert ok(service, WORKER, KimMessage.PENDING) == ((),)
+
+
+def test_a_seal_that_cannot_be_kept_refuses_the_change(service: KimService, store: KeyStore) -> None:
+    """Whatever brings a seal: codes without it would look, at the next start, as if some had been removed."""
+    create(store, name(), MBED)
+    changes: dict[KimMessage, tuple[object, ...]] = {
+        KimMessage.ACTIVATE: (3, "1000", "new", *ROW, SEAL),
+        KimMessage.ADOPT: (CODED_ROW.pack(1, b"code"), SEAL),
+        KimMessage.MARK_DELETING: (*NAME, b"deleting", SEAL),
+    }
+    sealed = {question for question, schema in SCHEMAS.items() if Field(bytes, MAX_SEAL) in schema.fields}
+    assert set(changes) == sealed - {KimMessage.ENROL}
+    ok(service, WORKER, KimMessage.RESERVE, 3, "1000", "new", *ROW)
+
+    def kept() -> list[object]:
+        asked = ((KimMessage.STATE, ()), (KimMessage.PENDING, ()), (KimMessage.ROWS, (0,)), (KimMessage.LOOKUP, NAME))
+        return [ok(service, WORKER, question, *fields) for question, fields in asked] + [
+            ok(service, FRONTEND, KimMessage.LIST_KEYS, 3, "")
+        ]
+
+    before = kept()
+    for question, fields in changes.items():
+        assert answer(service, WORKER, question, fields) == (Status.KEY_INFO_MANAGER_ERROR, ())
+        assert kept() == before
+    ok(service, WORKER, KimMessage.ENROL, *GOOD[KimMessage.ENROL])
+    for question, fields in changes.items():
+        ok(service, WORKER, question, *fields)
+        assert ok(service, WORKER, KimMessage.STATE)[1] == SEAL
 
 
 def test_a_worker_reaches_its_own_provider_only(service: KimService, store: KeyStore) -> None:
