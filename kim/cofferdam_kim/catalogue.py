@@ -104,11 +104,11 @@ class Catalogue:
                     if not listing.whole:
                         self._read_on(application, listing)
                     yield
+                if not listing.lost:
+                    return listing.pages()
             finally:
                 listing.readers -= 1
                 self.listings.settle(application, listing)
-            if not listing.lost:
-                return listing.pages()
 
     def list_clients(self, authenticator: int) -> Steps[tuple[str, ...]]:
         """Return the names of the applications of one authenticator that have keys, in order."""

@@ -7,7 +7,7 @@ is asked for, when the outcome of a change is unknown, and when any row is found
 what is in a listing: whether a key exists, what it is and whose it is, is always read from its row.
 
 Listings are charged to the uid that asked for them. Beyond the budget the uid that has most gives up what it has not
-asked for longest.
+asked for longest. Nobody who has no more than its share, the budget divided by those who have any, gives up anything.
 """
 
 from bisect import bisect_left, insort
@@ -171,6 +171,7 @@ class Listings:
         if listing is not None:
             change(listing)
             self._charge(listing)
+            self._make_room()
 
     def forget(self, application: Application) -> None:
         """Have the application's keys read anew."""
@@ -191,9 +192,10 @@ class Listings:
             self.forget(application)
 
     def settle(self, application: Application, listing: Listing) -> None:
-        """Keep what a question that is over leaves only if it is whole, or if others still read it."""
+        """Keep what a question leaves only if it is whole and there is room, or if others still read it."""
         if not listing.whole and not listing.readers and self._by_application.get(application) is listing:
             self.forget(application)
+        self._make_room()
 
     def make_room(self, listing: Listing) -> None:
         """Charge what a listing takes, and give up others until the budget suffices for all.
@@ -202,14 +204,14 @@ class Listings:
             ServiceError: `PSA_ERROR_INSUFFICIENT_MEMORY`: too much is being read at once, and most for this one.
         """
         self._charge(listing)
-        while self.bytes > self.budget:
-            victim = self._idlest()
-            if victim is not None:
-                self.forget(victim)
-            elif self._held[listing.owner] == max(self._held.values()):
-                raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "too many keys are being listed at once")
-            else:
-                return
+        self._make_room()
+        if self.bytes > self.budget and self._held[listing.owner] == max(self._held.values()):
+            raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "too many keys are being listed at once")
+
+    def _make_room(self) -> None:
+        """Give up listings that nobody reads until the budget suffices, as far as that may be."""
+        while self.bytes > self.budget and (victim := self._idlest()) is not None:
+            self.forget(victim)
 
     def _charge(self, listing: Listing) -> None:
         if not listing.lost:
@@ -219,8 +221,11 @@ class Listings:
             self._held[listing.owner] += more
 
     def _idlest(self) -> Application | None:
-        """Return what the owner of most has not asked for longest; nothing that is being read."""
-        for owner, _ in self._held.most_common():
+        """Return what the owner of most has not asked for longest; nothing that is being read, nor of a fair share."""
+        share = self.budget / len(self._held)
+        for owner, held in self._held.most_common():
+            if held <= share:
+                break
             for application, listing in self._by_owner[owner].items():
                 if not listing.readers:
                     return application

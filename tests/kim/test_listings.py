@@ -20,6 +20,7 @@ from tests.kim.support import (
     RSA,
     client_keys,
     create,
+    finish,
     list_clients,
     list_keys,
     mapping_row,
@@ -308,6 +309,45 @@ def test_keys_made_later_are_charged_too(store: KeyStore) -> None:
     assert store.catalogue.listings.bytes > before + 1000
     store.mark_deleting(MBED, name("k" * 1000))
     assert store.catalogue.listings.bytes == before
+
+
+def test_keys_made_later_stay_within_the_budget(store: KeyStore) -> None:
+    """Nobody asks for a listing again: changes alone make it grow, also while it is being read."""
+    kept = store.catalogue.listings
+    list_keys(store, Application(3, "2000"), owner=2000)
+    list_keys(store, OWNER, owner=1000)
+    kept.budget = 50_000
+    reading = None
+    for number in range(60):
+        create(store, name(f"{number:04}" + "x" * 1000))
+        if reading is None:
+            assert 0 < kept.bytes <= kept.budget
+        if number == 10:
+            reading = store.catalogue.list_keys(OWNER, 1000)
+            next(reading)
+    assert kept.bytes > kept.budget, "what is being read is kept"
+    assert reading is not None
+    assert len(list(keys_of(finish(reading)))) == 60
+    assert 0 < kept.bytes <= kept.budget
+    with counted(store) as statements:
+        list_keys(store, Application(3, "2000"), owner=2000)
+    assert statements == [], "nobody else's"
+
+
+def test_nobody_gives_up_a_fair_share_for_what_is_being_read(path: Path) -> None:
+    """Most is held by one who reads, so that nothing of it can be given up; those who have less keep what they have."""
+    store = filled(path, uid1000=STEP, uid2000=STEP * 20)
+    list_keys(store, OWNER, owner=1000)
+    store.catalogue.listings.budget = 4 * store.catalogue.listings.bytes
+    steps = store.catalogue.list_keys(Application(3, "2000"), 2000)
+    with pytest.raises(ServiceError) as caught:
+        for _ in steps:
+            pass
+    assert caught.value.status is Status.PSA_ERROR_INSUFFICIENT_MEMORY
+    with counted(store) as statements:
+        assert len(list_keys(store, OWNER, owner=1000)) == STEP
+    assert statements == []
+    store.close()
 
 
 def test_listings_of_no_keys_are_charged_too(store: KeyStore) -> None:
