@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.keystore import MAX_LISTING
 from cofferdam_contracts.ipc.requests import message_limit
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
@@ -94,7 +94,7 @@ class Frontend:
         if backend is None:
             backend = self._add_backend(record.a, record.c)
         limit = message_limit(self._settings.body_len_limit, self._settings.buffer_size_limit)
-        backend.attach(Channel.of(descriptor, MAX_ANSWER if record.a == Role.KIM else limit), record.d)
+        backend.attach(Channel.of(descriptor, MAX_LISTING if record.a == Role.KIM else limit), record.d)
 
     def _add_backend(self, role: int, number: int) -> Backend:
         if self._pipeline is not None or role not in WORKERS | {Role.KIM}:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from cofferdam_contracts.identity import Application
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.keystore import MAX_LISTING
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -113,7 +113,7 @@ class Catalogue:
     def list_clients(self, authenticator: int) -> Steps[tuple[str, ...]]:
         """Return the names of the applications of one authenticator that have keys, in order."""
         clients: list[str] = []
-        room = MAX_ANSWER
+        room = MAX_LISTING
         looked = 0
         last: str | None = None
         while (found := self._next_application(authenticator, last)) is not None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cofferdam_contracts.identity import Application
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.keystore import MAX_LISTING
 from cofferdam_contracts.ipc.pages import pack_page
 from cofferdam_contracts.status import ServiceError, Status
 
@@ -121,8 +121,8 @@ class Listing:
         Raises:
             ServiceError: `RESPONSE_TOO_LARGE`.
         """
-        if self._answer > MAX_ANSWER:
-            raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of more than {MAX_ANSWER} bytes")
+        if self._answer > MAX_LISTING:
+            raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of more than {MAX_LISTING} bytes")
 
     def _page_of(self, place: _Place) -> int:
         """Return the index of the page where a place is or belongs."""

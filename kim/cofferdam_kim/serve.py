@@ -13,7 +13,7 @@ from typing import Any, Final
 from cofferdam_contracts.ipc.control import Record, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER, Asker, most_bytes
+from cofferdam_contracts.ipc.keystore import MOST_ANSWERED, Asker, most_bytes
 from cofferdam_contracts.status import Status
 from cofferdam_kim.service import Answer, Gradual, KimService, Peer
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
@@ -66,7 +66,8 @@ class Server:
         if descriptor is None:
             raise ValueError("a channel without descriptor")
         peer = self._service.peer(record)
-        channel = Channel.of(descriptor, most_bytes(peer.asker), sends=MAX_ANSWER, adopted=is_adopted(record))
+        most = MOST_ANSWERED[peer.asker]
+        channel = Channel.of(descriptor, most_bytes(peer.asker), sends=most, adopted=is_adopted(record))
         asking = Asking(channel, peer, record.a, serial_of(record))
         for before in [other for other in self._channels if other.serial == asking.serial]:
             self._close(before)

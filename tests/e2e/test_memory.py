@@ -23,6 +23,7 @@ BODY = 1 << 20
 KEYS = 10_000
 UIDS = count(59301)
 FULL = 1141
+TOO_LARGE = 10
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be many uids")
 
 
@@ -130,32 +131,35 @@ def test_large_responses_that_nobody_reads(service: Service) -> None:
         assert peak_mib(service, uid) < MOST_MIB
 
 
-def test_long_listings_that_nobody_reads(service: Service) -> None:
+@pytest.mark.parametrize(("keys", "length", "status"), [(KEYS, 64, 0), (1_000, 4_000, 0), (3_900, 4_000, TOO_LARGE)])
+def test_long_listings_that_nobody_reads(service: Service, keys: int, length: int, status: int) -> None:
+    """As many keys as there may be, the longest listing there is, and one that is refused for its length."""
     uid = next(UIDS)
     with acting_as(uid):
         assert call(service.socket_path, Caller(uid).generate("k", P256_SIGN)).status == 0
     service.stop()
-    multiply(service.folder / "kim" / "kim.sqlite3", uid)
+    multiply(service.folder / "kim" / "kim.sqlite3", uid, keys, length)
     service.start()
     listing = Caller(uid).request(wire.LIST_KEYS, provider=0)
     with connections(service, uid, 16) as made:
         for connection in made:
             connection.sendall(listing.to_bytes())
-        assert {status_of(connection, 60) for connection in made} <= {0, FULL}
+        assert {status_of(connection, 60) for connection in made} <= {status, FULL}
         assert peak_mib(service, uid) < MOST_MIB
     with acting_as(uid):
         listed = call(service.socket_path, listing)
-    assert sum(number == 1 for number, _ in wire.fields(listed.body)) == KEYS
+    assert listed.status == status
+    assert sum(number == 1 for number, _ in wire.fields(listed.body)) == (0 if status else keys)
 
 
-def multiply(path: Path, uid: int) -> None:
-    """Make as many rows as there may be of the one that a uid has."""
+def multiply(path: Path, uid: int, keys: int, length: int) -> None:
+    """Make so many rows of the one that a uid has, with names of so many bytes."""
     database = sqlite3.connect(path)
     with database:
         cursor = database.execute("SELECT * FROM key_mapping WHERE application_name = ?", (str(uid),))
         names = [column[0] for column in cursor.description]
         row = dict(zip(names, cursor.fetchone(), strict=True))
         marks = ", ".join("?" * len(names))
-        rows = [tuple((row | {"key_name": f"key {number:060}"}).values()) for number in range(KEYS - 1)]
+        rows = [tuple((row | {"key_name": f"{number:0{length}}"}).values()) for number in range(keys - 1)]
         database.executemany(f"INSERT INTO key_mapping VALUES ({marks})", rows)
     database.close()

@@ -20,7 +20,7 @@ from typing import Any, Self
 from tests.harness.wire import Response, split_responses
 
 from cofferdam_contracts.ipc.control import Record, Role, ToChild
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.keystore import MAX_LISTING
 from cofferdam_contracts.ipc.requests import message_limit
 from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode, ProviderId
 from cofferdam_contracts.settings import AuthenticatorSettings, FrontendSettings, LogSettings, ProviderEntry
@@ -179,7 +179,7 @@ class Stage:
         """Make a channel to a server, and have the frontend use it."""
         ours, theirs = socket_pair()
         before_it = self.servers.get(server)
-        limit = MAX_ANSWER if server == KIM else message_limit(self.settings.body_len_limit, 1 << 23)
+        limit = MAX_LISTING if server == KIM else message_limit(self.settings.body_len_limit, 1 << 23)
         self.servers[server] = Channel(ours, limit)
         self.tell(Record(ToChild.CHANNEL, server[0], 0, server[1], before), theirs.detach())
         if before_it is not None:

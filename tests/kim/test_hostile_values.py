@@ -11,7 +11,15 @@ from tests.kim.support import MBED, PKCS11, PLANNED, RECORD, TPM, create, name, 
 from tests.kim.test_serve import Kim
 
 from cofferdam_contracts.ipc.control import FromChild, Record, Role
-from cofferdam_contracts.ipc.keystore import MAX_ATTRIBUTES, MAX_CODE, MAX_KEY_ID, MAX_SEAL, ROWS_AT_ONCE, KimMessage
+from cofferdam_contracts.ipc.keystore import (
+    MAX_ATTRIBUTES,
+    MAX_CODE,
+    MAX_KEY_ID,
+    MAX_SEAL,
+    ROWS_AT_ONCE,
+    Asker,
+    KimMessage,
+)
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.status import Status
 from cofferdam_kim.owners import Owners
@@ -37,8 +45,10 @@ CHECK = b"check"
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("serve", "service", "catalogue", "listings"):
-        monkeypatch.setattr(f"cofferdam_kim.{module}.MAX_ANSWER", LARGEST)
+    monkeypatch.setattr("cofferdam_kim.serve.MOST_ANSWERED", dict.fromkeys(Asker, LARGEST))
+    monkeypatch.setattr("cofferdam_kim.service.MAX_ANSWER", LARGEST)
+    for module in ("catalogue", "listings"):
+        monkeypatch.setattr(f"cofferdam_kim.{module}.MAX_LISTING", LARGEST)
 
 
 def spoil(path: Path, marks: str, value: object) -> None:

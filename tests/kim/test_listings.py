@@ -293,7 +293,7 @@ def test_memory_for_listings_that_are_being_read_is_bounded(path: Path) -> None:
 
 
 def test_a_listing_too_large_to_send_is_not_read_to_its_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cofferdam_kim.listings.MAX_ANSWER", 1000)
+    monkeypatch.setattr("cofferdam_kim.listings.MAX_LISTING", 1000)
     store = filled(path, uid1000=20 * STEP)
     with counted(store) as statements, pytest.raises(ServiceError) as caught:
         list_keys(store, OWNER)

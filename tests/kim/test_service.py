@@ -298,8 +298,9 @@ def test_failures_of_the_store_are_reported_and_refusals_are_not(path: Path) -> 
 
 def test_a_listing_that_is_too_long(service: KimService, store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client gets none of it; a worker gets some and comes again."""
-    for module in ("service", "listings", "catalogue"):
-        monkeypatch.setattr(f"cofferdam_kim.{module}.MAX_ANSWER", 64 << 10)
+    monkeypatch.setattr("cofferdam_kim.service.MAX_ANSWER", 64 << 10)
+    for module in ("listings", "catalogue"):
+        monkeypatch.setattr(f"cofferdam_kim.{module}.MAX_LISTING", 64 << 10)
     every = {f"{number:02}" + "x" * (MAX_KEY_NAME - 2) for number in range(20)}
     for key_name in every:
         create(store, name(key_name))

@@ -19,7 +19,7 @@ MEANINGS: Final[Mapping[Status, str]] = {
     Status.DESERIALIZING_BODY_FAILED: "The body is not the protobuf message of the operation.",
     Status.SERIALIZING_BODY_FAILED: "The result cannot be encoded. A fault of the service: please report it.",
     Status.OPCODE_DOES_NOT_EXIST: "The protocol has no operation of this number.",
-    Status.RESPONSE_TOO_LARGE: "More random bytes than `buffer_size_limit`, or a listing too long for one response.",
+    Status.RESPONSE_TOO_LARGE: "More random bytes than `buffer_size_limit`, or a listing of more than 4 MiB.",
     Status.AUTHENTICATION_ERROR: "The authentication field is not the peer's uid, or is not a usable name.",
     Status.AUTHENTICATOR_DOES_NOT_EXIST: "The protocol has no authenticator of this number.",
     Status.AUTHENTICATOR_NOT_REGISTERED: "The authenticator exists in the protocol and is not configured.",

@@ -32,8 +32,11 @@ MAX_CHECK: Final = 16
 """Bytes that tell whether a provider's key-encryption key is the one that its rows were made with."""
 MAX_ROW_NUMBER: Final = (1 << 63) - 1
 MAX_ANSWER: Final = 16 << 20
-"""Bytes of the largest answer. A listing for a client that is longer is refused, one for a worker is cut, so that the
-worker handles what it got and asks again."""
+"""Bytes of the largest answer to a worker. A listing that is longer is cut, so that the worker handles what it got and
+asks again."""
+MAX_LISTING: Final = 4 << 20
+"""Bytes of the largest answer to a frontend, which has it in memory several times while it encodes it. A listing that
+is longer is refused; 10,000 keys with names of 256 bytes fit in."""
 
 ID_TAKEN: Final = Status.PSA_ERROR_GENERIC_ERROR
 """Answer to a planned key id that another key of the provider has, and to nothing else; another id may be free."""
@@ -65,6 +68,10 @@ class Asker(enum.IntEnum):
 
     WORKER = 1
     FRONTEND = 2
+
+
+MOST_ANSWERED: Final[Mapping[Asker, int]] = {Asker.WORKER: MAX_ANSWER, Asker.FRONTEND: MAX_LISTING}
+"""Bytes of the largest answer that somebody gets."""
 
 
 @enum.unique
