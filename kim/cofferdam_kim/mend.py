@@ -1,7 +1,8 @@
 """The command that mends a damaged database: `python -m cofferdam_kim.mend DATABASE`, while the service is stopped.
 
 The keys that are served of it, and what is known of keys that were being made or destroyed, are written into a new
-file, which takes the place of the damaged one. That one stays beside it, with `.damaged` after its name.
+file, which takes the place of the damaged one. That one stays beside it, with `.damaged` after its name. Whoever wrote
+the file may have had the key store in its power, so root becomes the key store's user before anything of it is read.
 """
 
 import os
@@ -21,12 +22,23 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m cofferdam_kim.mend DATABASE\n")
         return 2
+    path = os.path.abspath(arguments[0])
     try:
-        sys.stdout.write(f"{mend(os.path.abspath(arguments[0]))}\n")
+        _become_owner(os.path.dirname(path))
+        sys.stdout.write(f"{mend(path)}\n")
     except (StoreError, *schema.FAILURES, OSError) as error:
         sys.stderr.write(f"not mended: {error}\n")
         return 1
     return 0
+
+
+def _become_owner(folder: str) -> None:
+    """Become, for good, the user that the database's folder belongs to, as the database does."""
+    found = os.stat(folder)
+    if found.st_uid != os.geteuid():
+        os.setgroups([])
+        os.setresgid(found.st_gid, found.st_gid, found.st_gid)
+        os.setresuid(found.st_uid, found.st_uid, found.st_uid)
 
 
 def mend(path: str) -> str:
@@ -57,11 +69,9 @@ def _add_pending(memory: sqlite3.Connection, pending: list[tuple[object, ...]]) 
 
 
 def _write(memory: sqlite3.Connection, path: str) -> None:
-    """Put a database into the place of another one, for the same owner."""
+    """Put a database into the place of another one."""
     mended = path + ".mended"
-    before = os.stat(path)
     os.close(os.open(mended, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, place.FILE_MODE))
-    os.chown(mended, before.st_uid, before.st_gid)
     with closing(sqlite3.connect(mended)) as written:
         memory.backup(written)
     os.rename(path, path + ".damaged")

@@ -1,9 +1,12 @@
 """Databases whose structure is damaged: what is sound is served, nothing is denied, and one command mends it."""
 
+import ast
 import os
 import shlex
 import sqlite3
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,11 +28,12 @@ from tests.kim.support import (
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_kim import mend
+from cofferdam_kim import mend, place
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.rows import KeyRecord
 from cofferdam_kim.store import KeyStore
 
+KIM_UID = 59_401
 LEAF = 0x0D
 INDEX_LEAF = 0x0A
 """First bytes of a page of a table with rows, and of an index with entries."""
@@ -246,6 +250,42 @@ def test_the_command_that_mends(path: Path, damage: Callable[[bytearray], None] 
     create(store, name("new"), record=OTHER)
     store.close()
     assert "is not damaged" in mend.mend(str(path))
+
+
+MENDS = """
+import os, sys
+from cofferdam_kim import mend
+opened = []
+def watch(event, arguments):
+    if event in ("open", "sqlite3.connect") and sys.argv[1] in str(arguments[0]):
+        opened.append((os.getresuid(), os.getresgid(), os.getgroups()))
+sys.addaudithook(watch)
+status = mend.main(sys.argv[1:])
+print(opened, file=sys.stderr)
+sys.exit(status)
+"""
+"""Runs the command, and writes as whom it opened the database and what it wrote beside it."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another")
+def test_root_mends_as_the_key_store_itself() -> None:
+    """The bytes that it reads may be those of somebody who had the key store in his power."""
+    with tempfile.TemporaryDirectory() as public:
+        os.chmod(public, 0o755)  # noqa: S103  the key store passes through
+        path = Path(public) / "kim" / "kim.sqlite3"
+        many(path)
+        spoil(path, b"key 070")
+        place.prepare(str(path), KIM_UID, KIM_UID)
+        done = subprocess.run(
+            [sys.executable, "-c", MENDS, str(path)], capture_output=True, text=True, check=False, timeout=30
+        )
+        assert "keys now" in done.stdout, done.stderr
+        opened = ast.literal_eval(done.stderr)
+        assert opened
+        assert all(ids == ((KIM_UID,) * 3, (KIM_UID,) * 3, []) for ids in opened)
+        found = {file.name: (file.stat().st_uid, file.stat().st_gid) for file in path.parent.iterdir()}
+        assert set(found) >= {path.name, path.name + ".damaged"}
+        assert set(found.values()) == {(KIM_UID, KIM_UID)}
 
 
 def test_rows_of_a_damaged_database_get_their_codes(path: Path) -> None:
