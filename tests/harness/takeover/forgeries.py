@@ -23,9 +23,14 @@ NO_AUTH, DIRECT, PEER = int(AuthType.NO_AUTH), int(AuthType.DIRECT), int(AuthTyp
 EXPORT, DELETE_CLIENT = int(Opcode.PSA_EXPORT_PUBLIC_KEY), int(Opcode.DELETE_CLIENT)
 ADMIN_OPERATION, DOES_NOT_EXIST = 21, 1140
 REFUSED: Final = "refused"
-"""The server closes the channel, and the broker ends the frontend."""
+"""The server closes its channel to this frontend, tells the broker, and answers nothing."""
+ENDED: Final = "died"
+"""The broker ends the frontend: what breaks the protocol of a control socket is believed in nothing."""
+SERVERS: Final = {"worker": Role.SOFTWARE_WORKER, "kim": Role.KIM}
 LATER: Final = 1 << 62
 """A deadline that is far away."""
+_PATIENCE_S: Final = 0.5
+"""Time after which a channel that is still full counts as one from which the server takes no more."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Forgery:
     """`worker`, `kim` or `broker`."""
     datagrams: tuple[bytes, ...]
     outcome: int | str = REFUSED
-    """The status of the answer, or that there is none because the frontend is ended."""
+    """The status of the answer, or what comes instead: `REFUSED`, of the broker always `ENDED`."""
     descriptors: int = 0
     """How many descriptors go along."""
 
@@ -59,6 +64,8 @@ HONEST: Final = {
     "worker": _export("none of this name"),
     "kim": _packed(int(KimMessage.LIST_KEYS), 7, PEER, ""),
 }
+ANSWERED: Final = {"worker": DOES_NOT_EXIST, "kim": 0}
+"""The status of the answer to each honest message."""
 
 FORGERIES: Final = (
     Forgery(41, "a uid behind a request", "worker", _export("root's", 0)),
@@ -101,14 +108,14 @@ FORGERIES: Final = (
             _packed(int(KimMessage.LIST_KEYS), 7, DIRECT, "root")),
     Forgery(56, "an authenticator that does not exist", "worker", _export(auth=2)),
     Forgery(56, "a name without authentication", "worker", _export(auth=NO_AUTH, application="0")),
-    Forgery(50, "descriptors with a record", "broker", _record(FromChild.PONG, 1), descriptors=3),
-    Forgery(49, "it is ready once more", "broker", _record(FromChild.READY, 3, 7)),
-    Forgery(49, "an accusation by a frontend", "broker", _record(FromChild.VIOLATION, Role.FRONTEND, 1)),
-    Forgery(49, "a configuration", "broker", _record(FromChild.PLAN, 0, 0)),
-    Forgery(49, "a device that is busy", "broker", _record(FromChild.BUSY, 1)),
-    Forgery(49, "a record of a kind that does not exist", "broker", _record(200)),
-    Forgery(49, "half a record", "broker", (bytes(20),)),
-    Forgery(49, "a record and more", "broker", (bytes(41),)),
+    Forgery(50, "descriptors with a record", "broker", _record(FromChild.PONG, 1), ENDED, descriptors=3),
+    Forgery(49, "it is ready once more", "broker", _record(FromChild.READY, 3, 7), ENDED),
+    Forgery(49, "an accusation by a frontend", "broker", _record(FromChild.VIOLATION, Role.FRONTEND, 1), ENDED),
+    Forgery(49, "a configuration", "broker", _record(FromChild.PLAN, 0, 0), ENDED),
+    Forgery(49, "a device that is busy", "broker", _record(FromChild.BUSY, 1), ENDED),
+    Forgery(49, "a record of a kind that does not exist", "broker", _record(200), ENDED),
+    Forgery(49, "half a record", "broker", (bytes(20),), ENDED),
+    Forgery(49, "a record and more", "broker", (bytes(41),), ENDED),
 )  # fmt: skip
 
 
@@ -117,7 +124,7 @@ def channel_to(owner: Any, server: str) -> _socket.socket:  # noqa: ANN401  the 
     if server == "broker":
         found: _socket.socket = owner._child._control.socket
     else:
-        found = owner._backends[(Role.KIM if server == "kim" else Role.SOFTWARE_WORKER, 0)]._channel.socket
+        found = owner._backends[SERVERS[server], 0]._channel.socket
     return found
 
 
@@ -142,12 +149,22 @@ def forge(owner: Any, name: str) -> object:  # noqa: ANN401
     return said
 
 
+def ask(owner: Any, server: str) -> object:  # noqa: ANN401
+    """Send the honest message; return the status of its answer."""
+    channel = channel_to(owner, server)
+    channel.send(HONEST[server][0])
+    return _status(channel)
+
+
 def _status(channel: _socket.socket) -> object:
-    """Wait for an answer; the broker ends this process where there is none."""
+    """Return the status of an answer, or that the channel was closed; where the broker ends this process, never."""
     while True:
-        datagram = channel.recv(1 << 18)
+        try:
+            datagram = channel.recv(1 << 18)
+        except ConnectionResetError:
+            return REFUSED
         if not datagram:
-            time.sleep(60)
+            return REFUSED
         if len(datagram) == struct.calcsize("<B7xQQQQ") and datagram[:1] in b"\x04":
             continue  # a ping of the broker
         return msgpack.unpackb(datagram, use_list=False)[2]
@@ -169,14 +186,24 @@ def send_descriptors(owner: Any, server: str, count: int) -> object:  # noqa: AN
 
 
 def flood(owner: Any, server: str, count: int) -> object:  # noqa: ANN401
-    """Send messages and read no answer; return how many the kernel took."""
+    """Send messages and read no answer, now or later; return how many went before the server took no more."""
     channel = channel_to(owner, server)
+    owner.loop.remove(channel.fileno())
     for sent in range(count):
-        try:
-            channel.send(HONEST[server][0], _socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return sent
+        until = time.monotonic() + _PATIENCE_S
+        # A frontend may not sleep.
+        while not _is_taken(channel, HONEST[server][0]):
+            if time.monotonic() > until:
+                return sent
     return count
+
+
+def _is_taken(channel: _socket.socket, datagram: bytes) -> bool:
+    try:
+        channel.send(datagram, _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def probe_descriptors() -> object:

@@ -21,20 +21,18 @@ from tests.harness.takeover import hole
 from tests.harness.watch import wait_for
 
 from cofferdam_client.serve import command
-from cofferdam_contracts.ipc.control import Role
 
 PACKAGES: Final = {
     "kim": "cofferdam_kim",
     "software": "cofferdam_providers.software",
     "frontend": "cofferdam_frontend",
 }
-SERVERS: Final = {"kim": Role.KIM, "software": Role.SOFTWARE_WORKER}
 _PATH, _PACKAGE = 8, 9
 """Where the words of the command that starts the broker are the search path and the package."""
 _BECOME: Final = "import sys; from cofferdam_client.serve import become; become(sys.argv[1:])"
 _AHEAD: Final = """
-import _socket, json, msgpack
-channel = owner._backends[({role}, 0)]._channel.socket
+import json, msgpack, sys
+channel = sys.modules["tests.harness.takeover.forgeries"].channel_to(owner, {server!r})
 channel.send(msgpack.packb(({number}, {code!r})))
 answer = msgpack.unpackb(channel.recv(1 << 18), use_list=False)
 say(json.loads(answer[1]) if answer[0] == {number} else "died")
@@ -99,7 +97,7 @@ class TakenOver(Service):
     def send(self, connection: socket.socket, role: str, code: str) -> None:
         """Send code and wait for nothing."""
         if role != "frontend":
-            code = _AHEAD.format(role=int(SERVERS[role]), number=hole.NUMBER, code=code.encode())
+            code = _AHEAD.format(server="kim" if role == "kim" else "worker", number=hole.NUMBER, code=code.encode())
         connection.sendall(hole.MAGIC + b"%08x" % len(code.encode()) + code.encode())
 
     @staticmethod
