@@ -11,14 +11,14 @@ from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import WORKERS, Failure, FromChild, Level, Record, Role, ToChild
 from cofferdam_contracts.roles import DEVICES, PROGRAMS, ROUTES, SERVERS
 from cofferdam_contracts.settings import BrokerSettings
-from cofferdam_runtime.backoff import WINDOW_S, History
+from cofferdam_runtime.accusations import Accusations
+from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlClosedError, ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
+from cofferdam_runtime.places import Owners
 from cofferdam_runtime.sandbox.inspect import lacking, observe
 
-MOST_ACCUSED: Final = 8
-"""Principals that a server may accuse within `WINDOW_S`, before it is taken for the one that broke the protocol."""
 _TURN: Final = 16
 """Records of one child taken before others have their turn."""
 _MOST_ABI: Final = 255
@@ -41,6 +41,8 @@ class Children:
         self._sealed: tuple[int, int] | None = None
         """What the key store says of the providers' keys, see SEALED."""
         self.histories: dict[Key, History] = {}
+        self.owners = Owners(settings.subuids)
+        self._accusations = Accusations(self.owners)
         self.key_owners: set[int] = set()
         """Uids that own keys, as the key store says."""
         self.wiring = Wiring()
@@ -208,7 +210,7 @@ class Children:
             process.offer(Record(ToChild.SEALED, *(bits >> process.number & 1 for bits in self._sealed)))
 
     def _violation(self, process: Process, record: Record) -> None:
-        """Believe an accusation as far as the accuser itself is concerned; many are its word against that of many."""
+        """Believe an accusation as far as the accuser itself is concerned: it costs the two their channel."""
         accused = next((other for other in self if (other.role, other.serial) == (record.a, record.b)), None)
         if accused is None or process.key not in self.wiring.servers_of(accused):
             return
@@ -217,10 +219,9 @@ class Children:
             # A worker, which cannot work without the key store.
             accused.kill("a process broke the protocol of a channel and is killed", found_by=process.title)
             return
-        now = accused.accusers[process.key] = time.monotonic()
+        now = time.monotonic()
         self._cut(accused, process.key, now)
-        since = max(process.started, now - WINDOW_S)
-        if len({other.principal for other in self if other.accusers.get(process.key, 0.0) > since}) >= MOST_ACCUSED:
+        if self._accusations.are_too_many(process.key, accused.principal or 0, now, since=process.started):
             process.kill("a process accuses too many others and is killed")
 
     def _cut(self, client: Process, server: Key, now: float) -> None:

@@ -13,7 +13,7 @@ from cofferdam_contracts.ipc.control import Record, Role, ToChild
 from cofferdam_contracts.roles import FRONTENDS
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.places import Line, Owners, Place, who_makes_room
+from cofferdam_runtime.places import Line, Place, who_makes_room
 from cofferdam_runtime.timers import Timers
 
 _HAND_OVERS: Final = 16
@@ -36,9 +36,8 @@ class Principals:
         self._settings = settings
         self._timers = timers
         self._servers: tuple[Key, ...] = ((Role.KIM, 0), *((Role(w.role), w.index) for w in settings.workers))
-        self._owners = Owners(settings.subuids)
-        self._line = Line(self._owners, children.key_owners)
-        self._intake = Intake(log, settings, self._owners, self._line.is_welcome)
+        self._line = Line(children.owners, children.key_owners)
+        self._intake = Intake(log, settings, children.owners, self._line.is_welcome)
         self._waiting = self._intake.waiting
         self._assigned: dict[int, Process] = {}
         self._leaving: Process | None = None
@@ -143,7 +142,7 @@ class Principals:
         now = time.monotonic()
         pulses = ((uid, process.pulse) for uid, process in self._assigned.items())
         places = [Place(uid, p.served, p.connections, p.silent_s) for uid, p in pulses]
-        place = who_makes_room(places, uid, self._owners, self._children.key_owners)
+        place = who_makes_room(places, uid, self._children.owners, self._children.key_owners)
         if place is None:
             for late in self._line.give_up(now):
                 self._turn_away(late, f"all places are in use, limits.max_frontends = {self._settings.max_frontends}")

@@ -49,8 +49,6 @@ class Process:
     pulse: Pulse = field(init=False)
     cuts: defaultdict[Key, History] = field(default_factory=lambda: defaultdict(History))
     """When its channels to each server were dropped."""
-    accusers: dict[Key, float] = field(default_factory=dict)
-    """The servers that said it broke the protocol, and when each last did."""
 
     def __post_init__(self) -> None:
         """Take its pulse from its start on."""

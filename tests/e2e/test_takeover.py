@@ -34,7 +34,7 @@ from tests.harness.wire import Request, call
 from tests.runtime.sandbox.attacks import ATTACKS, NOT_IN_THIS_KERNEL, STOPPED_BY, Attack, Scene
 from tests.runtime.sandbox.harness import playground
 
-from cofferdam_broker.children import MOST_ACCUSED
+from cofferdam_runtime.accusations import MOST_ACCUSED
 
 ROLES = ("frontend", "software", "kim")
 FATAL_IN_SERVERS = {

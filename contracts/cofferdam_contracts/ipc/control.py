@@ -75,9 +75,9 @@ class FromChild(enum.IntEnum):
     VIOLATION = 5
     """From a server: a client broke the protocol of its channel, which is closed now. a = the client's role, b = its
     serial number, which unlike its number within the role no other process ever gets. The broker believes it as far as
-    the accuser itself is concerned: it drops this channel, and makes another, later with each time. Who accuses the
-    frontends of many principals is replaced, and so is a frontend that several servers accuse, at no cost for its
-    principal. A worker that the key store accuses is replaced, because it cannot work without."""
+    the accuser itself is concerned: it drops this channel, and makes another, later with each time. A server that
+    accuses the frontends of many users is replaced, once in a long while. A worker that the key store accuses is
+    replaced, because it cannot work without."""
     BUSY = 6
     """From a worker with a device: a = 1 before a key is made in it, so that an answer to a ping may take
     `limits.generate_ms`; a = 0 after."""
