@@ -16,14 +16,12 @@ from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlClosedError, ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
-from cofferdam_runtime.places import Owners
+from cofferdam_runtime.places import KeyOwners, Owners
 from cofferdam_runtime.sandbox.inspect import lacking, observe
 
 _TURN: Final = 16
 """Records of one child taken before others have their turn."""
 _MOST_ABI: Final = 255
-_MOST_OWNERS: Final = 1 << 16
-"""Uids that are known to own keys; more count as those that own none."""
 
 
 class Children:
@@ -43,8 +41,8 @@ class Children:
         self.histories: dict[Key, History] = {}
         self.owners = Owners(settings.subuids)
         self._accusations = Accusations(self.owners)
-        self.key_owners: set[int] = set()
-        """Uids that own keys, as the key store says."""
+        self.key_owners = KeyOwners(self.owners)
+        """What the key store says."""
         self.wiring = Wiring()
         self.on_ready: Callable[[Process], None] = lambda _process: None
         self.on_death: Callable[[Process], None] = lambda _process: None
@@ -168,8 +166,7 @@ class Children:
         elif record.kind == FromChild.FAILED and record.a in set(Failure):
             process.failed = record.a
         elif record.kind == FromChild.OWNER and process.ready and process.role is Role.KIM:
-            owners = self.key_owners
-            (owners.add if record.b and len(owners) < _MOST_OWNERS else owners.discard)(record.a)
+            self.key_owners.note(record.a, owns=record.b == 1)
         elif record.kind == FromChild.VIOLATION and process.role in SERVERS:
             self._violation(process, record)
         elif record.kind == FromChild.BROKEN and process.role is Role.FRONTEND:

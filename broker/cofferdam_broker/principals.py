@@ -13,7 +13,7 @@ from cofferdam_contracts.ipc.control import Record, Role, ToChild
 from cofferdam_contracts.roles import FRONTENDS
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.places import Line, Place, who_makes_room
+from cofferdam_runtime.places import Line, Place
 from cofferdam_runtime.timers import Timers
 
 _HAND_OVERS: Final = 16
@@ -79,11 +79,10 @@ class Principals:
         """Give spares to those who wait, in order; make room where there is none; see that a spare is on its way."""
         spares = [process for process in self._frontends() if process.principal is None and not process.stopping]
         for spare in [process for process in spares if process.ready]:
-            uid = self._line.first()
-            if uid is None:
-                break
             if self._is_full():
-                self._make_room(uid)
+                self._make_room()
+                break
+            if (uid := self._line.first(self._places())) is None:
                 break
             spares.remove(spare)
             self._assign(spare, uid)
@@ -135,18 +134,20 @@ class Principals:
                     process.ping(time.monotonic())
             self.on_demand()
 
-    def _make_room(self, uid: int) -> None:
+    def _places(self) -> list[Place]:
+        pulses = ((uid, process.pulse) for uid, process in self._assigned.items())
+        return [Place(uid, p.served, p.connections, p.silent_s) for uid, p in pulses]
+
+    def _make_room(self) -> None:
         """Have one frontend end for a newcomer; when none can be spared, refuse those that wait too long."""
         if self._leaving is not None and not self._leaving.closed:
             return
         now = time.monotonic()
-        pulses = ((uid, process.pulse) for uid, process in self._assigned.items())
-        places = [Place(uid, p.served, p.connections, p.silent_s) for uid, p in pulses]
-        place = who_makes_room(places, uid, self._children.owners, self._children.key_owners)
-        if place is None:
+        if (found := self._line.find_room(self._places())) is None:
             for late in self._line.give_up(now):
                 self._turn_away(late, f"all places are in use, limits.max_frontends = {self._settings.max_frontends}")
             return
+        uid, place = found
         self._leaving = self._assigned[place.uid]
         self._log.info("a frontend makes room", uid=place.uid, silent_s=round(place.silent_s, 1), newcomer=uid)
         if place.connections and not place.served:

@@ -73,7 +73,7 @@ def main() -> int:
         start.control.send(Record(FromChild.BUSY, 1))
     if word == "takes nothing":
         loop.remove(start.control.fileno())
-    if word == "owns":
-        start.control.send(Record(FromChild.OWNER, script["owner"], 1))
+    for owner in script["owners"] if word == "owns" else ():
+        start.control.send(Record(FromChild.OWNER, owner, 1))
     loop.run(lambda: 60.0)
     return 0

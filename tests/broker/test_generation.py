@@ -32,7 +32,8 @@ SOFTWARE: Key = (Role.SOFTWARE_WORKER, 0)
 IS_ROOT = os.getuid() == 0
 GROUPS = (60801, 60802)
 OWNER = 59004
-"""The uid that owns keys, if the key store says so."""
+OWNERS = range(OWNER, OWNER + 6)
+"""The uids that own keys, if the key store says so."""
 
 
 class Stage:
@@ -74,7 +75,7 @@ class Stage:
             "groups": GROUPS if key == DEVICE else (),
             # What the key store says: the first provider has a check value, the second one rows of its own.
             "ready": (0b01, 0b10) if key[0] is Role.KIM else (),
-            "owner": OWNER,
+            "owners": [*OWNERS],
         }
         document = os.memfd_create("script")
         os.write(document, json.dumps(script).encode())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.broker.test_children import SETTINGS
-from tests.broker.test_generation import OWNER, Stage, actors, stage
+from tests.broker.test_generation import OWNER, OWNERS, Stage, actors, stage
 from tests.harness.service import acting_as
 
 from cofferdam_broker.intake import OVERFLOW_UID, Intake
@@ -40,7 +40,7 @@ class Clients:
         self.play = play
         self.path = play.listen()
         self._stack = ExitStack()
-        self._working: tuple[int, socket.socket] | None = None
+        self._working: dict[int, socket.socket] = {}
 
     def connect(self, uid: int | None = None) -> socket.socket:
         client = self._stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -51,11 +51,11 @@ class Clients:
 
     def let_work(self, uid: int) -> None:
         """Have a uid ask for something, over and over, whenever the loop runs."""
-        self._working = (uid, self.connect(uid))
+        self._working[uid] = self.connect(uid)
 
     def _work(self) -> None:
-        if self._working is not None and is_closed(self._working[1]):
-            self.let_work(self._working[0])
+        for uid in [uid for uid, client in self._working.items() if is_closed(client)]:
+            self.let_work(uid)
 
     def answer(self, client: socket.socket) -> bytes:
         """Return what the client got: a mark if it was served, nothing if it was hung up on."""
@@ -211,12 +211,30 @@ def test_who_owns_keys_is_served_while_all_others_work(
 ) -> None:
     monkeypatch.setattr(places, "PATIENCE_S", 0.5)
     scene = clients(kim=["owns"], limits={"max_frontends": 1})
-    scene.play.until(lambda: scene.play.generation.children.key_owners == {OWNER})
+    scene.play.until(lambda: OWNER in scene.play.generation.children.key_owners)
     scene.let_work(ONE)
     scene.play.until(lambda: ONE in frontends(scene.play))
     assert scene.answer(scene.connect(TWO)) == b"", "nobody makes room for one without keys, and it is told so"
     assert scene.answer(scene.connect(OWNER)) == b"!"
     assert OWNER in frontends(scene.play)
+
+
+@needs_uids
+def test_a_user_with_many_uids_that_own_keys_keeps_nobody_out(
+    clients: Callable[..., Clients], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "PATIENCE_S", 0.5)
+    one_user = (UidRange(first=OWNER, count=len(OWNERS), owner=ONE),)
+    scene = clients(kim=["owns"], limits={"max_frontends": 2, "subuids": one_user})
+    scene.play.until(lambda: all(uid in scene.play.generation.children.key_owners for uid in OWNERS))
+    for uid in OWNERS:
+        scene.let_work(uid)
+    scene.play.until(lambda: len(frontends(scene.play)) == 2)
+    assert scene.answer(scene.connect(TWO)) == b"!"
+    served = frontends(scene.play)[TWO]
+    for _ in range(3):
+        assert scene.answer(scene.connect(TWO)) == b"!"
+    assert frontends(scene.play)[TWO] is served, "it has no more than its share, and nobody takes that"
 
 
 @needs_uids

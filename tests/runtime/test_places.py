@@ -8,8 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofferdam_contracts.settings import UidRange
+from cofferdam_runtime import places as runtime_places
 from cofferdam_runtime.backoff import BREAKER_S
-from cofferdam_runtime.places import PATIENCE_S, SILENT_S, STARTS, STARTS_S, Line, Owners, Place, who_makes_room
+from cofferdam_runtime.places import (
+    MOST_OF_ONE,
+    PATIENCE_S,
+    SILENT_S,
+    STARTS,
+    STARTS_S,
+    KeyOwners,
+    Line,
+    Owners,
+    Place,
+    who_makes_room,
+)
 
 RANGE = UidRange(first=100_000, count=65_536, owner=1000)
 OWNERS = Owners([RANGE, UidRange(first=300_000, count=10, owner=1001)])
@@ -32,26 +44,90 @@ def test_a_uid_out_of_a_range_is_its_users(uid: int, owner: int) -> None:
     assert Owners([])(uid) == uid
 
 
+def shares(places: list[Place], newcomer: int) -> tuple[Counter[int], float]:
+    held = Counter(OWNERS(place.uid) for place in places)
+    return held, max(1, len(places) / len({*held, OWNERS(newcomer)}))
+
+
 @given(PLACES, UIDS, st.sets(UIDS))
 def test_a_place_is_taken_from_whom_it_may_be_taken(places: list[Place], newcomer: int, keys: set[int]) -> None:
+    held, share = shares(places, newcomer)
+    own = OWNERS(newcomer)
+    may = [place for place in places if OWNERS(place.uid) == own or held[OWNERS(place.uid)] > held[own]]
+    kept = {place for place in places if place.uid in keys and held[OWNERS(place.uid)] <= share}
+    open_ = [place for place in may if place.silent_s >= SILENT_S and place not in kept]
     chosen = who_makes_room(places, newcomer, OWNERS, keys)
-    silent = [place for place in places if place.silent_s >= SILENT_S]
-    keyless = [place for place in silent if place.uid not in keys]
-    if keyless:
-        assert chosen in keyless, "while one without keys is silent, nobody else makes room"
+    if open_:
+        assert chosen in open_, "while one without keys is silent, nobody else makes room"
     if chosen is None:
-        assert not keyless
-        assert not (newcomer in keys and any(place.uid not in keys for place in places))
+        assert not (held[own] < share and any(held[OWNERS(place.uid)] > share for place in places))
         return
-    held = Counter(OWNERS(place.uid) for place in places)
-    share = max(1, len(places) / len({*held, OWNERS(newcomer)}))
-    if chosen.silent_s < SILENT_S and not (newcomer in keys and chosen.uid not in keys):
-        assert held[OWNERS(chosen.uid)] > share > held[OWNERS(newcomer)], (
-            "who works loses only what is beyond its share"
-        )
-    if chosen.uid in keys and newcomer not in keys:
-        assert held[OWNERS(newcomer)] < share
-        assert all(place.uid in keys or place.silent_s < SILENT_S for place in places)
+    assert chosen in may, "nobody makes room for who has as much"
+    beyond = held[OWNERS(chosen.uid)] > share > held[own]
+    if chosen.silent_s < SILENT_S and not beyond:
+        assert newcomer in keys, "who works loses only what is beyond its share"
+        assert held[own] < share
+        assert chosen not in kept
+    if chosen in kept:
+        assert chosen.silent_s >= SILENT_S
+        assert held[own] < share or (OWNERS(chosen.uid) == own and newcomer in keys)
+        assert all(place in kept for place in may if place.silent_s >= SILENT_S)
+
+
+@given(PLACES, st.lists(UIDS, unique=True, min_size=1), st.sets(UIDS))
+def test_who_holds_nothing_is_served_before_who_holds_more_than_its_share(
+    places: list[Place], waiting: list[int], keys: set[int]
+) -> None:
+    """Whatever keys they have, and however the others use their places."""
+    line = Line(OWNERS, keys)
+    for uid in waiting:
+        line.join(uid, 0)
+    held, _ = shares(places, waiting[0])
+    first = line.first(places)
+    assert first is not None
+    assert held[OWNERS(first)] == min(held[OWNERS(uid)] for uid in waiting)
+    without = [uid for uid in waiting if not held[OWNERS(uid)]]
+    found = line.find_room(places)
+    if without and any(held[owner] > shares(places, without[0])[1] for owner in held):
+        assert found is not None
+        assert found[0] in without
+    # Whoever is not tried would have found no room either.
+    anybody = any(who_makes_room(places, uid, OWNERS, keys) for uid in waiting)
+    assert (found is not None) == anybody
+
+
+@given(st.data(), st.sets(UIDS), st.integers(2, 6))
+def test_who_never_pauses_is_served_in_time_whatever_one_user_does(
+    data: st.DataObject, keys: set[int], most: int
+) -> None:
+    """The user has any number of uids, with keys or without; each place that somebody leaves goes to who is first."""
+    attackers = range(100_000, 100_012)
+    line = Line(OWNERS, keys)
+    places = [Place(uid, 1, 1, ACTIVE) for uid in attackers[:most]]
+    line.join(7, 0)
+    for uid in attackers[most:]:
+        line.join(uid, 0)
+    for _ in range(50):
+        place = Place(data.draw(st.sampled_from(attackers)), 1, 1, ACTIVE)
+        if place.uid not in {other.uid for other in places}:
+            line.join(place.uid, 0)
+        while (found := line.find_room(places)) is not None:
+            places.remove(found[1])
+            assert OWNERS(found[1].uid) == RANGE.owner, "the only one who holds more than its share"
+            first = line.first(places)
+            assert first is not None
+            line.leave(first)
+            places.append(Place(first, 1, 1, ACTIVE))
+            if first == 7:
+                break
+        if any(place.uid == 7 for place in places):
+            break
+    mine = next(place for place in places if place.uid == 7)
+    for silent_s in (ACTIVE, SILENT):
+        now = [replace(mine, silent_s=silent_s) if place is mine else place for place in places]
+        for uid in attackers:
+            room = who_makes_room(now, uid, OWNERS, keys)
+            assert room is None or room.uid != 7, "who has all others takes this one, too"
 
 
 def test_the_order_in_which_room_is_made() -> None:
@@ -70,6 +146,14 @@ def test_the_order_in_which_room_is_made() -> None:
         places.remove(expected)
     assert who_makes_room(places, 99, OWNERS, keys) is None
     assert who_makes_room(places, 99, OWNERS, {*keys, 99}) == Place(6, 1, 1, ACTIVE), "keys come before none"
+
+
+def test_keys_keep_no_more_than_a_fair_share() -> None:
+    keys = {100_000 + number for number in range(64)}
+    attackers = [Place(100_000 + number, 1, 1, SILENT) for number in range(63)]
+    chosen = who_makes_room([*attackers, Place(7, 1, 1, SILENT + 9)], 8, OWNERS, keys)
+    assert chosen in attackers, "not the one place of who has no keys"
+    assert who_makes_room([*attackers, Place(7, 1, 1, SILENT + 9)], 100_063, OWNERS, keys) in attackers, "among its own"
 
 
 def test_a_hundred_uids_of_one_user_count_as_one() -> None:
@@ -96,30 +180,32 @@ def test_who_owns_keys_is_first_and_who_only_held_places_last() -> None:
     for now, newcomer in enumerate((9, 100_001, 7, 100_002, 8, 5)):
         line.join(newcomer, now)
     got = []
-    while (uid := line.first()) is not None:
+    while (uid := line.first(())) is not None:
         line.leave(uid)
         got.append(uid)
     assert got == [5, 100_001, 7, 8, 100_002, 9]
     assert len(line) == 0
 
 
-def test_a_user_gets_so_many_places_at_a_time_and_delays_nobody_else() -> None:
-    line = Line(OWNERS, {100_100})
+@pytest.mark.parametrize("keys", [{100_100}, {7}, {*range(100_000, 100_101)}])
+def test_a_user_gets_so_many_places_at_a_time_and_delays_nobody_else(keys: set[int]) -> None:
+    line = Line(OWNERS, keys)
     line.forget(0.1)
     for number in range(101):
         line.join(100_000 + number, 0)
     line.join(7, 1)
-    got = []
-    while (uid := line.first()) is not None:
+    places: list[Place] = []
+    while (uid := line.first(places)) is not None:
         line.leave(uid)
-        got.append(uid)
-    assert got.index(100_100) == 0, "keys are not held up"
-    assert got.index(7) <= 2
+        places.append(Place(uid, 1, 1, ACTIVE))
+    got = [place.uid for place in places]
+    assert got[0] == 7 if 7 in keys else got[0] in keys, "keys come first, and then who came first"
+    assert got.index(7) <= 1
     assert sum(OWNERS(uid) == RANGE.owner for uid in got) == STARTS
     line.forget(STARTS_S)
-    assert line.first() is None
+    assert line.first(()) is None
     line.forget(STARTS_S + 0.2)
-    assert line.first() is not None
+    assert line.first(()) is not None
 
 
 def test_who_waits_too_long_is_told_so() -> None:
@@ -141,3 +227,28 @@ def test_who_loses_places_by_what_it_does_has_to_wait_and_is_forgotten() -> None
     assert line.is_welcome(1, 6 + BREAKER_S)
     line.forget(1000)
     assert not line._histories
+
+
+def test_the_keys_of_one_user_make_nobody_elses_unknown() -> None:
+    known = KeyOwners(OWNERS)
+    for number in range(MOST_OF_ONE + 100):
+        known.note(100_000 + number, owns=True)
+        known.note(100_000 + number, owns=True)
+    known.note(7, owns=True)
+    assert 7 in known
+    assert sum(100_000 + number in known for number in range(MOST_OF_ONE + 100)) == MOST_OF_ONE
+    for uid in (100_000, 100_000, 7, 8):
+        known.note(uid, owns=False)
+    known.note(165_000, owns=True)
+    known.note(165_001, owns=True)
+    assert [uid in known for uid in (100_000, 7, 8, 165_000, 165_001)] == [False, False, False, True, False]
+    known.clear()
+    assert 165_000 not in known
+
+
+def test_all_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_places, "MOST_OF_ALL", 3)
+    known = KeyOwners(OWNERS)
+    for uid in range(1, 9):
+        known.note(uid, owns=True)
+    assert sum(uid in known for uid in range(1, 9)) == 3
