@@ -75,7 +75,7 @@ def spoil(path: Path, marks: str, value: object) -> None:
 def made(path: Path) -> Path:
     """Return a database with one sound row in each table."""
     store = open_store(path)
-    store.enrol(MBED, CHECK, anew=False)
+    store.enrol(MBED, CHECK, b"", anew=False)
     create(store, name("good"), MBED, CODED)
     store.reserve(MBED, name("planned"), PLANNED)
     store._connection.execute("INSERT INTO cofferdam_quarantine VALUES ('nothing', 1, 'sound')")

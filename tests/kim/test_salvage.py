@@ -296,7 +296,7 @@ def test_rows_of_a_damaged_database_get_their_codes(path: Path) -> None:
     assert store.report.damage is not None
     assert store.report.keys
     (number, identity, _), *_ = store.rows(MBED, 0)
-    store.enrol(MBED, b"check", anew=False)
+    store.enrol(MBED, b"check", b"", anew=False)
     store.adopt(MBED, [(number, b"code")], b"seal")
     assert store.lookup(MBED, identity).code == b"code"
     assert store.state(MBED) == (b"check", b"seal", b"code")
