@@ -29,6 +29,7 @@ from cofferdam_client import (
     ecc_signing_key,
     ecdsa,
 )
+from cofferdam_contracts.ipc.keystore import MAX_ANSWER
 
 ECDSA = ecdsa(Hash.SHA_256)
 DIGEST = bytes(32)
@@ -277,3 +278,38 @@ def reloaded(service: Service, event: str) -> None:
     while service.log().count(event) == seen or service.status()["phase"] != "running":
         assert time.monotonic() < deadline, service.log()
         time.sleep(0.02)
+
+
+def test_values_that_nobody_wrote_keep_no_other_row_from_being_served() -> None:
+    """A name that is no text, and a code and a name that no answer has room for, where a start and a worker read."""
+    wrong = {
+        "key_mapping": ("application_name = CAST(application_name AS BLOB)", "application_name = '{large}'"),
+        "cofferdam_codes": ("code = zeroblob({most})",),
+        "cofferdam_pending": ("key_name = '{large}'",),
+    }
+    made = ecc_signing_key(hash_algorithm=Hash.SHA_256)
+    with Service() as service:
+        with Client(service.endpoint, provider=1) as client:
+            for key in ("good", "first", "second"):
+                client.generate_key(key, made)
+            public = client.export_public_key("good")
+        service.stop()
+        with closing(sqlite3.connect(service.folder / "kim" / "kim.sqlite3")) as database:
+            database.execute("INSERT INTO cofferdam_pending SELECT *, 1 FROM key_mapping WHERE key_name = 'first'")
+            database.execute(
+                "INSERT INTO cofferdam_codes SELECT authenticator_id, application_name, key_name, 0, provider_uuid, x''"
+                " FROM key_mapping WHERE key_name = 'first'"
+            )
+            for table, changes in wrong.items():
+                for key, change in zip(("first", "second"), changes, strict=False):
+                    value = change.format(large="9" * (MAX_ANSWER + 1), most=MAX_ANSWER + 1)
+                    database.execute(f"UPDATE {table} SET {value} WHERE key_name = '{key}'")
+            database.commit()
+        service.start()
+        (before,) = service.pids("kim")
+        with Client(service.endpoint, provider=1) as client:
+            assert client.export_public_key("good") == public
+            assert [key.name for key in client.list_keys()] == ["good"]
+            client.generate_key("new", made)
+            client.destroy_key("good")
+        assert service.pids("kim") == [before], "it has not died in between"
