@@ -25,7 +25,7 @@ MAX_PAGE: Final = 128
 _PAGES: Final = 4
 """Pages packed in one step."""
 BUDGET: Final = 64 << 20
-"""Bytes of memory for all listings."""
+"""Bytes of memory for all listings that are kept; with those that are being read it may be twice as much."""
 _ON_THE_WAY: Final = 64
 """More bytes than an answer has around the name and the attributes of a key."""
 _IN_MEMORY: Final = 256
@@ -198,14 +198,15 @@ class Listings:
         self._make_room()
 
     def make_room(self, listing: Listing) -> None:
-        """Charge what a listing takes, and give up others until the budget suffices for all.
+        """Charge what a listing takes that is being read, and give up others for it.
 
         Raises:
             ServiceError: `PSA_ERROR_INSUFFICIENT_MEMORY`: too much is being read at once, and most for this one.
         """
         self._charge(listing)
         self._make_room()
-        if self.bytes > self.budget and self._held[listing.owner] == max(self._held.values()):
+        # What others keep, a fair share each, is at most the budget; it must not have a large listing refused.
+        if self.bytes > 2 * self.budget and self._held[listing.owner] == max(self._held.values()):
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "too many keys are being listed at once")
 
     def _make_room(self) -> None:

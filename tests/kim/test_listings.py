@@ -350,6 +350,23 @@ def test_nobody_gives_up_a_fair_share_for_what_is_being_read(path: Path) -> None
     store.close()
 
 
+def test_many_small_shares_refuse_nobody_a_large_listing(path: Path) -> None:
+    """It may have to be read each time, as it is more than a share; those who have less keep theirs."""
+    others = range(3000, 3012)
+    store = filled(path, uid2000=300, **{f"uid{uid}": 90 for uid in others})
+    large = Application(3, "2000")
+    list_keys(store, large, owner=2000)
+    kept = store.catalogue.listings
+    kept.budget = kept.bytes * 3
+    for _ in range(3):
+        for uid in others:
+            list_keys(store, Application(3, str(uid)), owner=uid)
+            assert kept.bytes <= kept.budget
+        assert len(list_keys(store, large, owner=2000)) == 300
+        assert kept.bytes <= kept.budget
+    store.close()
+
+
 def test_listings_of_no_keys_are_charged_too(store: KeyStore) -> None:
     store.catalogue.listings.budget = 20_000
     for number in range(100):
