@@ -22,11 +22,14 @@ class Loop:
         """Make the epoll."""
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._changed: set[int] = set()
+        """Numbers that came or went since events were asked for: what is pending is not theirs."""
         self._running = True
 
     def add(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
         """Call back when one of the events is pending, as long as it is."""
         self._callbacks[descriptor] = callback
+        self._changed.add(descriptor)
         self._epoll.register(descriptor, events)
 
     def change(self, descriptor: int, events: int) -> None:
@@ -36,6 +39,7 @@ class Loop:
     def remove(self, descriptor: int) -> None:
         """Stop watching; must be called before the descriptor is closed."""
         if self._callbacks.pop(descriptor, None) is not None:
+            self._changed.add(descriptor)
             self._epoll.unregister(descriptor)
 
     def watches(self, descriptor: int) -> bool:
@@ -48,9 +52,11 @@ class Loop:
 
     def run(self, tick: Callable[[], float]) -> None:
         """Serve until `stop`; `tick` runs after each round and returns the seconds until it must run again."""
-        poll, callbacks = self._epoll.poll, self._callbacks
+        poll, callbacks, changed = self._epoll.poll, self._callbacks, self._changed
         while self._running:
-            for descriptor, events in poll(tick(), _MAX_EVENTS):
-                callback = callbacks.get(descriptor)
-                if callback is not None:
-                    callback(events)
+            pending = poll(tick(), _MAX_EVENTS)
+            changed.clear()
+            for descriptor, events in pending:
+                # A number that was closed may be another's by now; that one's events come with the next round.
+                if descriptor not in changed:
+                    callbacks[descriptor](events)
