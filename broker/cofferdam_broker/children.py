@@ -9,7 +9,7 @@ from cofferdam_broker.process import Key, Process, title_of
 from cofferdam_broker.spawn import spawn
 from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import WORKERS, Failure, FromChild, Level, Record, Role, ToChild
-from cofferdam_contracts.roles import DEVICES, PROGRAMS, ROUTES, SERVERS
+from cofferdam_contracts.roles import DEVICES, FAILURES, PROGRAMS, ROUTES, SERVERS
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.accusations import Accusations
 from cofferdam_runtime.backoff import History
@@ -163,7 +163,7 @@ class Children:
             self._ready(process, record)
         elif record.kind == FromChild.BUSY and process.ready and process.role in DEVICES:
             process.pulse.be_busy(record.a == 1, time.monotonic())
-        elif record.kind == FromChild.FAILED and record.a in set(Failure):
+        elif record.kind == FromChild.FAILED and not process.ready and record.a in FAILURES[process.role]:
             process.failed = record.a
         elif record.kind == FromChild.OWNER and process.ready and process.role is Role.KIM:
             self.key_owners.note(record.a, owns=record.b == 1)

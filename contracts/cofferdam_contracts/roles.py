@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cofferdam_contracts.ipc.control import WORKERS, Role
+from cofferdam_contracts.ipc.control import WORKERS, Failure, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,10 @@ DEVICES: Final = WORKERS - {Role.SOFTWARE_WORKER}
 """Workers that depend on a device: it can be away or busy, and the service starts without it."""
 SERVERS: Final = WORKERS | {Role.KIM}
 """Roles that are there once per configuration and are replaced when they die."""
+FAILURES: Final[Mapping[Role, frozenset[Failure]]] = {
+    Role.KIM: frozenset({Failure.SANDBOX, Failure.STORE}),
+    **dict.fromkeys(WORKERS, frozenset({Failure.SANDBOX, Failure.CREDENTIAL})),
+    Role.PKCS11_WORKER: frozenset({Failure.SANDBOX, Failure.CREDENTIAL, Failure.CONFIGURATION}),
+    Role.FRONTEND: frozenset({Failure.SANDBOX}),
+}
+"""What a role may give up for before it is ready; afterwards nothing it says keeps it down."""

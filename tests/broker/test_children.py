@@ -18,6 +18,7 @@ from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import (
     RECORD,
     WORKERS,
+    Failure,
     FromChild,
     Level,
     Record,
@@ -26,7 +27,7 @@ from cofferdam_contracts.ipc.control import (
     is_adopted,
     serial_of,
 )
-from cofferdam_contracts.roles import DEVICES, PROGRAMS, ROUTES, SERVERS
+from cofferdam_contracts.roles import DEVICES, FAILURES, PROGRAMS, ROUTES, SERVERS
 from cofferdam_contracts.settings import BrokerSettings, LogSettings, UidRange
 from cofferdam_runtime.accusations import MOST_ACCUSED
 from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS, History
@@ -91,7 +92,7 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 
 
 def allowed(role: Role, *, ready: bool) -> set[int]:
-    kinds = {FromChild.FAILED, FromChild.PONG if ready else FromChild.READY}
+    kinds = {FromChild.PONG} if ready else {FromChild.READY, FromChild.FAILED}
     kinds |= {FromChild.BUSY} if ready and role in DEVICES else set()
     kinds |= {FromChild.OWNER} if ready and role is Role.KIM else set()
     return kinds | {FromChild.BROKEN if role is Role.FRONTEND else FromChild.VIOLATION}
@@ -101,7 +102,7 @@ def allowed(role: Role, *, ready: bool) -> set[int]:
 def test_every_record_outside_the_table_ends_the_child(rogue: Rogue, ready: bool) -> None:
     rogue.process.ready = ready
     for kind in sorted(allowed(rogue.process.role, ready=ready) - {FromChild.READY}):
-        rogue.say(Record(kind, 1).to_bytes())
+        rogue.say(Record(kind, Failure.SANDBOX if kind == FromChild.FAILED else 1).to_bytes())
         assert not rogue.is_killed(), kind
     wrong = set(range(256)) - allowed(rogue.process.role, ready=ready)
     for kind in sorted(wrong):
@@ -109,6 +110,19 @@ def test_every_record_outside_the_table_ends_the_child(rogue: Rogue, ready: bool
             rogue.children._take(rogue.process, Record(kind))
     rogue.say(Record(min(wrong)).to_bytes())
     assert rogue.is_killed()
+
+
+@pytest.mark.parametrize("ready", [False, True])
+@pytest.mark.parametrize("reason", [*map(int, Failure), 0, 99])
+def test_a_process_gives_up_for_reasons_of_its_role_and_before_it_is_ready(
+    rogue: Rogue, reason: int, ready: bool
+) -> None:
+    """What comes later is no reason to leave it dead: its clients could make it say so."""
+    rogue.process.ready = ready
+    rogue.say(Record(FromChild.FAILED, reason).to_bytes())
+    accepted = not ready and reason in FAILURES[rogue.process.role]
+    assert rogue.process.failed == (reason if accepted else 0)
+    assert rogue.is_killed() == (not accepted)
 
 
 @pytest.mark.parametrize("size", [1, RECORD.size - 1, RECORD.size + 1, 4096])

@@ -69,7 +69,8 @@ class FromChild(enum.IntEnum):
     PONG = 2
     """a = the ping's sequence number, b = requests served, c = requests in flight, d = role's own count."""
     FAILED = 3
-    """Start-up failed for a reason that a restart does not cure; the log has it. a = reason (`Failure`)."""
+    """Start-up failed for a reason that a restart does not cure; the log has it. a = reason (`Failure`), one that
+    the role may have."""
     PLAN = 4
     """From the configuration reader: a settings document. a = role it is for (0: the broker), b = number in it."""
     VIOLATION = 5

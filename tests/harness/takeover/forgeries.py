@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgpack
 
-from cofferdam_contracts.ipc.control import FromChild, Record, Role
+from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role
 from cofferdam_contracts.ipc.framing import Common
 from cofferdam_contracts.ipc.keystore import KimMessage
 from cofferdam_contracts.registry import AuthType, Opcode
@@ -112,6 +112,7 @@ FORGERIES: Final = (
     Forgery(49, "it is ready once more", "broker", _record(FromChild.READY, 3, 7), ENDED),
     Forgery(49, "an accusation by a frontend", "broker", _record(FromChild.VIOLATION, Role.FRONTEND, 1), ENDED),
     Forgery(49, "a configuration", "broker", _record(FromChild.PLAN, 0, 0), ENDED),
+    Forgery(49, "it gives up", "broker", _record(FromChild.FAILED, Failure.SANDBOX), ENDED),
     Forgery(49, "a device that is busy", "broker", _record(FromChild.BUSY, 1), ENDED),
     Forgery(49, "a record of a kind that does not exist", "broker", _record(200), ENDED),
     Forgery(49, "half a record", "broker", (bytes(20),), ENDED),
