@@ -60,7 +60,7 @@ class Broker:
 
     def _tick(self) -> float:
         wait = self._timers.run()
-        return 0.0 if self._generation is not None and self._generation.principals.hand_over() else wait
+        return 0.0 if (now := self._generation) and now.phase is Phase.SERVING and now.principals.hand_over() else wait
 
     def _read(self, done: Callable[[Plan], None]) -> None:
         """Read the configuration; without a good one, the old one goes on or the service ends."""
@@ -111,12 +111,14 @@ class Broker:
 
         A plan that was in force before is worth more than the device that it may have lost, say with its PIN file.
         """
+        left = [] if self._generation is None else self._generation.left
         generation = self._generation = Generation(plan, self._loop, self._timers, again=again, trial=bool(fallback))
         self._log = generation.log
 
         def started() -> None:
             if fallback is not None:
                 fallback.close()
+            generation.principals.admit(left)
             self._sockets.serve(generation.principals.accept)
             self._log.info("serving", pid=os.getpid())
             self._notifier.ready("Serving")
@@ -124,6 +126,7 @@ class Broker:
         def failed(why: str) -> None:
             self._log.error("the service cannot start", cause=why)
             generation.close()
+            generation.left = left
             plan.close()
             if fallback is None or self._stopping:
                 self._end(1)

@@ -18,6 +18,7 @@ from cofferdam_broker.process import Process
 from cofferdam_contracts.ipc.control import Failure, Role
 from cofferdam_contracts.roles import DEVICES, SERVERS
 from cofferdam_runtime.backoff import History
+from cofferdam_runtime.listener import Arrival
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.timers import Timers
@@ -50,6 +51,8 @@ class Generation:
         self.phase, self._again, self._trial = Phase.STARTING, again, trial
         self.children = Children(loop, self.log, plan.settings, plan.documents)
         self.principals = Principals(self.children, self.log, plan.settings, timers)
+        # Connections that waited when it ended, for its successor.
+        self.left: list[Arrival] = []
         self._timers = timers
         self._started: Callable[[], None] = lambda: None
         self._failed: Callable[[str], None] = lambda _why: None
@@ -81,7 +84,7 @@ class Generation:
     def close(self) -> None:
         """End whatever still runs, at once."""
         self.phase = Phase.DRAINING
-        self.principals.close()
+        self.principals.intake.close()
         self.children.close()
 
     def check(self, now: float) -> bool:
@@ -103,10 +106,11 @@ class Generation:
             self._started()
 
     def _on_death(self, process: Process) -> None:
-        self.principals.on_death(process)
         if self.phase is Phase.DRAINING:
             self._advance()
-        elif self.phase is Phase.STARTING and self._decides(process):
+            return
+        self.principals.on_death(process)
+        if self.phase is Phase.STARTING and self._decides(process):
             self._failed(f"{process.title} ended before it was ready")
         elif process.failed and process.failed != Failure.STORE:
             self.log.error("a process cannot work and stays down until a reload", process=process.title)
@@ -167,6 +171,7 @@ class Generation:
                 process.stop()
             if running:
                 return
+        self.left = self.principals.intake.waiting.drop_all()
         self.close()
         drained, self._drained = self._drained, lambda: None
         drained()

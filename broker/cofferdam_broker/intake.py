@@ -8,13 +8,13 @@ import _socket
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from cofferdam_broker.plan import READER_UID
 from cofferdam_contracts.roles import RELAY_UID, UID_COUNT
 from cofferdam_contracts.settings import BrokerSettings
-from cofferdam_runtime.listener import Acceptor
+from cofferdam_runtime.listener import Acceptor, Arrival
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.places import Owners
 from cofferdam_runtime.queues import Queues
@@ -37,14 +37,14 @@ class Intake:
         self.waiting: Queues[_socket.socket] = Queues(owners, each=settings.max_connections, together=together)
         uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
         self._refused = frozenset({OVERFLOW_UID, READER_UID, RELAY_UID, *uids})
-        self._acceptor = Acceptor(log)
+        self.acceptor = Acceptor(log)
         self._closed = 0
         self._said = 0.0
 
-    def take(self, listener: _socket.socket, now: float) -> set[int]:
-        """Take a number of connections from the kernel; return the uids that they came from."""
+    def keep(self, arrivals: Iterable[Arrival], now: float) -> set[int]:
+        """Have connections wait, those that may; return the uids that they came from."""
         came = set()
-        for uid, connection in self._acceptor.accept(listener):
+        for uid, connection in arrivals:
             if uid in self._refused:
                 self.turn_away(uid, [connection], "this uid cannot be a client")
             elif not self._is_welcome(uid, now):
@@ -66,6 +66,6 @@ class Intake:
 
     def close(self) -> None:
         """Hang up on those that still wait."""
-        for uid in list(self.waiting):
-            self.turn_away(uid, self.waiting.drop(uid), "the configuration that they came under ends")
-        self._acceptor.close()
+        for uid, connection in self.waiting.drop_all():
+            self.turn_away(uid, [connection], "the service ends")
+        self.acceptor.close()

@@ -3,7 +3,7 @@
 import _socket
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from cofferdam_broker.children import Children
@@ -12,6 +12,7 @@ from cofferdam_broker.process import Key, Process
 from cofferdam_contracts.ipc.control import Record, Role, ToChild
 from cofferdam_contracts.roles import FRONTENDS
 from cofferdam_contracts.settings import BrokerSettings
+from cofferdam_runtime.listener import Arrival
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.places import Line, Place
 from cofferdam_runtime.timers import Timers
@@ -37,8 +38,8 @@ class Principals:
         self._timers = timers
         self._servers: tuple[Key, ...] = ((Role.KIM, 0), *((Role(w.role), w.index) for w in settings.workers))
         self._line = Line(children.owners, children.key_owners)
-        self._intake = Intake(log, settings, children.owners, self._line.is_welcome)
-        self._waiting = self._intake.waiting
+        self.intake = Intake(log, settings, children.owners, self._line.is_welcome)
+        self._waiting = self.intake.waiting
         self._assigned: dict[int, Process] = {}
         self._leaving: Process | None = None
         """Who made room last."""
@@ -48,8 +49,12 @@ class Principals:
 
     def accept(self, listener: _socket.socket) -> None:
         """Take some connections from the kernel; `hand_over` goes on with them."""
+        self.admit(self.intake.acceptor.accept(listener))
+
+    def admit(self, arrivals: Iterable[Arrival]) -> None:
+        """Have connections wait for the frontends of their uids."""
         now = time.monotonic()
-        for uid in self._intake.take(listener, now):
+        for uid in self.intake.keep(arrivals, now):
             if uid not in self._assigned:
                 self._line.join(uid, now)
         if self._line:
@@ -113,17 +118,12 @@ class Principals:
                 self._retire(process, self._settings.drain_ms / 1000)
         self._line.forget(now)
 
-    def close(self) -> None:
-        """Hang up on those that still wait."""
-        self._intake.close()
-
     def _frontends(self) -> list[Process]:
         return [process for process in self._children if process.role is Role.FRONTEND]
 
     def _is_full(self) -> bool:
         """Tell whether all places are taken; those that are ending hold theirs until they are gone."""
-        ending = sum(1 for process in self._frontends() if process.stopping)
-        return len(self._assigned) + ending >= self._settings.max_frontends
+        return len(self._assigned) + sum(p.stopping for p in self._frontends()) >= self._settings.max_frontends
 
     def _look(self) -> None:
         """See again whether there is a place for those who wait."""
@@ -135,8 +135,7 @@ class Principals:
             self.on_demand()
 
     def _places(self) -> list[Place]:
-        pulses = ((uid, process.pulse) for uid, process in self._assigned.items())
-        return [Place(uid, p.served, p.connections, p.silent_s) for uid, p in pulses]
+        return [Place(u, p.pulse.served, p.pulse.connections, p.pulse.silent_s) for u, p in self._assigned.items()]
 
     def _make_room(self) -> None:
         """Have one frontend end for a newcomer; when none can be spared, refuse those that wait too long."""
@@ -190,4 +189,4 @@ class Principals:
         self._waiting.open(uid)
 
     def _turn_away(self, uid: int, why: str) -> None:
-        self._intake.turn_away(uid, self._waiting.drop(uid), why)
+        self.intake.turn_away(uid, self._waiting.drop(uid), why)

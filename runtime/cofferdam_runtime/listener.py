@@ -75,6 +75,10 @@ def bind(path: str, mode: int) -> _socket.socket:
     return listener
 
 
+Arrival = tuple[int, _socket.socket]
+"""The uid at the other end of a connection, as the kernel has seen it, and the connection."""
+
+
 class Acceptor:
     """Takes connections from a listening socket, with a descriptor in reserve for the day when there is none left."""
 
@@ -84,7 +88,7 @@ class Acceptor:
         self._reserve = -1
         self._keep_reserve()
 
-    def accept(self, listener: _socket.socket) -> Iterator[tuple[int, _socket.socket]]:
+    def accept(self, listener: _socket.socket) -> Iterator[Arrival]:
         """Yield some of the connections that wait, each with the uid that the kernel has seen."""
         for _ in range(_ACCEPTS):
             try:

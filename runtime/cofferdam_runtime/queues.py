@@ -81,6 +81,10 @@ class Queues(Generic[T]):
         """Remove and return all items of a key."""
         return [self.take(key) for _ in range(self._length(key))]
 
+    def drop_all(self) -> list[tuple[int, T]]:
+        """Remove and return all items, each with its key."""
+        return [(key, item) for key in list(self._queues) for item in self.drop(key)]
+
     def _enter(self, key: int) -> None:
         if key in self._open and key in self._queues:
             self._turns.setdefault(key)

@@ -132,7 +132,7 @@ def test_the_most_connections_of_a_uid_wait_and_no_more(tmp_path: Path) -> None:
         for client in clients:
             client.connect(bound.getsockname())
             client.settimeout(0)
-        while intake.take(bound, 0.0):
+        while intake.keep(intake.acceptor.accept(bound), 0.0):
             pass
         assert [is_closed(client) for client in clients] == [False] * 100 + [True] * 3
         intake.close()

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,26 @@ def test_a_reload_loses_no_request_of_many_clients() -> None:
                 thread.join()
         assert broken == []
         assert len(answers) == len(threads)
+
+
+def test_who_waits_for_a_frontend_is_served_after_a_reload() -> None:
+    with Service() as service, ExitStack() as opened:
+        assert call(service.socket_path, PING).status == 0
+        kim, (frontend,) = (
+            service.pids("kim"),
+            [row["pid"] for row in service.rows("frontend") if row["principal"] is not None],
+        )
+        # It takes nothing now, so that most connections wait in the broker.
+        os.kill(frontend, signal.SIGSTOP)
+        waiting = []
+        for _ in range(200):
+            waiting.append(opened.enter_context(wire.connect(service.socket_path)))
+            waiting[-1].sendall(PING.to_bytes())
+        service.signal(signal.SIGHUP)
+        wait_for(lambda: service.status()["phase"] != "running")
+        os.kill(frontend, signal.SIGCONT)
+        assert [wire.read_response(connection).status for connection in waiting] == [0] * len(waiting)
+        assert service.pids("kim") != kim
 
 
 def test_a_reload_during_a_reload_is_ignored() -> None:
