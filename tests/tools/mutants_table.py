@@ -48,6 +48,7 @@ WORKER: Final = "providers/cofferdam_providers/base/worker.py"
 
 STORE: Final = "providers/cofferdam_providers/base/store.py"
 ROWS: Final = "tests/e2e/test_rows.py"
+LYING: Final = "tests/providers/base/test_lying_store.py"
 
 LAUNCH: Final = (
     _mutant(
@@ -319,23 +320,44 @@ RUNNING_LIMITS: Final = (
         ROWS,
     ),
     _mutant(
+        "no seal stands for no codes",
+        STORE,
+        "held.is_sealed_by(seal) if check else not codes",
+        "held.is_sealed_by(seal) or not codes",
+        LYING,
+    ),
+    _mutant(
+        "a code is valid for ever",
+        STORE,
+        "elif (held := self._held()).whole and code not in held.codes:",
+        "elif not code:",
+        LYING,
+    ),
+    _mutant(
+        "an old state of a row destroys an object in use",
+        STORE,
+        "if is_right and tag_of(self._codes.code(ACTIVE, identity, stored)) not in in_use:",
+        "if is_right or identity.key_name in in_use:",
+        LYING,
+    ),
+    _mutant(
         "an object may be in two rows",
         STORE,
-        "if tag_of(code) in held.tags:",
-        "if not held.tags:",
+        "if tag_of(code) in held.taken:",
+        "if not held.taken:",
         ROWS,
     ),
     _mutant(
         "a half-destroyed key is destroyed because its row says so",
         STORE,
-        "if self._codes.is_right(code, state, identity, stored):",
-        "if identity:",
+        "is_right = self._codes.is_right(code, state, identity, stored)",
+        "is_right = bool(identity)",
         ROWS,
     ),
     _mutant(
         "a key-encryption key is not compared",
         STORE,
-        "if check and check != self._codes.check:",
+        "if check and check != self._codes.check and not is_new:",
         "if check and not self._codes.check:",
         ROWS,
     ),
@@ -405,8 +427,8 @@ SANDBOX: Final = (
     _mutant(
         "the frontend may call ioctl",
         "runtime/cofferdam_runtime/sandbox/policies.py",
-        'syscalls=_LIFE | _MEMORY | _CHANNELS | {"shutdown"}',
-        'syscalls=_LIFE | _MEMORY | _CHANNELS | {"shutdown", "ioctl"}',
+        "_CHANNELS,\n            conditions=_ABOVE_THE_LOG,",
+        '_CHANNELS | {"ioctl"},\n            conditions=_ABOVE_THE_LOG,',
         POLICIES,
     ),
     _mutant(
