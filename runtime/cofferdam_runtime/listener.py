@@ -14,6 +14,7 @@ _FIRST_ACTIVATED: Final = 3
 CLIENT_MODE: Final = 0o666
 STATUS_MODE: Final = 0o600
 _BACKLOG: Final = 4096
+"""While somebody only connects, a short queue makes others' connects fail, a long one makes them wait: up to 70 ms."""
 _UCRED: Final = struct.Struct("=iII")
 _ACCEPTS: Final = 64
 """Connections taken at a time, before others have their turn."""
