@@ -17,6 +17,7 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.places import Line, Place
 from cofferdam_runtime.timers import Timers
 
+_CLIENT: Final = Record(ToChild.CLIENT)
 _HAND_OVERS: Final = 16
 """Connections handed over before more are taken from the kernel."""
 _AT_A_TIME: Final = min(4, max(1, (os.cpu_count() or 1) // 2))
@@ -48,8 +49,16 @@ class Principals:
         """Called when somebody waits for a frontend."""
 
     def accept(self, listener: _socket.socket) -> None:
-        """Take some connections from the kernel; `hand_over` goes on with them."""
-        self.admit(self.intake.acceptor.accept(listener))
+        """Take some connections from the kernel, and pass them on as long as nobody waits; see `hand_over`."""
+        later: list[Arrival] = []
+        for arrival in self.intake.acceptor.accept(listener):
+            process = None if later or self._waiting else self._assigned.get(arrival[0])
+            if process is None or not process.offer(_CLIENT, arrival[1].fileno()):
+                later.append(arrival)
+            else:
+                arrival[1].close()
+        if later:
+            self.admit(later)
 
     def admit(self, arrivals: Iterable[Arrival]) -> None:
         """Have connections wait for the frontends of their uids."""
@@ -65,20 +74,13 @@ class Principals:
 
         No more, because it takes several times as long as taking one from the kernel, where others wait.
         """
-        had: set[int] = set()
-        for _ in range(_HAND_OVERS):
-            if (turn := self._waiting.turn()) is None:
-                return False
-            uid, connection = turn
-            if uid in had and len(had) > 1:
-                return True
-            had.add(uid)
-            if self._assigned[uid].hand_over(connection.fileno()):
+        for uid, connection in self._waiting.round(_HAND_OVERS):
+            if self._assigned[uid].offer(_CLIENT, connection.fileno()):
                 self._waiting.take(uid).close()
             else:
                 self._waiting.shut(uid)
                 self._children.watch_writing(self._assigned[uid], writing=True)
-        return True
+        return self._waiting.has_turns
 
     def assign_spares(self) -> None:
         """Give spares to those who wait, in order; make room where there is none; see that a spare is on its way."""

@@ -71,10 +71,6 @@ class Process:
         except ControlError:
             return True  # its death is on the way, or it lives on without an answer to a ping
 
-    def hand_over(self, connection: int) -> bool:
-        """Pass a connection on; return False if the frontend takes no more for now."""
-        return self.offer(Record(ToChild.CLIENT), connection)
-
     def ping(self, now: float) -> None:
         """Ask for a sign of life."""
         if not self.pulse.is_to_be_asked():

@@ -30,6 +30,10 @@ class Queues(Generic[T]):
         """Yield the keys for which something waits."""
         return iter(self._queues)
 
+    def __bool__(self) -> bool:
+        """Tell whether anything waits."""
+        return self._total > 0
+
     def __contains__(self, key: int) -> bool:
         """Tell whether something waits for a key."""
         return key in self._queues
@@ -72,6 +76,24 @@ class Queues(Generic[T]):
         key = next(iter(self._turns))
         self._turns.move_to_end(key)
         return key, self._queues[key][0]
+
+    @property
+    def has_turns(self) -> bool:
+        """Whether an open key has something waiting."""
+        return bool(self._turns)
+
+    def round(self, most: int) -> Iterator[tuple[int, T]]:
+        """Yield what `turn` returns, once for each key, or `most` times for one that is alone.
+
+        Each item has to be taken, or its key shut, before the next.
+        """
+        had: set[int] = set()
+        for _ in range(most):
+            found = self.turn()
+            if found is None or (found[0] in had and len(had) > 1):
+                return
+            had.add(found[0])
+            yield found
 
     def take(self, key: int) -> T:
         """Remove and return the oldest item of a key; there must be one."""

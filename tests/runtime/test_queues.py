@@ -69,6 +69,23 @@ def test_turns_are_shared_whatever_waits() -> None:
     assert set(turns.values()) == {10}
 
 
+def test_a_round_has_each_key_once_and_some_of_one_that_is_alone() -> None:
+    queues: Queues[int] = Queues(lambda key: key, each=1000, together=10_000)
+    assert not queues
+    for key, items in ((0, 20), (1, 1), (2, 2)):
+        queues.open(key)
+        for item in range(items):
+            queues.put(key, item)
+    rounds = [[(key, queues.take(key)) for key, _ in queues.round(16)] for _ in range(3)]
+    assert [sorted(found) for found in rounds[:2]] == [[(0, 0), (1, 0), (2, 0)], [(0, 1), (2, 1)]]
+    assert rounds[2] == [(0, item) for item in range(2, 18)]
+    assert queues
+    assert queues.has_turns
+    queues.shut(0)
+    assert queues
+    assert not queues.has_turns
+
+
 def test_when_all_is_full_who_has_the_most_gives_way() -> None:
     queues: Queues[str] = Queues(owner_of, each=8, together=8)
     for number in range(4):
