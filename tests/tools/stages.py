@@ -78,7 +78,7 @@ def stages() -> dict[str, Callable[[], object]]:
         "frontend: operation to message": lambda: pack(encode_request(operation, 1, 1 << 62, 3, "")),
         "worker: message to operation": lambda: decode_request(asked.feed(message) or ()),
         "worker: identity of the channel": lambda: principal.application(received),
-        "worker: usage, policy, type, values": lambda: check_use(key.attributes, operation.opcode, operation),
+        "worker: usage, policy, type, values": lambda: check_use(key, operation.opcode, operation),
         "worker: signature": lambda: provider.sign_hash(key, operation),
         "worker: answer to message": lambda: pack(encode_answer(operation.opcode, 1, Status.SUCCESS, (signature,))),
         "frontend: message to answer": lambda: decode_answer(answered.feed(answer) or ()),

@@ -18,12 +18,12 @@ from cofferdam_contracts.operations import (
     SignHash,
     VerifyHash,
 )
-from cofferdam_contracts.psa.algorithm import EncryptionScheme, Mac, NoAlgorithm
+from cofferdam_contracts.psa.algorithm import Algorithm, EncryptionScheme, Mac, NoAlgorithm
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes, Usage
 from cofferdam_contracts.psa.policy import digest_length_fits, is_compatible, is_permitted, mac_length_fits
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import Provider
+from cofferdam_providers.base.provider import Key, Provider
 
 USAGE_NEEDED: Final[Mapping[Opcode, int]] = {
     Opcode.PSA_SIGN_HASH: int(Usage.SIGN_HASH),
@@ -92,23 +92,30 @@ VALUES: Final[Mapping[Opcode, Callable[[Any], None]]] = {
 """Rules about the operation's own values that do not depend on the backend."""
 
 
-def check_use(attributes: KeyAttributes, opcode: Opcode, operation: Any) -> None:  # noqa: ANN401  any row of the table
+def check_use(key: Key[Any], opcode: Opcode, operation: Any) -> None:  # noqa: ANN401  any row of the table
     """Refuse an operation that the key's attributes do not allow.
 
     Raises:
         ServiceError: With the status that the protocol has for the first rule broken.
     """
-    if not attributes.usage.value & USAGE_NEEDED[opcode]:
-        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key lacks the usage flag")
-    if not is_permitted(attributes.algorithm, operation.alg):
-        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key's policy has another algorithm")
-    if not is_compatible(attributes.type, operation.alg):
-        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the algorithm does not fit the key type")
-    if isinstance(operation.alg, Mac) and not mac_length_fits(attributes.type.kind, operation.alg):
-        raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"a MAC truncated to {operation.alg.length} bytes")
+    # Decoders give the same object for the same bytes, so that a key that is used again is not judged again.
+    if key.permitted.get(opcode) is not operation.alg:
+        _check_policy(key.attributes, opcode, operation.alg)
+        key.permitted[opcode] = operation.alg
     rule = VALUES.get(opcode)
     if rule is not None:
         rule(operation)
+
+
+def _check_policy(attributes: KeyAttributes, opcode: Opcode, algorithm: Algorithm) -> None:
+    if not attributes.usage.value & USAGE_NEEDED[opcode]:
+        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key lacks the usage flag")
+    if not is_permitted(attributes.algorithm, algorithm):
+        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key's policy has another algorithm")
+    if not is_compatible(attributes.type, algorithm):
+        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the algorithm does not fit the key type")
+    if isinstance(algorithm, Mac) and not mac_length_fits(attributes.type.kind, algorithm):
+        raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"a MAC truncated to {algorithm.length} bytes")
 
 
 def check_export(attributes: KeyAttributes) -> None:

@@ -124,7 +124,7 @@ def _export(context: Context, application: Application, operation: ExportKey) ->
 def _use(opcode: Opcode, method: Callable[[Provider[Any]], Callable[[Key[Any], Any], bytes | None]]) -> Handler:
     def handle(context: Context, application: Application, operation: Any) -> Results:  # noqa: ANN401  many operations
         key = context.keyring.get(application, operation.key_name)
-        check_use(key.attributes, opcode, operation)
+        check_use(key, opcode, operation)
         result = method(context.provider)(key, operation)
         return () if result is None else (result,)
 

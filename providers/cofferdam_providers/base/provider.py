@@ -11,6 +11,7 @@ from typing import Final, Generic, NoReturn, Protocol, TypeVar
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.psa.algorithm import Algorithm
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import Opcode, ProviderDescription
 from cofferdam_contracts.status import ServiceError, Status
@@ -46,6 +47,8 @@ class Key(Generic[HandleT]):
 
     attributes: KeyAttributes
     handle: HandleT = field(repr=False)
+    permitted: dict[Opcode, Algorithm] = field(default_factory=dict, repr=False, compare=False)
+    """For an operation, the algorithm that its policy was found to permit last."""
 
 
 class Rows(Protocol):

@@ -6,8 +6,10 @@ from tests.providers.support import attributes, refused
 from cofferdam_contracts.operations import MacCompute, MacVerify
 from cofferdam_contracts.psa.algorithm import Hash, Mac, MacScheme
 from cofferdam_contracts.psa.attributes import KeyKind, Usage
+from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import Status
 from cofferdam_providers.base.checks import check_use
+from cofferdam_providers.base.provider import Key
 
 DENIED = Status.PSA_ERROR_NOT_PERMITTED
 INVALID = Status.PSA_ERROR_INVALID_ARGUMENT
@@ -16,6 +18,10 @@ BY_COMPUTING = {Usage.SIGN_MESSAGE, Usage.SIGN_HASH}
 BY_VERIFYING = {Usage.VERIFY_MESSAGE, Usage.VERIFY_HASH}
 HMAC = Mac(MacScheme.HMAC, Hash.SHA_256)
 CMAC = Mac(MacScheme.CMAC)
+
+
+def usable(kind: KeyKind, policy: Mac) -> Key[None]:
+    return Key(attributes=attributes(kind, 128, policy, usage=EVERY_USE), handle=None)
 
 
 def _compute(algorithm: Mac) -> MacCompute:
@@ -28,7 +34,7 @@ def _verify(algorithm: Mac) -> MacVerify:
 
 @pytest.mark.parametrize("flag", [Usage(1 << bit) for bit in range(10)])
 def test_computing_takes_a_signing_flag_and_verifying_a_verifying_one(flag: Usage) -> None:
-    key = attributes(KeyKind.AES, 128, CMAC, usage=flag)
+    key = Key(attributes=attributes(KeyKind.AES, 128, CMAC, usage=flag), handle=None)
     for operation, flags in ((_compute(CMAC), BY_COMPUTING), (_verify(CMAC), BY_VERIFYING)):
         if flag in flags:
             check_use(key, operation.opcode, operation)
@@ -57,11 +63,22 @@ def test_another_algorithm_is_not_permitted_and_another_length_is_invalid(
 ) -> None:
     for operation in (_compute(algorithm), _verify(algorithm)):
         with refused(status):
-            check_use(attributes(kind, 128, policy, usage=EVERY_USE), operation.opcode, operation)
+            check_use(usable(kind, policy), operation.opcode, operation)
 
 
 @pytest.mark.parametrize("length", [None, 1, 16])
 def test_every_length_up_to_the_whole_is_left_to_the_backend(length: int | None) -> None:
     algorithm = Mac(MacScheme.CMAC, None, length)
     for operation in (_compute(algorithm), _verify(algorithm)):
-        check_use(attributes(KeyKind.AES, 128, algorithm, usage=EVERY_USE), operation.opcode, operation)
+        check_use(usable(KeyKind.AES, algorithm), operation.opcode, operation)
+
+
+def test_what_was_permitted_before_permits_nothing_else() -> None:
+    """Another algorithm, or another operation that needs another flag, is judged by itself."""
+    only_computes = Key(attributes=attributes(KeyKind.AES, 128, CMAC, usage=Usage.SIGN_MESSAGE), handle=None)
+    for _ in range(2):
+        check_use(only_computes, Opcode.PSA_MAC_COMPUTE, _compute(CMAC))
+        with refused(DENIED):
+            check_use(only_computes, Opcode.PSA_MAC_VERIFY, _verify(CMAC))
+        with refused(DENIED):
+            check_use(only_computes, Opcode.PSA_MAC_COMPUTE, _compute(Mac(MacScheme.CBC_MAC)))
