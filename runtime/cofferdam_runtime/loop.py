@@ -52,11 +52,15 @@ class Loop:
 
     def run(self, tick: Callable[[], float]) -> None:
         """Serve until `stop`; `tick` runs after each round and returns the seconds until it must run again."""
-        poll, callbacks, changed = self._epoll.poll, self._callbacks, self._changed
         while self._running:
-            pending = poll(tick(), _MAX_EVENTS)
-            changed.clear()
-            for descriptor, events in pending:
-                # A number that was closed may be another's by now; that one's events come with the next round.
-                if descriptor not in changed:
-                    callbacks[descriptor](events)
+            self.look(tick())
+
+    def look(self, seconds: float = 0.0) -> None:
+        """Call back for what is pending, or will be within a time; not to be called from a callback."""
+        pending = self._epoll.poll(seconds, _MAX_EVENTS)
+        changed = self._changed
+        changed.clear()
+        for descriptor, events in pending:
+            # A number that was closed may be another's by now; that one's events come with the next round.
+            if descriptor not in changed:
+                self._callbacks[descriptor](events)

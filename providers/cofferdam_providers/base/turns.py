@@ -52,6 +52,10 @@ class Turns(Generic[OwnerT]):
         """Tell whether somebody waits, but at most half of those who had the recent turns."""
         return 0 < 2 * len(self._waiting) <= len(self._about)
 
+    def are_of_one(self) -> bool:
+        """Tell whether one had all the recent turns."""
+        return len(self._about) == 1
+
     def join(self, owner: OwnerT) -> None:
         """Wait for a turn."""
         if owner not in self._waiting:
@@ -91,6 +95,11 @@ class Turns(Generic[OwnerT]):
             self._about[oldest] -= 1
             if not self._about[oldest]:
                 del self._about[oldest]
+
+    def go_on(self, owner: OwnerT, amount: int) -> None:
+        """Charge what a turn took, and begin another of the same owner; for when nobody waits."""
+        self.charge(owner, amount)
+        self._now = max(self._now, self._charged[owner])
 
     def charge(self, owner: OwnerT, amount: int) -> None:
         """Charge what a turn took."""

@@ -33,6 +33,8 @@ from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
 
 TURN_NS: Final = 250_000
 """A channel that has more begins nothing when its turn has taken so long, on the wall."""
+ALONE: Final = 7
+"""Turns that a channel gets besides when all turns of late were its own, until somebody else comes."""
 PAUSE_S: Final = 100e-6
 """Where all processors are busy, who waits for a turn is who had a processor. When few wait, a pause lets the frontends
 and clients of the others have one; else a uid with many requests has the turns of those who are on their way."""
@@ -221,13 +223,19 @@ class Worker:
 
     def _serve(self, peer: Peer) -> None:
         """Give a channel its turn, charge it, and let it wait for the next one unless it was found empty."""
-        began, answered, until = self._clock(), self._answered, time.monotonic_ns() + TURN_NS
+        first = began = self._clock()
+        answered = self._answered
         peer.blocks = self._blocks
         more = True
         try:
-            while more := self._serve_one(peer):
-                if time.monotonic_ns() >= until or self._lost:
+            more = self._serve_for(peer, TURN_NS)
+            for _ in range(ALONE if self._turns.are_of_one() else 0):
+                if not more or self._is_wanted(peer):
                     break
+                now = self._clock()
+                self._turns.go_on(peer, now - began)
+                began = now
+                more = self._serve_for(peer, TURN_NS)
         except ChannelClosedError:
             self._close(peer)
         except (FramingError, ForbiddenMessageError) as error:
@@ -241,12 +249,26 @@ class Worker:
             self._close(peer)
         if peer.closed:
             return
-        took = self._clock() - began
-        self._turns.charge(peer, took)
+        ended = self._clock()
+        self._turns.charge(peer, ended - began)
         if more:
             self._turns.join(peer)
         if self._lane.blocks and self._answered != answered:
-            self._lane.served(peer.principal.uid, took)
+            self._lane.served(peer.principal.uid, ended - first)
+
+    def _is_wanted(self, peer: Peer) -> bool:
+        """Look for what came meanwhile; tell whether there is something to do beside this channel."""
+        self._loop.look()
+        self._turns.leave(peer)
+        return bool(self._turns) or peer.closed or self._lost or self._stopping
+
+    def _serve_for(self, peer: Peer, time_ns: int) -> bool:
+        """Serve a channel for a time on the wall; return whether it may have more."""
+        until = time.monotonic_ns() + time_ns
+        while self._serve_one(peer):
+            if time.monotonic_ns() >= until or self._lost:
+                return True
+        return False
 
     def _serve_one(self, peer: Peer) -> bool:
         """Serve one request, or one step of one; return whether there was one."""

@@ -105,12 +105,14 @@ def test_who_comes_while_another_floods_is_next(tmp_path: Path) -> None:
 
 def test_many_floods_do_not_add_up_for_who_asks_once_in_a_while(tmp_path: Path) -> None:
     device = Measured()
-    device.hold = {20, 60, 100}
+    device.hold = {0, 20, 60, 100}
     with running(tmp_path, device) as worker:
         floods, quiet = [worker.connect(1000 + number, number) for number in range(4)], worker.connect(2000, 9)
         for flood in floods:
             ask_many(flood, FLOOD, 40)
-        for _ in device.hold:
+        assert device.held.acquire(timeout=10)
+        device.let.release()
+        for _ in range(3):
             assert device.held.acquire(timeout=10)
             send(quiet, GenerateRandom(QUIET * _HUNDRED))
             device.let.release()
@@ -157,14 +159,14 @@ def test_shares_are_of_time_and_not_of_requests(tmp_path: Path) -> None:
 
 
 def test_the_time_of_a_device_is_that_on_the_wall(tmp_path: Path) -> None:
-    """Requests that sleep cost nothing on a processor, so that with its clock their numbers would be equal."""
-    assert shares(tmp_path, Sleeping(), QUIET, cost=20 * MS) > 2
+    """Requests that sleep cost little on a processor, so that with its clock their numbers would be about equal."""
+    assert shares(tmp_path, Sleeping(), QUIET, cost=20 * MS) > 6
 
 
 def test_what_a_worker_on_the_processor_was_not_running_is_charged_to_nobody(tmp_path: Path) -> None:
     device = Sleeping()
     device.on_processor = True
-    assert shares(tmp_path, device, FLOOD, cost=20 * MS) < 2
+    assert shares(tmp_path, device, FLOOD, cost=20 * MS) < 4
 
 
 @contextmanager
