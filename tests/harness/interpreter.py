@@ -36,6 +36,15 @@ def cofferdam(uid: int | None = None) -> list[str]:
     return [system, "-I", "-S", "-c", _START.format(_packages())]
 
 
+def program_as(uid: int, program: str, *words: str) -> list[str]:
+    """Return the words by which root runs a program as another uid, from which it has `os`, `socket` and `sys` only.
+
+    It becomes that uid once it runs, because the uid may not reach the interpreter.
+    """
+    become = f"import os, socket, sys\nos.setgroups(())\nos.setgid({uid})\nos.setuid({uid})\n"
+    return [sys.executable, "-I", "-c", become + program, *words]
+
+
 def cofferdam_of(checkout: Path) -> list[str]:
     """Return the words that start the `cofferdam` command of another checkout, which has a .venv of its own.
 

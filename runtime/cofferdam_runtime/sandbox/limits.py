@@ -28,25 +28,31 @@ RANKS: Final[Mapping[Role, Rank]] = {
     # Not before the clients: a worker that always has the processor serves those first who had one as well.
     **dict.fromkeys(WORKERS, Rank(nice=0, oom_score=200)),
     Role.CONFIG: Rank(nice=5, oom_score=300),
-    # What one uid keeps busy, and what costs nobody else anything when it is gone.
-    Role.FRONTEND: Rank(nice=3, oom_score=500),
+    # Where clients are, too; and it costs nobody else anything when it is gone.
+    Role.FRONTEND: Rank(nice=0, oom_score=500),
 }
 """Who has the processor before whom, and whom the kernel kills first when memory runs out."""
 
 
 def take_precedence() -> None:
-    """Come before other processes of the machine, where that is allowed; under systemd the unit says so."""
-    if os.getpriority(os.PRIO_PROCESS, 0) > BROKER_NICE:
-        try:
+    """Come before other processes of the machine, where that is allowed; under systemd the unit says so.
+
+    With SCHED_BATCH nobody is interrupted for it, so that it finds several connections at once. Children do not
+    inherit the niceness, not even while they start (sched(7), SCHED_RESET_ON_FORK).
+    """
+    try:
+        if os.getpriority(os.PRIO_PROCESS, 0) > BROKER_NICE:
             os.setpriority(os.PRIO_PROCESS, 0, BROKER_NICE)
-        except PermissionError:
-            pass  # no CAP_SYS_NICE
+        os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+    except PermissionError:
+        pass  # no CAP_SYS_NICE, or a filter of the unit
 
 
 def stand_behind(role: Role) -> None:
     """Let the broker and what matters to more clients come first; must happen before confinement."""
     rank = RANKS[role]
     try:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.nice(max(0, rank.nice - os.getpriority(os.PRIO_PROCESS, 0)))
         with open(_OOM_SCORE, "r+b", buffering=0) as file:
             # Nobody may lower it.
