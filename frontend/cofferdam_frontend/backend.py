@@ -13,8 +13,7 @@ to the key store change nothing, so they are asked again instead.
 import abc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
@@ -50,8 +49,7 @@ class Owner(Protocol):
         """Note that the channel is closed: the server broke the protocol, or the broker closed it."""
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """What waits for an answer."""
 
     result: Result

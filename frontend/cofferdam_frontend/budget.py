@@ -35,12 +35,13 @@ class Budget:
 class Share:
     """What one connection or channel holds."""
 
-    __slots__ = ("_budget", "_held")
+    __slots__ = ("_budget", "held")
 
     def __init__(self, budget: Budget) -> None:
         """Hold nothing yet."""
         self._budget = budget
-        self._held = 0
+        self.held = 0
+        """Bytes that count."""
 
     def hold(self, size: int) -> bool:
         """Hold `size` bytes from now on, in place of what was held; return False, and change nothing, if none are left.
@@ -48,8 +49,8 @@ class Share:
         Less than before is always possible.
         """
         budget = self._budget
-        others = budget.used - self._held
-        if size > self._held and size > SMALL and others and others + size > budget.limit:
+        others = budget.used - self.held
+        if size > self.held and size > SMALL and others and others + size > budget.limit:
             return False
         self.force(size)
         return True
@@ -57,5 +58,5 @@ class Share:
     def force(self, size: int) -> None:
         """Hold `size` bytes, whether they are left or not."""
         counted = size if size > SMALL else 0
-        self._budget.used += counted - self._held
-        self._held = counted
+        self._budget.used += counted - self.held
+        self.held = counted

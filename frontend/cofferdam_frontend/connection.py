@@ -28,6 +28,7 @@ _CHUNK: Final = 16 * 1024
 _TURN: Final = 64
 """Reads in a row, for a body that comes as fast as it is read."""
 _DRAIN_LIMIT: Final = 1 << 20
+_NOTHING: Final = memoryview(b"")
 _FLAGS: Final = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 
 
@@ -87,7 +88,7 @@ class Connection:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
         self._owner = owner
         self._decoder = RequestDecoder(owner.limits)
-        self._pending = memoryview(b"")
+        self._pending = _NOTHING
         self._mask = -1
         self._keep = False
         self._drained = 0
@@ -110,7 +111,7 @@ class Connection:
             return
         self._keep = self._keep and not self._owner.draining
         # Within `_advance` that goes on by itself; many requests that came together must not nest.
-        if self._send(memoryview(response)) and not self._advancing:
+        if self._send(memoryview(response)) and self.state is State.IDLE and not self._advancing:
             self._next()
 
     def on_time_out(self) -> None:
@@ -128,14 +129,16 @@ class Connection:
         if self._mask >= 0:
             self._owner.loop.remove(self._socket.fileno())
         self._socket.close()
-        self._pending = memoryview(b"")
-        self._share.force(0)
+        self._pending = _NOTHING
+        if self._share.held:
+            self._share.force(0)
         self._owner.on_close(self)
 
     def _receive(self) -> None:
+        size = SMALL
         for _ in range(_TURN):
             try:
-                data = self._socket.recv(max(SMALL, min(_CHUNK, self._decoder.missing)), _FLAGS)
+                data = self._socket.recv(size, _FLAGS)
             except BlockingIOError:
                 break
             except OSError:
@@ -148,6 +151,7 @@ class Connection:
             self._decoder.feed(data)
             if self._advance():
                 break
+            size = max(SMALL, min(_CHUNK, self._decoder.missing))
         self._await_request()
 
     def _advance(self) -> bool:
@@ -164,7 +168,8 @@ class Connection:
                     self._refuse(Status.PSA_ERROR_INSUFFICIENT_MEMORY)
                 break
             any_whole = True
-            self._share.force(0)
+            if self._share.held:
+                self._share.force(0)
             self.state = State.WORKING
             self._keep = bool(event.header.flags & KEEP_ALIVE)
             self._advancing = True
@@ -175,8 +180,8 @@ class Connection:
         return any_whole
 
     def _next(self) -> None:
-        """Go on after a response that came later than its request."""
-        if self.state is State.IDLE and self._decoder.leftover:
+        """Go on after a response that came later than its request, on a connection that is kept."""
+        if self._decoder.leftover:
             self.state = State.RECEIVING
             self._advance()
         self._await_request()
@@ -218,8 +223,9 @@ class Connection:
             self.state = State.SENDING
             self._wait(WRITE)
             return False
-        self._pending = memoryview(b"")
-        self._share.force(0)
+        if self._pending:
+            self._pending = _NOTHING
+            self._share.force(0)
         self._sent()
         return True
 

@@ -1,6 +1,7 @@
 """The way back of one request: how its status and result become a response on its connection."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cofferdam_contracts.status import ServiceError, Status
@@ -29,7 +30,7 @@ class Responder:
 
     def succeed(self, results: Any) -> None:  # noqa: ANN401  what `encode_result` takes for the opcode
         """Answer with success and a result."""
-        self.encode(lambda value: encode_result(self._header.opcode, value), results)
+        self.encode(partial(encode_result, self._header.opcode), results)
 
     def encode(self, encode: Callable[[Any], bytes], results: Any) -> None:  # noqa: ANN401  what a server sent
         """Answer with success and what `encode` makes of a result, which may be of any shape."""

@@ -21,7 +21,7 @@ class Timers:
     def run(self) -> float:
         """Call what is due; return the seconds until the next."""
         # Not what is added meanwhile, or a callback that comes back at once would leave no time for the loop.
-        now = time.monotonic()
-        while self._heap and self._heap[0][0] < now:
-            heapq.heappop(self._heap)[2]()
-        return max(0.0, self._heap[0][0] - time.monotonic()) if self._heap else 3600.0
+        now, heap = time.monotonic(), self._heap
+        while heap and heap[0][0] < now:
+            heapq.heappop(heap)[2]()
+        return max(0.0, heap[0][0] - now) if heap else 3600.0

@@ -40,7 +40,7 @@ class FramingError(ValueError):
 
 def pack(message: tuple[object, ...] | list[object]) -> bytes:
     """Return the msgpack form of a message."""
-    packed: bytes = msgpack.packb(message)
+    packed: bytes = msgpack.Packer().pack(message)
     return packed
 
 
@@ -85,6 +85,7 @@ class Assembler:
     def __init__(self, limit: int, *, adopted: bool = False) -> None:
         """Accept messages of at most `limit` bytes; an adopted channel may begin in the middle of a message."""
         self._limit = limit
+        self._longest = min(limit + 64, MAX_DATAGRAM)
         self._adopted = adopted
         self._parts = bytearray()
         self._total = 0
@@ -96,7 +97,7 @@ class Assembler:
         Raises:
             FramingError: The peer broke the protocol.
         """
-        if len(datagram) > min(self._limit + 64, MAX_DATAGRAM):
+        if len(datagram) > self._longest:
             raise FramingError(f"a datagram of {len(datagram)} bytes, the limit is {self._limit}")
         message = _unpack(datagram, min(self._limit, len(datagram)))
         if message[0] != Common.PART:

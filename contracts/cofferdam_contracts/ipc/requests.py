@@ -165,7 +165,7 @@ def encode_request(
     """Return the message of a request."""
     opcode = operation.opcode
     schema = SCHEMAS[opcode]
-    message = [opcode.value, request_id, deadline, authenticator, application, *schema.values(operation)]
+    message = [int(opcode), request_id, deadline, authenticator, application, *schema.values(operation)]
     for index, write in schema.writers:
         message[index] = write(message[index])
     return message

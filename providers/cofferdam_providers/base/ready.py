@@ -31,11 +31,11 @@ class ReadyKeys(Generic[HandleT]):
     def get(self, owner: Owner, key_name: str) -> Key[HandleT] | None:
         """Return a key that is ready, and note that it is used."""
         keys = self._keys.get(owner)
-        key = keys.get(key_name) if keys else None
-        if keys and key:
-            self._keys.move_to_end(owner)
-            keys.move_to_end(key_name)
-        return key
+        if keys is None or key_name not in keys:
+            return None
+        self._keys.move_to_end(owner)
+        keys.move_to_end(key_name)
+        return keys[key_name]
 
     def add(self, owner: Owner, key_name: str, key: Key[HandleT]) -> None:
         """Hold a key that was not ready."""
