@@ -6,12 +6,23 @@ import sys
 
 import pkcs11
 from pkcs11.constants import Attribute, ObjectClass
-from pkcs11.exceptions import AttributeTypeInvalid
+from pkcs11.exceptions import AttributeTypeInvalid, ObjectHandleInvalid
 
 KINDS = (
     *(ObjectClass.DATA, ObjectClass.CERTIFICATE),
     *(ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY),
 )
+
+
+ATTRIBUTES = (Attribute.CLASS, Attribute.ID, Attribute.LABEL, Attribute.KEY_TYPE)
+
+
+def _texts(item: pkcs11.Object) -> list[str]:
+    """Return the attributes of an object, nothing when somebody has destroyed it since it was found."""
+    try:
+        return [_text(item, attribute) for attribute in ATTRIBUTES]
+    except ObjectHandleInvalid:
+        return []
 
 
 def _text(item: pkcs11.Object, attribute: Attribute) -> str:
@@ -29,10 +40,9 @@ def main() -> None:
     library, slot, pin = sys.argv[1:]
     (one_slot,) = [one for one in pkcs11.lib(library).get_slots(token_present=True) if one.slot_id == int(slot)]
     session = one_slot.get_token().open(user_pin=pin)
-    attributes = (Attribute.CLASS, Attribute.ID, Attribute.LABEL, Attribute.KEY_TYPE)
     # By class: SoftHSM also shows files of which it wrote nothing yet when its process was killed, and those have none.
     found = [item for kind in KINDS for item in session.get_objects({Attribute.CLASS: kind})]
-    json.dump([[_text(item, attribute) for attribute in attributes] for item in found], sys.stdout)
+    json.dump([texts for item in found if (texts := _texts(item))], sys.stdout)
     sys.stdout.flush()
     os._exit(0)  # before SoftHSM takes itself apart
 
