@@ -225,8 +225,9 @@ def unleash(seed: int, goes_on: Callable[[int], bool], steps: int = 3) -> tuple[
             actor.settle()
         complaints = [complaint for actor in actors for complaint in actor.complaints]
         assert complaints == [], (seed, complaints, service.log())
+        # What a killed worker had half-made goes when its successor next resolves such keys.
+        wait_for(lambda: not objects(token.token), 60, lambda: (seed, objects(token.token), service.log()))
         service.stop()
-        assert objects(token.token) == [], seed
         return killed, sum(actor.done for actor in actors)
 
 
