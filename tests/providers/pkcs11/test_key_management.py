@@ -121,7 +121,7 @@ GENERATED = [
 ]
 
 
-@pytest.mark.parametrize(("wanted", "uses"), GENERATED, ids=str)
+@pytest.mark.parametrize(("wanted", "uses"), GENERATED, ids=[str(wanted) for wanted, _ in GENERATED])
 def test_a_new_key_can_do_what_its_policy_says_and_nothing_else(
     token: Token, tmp_path: Path, wanted: KeyAttributes, uses: dict[str, set[str]]
 ) -> None:

@@ -258,7 +258,7 @@ def test_short_numbers_are_padded() -> None:
         if curve.bits in {192, 256, 521}
         for length in (1, 20, 31, 32, 33, 64, 65, 66, 67, 200)
     ],
-    ids=str,
+    ids=lambda value: f"{value.family.name}-{value.bits}" if isinstance(value, Curve) else str(value),
 )
 def test_ecdsa_any_uses_the_leftmost_bits(curve: Curve, length: int) -> None:
     key = handle(KeyKind.ECC_KEY_PAIR, bytes(curve.size - 1) + b"\x03", curve.family, curve.bits)
