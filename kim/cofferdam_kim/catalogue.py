@@ -84,14 +84,21 @@ class Catalogue:
         self.listings.change(_owner(row), lambda listing: listing.drop(position, row[2]))
 
     def client_keys(self, provider: ProviderEntry, application: Application) -> Steps[list[str]]:
-        """Return names of an application's keys in one provider; more than some are got by asking again."""
+        """Return names of an application's keys in one provider; more than some are got by asking again.
+
+        `PSA_ERROR_DATA_CORRUPT` when only rows are left that are held back: their keys are not gone.
+        """
         names: list[str] = []
+        bad = 0
         cursor: bytes | None = b""
         while cursor is not None and len(names) < _SOME:
-            rows, cursor = self._some_rows(application, cursor, STEP)
+            rows, cursor, held_back = self._some_rows(application, cursor, STEP)
             names += [row[2] for row in rows if row[PROVIDER_UUID] == provider.uuid]
+            bad += sum(row[PROVIDER_UUID] == provider.uuid for row in held_back)
             if cursor is not None:
                 yield
+        if bad and not names:
+            raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"{bad} rows of the application are held back")
         return names[:_SOME]
 
     def list_keys(self, application: Application, owner: int) -> Steps[tuple[bytes, ...]]:
@@ -130,7 +137,7 @@ class Catalogue:
 
     def _read_on(self, application: Application, listing: Listing) -> None:
         """Read the next rows into a listing."""
-        rows, cursor = self._some_rows(application, listing.cursor, STEP)
+        rows, cursor, _ = self._some_rows(application, listing.cursor, STEP)
         for row in rows:
             position = self._order.get(row[PROVIDER_UUID])
             if position is not None:
@@ -144,7 +151,7 @@ class Catalogue:
         cursor: bytes | None = b""
         most = 1
         while cursor is not None:
-            rows, cursor = self._some_rows(application, cursor, most)
+            rows, cursor, _ = self._some_rows(application, cursor, most)
             if any(row[PROVIDER_UUID] in self._order for row in rows):
                 return True
             if most > 1:
@@ -169,10 +176,15 @@ class Catalogue:
         if self.refusal is not None:
             raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, self.refusal)
 
-    def _some_rows(self, application: Application, cursor: bytes, most: int) -> tuple[list[RawRow], bytes | None]:
-        """Return the sound ones of an application's next rows, by name, and where to go on, if there are more."""
+    def _some_rows(
+        self, application: Application, cursor: bytes, most: int
+    ) -> tuple[list[RawRow], bytes | None, list[RawRow]]:
+        """Return the sound ones of an application's next rows, by name, where to go on, if there are more, and others.
+
+        The others are rows that are held back.
+        """
         if application.authenticator == INTERNAL_AUTHENTICATOR:
-            return [], None
+            return [], None, []
         self._refuse()
         owner = (application.authenticator, application.name)
         wanted = (application.authenticator, _bytes(application.name), cursor, most)
@@ -184,8 +196,11 @@ class Catalogue:
         # In a damaged index an entry may lead to another row, or back to where a search began.
         if any(row[:2] != owner or row[2] != row[-1] for row in rows) or not _ascend(cursor, following):
             raise self._misled()
-        sound = [row for row in rows if self._fault(row[:-1]) is None]
-        return sound, following[-1] if len(rows) == most else None
+        sound: list[RawRow] = []
+        bad: list[RawRow] = []
+        for row in rows:
+            (sound if self._fault(row[:-1]) is None else bad).append(row)
+        return sound, following[-1] if len(rows) == most else None, bad
 
 
 def _owner(row: RawRow) -> Application:

@@ -313,3 +313,25 @@ def test_values_that_nobody_wrote_keep_no_other_row_from_being_served() -> None:
             client.generate_key("new", made)
             client.destroy_key("good")
         assert service.pids("kim") == [before], "it has not died in between"
+
+
+def test_a_client_of_which_a_bad_row_remains_is_not_said_to_be_deleted() -> None:
+    made = ecc_signing_key(hash_algorithm=Hash.SHA_256)
+    with Service(authenticators=["Direct"], admins=["boss"]) as service:
+        with Client(service.endpoint, auth=Direct("ann"), provider=1) as client:
+            for key in ("bad", "good"):
+                client.generate_key(key, made)
+        service.stop()
+        with closing(sqlite3.connect(service.folder / "kim" / "kim.sqlite3")) as database:
+            database.execute("UPDATE key_mapping SET key_attributes = x'00' WHERE key_name = 'bad'")
+            database.commit()
+        service.start()
+        with (
+            Client(service.endpoint, auth=Direct("boss")) as boss,
+            Client(service.endpoint, auth=Direct("ann"), provider=1) as client,
+        ):
+            with refused(Status.PSA_ERROR_DATA_CORRUPT):
+                boss.delete_client("ann")
+            with refused(Status.PSA_ERROR_DOES_NOT_EXIST):
+                client.export_public_key("good")
+        assert "1 rows of the application are held back" in service.log()

@@ -108,6 +108,18 @@ def test_a_bad_row_can_be_neither_replaced_nor_destroyed(path: Path) -> None:
     store.close()
 
 
+def test_whoever_asks_for_what_is_left_hears_of_a_bad_row_when_all_others_are_gone(path: Path) -> None:
+    reference_database(path, [bad_row("key_attributes", b"bad"), mapping_row(name("good"))])
+    store = open_store(path)
+    assert client_keys(store, MBED, Application(3, "1000")) == ["good"]
+    store.mark_deleting(MBED, name("good"))
+    with pytest.raises(ServiceError) as caught:
+        client_keys(store, MBED, Application(3, "1000"))
+    assert caught.value.status is Status.PSA_ERROR_DATA_CORRUPT
+    assert client_keys(store, PKCS11, Application(3, "1000")) == []
+    store.close()
+
+
 def test_text_that_is_not_utf8(path: Path) -> None:
     reference_database(path, [mapping_row(name("good")), mapping_row(name("bad")), mapping_row(name("worse"))])
     tamper(
