@@ -19,6 +19,16 @@ class StoreError(Exception):
         return f"{self.where}: found {self.found}, expected {self.expected}; {self.remedy}"
 
 
+def in_use(path: str) -> StoreError:
+    """Return the error for a database that another process has open."""
+    return StoreError(
+        path,
+        found="a database that another process has open",
+        expected="no other user",
+        remedy="stop the other service or program",
+    )
+
+
 class DamagedError(StoreError):
     """Raised when what the database has is not what anybody wrote; some of it may still be read."""
 

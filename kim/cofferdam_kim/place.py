@@ -4,12 +4,13 @@ SQLite makes files beside the database, so the key store owns the folder. Everyt
 and without following links, because this runs as root over folders that a less privileged process owned before.
 """
 
+import fcntl
 import os
 import stat
 from contextlib import suppress
 from typing import Final
 
-from cofferdam_kim.errors import StoreError
+from cofferdam_kim.errors import StoreError, in_use
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -18,6 +19,9 @@ _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """What SQLite calls its files beside the database; with one of them missing, committed keys may be."""
 _SMALLEST: Final = 512
 """Bytes of SQLite's smallest page."""
+_LOCK_BYTE: Final = 1 << 30
+_LOCK_LENGTH: Final = 512
+"""What SQLite locks of a database, beyond its content (sqlite.org, "Database File Format", 1.4)."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -31,7 +35,7 @@ def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[
         Warnings about what had to be tightened.
 
     Raises:
-        StoreError: The database cannot lie there.
+        StoreError: The database cannot lie there, or somebody has it open.
     """
     uid = os.geteuid() if uid is None else uid
     gid = os.getegid() if gid is None else gid
@@ -39,6 +43,7 @@ def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[
     warnings: list[str] = []
     descriptor = _open_folder(folder, uid, gid)
     try:
+        _refuse_open(descriptor, path)
         _own_folder(descriptor, folder, name, (uid, gid), warnings)
         _make_file(descriptor, name)
         for suffix in ("", *_COMPANIONS):
@@ -160,6 +165,21 @@ def _check_searchable(folder: str, found: os.stat_result, uid: int, gid: int) ->
             expected=f"a folder that uid {uid} can pass through",
             remedy=f"chmod {who}+x {folder}",
         )
+
+
+def _refuse_open(folder: int, path: str) -> None:
+    """Refuse a database that somebody has open, before it is taken from the uid that he has."""
+    _, name = split(path)
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=folder)
+    except OSError:
+        return  # there is none, or no plain file, which is refused later
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_LENGTH, _LOCK_BYTE)
+    except BlockingIOError as error:
+        raise in_use(path) from error
+    finally:
+        os.close(descriptor)
 
 
 def _own_folder(descriptor: int, folder: str, name: str, owner: tuple[int, int], warnings: list[str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from cofferdam_kim.errors import DamagedError, StoreError
+from cofferdam_kim.errors import DamagedError, StoreError, in_use
 from cofferdam_kim.rows import RawRow
 
 VERSION: Final = 1
@@ -246,12 +246,7 @@ def unusable(path: str, error: Exception) -> StoreError:
     """Return the error for a database that SQLite fails to open or to read."""
     name = error_name(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return StoreError(
-            path,
-            found="a database that another process has open",
-            expected="no other user",
-            remedy="stop the other service or program",
-        )
+        return in_use(path)
     if name.startswith("SQLITE_READONLY") and _is_of_another_format(path):
         return DamagedError(path, "an unknown format of the file")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.harness import wire
+from tests.harness.configuration import Tables
 from tests.harness.identities import AS_ROOT, Identity, people
 from tests.harness.interpreter import cofferdam
 from tests.harness.service import Service, ServiceFailedError, acting_as
@@ -337,15 +338,19 @@ def test_the_service_outlives_every_timer_of_its_start() -> None:
         assert "too long" not in service.log()
 
 
-def test_a_key_store_that_is_in_use_is_named() -> None:
+def test_a_key_store_that_is_in_use_is_named_and_left_to_its_owner() -> None:
     with Service() as service:
-        second = Service(tables={"key_manager": {"sqlite_db_path": str(service.folder / "kim" / "kim.sqlite3")}})
+        path = service.folder / "kim" / "kim.sqlite3"
+        tables: Tables = {"key_manager": {"sqlite_db_path": str(path)}, "isolation": {"uid_base": 61_200}}
+        before = [(file, file.stat().st_uid) for file in (path.parent, *sorted(path.parent.iterdir()))]
+        second = Service(tables=tables)
         try:
-            with pytest.raises(ServiceFailedError, match="the key store cannot be opened"):
+            with pytest.raises(ServiceFailedError, match="a database that another process has open"):
                 second.start()
             assert "SIGSYS" not in second.log()
         finally:
             second.close()
+        assert [(file, file.stat().st_uid) for file in (path.parent, *sorted(path.parent.iterdir()))] == before
         assert call(service.socket_path, MINE.generate("k", P256_SIGN)).status == 0
 
 
