@@ -394,9 +394,9 @@ class Worker:
         }
         if self._context.log.details:
             about["app"] = request.application or str(peer.principal.uid)
-            for field in ("key_name", "client"):
+            for name, field in (("key", "key_name"), ("client", "client")):
                 if hasattr(request.operation, field):
-                    about[field] = getattr(request.operation, field)
+                    about[name] = getattr(request.operation, field)
         return about
 
     def _sync(self, peer: Peer, message: tuple[Any, ...]) -> None:

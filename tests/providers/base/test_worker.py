@@ -370,4 +370,4 @@ def test_the_log_tells_who_did_what(tmp_path: Path, capfd: pytest.CaptureFixture
         '"a request was served" status=0 req=4:1 op=PSA_SIGN_HASH provider=1 uid=1000',
         '"a request was served" status=0 req=4:1 op=PSA_GENERATE_RANDOM provider=1 uid=1000',
     ]
-    assert f'"a key was changed" {generated} app=1000 key_name=k' in lines("info", details=True)
+    assert f'"a key was changed" {generated} app=1000 key=k' in lines("info", details=True)
