@@ -134,11 +134,6 @@ class Schema:
     fields: tuple[Field, ...]
     answer: tuple[Field | Array, ...]
 
-    @property
-    def question(self) -> tuple[type, ...]:
-        """The exact types of the question's fields."""
-        return tuple(field.type for field in self.fields)
-
     def accepts(self, values: tuple[object, ...]) -> bool:
         """Tell whether the values are the fields of this question."""
         return _accepts(self.fields, values)
