@@ -149,7 +149,7 @@ class Connection:
                 return
             self.state = State.RECEIVING
             self._decoder.feed(data)
-            if self._advance():
+            if self._advance() or self.state is not State.RECEIVING:
                 break
             size = max(SMALL, min(_CHUNK, self._decoder.missing))
         self._await_request()

@@ -459,3 +459,21 @@ def test_a_reset_ends_the_connection(talk: Talk) -> None:
     talk.client.close()
     talk.settle()
     assert talk.state() is State.CLOSED
+
+
+def test_what_is_no_request_is_refused_once_however_much_of_it_there_is() -> None:
+    """Also while the client does not take the response, which waits then."""
+    talk = Talk()
+    blocked = talk.connection._socket
+    while True:
+        try:
+            blocked.send(bytes(1 << 16), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            break
+    talk.client.send(bytes(4 * SMALL))
+    talk.connection.start()
+    assert talk.owner.refused == [Status.INVALID_HEADER]
+    assert talk.state() is State.SENDING
+    talk.client.close()
+    talk.settle()
+    assert talk.owner.closed == 1
