@@ -35,7 +35,7 @@ def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[
         Warnings about what had to be tightened.
 
     Raises:
-        StoreError: The database cannot lie there, or somebody has it open.
+        StoreError: The database cannot lie there, or another service has it.
     """
     uid = os.geteuid() if uid is None else uid
     gid = os.getegid() if gid is None else gid
@@ -43,7 +43,7 @@ def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[
     warnings: list[str] = []
     descriptor = _open_folder(folder, uid, gid)
     try:
-        _refuse_open(descriptor, path)
+        _refuse_locked(descriptor, path, uid)
         _own_folder(descriptor, folder, name, (uid, gid), warnings)
         _make_file(descriptor, name)
         for suffix in ("", *_COMPANIONS):
@@ -167,15 +167,19 @@ def _check_searchable(folder: str, found: os.stat_result, uid: int, gid: int) ->
         )
 
 
-def _refuse_open(folder: int, path: str) -> None:
-    """Refuse a database that somebody has open, before it is taken from the uid that he has."""
+def _refuse_locked(folder: int, path: str, uid: int) -> None:
+    """Refuse another uid's database that somebody has locked, as a key store does, before it is taken from that uid.
+
+    A predecessor of the same uid is waited for when the database is opened.
+    """
     _, name = split(path)
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError:
-        return  # there is none, or no plain file, which is refused later
+        return  # there is none, or one that cannot be opened, which is refused later
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_LENGTH, _LOCK_BYTE)
+        if os.fstat(descriptor).st_uid != uid:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_LENGTH, _LOCK_BYTE)
     except BlockingIOError as error:
         raise in_use(path) from error
     finally:
