@@ -16,7 +16,7 @@ from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import schema
 from cofferdam_kim.listings import Listing, Listings
-from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow
+from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, belongs
 
 # The names of an index stand beside the rows that it leads to. Text is compared as bytes, as it may be damaged; what is
 # no text sorts elsewhere, and is no name.
@@ -94,11 +94,11 @@ class Catalogue:
         while cursor is not None and len(names) < _SOME:
             rows, cursor, held_back = self._some_rows(application, cursor, STEP)
             names += [row[2] for row in rows if row[PROVIDER_UUID] == provider.uuid]
-            bad += sum(row[PROVIDER_UUID] == provider.uuid for row in held_back)
+            bad += sum(belongs(row, provider) for row in held_back)
             if cursor is not None:
                 yield
         if bad and not names:
-            raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"{bad} rows of the application are held back")
+            raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"rows of the application that are held back: {bad}")
         return names[:_SOME]
 
     def list_keys(self, application: Application, owner: int) -> Steps[tuple[bytes, ...]]:
@@ -179,9 +179,10 @@ class Catalogue:
     def _some_rows(
         self, application: Application, cursor: bytes, most: int
     ) -> tuple[list[RawRow], bytes | None, list[RawRow]]:
-        """Return the sound ones of an application's next rows, by name, where to go on, if there are more, and others.
+        """Look at an application's next rows, by name.
 
-        The others are rows that are held back.
+        Returns:
+            The sound ones, where to go on (None when there are no more), and those that are held back.
         """
         if application.authenticator == INTERNAL_AUTHENTICATOR:
             return [], None, []

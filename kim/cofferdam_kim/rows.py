@@ -7,6 +7,7 @@ from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.ipc.keystore import MAX_APPLICATION, MAX_KEY_ID, MAX_KEY_NAME
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
+from cofferdam_contracts.settings import ProviderEntry
 
 COLUMNS: Final = (
     "authenticator_id, application_name, key_name, provider_uuid, provider_name,"
@@ -46,6 +47,11 @@ def identity_of(row: RawRow) -> KeyIdentity:
 def record_of(row: RawRow) -> KeyRecord:
     """Return what a sound row says of its key."""
     return KeyRecord(row[5], row[6], row[7])
+
+
+def belongs(row: RawRow, provider: ProviderEntry) -> bool:
+    """Tell whether a row is the provider's; one whose provider cannot be read is everybody's to report."""
+    return row[PROVIDER_UUID] == provider.uuid or type(row[PROVIDER_UUID]) is not str
 
 
 def fault(row: RawRow) -> str | None:  # noqa: PLR0911  one return per rule

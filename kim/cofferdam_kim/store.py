@@ -33,6 +33,7 @@ from cofferdam_kim.rows import (
     PROVIDER_UUID,
     KeyRecord,
     RawRow,
+    belongs,
     fault,
     identity_of,
     record_of,
@@ -138,7 +139,7 @@ class KeyStore:
         """Return the record of a provider's active key and the number of its row; else as `lookup`."""
         try:
             row = self._find_key(identity)
-            if row is None or not _belongs(row, provider):
+            if row is None or not belongs(row, provider):
                 raise self._absent()
             self._refuse_bad(row)
             return self._coded(row, codes.ACTIVE), row[-1]
@@ -203,7 +204,7 @@ class KeyStore:
         with self._transaction(identity):
             live = self._find_key(identity)
             pending = self._find_pending(identity)
-            if live is None or not _belongs(live, provider):
+            if live is None or not belongs(live, provider):
                 if pending is None or not _is(pending, provider, PendingState.DELETING):
                     raise self._absent()
                 return
@@ -271,7 +272,7 @@ class KeyStore:
         with self._transaction(even_partial=True):
             for number, code in coded:
                 row = self._connection.execute(_ROW, (number,)).fetchone()
-                if row is None or not _belongs(row, provider):
+                if row is None or not belongs(row, provider):
                     raise self._absent()
                 self._refuse_bad(row)
                 if codes.find(self._connection, identity_of(row), codes.ACTIVE) not in (b"", code):
@@ -414,11 +415,6 @@ def _row(provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> R
     if reason is not None:
         raise ValueError(reason)
     return row
-
-
-def _belongs(row: RawRow, provider: ProviderEntry) -> bool:
-    """Tell whether a row is the provider's; one whose provider cannot be read is everybody's to report."""
-    return row[PROVIDER_UUID] == provider.uuid or type(row[PROVIDER_UUID]) is not str
 
 
 def _is(pending: RawRow, provider: ProviderEntry, state: PendingState) -> bool:

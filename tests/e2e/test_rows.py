@@ -315,7 +315,8 @@ def test_values_that_nobody_wrote_keep_no_other_row_from_being_served() -> None:
         assert service.pids("kim") == [before], "it has not died in between"
 
 
-def test_a_client_of_which_a_bad_row_remains_is_not_said_to_be_deleted() -> None:
+@pytest.mark.parametrize("change", ["key_attributes = x'00'", "provider_uuid = x'00'"])
+def test_a_client_of_which_a_bad_row_remains_is_not_said_to_be_deleted(change: str) -> None:
     made = ecc_signing_key(hash_algorithm=Hash.SHA_256)
     with Service(authenticators=["Direct"], admins=["boss"]) as service:
         with Client(service.endpoint, auth=Direct("ann"), provider=1) as client:
@@ -323,7 +324,7 @@ def test_a_client_of_which_a_bad_row_remains_is_not_said_to_be_deleted() -> None
                 client.generate_key(key, made)
         service.stop()
         with closing(sqlite3.connect(service.folder / "kim" / "kim.sqlite3")) as database:
-            database.execute("UPDATE key_mapping SET key_attributes = x'00' WHERE key_name = 'bad'")
+            database.execute(f"UPDATE key_mapping SET {change} WHERE key_name = 'bad'")
             database.commit()
         service.start()
         with (
@@ -334,4 +335,4 @@ def test_a_client_of_which_a_bad_row_remains_is_not_said_to_be_deleted() -> None
                 boss.delete_client("ann")
             with refused(Status.PSA_ERROR_DOES_NOT_EXIST):
                 client.export_public_key("good")
-        assert "1 rows of the application are held back" in service.log()
+        assert "rows of the application that are held back: 1" in service.log()

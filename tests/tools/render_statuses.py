@@ -55,8 +55,8 @@ MEANINGS: Final[Mapping[Status, str]] = {
     Status.PSA_ERROR_CORRUPTION_DETECTED: "A stored key was changed or moved to another name, was encrypted under "
     "another key-encryption key, or its file holds another key than its row says. Or two objects of a token have its "
     "id.",
-    Status.PSA_ERROR_DATA_CORRUPT: "What is stored of the key cannot be understood, or the token's object is "
-    "another key than the key store says.",
+    Status.PSA_ERROR_DATA_CORRUPT: "What is stored of the key, or with DeleteClient of a key that remains, cannot be "
+    "understood, or the token's object is another key than the key store says.",
 }
 """What the service means by a status; the others of the protocol it never sends."""
 
