@@ -59,8 +59,8 @@ class Broker:
             self._stop()
 
     def _tick(self) -> float:
-        wait, now = self._timers.run(), self._generation
-        return 0.0 if now and now.phase is Phase.SERVING and now.principals.hand_over() else wait
+        wait, found = self._timers.run(), self._generation
+        return 0.0 if found and found.phase is Phase.SERVING and found.principals.hand_over() else wait
 
     def _read(self, done: Callable[[Plan], None]) -> None:
         """Read the configuration; without a good one, the old one goes on or the service ends."""

@@ -51,12 +51,12 @@ class Principals:
     def accept(self, listener: _socket.socket) -> None:
         """Take some connections from the kernel, and pass them on as long as nobody waits; see `hand_over`."""
         later: list[Arrival] = []
-        for arrival in self.intake.acceptor.accept(listener):
-            process = None if later or self._waiting else self._assigned.get(arrival[0])
-            if process is None or not process.offer(_CLIENT, arrival[1].fileno()):
-                later.append(arrival)
+        for count, (uid, connection) in enumerate(self.intake.acceptor.accept(listener)):
+            process = None if later or self._waiting or count >= _HAND_OVERS else self._assigned.get(uid)
+            if process is None or not process.offer(_CLIENT, connection.fileno()):
+                later.append((uid, connection))
             else:
-                arrival[1].close()
+                connection.close()
         if later:
             self.admit(later)
 

@@ -205,7 +205,7 @@ ONE_UID: Final = (
     _mutant(
         "one frontend serves everybody who did not wait",
         PRINCIPALS,
-        "else self._assigned.get(arrival[0])",
+        "else self._assigned.get(uid)",
         "else next(iter(self._assigned.values()), None)",
         IDENTITIES,
         root=True,
