@@ -98,7 +98,7 @@ def check_use(key: Key[Any], opcode: Opcode, operation: Any) -> None:  # noqa: A
     Raises:
         ServiceError: With the status that the protocol has for the first rule broken.
     """
-    # Decoders give the same object for the same bytes, so that a key that is used again is not judged again.
+    # For the same bytes decoders mostly give the same object, so a key that is used again is not judged again.
     if key.permitted.get(opcode) is not operation.alg:
         _check_policy(key.attributes, opcode, operation.alg)
         key.permitted[opcode] = operation.alg

@@ -48,7 +48,7 @@ class Key(Generic[HandleT]):
     attributes: KeyAttributes
     handle: HandleT = field(repr=False)
     permitted: dict[Opcode, Algorithm] = field(default_factory=dict, repr=False, compare=False)
-    """For an operation, the algorithm that its policy was found to permit last."""
+    """For each operation, the algorithm that the key's policy was found to permit last."""
 
 
 class Rows(Protocol):

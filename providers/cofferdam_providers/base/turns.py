@@ -97,7 +97,7 @@ class Turns(Generic[OwnerT]):
                 del self._about[oldest]
 
     def go_on(self, owner: OwnerT, amount: int) -> None:
-        """Charge what a turn took, and begin another of the same owner; for when nobody waits."""
+        """Charge what a turn took, and begin another of the same owner; nobody may wait."""
         self.charge(owner, amount)
         self._now = max(self._now, self._charged[owner])
 

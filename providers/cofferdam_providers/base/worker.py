@@ -228,14 +228,16 @@ class Worker:
         peer.blocks = self._blocks
         more = True
         try:
-            more = self._serve_for(peer, TURN_NS)
+            more = self._serve_for_a_turn(peer)
             for _ in range(ALONE if self._turns.are_of_one() else 0):
-                if not more or self._is_wanted(peer):
+                if not more:
                     break
-                now = self._clock()
-                self._turns.go_on(peer, now - began)
-                began = now
-                more = self._serve_for(peer, TURN_NS)
+                self._turns.go_on(peer, self._clock() - began)
+                has_to_end = self._has_to_end(peer)
+                began = self._clock()
+                if has_to_end:
+                    break
+                more = self._serve_for_a_turn(peer)
         except ChannelClosedError:
             self._close(peer)
         except (FramingError, ForbiddenMessageError) as error:
@@ -256,15 +258,16 @@ class Worker:
         if self._lane.blocks and self._answered != answered:
             self._lane.served(peer.principal.uid, ended - first)
 
-    def _is_wanted(self, peer: Peer) -> bool:
-        """Look for what came meanwhile; tell whether there is something to do beside this channel."""
+    def _has_to_end(self, peer: Peer) -> bool:
+        """Look for what came meanwhile; tell whether the channel may not go on, or something else is to be done."""
         self._loop.look()
         self._turns.leave(peer)
-        return bool(self._turns) or peer.closed or self._lost or self._stopping
+        others = bool(self._turns) or (self._lane.blocks and self._lane.waiting > 0)
+        return others or peer.closed or self._lost or self._stopping
 
-    def _serve_for(self, peer: Peer, time_ns: int) -> bool:
-        """Serve a channel for a time on the wall; return whether it may have more."""
-        until = time.monotonic_ns() + time_ns
+    def _serve_for_a_turn(self, peer: Peer) -> bool:
+        """Serve a channel until its turn is over; return whether it may have more."""
+        until = time.monotonic_ns() + TURN_NS
         while self._serve_one(peer):
             if time.monotonic_ns() >= until or self._lost:
                 return True
