@@ -21,7 +21,9 @@ class Timers:
     def run(self) -> float:
         """Call what is due; return the seconds until the next."""
         # Not what is added meanwhile, or a callback that comes back at once would leave no time for the loop.
-        now, heap = time.monotonic(), self._heap
-        while heap and heap[0][0] < now:
+        heap = self._heap
+        began = now = time.monotonic()
+        while heap and heap[0][0] < began:
             heapq.heappop(heap)[2]()
+            now = time.monotonic()
         return max(0.0, heap[0][0] - now) if heap else 3600.0

@@ -3,6 +3,7 @@
 import os
 import resource
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +29,7 @@ RANKS: Final[Mapping[Role, Rank]] = {
     # Not before the clients: a worker that always has the processor serves those first who had one as well.
     **dict.fromkeys(WORKERS, Rank(nice=0, oom_score=200)),
     Role.CONFIG: Rank(nice=5, oom_score=300),
-    # Where clients are, too; and it costs nobody else anything when it is gone.
+    # At the clients' own rank; and it costs nobody else anything when it is gone.
     Role.FRONTEND: Rank(nice=0, oom_score=500),
 }
 """Who has the processor before whom, and whom the kernel kills first when memory runs out."""
@@ -44,15 +45,16 @@ def take_precedence() -> None:
         if os.getpriority(os.PRIO_PROCESS, 0) > BROKER_NICE:
             os.setpriority(os.PRIO_PROCESS, 0, BROKER_NICE)
         os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-    except PermissionError:
-        pass  # no CAP_SYS_NICE, or a filter of the unit
+    except OSError:
+        pass  # no CAP_SYS_NICE, a filter of the unit, or a kernel without these policies
 
 
 def stand_behind(role: Role) -> None:
     """Let the broker and what matters to more clients come first; must happen before confinement."""
     rank = RANKS[role]
-    try:
+    with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
         os.nice(max(0, rank.nice - os.getpriority(os.PRIO_PROCESS, 0)))
         with open(_OOM_SCORE, "r+b", buffering=0) as file:
             # Nobody may lower it.
