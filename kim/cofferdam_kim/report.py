@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.ipc.keystore import PENDING_STATES
 from cofferdam_kim import schema
 from cofferdam_kim.errors import DamagedError
 from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, fault
@@ -14,7 +14,6 @@ from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, fault
 _ROW_ID: Final = 9
 """Index of the row number in a scanned row, after `COLUMNS`."""
 _STATE: Final = 10
-_STATES: Final = frozenset(PendingState)
 _SHOWN: Final = 10
 """Quarantined rows that the log names one by one."""
 # While the reference service has the database, it may give the id of a pending key to a new one. Resolving the pending
@@ -121,7 +120,7 @@ def _scan_pending(connection: sqlite3.Connection) -> tuple[int, list[Quarantined
 
 
 def _pending_fault(row: RawRow) -> str | None:
-    if row[_STATE] not in _STATES:
+    if row[_STATE] not in PENDING_STATES:
         return "unknown state"
     return fault(row[:_ROW_ID])
 

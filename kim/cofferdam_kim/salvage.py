@@ -17,7 +17,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.ipc.keystore import PENDING_STATES
 from cofferdam_kim import codes, schema
 from cofferdam_kim.errors import DamagedError, StoreError
 from cofferdam_kim.rows import COLUMNS, IDENTITY, RawRow, fault
@@ -34,7 +34,6 @@ _LAST: Final = (1 << 63) - 1
 _PAGE: Final = 4096
 _PAGES_AT: Final = slice(28, 32)
 """Where a database's header has its number of pages."""
-_STATES: Final = frozenset(PendingState)
 _Identities = set[RawRow]
 
 
@@ -171,7 +170,7 @@ def _read_pending(connection: sqlite3.Connection) -> list[RawRow]:
     rows: list[RawRow] = []
     with suppress(*schema.FAILURES):
         rows.extend(connection.execute(f"SELECT {COLUMNS}, state FROM cofferdam_pending NOT INDEXED"))  # noqa: S608
-    return [row for row in rows if row[-1] in _STATES and fault(row[:-1]) is None]
+    return [row for row in rows if row[-1] in PENDING_STATES and fault(row[:-1]) is None]
 
 
 def _copy(path: str, rows: list[RawRow], kept: codes.Kept) -> tuple[sqlite3.Connection, int]:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import ID_TAKEN, ROWS_AT_ONCE, PendingState
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, PENDING_STATES, ROWS_AT_ONCE, PendingState
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import codes, place, schema
@@ -44,7 +44,6 @@ _KEY_ID: Final = 5
 """Index of the key id in a row of `COLUMNS`."""
 _STATE: Final = 9
 """Index of the state in a pending row, after `COLUMNS`."""
-_STATES: Final = frozenset(PendingState)
 _WHERE: Final = "authenticator_id = ? AND application_name = ? AND key_name = ?"
 # The row is read by its number, so that all of it comes from the table: SQLite would take the name from the index, and
 # a damaged index could pass another client's row off as the one asked for.
@@ -230,7 +229,7 @@ class KeyStore:
         """Return the provider's keys that were being made or destroyed, oldest first."""
         with self._translated():
             rows = self._connection.execute(_PENDING_OF, (provider.uuid,)).fetchall()
-            sound = [row for row in rows if row[_STATE] in _STATES and fault(row[:_STATE]) is None]
+            sound = [row for row in rows if row[_STATE] in PENDING_STATES and fault(row[:_STATE]) is None]
             return [(PendingState(row[_STATE]), identity_of(row), self._coded(row, row[_STATE])) for row in sound]
 
     def state(self, provider: ProviderEntry) -> tuple[bytes, bytes, bytes]:

@@ -82,6 +82,9 @@ class PendingState(enum.IntEnum):
     DELETING = 2
 
 
+PENDING_STATES: Final = frozenset(PendingState)
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A field of a message: its exact type, and the largest number or the most bytes (of text: in UTF-8)."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.keystore import CODED_ROW, ROWS_AT_ONCE, SCHEMAS, KimMessage, PendingState
+from cofferdam_contracts.ipc.keystore import CODED_ROW, PENDING_STATES, ROWS_AT_ONCE, SCHEMAS, KimMessage, PendingState
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes, encode_attributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import REFERENCE_FORM, StoredKey
@@ -172,7 +172,7 @@ class KeyStore:
         # A row as it was before a key was made, or before its destruction was given up, tells of an object in use.
         in_use = set(map(tag_of, self._held().codes)) if rows else set()
         for number, *row, code in rows:
-            if number not in set(PendingState):
+            if number not in PENDING_STATES:
                 raise _malformed(KimMessage.PENDING.name)
             state, identity, stored = PendingState(number), KeyIdentity(*row[:3]), _stored(row[3:])
             is_right = self._codes.is_right(code, state, identity, stored)
