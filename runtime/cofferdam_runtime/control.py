@@ -40,15 +40,11 @@ class Control:
         Raises:
             ControlError: The peer is gone.
         """
-        return self.send_bytes(record.to_bytes(), descriptor)
-
-    def send_bytes(self, record: bytes, descriptor: int | None = None) -> bool:
-        """Send a record that is packed already."""
         rights = []
         if descriptor is not None:
             rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))]
         try:
-            self.socket.sendmsg([record], rights, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+            self.socket.sendmsg([record.to_bytes()], rights, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return False
         except OSError as error:

@@ -18,7 +18,7 @@ from tests.harness.service import acting_as
 from cofferdam_broker.intake import OVERFLOW_UID, Intake
 from cofferdam_broker.plan import READER_UID
 from cofferdam_broker.process import Process
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.ipc.control import Record, Role
 from cofferdam_contracts.roles import RELAY_UID, UID_COUNT
 from cofferdam_contracts.settings import UidRange
 from cofferdam_runtime import listener, places
@@ -156,14 +156,14 @@ def test_whoever_connects_much_gets_no_more_turns_than_others(clients: Callable[
 
 
 def count_hand_overs(process: Process, uid: int, order: list[int]) -> None:
-    send = process.spawned.control.send_bytes
+    send = process.spawned.control.send
 
-    def counted(record: bytes, descriptor: int | None = None) -> bool:
+    def counted(record: Record, descriptor: int | None = None) -> bool:
         sent = send(record, descriptor)
         order.extend([uid] * sent)
         return sent
 
-    process.spawned.control.send_bytes = counted  # type: ignore[method-assign]
+    process.spawned.control.send = counted  # type: ignore[method-assign]
 
 
 def test_a_frontend_that_takes_nothing_costs_only_its_own_uid(clients: Callable[..., Clients]) -> None:
