@@ -92,10 +92,8 @@ say(attacks.report({attack.name!r}, attacks.Scene(
 )))
 """
 
-    def had_effect(self, attack: Attack) -> bool:
+    def had_effect(self, attack: Attack, outcome: str) -> bool:
         """Tell, from outside, whether an attempt had its effect."""
-        if attack.effect is None:
-            return False
         nothing: Any = None
         scene = Scene(
             folder=self.folder,
@@ -109,7 +107,7 @@ say(attacks.report({attack.name!r}, attacks.Scene(
             code=nothing,
             keep=nothing,
         )
-        return attack.effect(scene)
+        return attack.had_effect(scene, outcome)
 
 
 @contextmanager
@@ -166,7 +164,7 @@ def test_every_attempt_succeeds_where_nothing_is_confined() -> None:
                 usual = {"done"} if AS_ROOT or not attack.root else {"EPERM", "EACCES"}
                 if outcome not in usual | NOT_IN_THIS_KERNEL.get(attack.name, set()):
                     seen[attack.name] = outcome
-                elif attack.effect is not None and made.had_effect(attack) != (outcome == "done"):
+                elif attack.effect is not None and made.had_effect(attack, outcome) != (outcome == "done"):
                     seen[attack.name] = f"{outcome}, without effect"
             assert seen == {}, role
 
@@ -186,7 +184,7 @@ def test_what_is_not_fatal_fails_and_the_process_serves_on(taken: TakenOver, fol
                 outcome = "killed"
                 taken.run(role, "say(1)", ATTACKER)
                 before = taken.pid_of(role, ATTACKER)
-            if outcome not in expected(attack) or made.had_effect(attack):
+            if outcome not in expected(attack) or made.had_effect(attack, outcome):
                 seen[attack.name] = outcome
         assert made.victim.poll() is None
     assert seen == {}
@@ -230,7 +228,7 @@ def kill_some(taken: TakenOver, made: Stage, role: str, attacks: list[Attack]) -
         for attack, _, connection in under_way:
             outcome = taken.answer(connection)
             assert outcome == "died", (attack.name, outcome)
-            assert not made.had_effect(attack), attack.name
+            assert not made.had_effect(attack, outcome), attack.name
     for attack, pid in pids:
         assert taken.death_of(pid) == "killed by SIGSYS", attack.name
 

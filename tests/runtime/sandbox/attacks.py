@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 import termios
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ PR_SET_DUMPABLE: Final = 4
 X32_BIT: Final = 0x40000000
 SECRET: Final = ctypes.create_string_buffer(b"memory of the victim")
 SHARED_MEMORY: Final = "/dev/shm/{}"  # noqa: S108  the braces take the unique name of the scene's folder
+SETTLES: Final = 1000
+"""How often an effect is looked for, at 10 ms."""
 TEMPORARY: Final = "/tmp/{}-file"  # noqa: S108  as above
 _NEW_USER_NAMESPACE: Final = 0x10000000
 _NEW_MOUNT_NAMESPACE: Final = 0x00020000
@@ -79,6 +82,21 @@ class Attack:
     """Tells, from outside, whether it had the effect; None when success of the call is the effect."""
     fatal: bool = False
     """Whether the process is expected to be killed; otherwise the call fails."""
+
+    def had_effect(self, scene: Scene, outcome: str) -> bool:
+        """Tell, from outside, whether it had its effect: of one that says that it succeeded, as soon as it is seen.
+
+        A process that a signal ends is for a moment neither waiting for the signal nor dead.
+        """
+        if self.effect is None:
+            return False
+        seen = self.effect(scene)
+        for _ in range(SETTLES):
+            if seen or outcome != "done":
+                break
+            time.sleep(0.01)
+            seen = self.effect(scene)
+        return seen
 
 
 def call(name: str, *arguments: object, base: int = 0) -> int:

@@ -112,12 +112,19 @@ def attempt(name: str, folder: Path, confine: Callable[[], object]) -> str:
     with os.fdopen(reader) as pipe:
         report = pipe.read()
     _, status = os.waitpid(child, 0)
-    had_effect = attack.effect is not None and attack.effect(scene)
+    word, _, outcome = report.partition(" ")
+    had_effect = attack.had_effect(scene, outcome)
     os.kill(scene.victim, signal.SIGKILL)
     os.waitpid(scene.victim, 0)
     for descriptor in (scene.pipe, scene.directory, *scene.terminal):
         os.close(descriptor)
-    return _judge(attack, report, os.waitstatus_to_exitcode(status), had_effect=had_effect)
+    code = os.waitstatus_to_exitcode(status)
+    if word != "confined":
+        return f"not confined: {report} {code}"
+    if attack.effect is not None and had_effect != (outcome == "done"):
+        return f"{'with' if had_effect else 'without'} effect: {outcome or code}"
+    # An exec that worked closes the pipe and ends with status 0.
+    return outcome or {-signal.SIGSYS: "killed", 0: "done"}.get(code, f"ended with {code}")
 
 
 def _be_child(attack: attacks.Attack, scene: attacks.Scene, confine: Callable[[], object], writer: int) -> None:
@@ -134,16 +141,6 @@ def _be_child(attack: attacks.Attack, scene: attacks.Scene, confine: Callable[[]
         os.write(writer, repr(error).encode())
     finally:
         os._exit(3)
-
-
-def _judge(attack: attacks.Attack, report: str, code: int, *, had_effect: bool) -> str:
-    word, _, outcome = report.partition(" ")
-    if word != "confined":
-        return f"not confined: {report} {code}"
-    if attack.effect is not None and had_effect != (outcome == "done"):
-        return f"{'with' if had_effect else 'without'} effect: {outcome or code}"
-    # An exec that worked closes the pipe and ends with status 0.
-    return outcome or {-signal.SIGSYS: "killed", 0: "done"}.get(code, f"ended with {code}")
 
 
 def confinement(job: dict[str, Any], folder: Path) -> Callable[[], object]:
