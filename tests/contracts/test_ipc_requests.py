@@ -13,7 +13,7 @@ from cofferdam_contracts.ipc.requests import (
     ANSWER,
     SCHEMAS,
     Answer,
-    Request,
+    ProviderRequest,
     WorkerOperation,
     decode_answer,
     decode_request,
@@ -53,7 +53,7 @@ def test_a_request_arrives_as_it_was_sent(
 ) -> None:
     message = Assembler(1 << 20).feed(pack(encode_request(operation, request_id, deadline, auth, application)))
     assert message is not None
-    assert decode_request(message) == Request(request_id, deadline, auth, application, operation)
+    assert decode_request(message) == ProviderRequest(request_id, deadline, auth, application, operation)
 
 
 @given(opcode=st.sampled_from(sorted(SCHEMAS)), request_id=U64, results=st.lists(st.binary(max_size=5)).map(tuple))

@@ -15,7 +15,7 @@ from cofferdam_contracts.ipc.requests import (
     ANSWER,
     OVERHEAD,
     SCHEMAS,
-    Request,
+    ProviderRequest,
     decode_answer,
     decode_request,
     encode_answer,
@@ -32,7 +32,7 @@ NAME = "n" * MAX_APPLICATION
 MOST = (1 << 64) - 1
 
 
-def passed_on(opcode: Opcode, body: bytes, limit: int) -> Request | None:
+def passed_on(opcode: Opcode, body: bytes, limit: int) -> ProviderRequest | None:
     """Let a body go the way of a request; return what the worker gets, None if the decoder refuses it."""
     try:
         operation = decode_operation(opcode, body)

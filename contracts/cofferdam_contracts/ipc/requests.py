@@ -52,7 +52,7 @@ def message_limit(body_len_limit: int, buffer_size_limit: int) -> int:
     return max(body_len_limit, buffer_size_limit) + OVERHEAD
 
 
-class Request(NamedTuple):
+class ProviderRequest(NamedTuple):
     """A request as the worker sees it: well formed, not yet authorised."""
 
     id: int
@@ -171,7 +171,7 @@ def encode_request(
     return message
 
 
-def decode_request(message: tuple[Any, ...]) -> Request:
+def decode_request(message: tuple[Any, ...]) -> ProviderRequest:
     """Read a request.
 
     Raises:
@@ -190,7 +190,7 @@ def decode_request(message: tuple[Any, ...]) -> Request:
         operation = schema.kind(*[read(value) for read, value in zip(schema.readers, values, strict=True)])
     except (EncodingError, ValueError) as error:
         raise ForbiddenMessageError(f"message {message[0]}: {error}") from error
-    return Request(request_id, deadline, auth_type, application, operation)
+    return ProviderRequest(request_id, deadline, auth_type, application, operation)
 
 
 def encode_answer(opcode: int, request_id: int, status: Status, results: tuple[bytes, ...] = ()) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
-from cofferdam_contracts.ipc.requests import Request
+from cofferdam_contracts.ipc.requests import ProviderRequest
 from cofferdam_contracts.registry import AuthType
 
 
@@ -29,7 +29,7 @@ class Principal:
         """Name the clients once, not with every request."""
         object.__setattr__(self, "by_uid", Application(AuthType.UNIX_PEER_CREDENTIALS, str(self.uid)))
 
-    def application(self, request: Request) -> Application | None:
+    def application(self, request: ProviderRequest) -> Application | None:
         """Return the identity that a request has on this channel, None for a request without authentication.
 
         Raises:

@@ -5,7 +5,7 @@ import traceback
 from typing import Any
 
 from cofferdam_contracts.identity import Application
-from cofferdam_contracts.ipc.requests import Request
+from cofferdam_contracts.ipc.requests import ProviderRequest
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Results, Slow
 
@@ -28,7 +28,7 @@ class Service:
         """Perform them with this provider, keyring and settings."""
         self._context = context
 
-    def perform(self, application: Application | None, request: Request) -> Results | Slow | Gradual:
+    def perform(self, application: Application | None, request: ProviderRequest) -> Results | Slow | Gradual:
         """Do what an authenticated (or anonymous) application asks.
 
         Raises:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from cofferdam_contracts.ipc.control import Record, Role, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.requests import Request, decode_request, encode_answer, message_limit
+from cofferdam_contracts.ipc.requests import ProviderRequest, decode_request, encode_answer, message_limit
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import Context, Gradual, Results, Slow
@@ -67,7 +67,7 @@ class Peer:
     """Its requests on the slow lane."""
     sync: int | None = None
     """The token of a SYNC that waits for them."""
-    gradual: tuple[Request, Iterator[None]] | None = None
+    gradual: tuple[ProviderRequest, Iterator[None]] | None = None
     """A request that is worked on a little in each turn, before the next one is taken."""
     closed: bool = False
 
@@ -307,7 +307,7 @@ class Worker:
             return
         self._succeed(peer, request, outcome)
 
-    def _go_on(self, peer: Peer, request: Request, steps: Iterator[None]) -> None:
+    def _go_on(self, peer: Peer, request: ProviderRequest, steps: Iterator[None]) -> None:
         try:
             next(steps)
         except StopIteration:
@@ -317,7 +317,7 @@ class Worker:
             peer.gradual = None
             self._fail(peer, request, error)
 
-    def _begin(self, peer: Peer, request: Request, slow: Slow) -> None:
+    def _begin(self, peer: Peer, request: ProviderRequest, slow: Slow) -> None:
         if peer.slow >= MAX_SLOW:
             refused = ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{MAX_SLOW} key generations wait already")
             slow.abandon(refused)
@@ -339,7 +339,7 @@ class Worker:
 
         self._lane.submit(peer.principal.uid, Job(make=lambda: self._make(peer, request, slow), done=done, void=void))
 
-    def _make(self, peer: Peer, request: Request, slow: Slow) -> object:
+    def _make(self, peer: Peer, request: ProviderRequest, slow: Slow) -> object:
         """Make the key, on the thread of the lane; return what `_end` needs."""
         if self._lost or peer.closed:
             gone = "device" if self._lost else "frontend"
@@ -352,7 +352,7 @@ class Worker:
         finally:
             self.busy(False)  # noqa: FBT003
 
-    def _end(self, peer: Peer, request: Request, slow: Slow, outcome: object) -> None:
+    def _end(self, peer: Peer, request: ProviderRequest, slow: Slow, outcome: object) -> None:
         try:
             results = self._service.conclude(slow, outcome)
         except ServiceError as error:
@@ -360,14 +360,14 @@ class Worker:
         else:
             self._succeed(peer, request, results)
 
-    def _succeed(self, peer: Peer, request: Request, results: Results) -> None:
+    def _succeed(self, peer: Peer, request: ProviderRequest, results: Results) -> None:
         opcode = request.operation.opcode
         if opcode in _CHANGES:
             self._context.log.info("a key was changed", **self._about(peer, request))
         self._note(peer, request, Status.SUCCESS)
         self._send(peer, encode_answer(opcode, request.id, Status.SUCCESS, results))
 
-    def _fail(self, peer: Peer, request: Request, error: ServiceError) -> None:
+    def _fail(self, peer: Peer, request: ProviderRequest, error: ServiceError) -> None:
         opcode = request.operation.opcode
         self._note_loss(error)
         if self._context.log.enabled("info"):
@@ -376,7 +376,7 @@ class Worker:
         self._note(peer, request, error.status)
         self._send(peer, encode_answer(opcode, request.id, error.status))
 
-    def _note(self, peer: Peer, request: Request, status: Status) -> None:
+    def _note(self, peer: Peer, request: ProviderRequest, status: Status) -> None:
         self._answered += 1
         if self._debug:
             about = self._about(peer, request)
@@ -388,7 +388,7 @@ class Worker:
             self._lost = self._stopping = True
             self._next_settling = 0.0
 
-    def _about(self, peer: Peer, request: Request) -> dict[str, object]:
+    def _about(self, peer: Peer, request: ProviderRequest) -> dict[str, object]:
         about: dict[str, object] = {
             "req": f"{peer.principal.number}:{request.id:x}",
             "op": request.operation.opcode.name,
