@@ -1,6 +1,6 @@
 """Numbers that clients, frontends, workers and the key store share: operations, providers, authenticators.
 
-Source: facts on the wire and operations, sections 2.1, 2.3 and 2.4.
+Source: docs/reference/parsec-protocol.md, "Operations", "Authentication types" and "Providers".
 """
 
 import enum

@@ -1,7 +1,9 @@
 """Authentication of a request: the authentication field against the kernel's word for the peer.
 
 What is decided here only spares honest clients a round trip: the workers and the key store take the identity from the
-channel, see `cofferdam_providers.base.peers`. Source: facts on the wire, sections 1.3 (checks 12, 13) and 2.3.
+channel, see `cofferdam_providers.base.peers`.
+
+Source: docs/reference/parsec-protocol.md, "Order of checks" (12 and 13) and "Authentication types".
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """From a whole request to whoever answers it, in the order of checks of the protocol.
 
-Source: facts on the wire, section 1.3, checks 12 to 21; those before are the decoder's.
+Source: docs/reference/parsec-protocol.md, "Order of checks", 12 to 21; those before are the decoder's.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 The reference ignores other tables, so a database can be taken over from it and given back. Unlike the reference, the
 database is kept in WAL mode and locked for as long as it is open: two services over one store would undo each
-other's half-done changes. Source: facts on the reference's key info managers, section 5.3.
+other's half-done changes. Source: docs/reference/parsec-behaviour.md, "The SQLite store".
 """
 
 import itertools

@@ -43,7 +43,7 @@ ALGORITHMS = all_algorithms(LENGTHS)
 
 
 def allowed_by(policy: Algorithm) -> set[Algorithm]:
-    """Return what the facts say a policy algorithm permits."""
+    """Return what a policy algorithm permits (docs/reference/parsec-protocol.md, "Policy")."""
     match policy:
         case NoAlgorithm():
             return set()

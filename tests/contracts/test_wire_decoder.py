@@ -100,7 +100,7 @@ def test_the_first_check_that_fails_decides_whatever_else_is_wrong() -> None:
         *(({"opcode": n}, Status.OPCODE_DOES_NOT_EXIST, EVERYTHING) for n in (0, 0x1D, 0x21, 0x104, 1 << 31)),
         ({"provider": 6}, Status.PROVIDER_DOES_NOT_EXIST, EVERYTHING),
         ({"provider": 255}, Status.PROVIDER_DOES_NOT_EXIST, EVERYTHING),
-        # Consequences that the facts name.
+        # Consequences of the order of checks, see docs/reference/parsec-protocol.md, "Order of checks".
         ({"content_type": 1, "opcode": 0}, Status.CONTENT_TYPE_NOT_SUPPORTED, EVERYTHING),
         ({"opcode": 0, "provider": 6}, Status.OPCODE_DOES_NOT_EXIST, EVERYTHING),
     ],

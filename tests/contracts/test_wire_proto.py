@@ -1,4 +1,4 @@
-"""Our one .proto file against the facts about the many of the reference, and the generated module against the file."""
+"""Our one .proto file against the many of the reference (vectors/protobuf_fields.json), and the generated module."""
 
 import subprocess
 import sys

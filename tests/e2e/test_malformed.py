@@ -40,7 +40,7 @@ ECHO = (wire.SOFTWARE, 0, wire.GENERATE_RANDOM)
 def test_the_judge_knows_the_protocol(
     changes: dict[str, int | bytes], status: int, echo: tuple[int, int, int] | None
 ) -> None:
-    """Rows of facts on the wire, section 1.4, by hand, so that `expected` is not its own witness."""
+    """Rows of docs/reference/parsec-protocol.md, "Anomalies", by hand, so that `expected` is not its own witness."""
     request = wire.Request(opcode=wire.GENERATE_RANDOM, provider=wire.SOFTWARE, body=wire.number(1, 8)).but(**changes)
     found = malformed.expected(request.to_bytes(), UID, frozenset({0}))
     assert found == malformed.Expected(frozenset({status}), echo)

@@ -6,7 +6,7 @@ request has to be answered with is worked out by `expected`, a second reading of
 of a whole body is the case's own word. Every request is followed by the end of the client's stream.
 
 Nothing here changes a key: operations that do are sent without authentication, which is looked at after their body.
-Source: facts on the wire, sections 1.3 and 3.1.
+Source: docs/reference/parsec-protocol.md, "Order of checks" and "Bodies".
 """
 
 import os

@@ -1,7 +1,7 @@
 """The wire protocol written a second time, so that nothing of the service checks itself.
 
 Every field of a request can be set to anything that fits its width. Bodies are protobuf by hand.
-Source: facts on the wire, sections 1.2, 1.6 and 3.
+Source: docs/reference/parsec-protocol.md, "Header", "Operations" and "Bodies".
 """
 
 import socket

@@ -22,7 +22,7 @@ _COMMUNICATION_FAILURE: Final = "ParsecClientError(Service(PsaErrorCommunication
 _NOT_SUPPORTED: Final = "ParsecClientError(Service(PsaErrorNotSupported))"
 _WRONG_ALGORITHM: Final = "ParsecToolError(WrongKeyAlgorithm)"
 
-# Facts on the wire, section 2.4.
+# docs/reference/parsec-protocol.md, "Providers".
 _MBED_CRYPTO: Final = (
     r"ID: 0x01 \(Mbed Crypto provider\)\n"
     r"Description: User space software provider, based on Mbed Crypto - the reference implementation of the PSA "

@@ -2,7 +2,7 @@
 
 Integers little endian and fixed width, enumeration variants as u32 index (protobuf number minus one), lengths u64,
 booleans one byte. The same form travels between our processes, so that one codec serves store and channels.
-Source: facts on the reference's key info managers, section 5.2.
+Source: docs/reference/parsec-behaviour.md, "Encoding of attributes".
 """
 
 from functools import lru_cache

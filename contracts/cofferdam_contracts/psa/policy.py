@@ -1,7 +1,7 @@
 """Rules that decide from a key's stored attributes alone whether an operation may go on.
 
-Source: facts on the wire and operations, section 3.3 (policy permits, key type compatible, deprecated primitives); for
-the lengths of MACs the PSA Certified Crypto API 1.2, section 10.3.1, for the salt of RSA-PSS 1.1, PSA_ALG_RSA_PSS.
+Source: docs/reference/parsec-protocol.md, "Policy", "Key types and algorithms" and "Deprecated primitives"; for the
+lengths of MACs the PSA Certified Crypto API 1.2, section 10.3.1, for the salt of RSA-PSS 1.1, PSA_ALG_RSA_PSS.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
 """PSA algorithms between protobuf messages and values.
 
 The members of the enumerations have the numbers of the protobuf fields and enumerations, so that descriptors make the
-tables. What is missing or unknown in a message is an `INVALID_ENCODING` (facts on the wire, section 3.1).
+tables. What is missing or unknown in a message is an `INVALID_ENCODING`
+(docs/reference/parsec-protocol.md, "Mandatory fields").
 """
 
 import enum

@@ -1,6 +1,6 @@
 """Bodies of requests and responses: protobuf on the wire, values everywhere else.
 
-Source: facts on the wire, section 3.
+Source: docs/reference/parsec-protocol.md, "Operations" and "Bodies".
 """
 
 from cofferdam_contracts.operations import Operation

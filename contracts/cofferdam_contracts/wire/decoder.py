@@ -1,8 +1,9 @@
 """Requests out of a stream of bytes, without any I/O.
 
-The checks and their order are those of the reference (facts on the wire, section 1.3, checks 1 to 11), so that whoever
-sends the same wrong bytes gets the same status from both. The sizes that a client announces are checked before a byte
-is kept for them.
+The checks and their order are those of the reference, so that whoever sends the same wrong bytes gets the same status
+from both. The sizes that a client announces are checked before a byte is kept for them.
+
+Source: docs/reference/parsec-protocol.md, "Order of checks", 1 to 11.
 """
 
 from dataclasses import dataclass

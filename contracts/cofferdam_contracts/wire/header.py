@@ -1,6 +1,6 @@
 """The fixed header of requests and responses: 36 bytes, packed, little endian.
 
-Source: facts on the wire, sections 1.2 (fields) and 1.3 (the two response headers).
+Source: docs/reference/parsec-protocol.md, "Header" and "Two headers of a response".
 """
 
 import struct

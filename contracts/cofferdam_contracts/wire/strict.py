@@ -2,7 +2,7 @@
 
 Google's runtime takes a known field of the wrong wire type for an unknown one, and limits the length of a key or of a
 length to five bytes. `canonical` walks a body by prost's rules and writes it anew with the known fields only, in
-shortest form, so that afterwards both decoders agree. Source: facts on the wire, section 3.1.
+shortest form, so that afterwards both decoders agree. Source: docs/reference/parsec-protocol.md, "Decoding".
 """
 
 import re

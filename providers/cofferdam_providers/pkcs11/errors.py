@@ -1,6 +1,6 @@
 """From return codes of a module to statuses; no error of the module or of python-pkcs11 leaves this package.
 
-Source: facts on the reference's behaviour, section 6.3, "Error mapping". What stands in no table is a communication
+Source: docs/reference/parsec-behaviour.md, "Error mapping of PKCS#11". What stands in no table is a communication
 failure, as there.
 """
 

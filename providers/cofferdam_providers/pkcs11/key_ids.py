@@ -1,8 +1,9 @@
 """CKA_ID and what the key store keeps of it.
 
-The reference keeps a 32-bit number (four bytes, little-endian) whose big-endian form is the CKA_ID. Of its own keys
-this service keeps the CKA_ID itself, 16 random bytes, which nobody guesses (threat U-4). While a key is being made the
-row has that form in either case, so that a successor finds what a crash left.
+The reference keeps a 32-bit number (four bytes, little-endian) whose big-endian form is the CKA_ID
+(docs/reference/parsec-behaviour.md, "CKA_ID"). Of its own keys this service keeps the CKA_ID itself, 16 random
+bytes, which nobody guesses (U-4 in docs/explanation/threat-model.md, "What Parsec leaves unmitigated"). While a key is
+being made the row has that form in either case, so that a successor finds what a crash left.
 """
 
 from typing import Final

@@ -1,6 +1,6 @@
 """What a new object is made of: attributes of PKCS#11 for attributes of PSA.
 
-Source: facts on the reference's behaviour, section 6.3, "Templates". Beyond the reference, private and secret keys are
+Source: docs/reference/parsec-behaviour.md, "Templates of PKCS#11". Beyond the reference, private and secret keys are
 CKA_PRIVATE whatever the token's default is, and nobody else who has the PIN may use them to wrap other keys.
 """
 

@@ -1,6 +1,7 @@
 """Keys in memory, and how they are read from and written to the formats of import and export.
 
-Formats: facts on the wire and operations, section 3.4. The bytes of the import format are also what is kept at rest.
+Formats: docs/reference/parsec-protocol.md, "Formats of values". The bytes of the import format are also what is kept at
+rest.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,7 +2,8 @@
 
 A `.psa_its` file is, all little endian, a header of 16 bytes (magic, length of what follows, flags), a key header of
 36 bytes (magic, version, lifetime, type, bits, usage, two algorithms, length of the key) and the key in the format of
-export. Source: facts on the reference's behaviour, section 6.2; type numbers: PSA Crypto API, "Key types".
+export. Source: docs/reference/parsec-behaviour.md, "Key files of the software provider"; type numbers: PSA Crypto API,
+"Key types".
 """
 
 import struct

@@ -9,7 +9,7 @@ with a length of eight bytes before each value. A form of one's own is
     parent (1 byte: 0 the storage root key, 1 that of the application) | the reference's form
 
 which is encrypted and bound to the key's name and attributes, so that the authorisation value is not in clear, and a
-row that was moved or changed is noticed. Source: facts on the service's behaviour, 6.4.
+row that was moved or changed is noticed. Source: docs/reference/parsec-behaviour.md, "Stored keys of the TPM".
 """
 
 import struct

@@ -1,7 +1,7 @@
 """How many functions of the module a request calls, counted by OpenSC's spy.
 
 The reference opens a session, logs in and searches for the key in every request, and asks for the length of every
-output. What it needs stands beside each row (facts on its behaviour, section 6.3, "Calls per operation").
+output. What it needs stands beside each row (docs/reference/parsec-behaviour.md, "Calls per operation").
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ from cofferdam_providers.pkcs11.cryptoki import CryptokiError, ImplausibleAnswer
 from cofferdam_providers.pkcs11.errors import LOST, STALE, STATUSES, SUSPICIOUS, service_error, translated
 
 REFERENCE = {
-    # Facts on the reference's behaviour, section 6.3, "Error mapping"; the numbers of PKCS#11 v2.40.
+    # docs/reference/parsec-behaviour.md, "Error mapping of PKCS#11"; the numbers of PKCS#11 v2.40.
     0x2: 1141,  # CKR_HOST_MEMORY
     0x30: 1147,  # CKR_DEVICE_ERROR
     0x32: 1147,  # CKR_DEVICE_REMOVED

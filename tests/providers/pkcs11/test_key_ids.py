@@ -26,7 +26,7 @@ def test_both_forms_come_back(identifier: bytes, give_back: bool) -> None:
 
 @given(st.integers(min_value=0, max_value=0xFFFFFFFF))
 def test_the_reference_keeps_a_number_that_the_token_has_the_other_way_round(number: int) -> None:
-    # Facts, section 6.3, "Key id": a u32, which the key store writes little-endian and CKA_ID has big-endian.
+    # docs/reference/parsec-behaviour.md, "CKA_ID": little-endian in the key store, big-endian in CKA_ID.
     assert cka_id(stored(number.to_bytes(4, "little"), REFERENCE_FORM)) == number.to_bytes(4, "big")
     assert row_of(number.to_bytes(4, "big"), give_back=True) == (number.to_bytes(4, "little"), REFERENCE_FORM)
     assert row_of(number.to_bytes(4, "big"), give_back=False) == (number.to_bytes(4, "big"), OWN_FORM)

@@ -1,4 +1,7 @@
-"""Keys of the reference's software provider, from files made by hand as facts section 6.2 describes them."""
+"""Keys of the reference's software provider, from files made by hand.
+
+Source: docs/reference/parsec-behaviour.md, "Key files of the software provider".
+"""
 
 import struct
 from dataclasses import replace

@@ -32,7 +32,7 @@ blobs = st.builds(Blob, part=parts, private=contents, auth=contents, parent=st.s
 
 @pytest.mark.parametrize(("blob", "size"), [(ECC, 282), (RSA, 562), (PUBLIC, 124)], ids=["pair", "rsa", "public"])
 def test_rows_are_as_long_as_those_of_the_reference(blob: Blob, size: int) -> None:
-    # Facts on the service's behaviour, 6.4: totals seen on live rows.
+    # docs/reference/parsec-behaviour.md, "Stored keys of the TPM": totals seen on live rows.
     assert len(encode(blob)) == size
 
 
