@@ -1,4 +1,7 @@
-"""Every file that the documentation names is there, and every page can be reached from the first one."""
+"""Every file that the documentation names is there, and every page can be reached from the first one.
+
+Code cites a page by its path and, in quotation marks, its headings: docs/adr/0000-template.md, "Context" and "Decision".
+"""
 
 import re
 from pathlib import Path
@@ -20,6 +23,9 @@ SOURCES = (
 )
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 NAMED = re.compile(rf"`(?P<path>(?:{'|'.join(SOURCES)})/[A-Za-z0-9_./-]+)`")
+CITED = re.compile(r"`?(?P<page>docs/[\w./-]+\.md)`?(?P<headings>(?:,? (?:and )?\"[^\"]+\"(?: \([^)]*\))?)*)")
+ELSEWHERE = re.compile(r"\bfacts (?:on|section)|service-behaviour|backend-traps|wire-and-operations", re.IGNORECASE)
+"""Documents that are no part of this tree."""
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 
 
@@ -56,6 +62,37 @@ def test_links_lead_somewhere() -> None:
 def test_files_that_are_named_are_there() -> None:
     named = [(_name(page), match["path"].rstrip("/")) for page in PAGES for match in NAMED.finditer(_prose(page))]
     assert [(page, path) for page, path in named if not (ROOT / path).exists()] == []
+
+
+def _code() -> list[Path]:
+    return sorted(path for folder in SOURCES for path in (ROOT / folder).rglob("*.py"))
+
+
+def _headings(page: Path) -> set[str]:
+    return set(re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE))
+
+
+def _joined(source: Path) -> str:
+    """Return a module with its comments and strings on one line each, so that a citation may be wrapped."""
+    return re.sub(r"\s*\n\s*(?:# )?", " ", source.read_text())
+
+
+def test_citations_in_code_resolve() -> None:
+    cited = [(source, match) for source in _code() for match in CITED.finditer(_joined(source))]
+    with_headings = [match for _, match in cited if match["headings"]]
+    assert len(with_headings) > len(SOURCES)
+    broken = [
+        f"{_name(source)}: {match[0]}"
+        for source, match in cited
+        if not (ROOT / match["page"]).exists()
+        or not set(re.findall(r'"([^"]+)"', match["headings"])) <= _headings(ROOT / match["page"])
+    ]
+    assert broken == []
+
+
+def test_nothing_cites_a_document_outside_the_tree() -> None:
+    sources = [source for source in (*_code(), *PAGES) if source != Path(__file__)]
+    assert [_name(source) for source in sources if ELSEWHERE.search(source.read_text())] == []
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
