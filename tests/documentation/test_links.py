@@ -24,6 +24,7 @@ SOURCES = (
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 NAMED = re.compile(rf"`(?P<path>(?:{'|'.join(SOURCES)})/[A-Za-z0-9_./-]+)`")
 CITED = re.compile(r"`?(?P<page>docs/[\w./-]+\.md)`?(?P<headings>(?:,? (?:and )?\"[^\"]+\"(?: \([^)]*\))?)*)")
+DECISION = re.compile(r"\bADR (\d{4})\b")
 ELSEWHERE = re.compile(r"\bfacts (?:on|section)|service-behaviour|backend-traps|wire-and-operations", re.IGNORECASE)
 """Documents that are no part of this tree."""
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
@@ -88,6 +89,12 @@ def test_citations_in_code_resolve() -> None:
         or not set(re.findall(r'"([^"]+)"', match["headings"])) <= _headings(ROOT / match["page"])
     ]
     assert broken == []
+
+
+def test_decisions_that_are_cited_exist() -> None:
+    cited = [(source, number) for source in (*_code(), *PAGES) for number in DECISION.findall(source.read_text())]
+    assert cited
+    assert [(_name(source), n) for source, n in cited if not list(ROOT.glob(f"docs/adr/{n}-*.md"))] == []
 
 
 def test_nothing_cites_a_document_outside_the_tree() -> None:
