@@ -1,24 +1,125 @@
-"""A client library for Parsec services: `Client`, what its methods take and return, and what they raise.
+"""A client library for Parsec services: `Client`, the arguments and results of its methods, and their errors."""
 
-The names are those of `cofferdam_client.api`. They are loaded when the first of them is used, so that
-`cofferdam serve`, which needs none of them, starts the service without delay.
-"""
+from cofferdam_client.algorithms import (
+    AES_CCM,
+    AES_GCM,
+    CHACHA20_POLY1305,
+    CMAC,
+    ECDH,
+    RSA_PKCS1V15_ENCRYPTION,
+    ecdsa,
+    hmac_with,
+    rsa_oaep,
+    rsa_pkcs1v15,
+    rsa_pss,
+    truncated,
+)
+from cofferdam_client.attributes import (
+    Curve,
+    aes_cmac_key,
+    aes_gcm_key,
+    chacha20_poly1305_key,
+    ecc_signing_key,
+    ecdh_key,
+    hmac_key,
+    public_key_of,
+    rsa_encryption_key,
+    rsa_signing_key,
+)
+from cofferdam_client.authentication import Auth, Direct, FirstUsable, JwtSvid, NoAuth, UnixPeerCredentials
+from cofferdam_client.client import Client
+from cofferdam_client.endpoint import DEFAULT_ENDPOINT
+from cofferdam_client.errors import (
+    ClientError,
+    ConnectionFailedError,
+    NothingUsableError,
+    ProtocolError,
+    ServiceStatusError,
+)
+from cofferdam_contracts.operations import CheckType
+from cofferdam_contracts.psa.algorithm import (
+    ANY_HASH,
+    Aead,
+    AeadScheme,
+    Algorithm,
+    AsymmetricEncryption,
+    AsymmetricSignature,
+    Cipher,
+    CipherMode,
+    EncryptionScheme,
+    Hash,
+    KeyAgreement,
+    Mac,
+    MacScheme,
+    RawAgreement,
+    SignatureScheme,
+)
+from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
+from cofferdam_contracts.registry import Opcode, ProviderId
+from cofferdam_contracts.status import Status
+from cofferdam_contracts.wire.bodies import AuthenticatorInfo, KeyInfo, ProviderInfo
 
-import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from cofferdam_client.api import *  # noqa: F403  api says in __all__ what is public
-
-
-def __getattr__(name: str) -> object:
-    """Load the library and return one of its public names."""
-    api = importlib.import_module("cofferdam_client.api")
-    if name not in api.__all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(api, name)
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return sorted(importlib.import_module("cofferdam_client.api").__all__)
+__all__ = [
+    "AES_CCM",
+    "AES_GCM",
+    "ANY_HASH",
+    "CHACHA20_POLY1305",
+    "CMAC",
+    "DEFAULT_ENDPOINT",
+    "ECDH",
+    "RSA_PKCS1V15_ENCRYPTION",
+    "Aead",
+    "AeadScheme",
+    "Algorithm",
+    "AsymmetricEncryption",
+    "AsymmetricSignature",
+    "Auth",
+    "AuthenticatorInfo",
+    "CheckType",
+    "Cipher",
+    "CipherMode",
+    "Client",
+    "ClientError",
+    "ConnectionFailedError",
+    "Curve",
+    "Direct",
+    "EccFamily",
+    "EncryptionScheme",
+    "FirstUsable",
+    "Hash",
+    "JwtSvid",
+    "KeyAgreement",
+    "KeyAttributes",
+    "KeyInfo",
+    "KeyKind",
+    "KeyType",
+    "Mac",
+    "MacScheme",
+    "NoAuth",
+    "NothingUsableError",
+    "Opcode",
+    "ProtocolError",
+    "ProviderId",
+    "ProviderInfo",
+    "RawAgreement",
+    "ServiceStatusError",
+    "SignatureScheme",
+    "Status",
+    "UnixPeerCredentials",
+    "Usage",
+    "aes_cmac_key",
+    "aes_gcm_key",
+    "chacha20_poly1305_key",
+    "ecc_signing_key",
+    "ecdh_key",
+    "ecdsa",
+    "hmac_key",
+    "hmac_with",
+    "public_key_of",
+    "rsa_encryption_key",
+    "rsa_oaep",
+    "rsa_pkcs1v15",
+    "rsa_pss",
+    "rsa_signing_key",
+    "truncated",
+]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofferdam_client.status import DEFAULT_SOCKET, StatusError, parse, socket_of, table
+from cofferdam_cli.status import DEFAULT_SOCKET, StatusError, parse, socket_of, table
 
 ROW: dict[str, Any] = {
     "role": "worker[software]",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam_client.serve import MissingPackageError, _root_of, command
+from cofferdam_cli.serve import MissingPackageError, _root_of, command
 from cofferdam_runtime.boot import BOOT
 
 ROLES = ("broker", "config", "frontend", "kim")
@@ -30,7 +30,7 @@ def test_its_path_is_enough_for_every_process() -> None:
 
 def test_nothing_of_it_is_imported_to_find_it() -> None:
     program = (
-        "import sys; from cofferdam_client.serve import command; command('c');"
+        "import sys; from cofferdam_cli.serve import command; command('c');"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     listed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
@@ -40,7 +40,7 @@ def test_nothing_of_it_is_imported_to_find_it() -> None:
 
 
 def test_the_command_becomes_the_broker(tmp_path: Path) -> None:
-    program = "import sys; from cofferdam_client.cli import main; sys.exit(main())"
+    program = "import sys; from cofferdam_cli.cli import main; sys.exit(main())"
     words = [sys.executable, "-c", program, "serve", "-c", str(tmp_path / "none.toml")]
     done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1

@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofferdam_client import EccFamily, KeyAttributes, KeyKind, KeyType, Usage, ecc_signing_key, ecdsa
-from cofferdam_client.commands import CURVES
-from cofferdam_client.pem import (
+from cofferdam_cli.commands import CURVES
+from cofferdam_cli.pem import (
     _CURVES,
     KeyFormError,
     key_to_import,
@@ -24,6 +23,7 @@ from cofferdam_client.pem import (
     signature_from_der,
     signature_to_der,
 )
+from cofferdam_client import EccFamily, KeyAttributes, KeyKind, KeyType, Usage, ecc_signing_key, ecdsa
 
 WEIERSTRASS = sorted(_CURVES, key=lambda curve: (curve[0], curve[1]))
 
@@ -72,7 +72,7 @@ def test_keys_that_cannot_be_imported_are_told_why() -> None:
     with pytest.raises(KeyFormError, match="encrypted"):
         key_to_import(locked)
     other = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with pytest.raises(KeyFormError, match="only RSA keys"):
+    with pytest.raises(KeyFormError, match="only RSA and ECDSA keys"):
         key_to_import(other)
 
 
