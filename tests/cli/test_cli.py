@@ -264,7 +264,7 @@ FAILURES = {
     "import -k a --file -": "the file contains no key in PEM or DER",
     "delete-key -k \x1b[2J": "delete-key '\\x1b[2J'",
     "delete-key -k \udcff": "names must be UTF-8",
-    "-p 0 generate-random -n 1": "the core provider (0) does no cryptography",
+    "-p 0 generate-random -n 1": "the core provider (0) has no crypto operations",
 }
 
 
