@@ -1,4 +1,4 @@
-"""The command line: what it asks the service for, what it prints, and how it fails."""
+"""The command line: its requests to the service, its output and its errors."""
 
 import base64
 import io
@@ -126,7 +126,7 @@ def test_listings_look_like_those_of_parsec_tool(run: Cli, line: str) -> None:
     assert (ran.status, ran.text, ran.err) == (0, *LISTINGS[line])
 
 
-def test_nothing_to_list_is_said(run: Cli, vault: Vault) -> None:
+def test_empty_listings_have_a_message(run: Cli, vault: Vault) -> None:
     vault.keys.clear()
     vault.clients.clear()
     assert run("list-keys") == Run(0, b"", "No keys currently available.\n")
@@ -248,7 +248,7 @@ def test_the_text_is_taken_byte_for_byte(run: Cli) -> None:
     assert run("decrypt", "-k", "enc", ciphertext).out == b"\xff\xfe\n"
 
 
-# Failures: one line that says what was asked, what came of it, and what to do.
+# Failures: one line with the command, the error and the advice.
 
 FAILURES = {
     "create-ecc-key -k rsa": "create-ecc-key 'rsa': PSA_ERROR_ALREADY_EXISTS (1139): a key of that name exists",
@@ -291,7 +291,9 @@ def test_without_a_service_the_socket_is_named(run: Cli, tmp_path: Path, monkeyp
     assert "PARSEC_SERVICE_ENDPOINT is 'tcp:somewhere'" in run("ping").err
 
 
-def test_an_operation_that_may_have_run_is_said_to(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_says_that_an_operation_may_have_run(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Simulator(tmp_path / "s", [[hang_up_read]]) as simulator:
         monkeypatch.setenv("PARSEC_SERVICE_ENDPOINT", simulator.endpoint)
         assert "the service may have carried out the request" in run("ping").err
@@ -360,7 +362,7 @@ def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.usefixtures("vault")
-def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as output:

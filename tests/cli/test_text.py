@@ -1,4 +1,4 @@
-"""Names for people: complete, and harmless on a terminal."""
+"""Texts for people are complete, and cannot control a terminal."""
 
 import pytest
 from hypothesis import given
