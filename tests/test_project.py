@@ -14,7 +14,10 @@ from tests.tools.mutants_table import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SOURCE_ROOTS: list[str] = PYPROJECT["tool"]["hatch"]["build"]["dev-mode-dirs"]
+CLIENT_PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
+SOURCE_ROOTS: list[str] = PYPROJECT["tool"]["ruff"]["src"]
+CLIENT_ROOTS = ["client", "contracts"]
+"""The roots whose packages are in the client's distribution; all others are in that of the service."""
 SHARED_ROOTS = {"contracts", "runtime"}
 RELAY = Path("runtime/cofferdam_runtime/relay")
 """The one process that is no role: `serve` starts it, and every role has a channel to it."""
@@ -124,20 +127,19 @@ def test_requirement_files_agree_on_versions() -> None:
     assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}
 
 
-def test_the_package_declares_its_runtime_requirements() -> None:
-    assert PYPROJECT["project"]["dependencies"] == _requirements(ROOT / "requirements" / "runtime.in")
-
-
 def test_tools_agree_on_the_source_roots() -> None:
     tool = PYPROJECT["tool"]
     packages = [f"cofferdam_{root}" for root in SOURCE_ROOTS]
-    assert tool["hatch"]["build"]["targets"]["wheel"]["packages"] == [
-        f"{root}/cofferdam_{root}" for root in SOURCE_ROOTS
+    service_roots = [root for root in SOURCE_ROOTS if root not in CLIENT_ROOTS]
+    build = tool["hatch"]["build"]
+    assert build["dev-mode-dirs"] == service_roots
+    assert build["targets"]["wheel"]["packages"] == [f"{root}/cofferdam_{root}" for root in service_roots]
+    assert CLIENT_PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [
+        f"cofferdam_{root}" for root in CLIENT_ROOTS
     ]
     assert tool["pytest"]["ini_options"]["pythonpath"] == [*SOURCE_ROOTS, "."]
-    assert tool["mypy"]["files"] == [*SOURCE_ROOTS, "tests"]
+    assert tool["mypy"]["files"] == [*SOURCE_ROOTS, "packaging", "tests"]
     assert tool["mypy"]["mypy_path"] == ":".join(SOURCE_ROOTS)
-    assert tool["ruff"]["src"] == SOURCE_ROOTS
     assert tool["coverage"]["run"]["source_pkgs"] == packages
     assert tool["importlinter"]["root_packages"] == packages
 
@@ -145,7 +147,13 @@ def test_tools_agree_on_the_source_roots() -> None:
 @pytest.mark.parametrize("root", SOURCE_ROOTS)
 def test_a_source_root_holds_its_package_and_nothing_else(root: str) -> None:
     names = {path.name for path in (ROOT / root).iterdir() if path.name != "__pycache__"}
-    assert names == {f"cofferdam_{root}"}
+    build_files = {"README.md", "hatch_build.py", "pyproject.toml"} if root == "client" else set()
+    assert names == {f"cofferdam_{root}"} | build_files
+
+
+@pytest.mark.parametrize("root", SOURCE_ROOTS)
+def test_every_package_says_that_it_has_types(root: str) -> None:
+    assert (ROOT / root / f"cofferdam_{root}" / "py.typed").exists()
 
 
 def test_packaging_is_no_package() -> None:

@@ -1,24 +1,67 @@
-"""A client library for Parsec services: `Client`, what its methods take and return, and what they raise.
+"""A client library for Parsec services: `Client`, the arguments and results of its methods, and their errors.
 
-The names are those of `cofferdam_client.api`. They are loaded when the first of them is used, so that
-`cofferdam serve`, which needs none of them, starts the service without delay.
+The form `X as X` tells type checkers that a name is public.
 """
 
-import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from cofferdam_client.api import *  # noqa: F403  api says in __all__ what is public
-
-
-def __getattr__(name: str) -> object:
-    """Load the library and return one of its public names."""
-    api = importlib.import_module("cofferdam_client.api")
-    if name not in api.__all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(api, name)
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return sorted(importlib.import_module("cofferdam_client.api").__all__)
+from cofferdam_client.algorithms import AES_CCM as AES_CCM
+from cofferdam_client.algorithms import AES_GCM as AES_GCM
+from cofferdam_client.algorithms import CHACHA20_POLY1305 as CHACHA20_POLY1305
+from cofferdam_client.algorithms import CMAC as CMAC
+from cofferdam_client.algorithms import ECDH as ECDH
+from cofferdam_client.algorithms import RSA_PKCS1V15_ENCRYPTION as RSA_PKCS1V15_ENCRYPTION
+from cofferdam_client.algorithms import ecdsa as ecdsa
+from cofferdam_client.algorithms import hmac_with as hmac_with
+from cofferdam_client.algorithms import rsa_oaep as rsa_oaep
+from cofferdam_client.algorithms import rsa_pkcs1v15 as rsa_pkcs1v15
+from cofferdam_client.algorithms import rsa_pss as rsa_pss
+from cofferdam_client.algorithms import truncated as truncated
+from cofferdam_client.attributes import Curve as Curve
+from cofferdam_client.attributes import aes_cmac_key as aes_cmac_key
+from cofferdam_client.attributes import aes_gcm_key as aes_gcm_key
+from cofferdam_client.attributes import chacha20_poly1305_key as chacha20_poly1305_key
+from cofferdam_client.attributes import ecc_signing_key as ecc_signing_key
+from cofferdam_client.attributes import ecdh_key as ecdh_key
+from cofferdam_client.attributes import hmac_key as hmac_key
+from cofferdam_client.attributes import public_key_of as public_key_of
+from cofferdam_client.attributes import rsa_encryption_key as rsa_encryption_key
+from cofferdam_client.attributes import rsa_signing_key as rsa_signing_key
+from cofferdam_client.authentication import Auth as Auth
+from cofferdam_client.authentication import Direct as Direct
+from cofferdam_client.authentication import FirstUsable as FirstUsable
+from cofferdam_client.authentication import JwtSvid as JwtSvid
+from cofferdam_client.authentication import NoAuth as NoAuth
+from cofferdam_client.authentication import UnixPeerCredentials as UnixPeerCredentials
+from cofferdam_client.client import Client as Client
+from cofferdam_client.endpoint import DEFAULT_ENDPOINT as DEFAULT_ENDPOINT
+from cofferdam_client.errors import ClientError as ClientError
+from cofferdam_client.errors import ConnectionFailedError as ConnectionFailedError
+from cofferdam_client.errors import NothingUsableError as NothingUsableError
+from cofferdam_client.errors import ProtocolError as ProtocolError
+from cofferdam_client.errors import ServiceStatusError as ServiceStatusError
+from cofferdam_contracts.operations import CheckType as CheckType
+from cofferdam_contracts.psa.algorithm import ANY_HASH as ANY_HASH
+from cofferdam_contracts.psa.algorithm import Aead as Aead
+from cofferdam_contracts.psa.algorithm import AeadScheme as AeadScheme
+from cofferdam_contracts.psa.algorithm import Algorithm as Algorithm
+from cofferdam_contracts.psa.algorithm import AsymmetricEncryption as AsymmetricEncryption
+from cofferdam_contracts.psa.algorithm import AsymmetricSignature as AsymmetricSignature
+from cofferdam_contracts.psa.algorithm import Cipher as Cipher
+from cofferdam_contracts.psa.algorithm import CipherMode as CipherMode
+from cofferdam_contracts.psa.algorithm import EncryptionScheme as EncryptionScheme
+from cofferdam_contracts.psa.algorithm import Hash as Hash
+from cofferdam_contracts.psa.algorithm import KeyAgreement as KeyAgreement
+from cofferdam_contracts.psa.algorithm import Mac as Mac
+from cofferdam_contracts.psa.algorithm import MacScheme as MacScheme
+from cofferdam_contracts.psa.algorithm import RawAgreement as RawAgreement
+from cofferdam_contracts.psa.algorithm import SignatureScheme as SignatureScheme
+from cofferdam_contracts.psa.attributes import EccFamily as EccFamily
+from cofferdam_contracts.psa.attributes import KeyAttributes as KeyAttributes
+from cofferdam_contracts.psa.attributes import KeyKind as KeyKind
+from cofferdam_contracts.psa.attributes import KeyType as KeyType
+from cofferdam_contracts.psa.attributes import Usage as Usage
+from cofferdam_contracts.registry import Opcode as Opcode
+from cofferdam_contracts.registry import ProviderId as ProviderId
+from cofferdam_contracts.status import Status as Status
+from cofferdam_contracts.wire.bodies import AuthenticatorInfo as AuthenticatorInfo
+from cofferdam_contracts.wire.bodies import KeyInfo as KeyInfo
+from cofferdam_contracts.wire.bodies import ProviderInfo as ProviderInfo

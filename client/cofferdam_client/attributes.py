@@ -1,4 +1,4 @@
-"""Attributes of the usual kinds of keys: what a key is, and the one thing it may be used for."""
+"""Attributes for common kinds of keys: type, size, and the one permitted algorithm."""
 
 import enum
 from typing import Final
@@ -25,7 +25,7 @@ _ENCRYPTING: Final = Usage.ENCRYPT | Usage.DECRYPT
 
 @enum.unique
 class Curve(enum.Enum):
-    """Elliptic curves by their usual names; the value is PSA's family and size in bits."""
+    """Elliptic curves by their common names; the value is the PSA family and the size in bits."""
 
     P_256 = (EccFamily.SECP_R1, 256)
     P_384 = (EccFamily.SECP_R1, 384)
@@ -62,7 +62,7 @@ def ecc_signing_key(
 
 
 def ecdh_key(curve: Curve = Curve.P_256, *, exportable: bool = False) -> KeyAttributes:
-    """Return the attributes of an elliptic-curve key that agrees on secrets."""
+    """Return the attributes of an elliptic-curve key for key agreement."""
     family, bits = curve.value
     return _attributes(KeyType(KeyKind.ECC_KEY_PAIR, family), bits, Usage.DERIVE, ECDH, exportable=exportable)
 
@@ -80,7 +80,7 @@ def chacha20_poly1305_key(*, exportable: bool = False) -> KeyAttributes:
 def hmac_key(
     hash_algorithm: Hash = Hash.SHA_256, *, bits: int | None = None, exportable: bool = False
 ) -> KeyAttributes:
-    """Return the attributes of an HMAC key, as long as the digests unless a size is given."""
+    """Return the attributes of an HMAC key; its default size is that of the digest."""
     size = HASH_LENGTH[hash_algorithm] * 8 if bits is None else bits
     return _attributes(KeyType(KeyKind.HMAC), size, _AUTHENTICATING, hmac_with(hash_algorithm), exportable=exportable)
 
@@ -91,7 +91,7 @@ def aes_cmac_key(bits: int = 256, *, exportable: bool = False) -> KeyAttributes:
 
 
 def public_key_of(pair: KeyAttributes) -> KeyAttributes:
-    """Return the attributes to import the public half of such a key pair with: it verifies, or it encrypts."""
+    """Return the attributes for importing the public key of such a pair, which can only verify or encrypt."""
     kind = {KeyKind.RSA_KEY_PAIR: KeyKind.RSA_PUBLIC_KEY, KeyKind.ECC_KEY_PAIR: KeyKind.ECC_PUBLIC_KEY}[pair.type.kind]
     usage = pair.usage & (Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE | Usage.ENCRYPT | Usage.EXPORT)
     return KeyAttributes(KeyType(kind, pair.type.family), pair.bits, usage, pair.algorithm)

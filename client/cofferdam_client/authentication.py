@@ -1,4 +1,4 @@
-"""How a client says who it is (Parsec wire protocol, "authentication types")."""
+"""The ways in which a client identifies itself (Parsec wire protocol, "authentication types")."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cofferdam_contracts.wire.header import MAX_AUTH
 
 @dataclass(frozen=True, slots=True)
 class NoAuth:
-    """Say nothing; enough for listings, random numbers and hashes."""
+    """Send no identity; enough for listings, random numbers and hashes."""
 
     type: ClassVar[AuthType] = AuthType.NO_AUTH
 
@@ -25,7 +25,7 @@ class NoAuth:
 
 @dataclass(frozen=True, slots=True)
 class UnixPeerCredentials:
-    """Name the effective uid of this process, which the service compares with what the kernel says."""
+    """Send the effective uid of this process, which the service compares with the peer credentials of the kernel."""
 
     type: ClassVar[AuthType] = AuthType.UNIX_PEER_CREDENTIALS
 
@@ -36,16 +36,16 @@ class UnixPeerCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """Name the application; the service believes it, so that this is for clients that trust each other."""
+    """Send an application name. The service cannot verify it, so this is for clients that trust each other."""
 
     type: ClassVar[AuthType] = AuthType.DIRECT
     application: str
 
     def __post_init__(self) -> None:
-        """Refuse what the service would.
+        """Reject a name that the service would reject.
 
         Raises:
-            ValueError: The name is empty, too long, or not Unicode.
+            ValueError: The name is empty, too long, or contains a lone surrogate.
         """
         if not 0 < len(self.field()) <= MAX_AUTH:
             raise ValueError(f"an application name has 1 to {MAX_AUTH} bytes")
@@ -57,7 +57,7 @@ class Direct:
 
 @dataclass(frozen=True, slots=True)
 class JwtSvid:
-    """Show a SPIFFE token whose audience is `parsec`."""
+    """Send a SPIFFE token whose audience is `parsec`."""
 
     type: ClassVar[AuthType] = AuthType.JWT_SVID
     token: str = attribute(repr=False)
@@ -72,7 +72,7 @@ Auth: TypeAlias = NoAuth | UnixPeerCredentials | Direct | JwtSvid
 
 @dataclass(frozen=True, slots=True)
 class FirstUsable:
-    """Take the first authenticator that the service lists and the client can use; Direct needs an application name."""
+    """Use the first listed authenticator that the client supports; Direct is one only with an application name."""
 
     application: str | None = None
 
@@ -80,7 +80,7 @@ class FirstUsable:
         """Return the authentication to use with a service that lists these authenticators.
 
         Raises:
-            NothingUsableError: There is none.
+            NothingUsableError: The client can use none of them.
         """
         for authenticator in listed:
             if authenticator.id == AuthType.UNIX_PEER_CREDENTIALS:
@@ -88,4 +88,4 @@ class FirstUsable:
             if authenticator.id == AuthType.DIRECT and self.application is not None:
                 return Direct(self.application)
         numbers = ", ".join(str(authenticator.id) for authenticator in listed) or "none"
-        raise NothingUsableError(f"no authenticator of the service can be used without being told how: {numbers}")
+        raise NothingUsableError(f"no authenticator of the service works without further information: {numbers}")

@@ -1,17 +1,17 @@
-"""One connection to the service: made when it is needed, kept as long as the service keeps it.
+"""One connection to the service: opened when it is needed, and kept as long as the service keeps it.
 
-A service that closes after each response is met as well as one that keeps the connection: whether it is still open is
-looked at before each request. That leaves a race, a service that closes while a request is on its way, and the
-question whether the operation ran. The kernel answers it in two of three cases:
+Some services close the connection after each response and others keep it, so the client checks before each request
+whether it is still open. A race remains: the service may close while a request is on its way, and then the question
+is whether the operation ran. The kernel answers it in two of three cases:
 
-- Sending failed: the service does not have the whole request, so nothing ran.
-- The connection was reset before the first byte of a response: the kernel does that when a socket is closed with
-  unread bytes in it. The service has not read the whole request, so nothing ran.
+- Sending failed: the service has not received the whole request, so nothing ran.
+- The connection was reset before the first byte of a response: the kernel resets it when a socket is closed while
+  unread bytes are in its queue. The service has not read the whole request, so nothing ran.
 - The stream ended before the first byte of a response: the service has read the whole request. It may have run.
 
-A request on a connection that has served one before is sent once more, on a fresh connection, in the first two cases;
-in the third only if the operation changes nothing. On a fresh connection none of this is a race, and nothing is sent
-twice.
+On a kept connection, one that has served a request before, the client repeats the request on a new connection in the
+first two cases, and in the third only if the operation changes nothing. On a new connection none of this is a race, and
+nothing is sent twice.
 """
 
 import select
@@ -24,12 +24,12 @@ from cofferdam_client.errors import ConnectionFailedError, ProtocolError
 from cofferdam_contracts.wire.header import HEADER_LENGTH, HeaderError, ResponseHeader, decode_response
 
 MAX_BODY: Final = 16 << 20
-"""Longest body of a response in bytes; the longest the reference sends by default is a little over 1 MiB."""
+"""Longest accepted body of a response in bytes; the reference sends at most a little over 1 MiB by default."""
 _CHUNK: Final = 64 << 10
 _LARGEST_CHUNK: Final = 1 << 20
-"""Bytes asked for at once: room for them is made before they come."""
+"""Most bytes to receive in one call, which allocates a buffer for them first."""
 _PEEK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
-# A client of this library may have given SIGPIPE its deadly default back.
+# The application may have restored the default action of SIGPIPE, which ends the process.
 _SEND: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _TIMEVAL: Final = struct.Struct("@ll")
 
@@ -43,12 +43,12 @@ class _NoResponseError(Exception):
         self.may_have_run = may_have_run
 
     def final(self) -> ConnectionFailedError:
-        """Return the error for the caller."""
+        """Return the error to raise to the application."""
         return ConnectionFailedError(self.reason, may_have_run=self.may_have_run)
 
 
 class Connection:
-    """A connection to the socket at `path`; `timeout` is the seconds that one exchange may take, None for no limit."""
+    """A connection to the socket at `path`; one exchange may take `timeout` seconds, or any time if it is None."""
 
     def __init__(self, path: str, timeout: float | None) -> None:
         self._path = path
@@ -57,7 +57,7 @@ class Connection:
         self._socket: socket.socket | None = None
 
     def close(self) -> None:
-        """Close the connection; the next exchange makes another one."""
+        """Close the connection; the next exchange opens a new one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -65,11 +65,11 @@ class Connection:
     def exchange(self, request: bytes, *, repeatable: bool) -> tuple[ResponseHeader, bytes]:
         """Send a request and return the header and the body of the response.
 
-        `repeatable` says that running the operation twice does no more than running it once.
+        `repeatable` says that running the operation twice has the same effect as running it once.
 
         Raises:
-            ConnectionFailedError: There is no service, or it hangs up or is silent.
-            ProtocolError: It sends something else than a response.
+            ConnectionFailedError: The connection fails, or is lost or silent before the response is complete.
+            ProtocolError: The service sends something else than a response.
         """
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
         try:
@@ -86,12 +86,12 @@ class Connection:
             self.close()
             raise lost.final() from lost
         except BaseException:
-            # Whatever happened: a response that comes late must not be taken for that of the next request.
+            # A late response must never be taken for the response to the next request.
             self.close()
             raise
 
     def _kept(self) -> socket.socket | None:
-        """Return the connection if it can take a request; drop one that ended or says something unasked."""
+        """Return the connection if it is usable; close it if it ended or holds bytes that nobody requested."""
         if self._socket is None:
             return None
         try:
@@ -107,7 +107,7 @@ class Connection:
         self._socket = connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if self._timeout is not None:
-                # connect(2) of a non-blocking Unix socket fails at once when the queue is full; this one waits.
+                # On a non-blocking Unix socket connect(2) fails at once when the queue is full; this way it waits.
                 seconds, fraction = divmod(self._timeout, 1)
                 timeout = _TIMEVAL.pack(int(seconds), max(1, int(fraction * 1_000_000)))
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
@@ -121,11 +121,11 @@ class Connection:
 
     def _attempt(self, connection: socket.socket, request: bytes) -> tuple[ResponseHeader, bytes]:
         sent = self._send(connection, request)
-        # Also when sending failed: a service that refuses a request by its header answers before it hangs up.
+        # Receive even if sending failed: a service that rejects a request by its header answers before it closes.
         return self._receive(connection, sent=sent)
 
     def _send(self, connection: socket.socket, request: bytes) -> bool:
-        """Send a request; return whether it went out whole."""
+        """Send a request; return whether all of it was sent."""
         rest = memoryview(request)
         while rest:
             try:
@@ -148,11 +148,11 @@ class Connection:
         end = HEADER_LENGTH + header.body_length
         self._fill(connection, received, end, sent=sent)
         if len(received) > end:
-            raise ProtocolError("there is more than one response")
+            raise ProtocolError("the service sent more bytes than one response")
         return header, bytes(memoryview(received)[HEADER_LENGTH:])
 
     def _fill(self, connection: socket.socket, received: bytearray, count: int, *, sent: bool) -> None:
-        """Receive until there are at least so many bytes."""
+        """Receive until there are at least `count` bytes."""
         while len(received) < count:
             try:
                 piece = connection.recv(min(max(_CHUNK, count - len(received)), _LARGEST_CHUNK))

@@ -1,4 +1,4 @@
-"""Where the service listens."""
+"""The endpoint of the service: the path of its socket."""
 
 import os
 from typing import Final
@@ -11,10 +11,12 @@ _SCHEME: Final = "unix:"
 
 
 def socket_path(endpoint: str | None) -> str:
-    """Return the path of the socket that an endpoint names; None stands for the environment's, or else the default.
+    """Return the path of the socket that an endpoint names.
+
+    None stands for PARSEC_SERVICE_ENDPOINT from the environment if it is set, or else for the default.
 
     Raises:
-        ConnectionFailedError: It names none.
+        ConnectionFailedError: The endpoint is not `unix:` and an absolute path.
     """
     named = os.environ.get(VARIABLE) or DEFAULT_ENDPOINT if endpoint is None else endpoint
     path = named.removeprefix(_SCHEME)
@@ -22,5 +24,5 @@ def socket_path(endpoint: str | None) -> str:
     path = path.removeprefix("//") if path.startswith("///") else path
     if not named.startswith(_SCHEME) or not path.startswith("/") or "\0" in path:
         origin = VARIABLE if endpoint is None else "the endpoint"
-        raise ConnectionFailedError(f"{origin} is {named!r}; it has to be like {DEFAULT_ENDPOINT!r}")
+        raise ConnectionFailedError(f"{origin} is {named!r}; it must have the form {DEFAULT_ENDPOINT!r}")
     return path

@@ -1,12 +1,12 @@
-"""What can go wrong between a client and the service.
+"""Errors of the client library.
 
 ClientError
-  ConnectionFailedError   no connection, or it was lost or silent before the response was whole
-  ProtocolError           a response that is none
-  ServiceStatusError      a response that says no
+  ConnectionFailedError   the connection failed, or was lost or silent before the response was complete
+  ProtocolError           the service sent something else than a response
+  ServiceStatusError      the service refused the operation
   NothingUsableError      the service lists no provider, or no authenticator, that this client can use
 
-Arguments that no request can carry are a `ValueError` or `TypeError`, as everywhere in Python; nothing was sent then.
+Arguments that cannot be encoded raise `ValueError` or `TypeError`, and nothing is sent.
 """
 
 from cofferdam_contracts.registry import Opcode
@@ -14,13 +14,13 @@ from cofferdam_contracts.status import Status
 
 
 class ClientError(Exception):
-    """Base of the errors that a service can cause."""
+    """Base of all errors that a service can cause."""
 
 
 class ConnectionFailedError(ClientError):
-    """Raised when there is no connection, or when it is lost or silent before the response is whole.
+    """Raised when the connection fails, or is lost or silent before the response is complete.
 
-    `may_have_run` tells whether the service may have carried out the operation all the same.
+    `may_have_run` tells whether the service may have carried out the operation.
     """
 
     def __init__(self, reason: str, *, may_have_run: bool = False) -> None:
@@ -29,13 +29,13 @@ class ConnectionFailedError(ClientError):
 
 
 class ProtocolError(ClientError):
-    """Raised when what the service sent is not the response to the request; the operation may have been carried out."""
+    """Raised when the service sends something else than the response; it may have carried out the operation."""
 
 
 class ServiceStatusError(ClientError):
     """Raised when the service refuses an operation.
 
-    `status` is a `Status`, or a bare number where this version of the library knows no name for it.
+    `status` is a `Status`, or a plain number if this version of the library does not know it.
     """
 
     def __init__(self, status: int, opcode: Opcode) -> None:

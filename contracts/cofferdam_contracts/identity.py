@@ -1,6 +1,10 @@
 """Who owns a key and what it is called."""
 
 from dataclasses import dataclass, field
+from typing import Final
+
+MAX_APPLICATION: Final = 4096
+"""Bytes of an application name. Names are kept in memory for each key in use and sent with each listing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_APPLICATION, MAX_KEY_ID, MAX_KEY_NAME
+from cofferdam_contracts.identity import MAX_APPLICATION, KeyIdentity
+from cofferdam_contracts.ipc.keystore import MAX_KEY_ID, MAX_KEY_NAME
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
 from cofferdam_contracts.settings import ProviderEntry

@@ -131,7 +131,7 @@ class Simulator:
                         scene(peer)
         except BaseException as error:  # noqa: BLE001  shown by the test's own thread
             self._errors.append(error)
-            # Whoever still waits for an answer learns of it.
+            # A test that waits for a response sees the connection fail.
             self._listener.close()
 
 

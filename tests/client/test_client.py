@@ -1,4 +1,4 @@
-"""What the client sends for each method, what it makes of the results, and who it says it is."""
+"""The request of each method of the client, its result, and authentication."""
 
 import os
 from collections.abc import Callable
@@ -256,7 +256,7 @@ def test_the_operations_that_are_never_repeated_are_those_without_a_result() -> 
     assert {opcode for opcode, (_, _, result, _) in CALLS.items() if result == ()} - harmless == CHANGING_OPCODES
 
 
-# What is sent.
+# Requests.
 
 REQUESTS: dict[str, Callable[[Client], object]] = {
     "ListOpcodes request for provider 1": lambda c: c.list_opcodes(),
@@ -295,7 +295,7 @@ def test_attributes_are_the_published_ones(name: str, attributes: KeyAttributes)
     assert attributes_message(attributes).SerializeToString() == BODIES[name]
 
 
-def test_attributes_say_what_was_asked_for() -> None:
+def test_attributes_follow_the_arguments() -> None:
     assert rsa_signing_key(3072, Hash.SHA_384, pss=True).algorithm == rsa_pss(Hash.SHA_384)
     assert Usage.EXPORT in aes_gcm_key(128, exportable=True).usage
     assert Usage.EXPORT not in aes_gcm_key(128).usage
@@ -310,7 +310,7 @@ def test_attributes_say_what_was_asked_for() -> None:
     assert public_key_of(ecc_signing_key()).usage == Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE
 
 
-# Who is asked, and as whom.
+# The default provider and authentication.
 
 MBED = ProviderInfo("", "", "", (0, 1, 0), 1)
 CORE = ProviderInfo("", "", "", (0, 1, 0), 0)
@@ -381,16 +381,16 @@ def test_authentication_fields_are_as_the_protocol_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65536, "\ud800"])
-def test_a_name_that_no_request_can_carry_is_refused(name: str) -> None:
+def test_a_name_that_cannot_be_encoded_is_rejected(name: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  three kinds of it
         Direct(name)
 
 
-# Results that need more than decoding.
+# Results beyond decoding.
 
 
 @pytest.mark.parametrize(("offered", "status"), [([32], None), ([13], Status.PSA_ERROR_NOT_SUPPORTED)])
-def test_can_do_crypto_tells_no_from_not_knowing(path: Path, offered: list[int], status: Status | None) -> None:
+def test_can_do_crypto_tells_no_from_unsupported(path: Path, offered: list[int], status: Status | None) -> None:
     answers: dict[Opcode, Callable[[Any], Result]] = {
         Opcode.CAN_DO_CRYPTO: raise_status(Status.PSA_ERROR_NOT_SUPPORTED),
         Opcode.LIST_OPCODES: lambda _: offered,
@@ -423,7 +423,7 @@ def test_an_endpoint_names_a_socket(endpoint: str) -> None:
     assert socket_path(endpoint) == "/a/b.sock"
 
 
-def test_the_endpoint_comes_from_the_environment_or_is_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_endpoint_comes_from_the_environment_or_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARSEC_SERVICE_ENDPOINT", "unix:/x")
     assert socket_path(None) == "/x"
     assert socket_path("unix:/y") == "/y"
@@ -432,7 +432,7 @@ def test_the_endpoint_comes_from_the_environment_or_is_the_usual_one(monkeypatch
 
 
 @pytest.mark.parametrize("endpoint", ["", "/run/parsec/parsec.sock", "unix:", "unix:x", "tcp://h:1", "unix:/a\0b"])
-def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
+def test_a_malformed_endpoint_is_rejected(endpoint: str) -> None:
     with pytest.raises(ConnectionFailedError, match="the endpoint is"):
         Client(endpoint)
 
@@ -447,7 +447,7 @@ def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
         lambda _: Client("unix:/x", provider=0).generate_random(1),
     ],
 )
-def test_arguments_that_no_request_can_carry_are_value_errors(call: Callable[[Client], object]) -> None:
+def test_arguments_that_cannot_be_encoded_are_value_errors(call: Callable[[Client], object]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  whoever finds it words it
         call(Client("unix:/nonexistent", provider=1, auth=NoAuth()))
 

@@ -112,7 +112,7 @@ def test_a_key_is_generated_again_when_the_service_did_not_read_the_whole_reques
     assert len(simulator.requests) == 2
 
 
-def test_a_request_that_cannot_be_sent_whole_is_sent_again(path: Path) -> None:
+def test_a_request_that_was_sent_in_part_is_sent_again(path: Path) -> None:
     connections = [[respond(PING), hang_up_half_read], [respond(HASHED)]]
     with Simulator(path, connections) as simulator, client_of(simulator) as client:
         client.ping()
@@ -127,7 +127,7 @@ def test_a_key_is_not_generated_again_when_the_service_read_the_whole_request(pa
     assert caught.value.may_have_run
 
 
-def test_what_changes_nothing_is_sent_again_even_then(path: Path) -> None:
+def test_an_operation_without_effects_is_sent_again_even_then(path: Path) -> None:
     connections = [[respond(PING), hang_up_read], [respond(HASHED)]]
     with Simulator(path, connections) as simulator, client_of(simulator) as client:
         client.ping()
@@ -137,7 +137,7 @@ def test_what_changes_nothing_is_sent_again_even_then(path: Path) -> None:
 @pytest.mark.parametrize(
     ("hang_up", "may_have_run"), [(hang_up_unread, False), (hang_up_half_read, False), (hang_up_read, True)]
 )
-def test_nothing_is_sent_again_on_a_fresh_connection(path: Path, hang_up: Scene, *, may_have_run: bool) -> None:
+def test_nothing_is_sent_again_on_a_new_connection(path: Path, hang_up: Scene, *, may_have_run: bool) -> None:
     with (
         Simulator(path, [[hang_up]]) as simulator,
         client_of(simulator) as client,
@@ -155,7 +155,7 @@ def test_a_request_is_sent_again_only_once(path: Path) -> None:
             client.ping()
 
 
-def test_the_answer_to_a_request_that_was_too_long_is_read_though_it_could_not_be_sent(path: Path) -> None:
+def test_the_response_to_a_request_that_is_too_long_is_read_although_sending_failed(path: Path) -> None:
     with (
         Simulator(path, [[reject_unread(TOO_BIG)]]) as simulator,
         client_of(simulator) as client,
@@ -200,7 +200,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("malformed", MALFORMED.values(), ids=MALFORMED.keys())
-def test_a_malformed_response_is_refused_and_the_connection_dropped(path: Path, malformed: bytes) -> None:
+def test_a_malformed_response_is_rejected_and_the_connection_closed(path: Path, malformed: bytes) -> None:
     with Simulator(path, [[respond(malformed)], [respond(PING)]]) as simulator, client_of(simulator) as client:
         with pytest.raises(ProtocolError):
             client.ping()
@@ -218,7 +218,7 @@ def test_a_truncated_response_is_a_lost_connection(path: Path, length: int) -> N
     assert caught.value.may_have_run
 
 
-def test_bytes_that_nobody_asked_for_are_no_response_to_the_next_request(path: Path) -> None:
+def test_unrequested_bytes_are_not_taken_for_the_next_response(path: Path) -> None:
     asked, sent = threading.Event(), threading.Event()
 
     def speak_unasked(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""A service with one key of each kind, for the tests of the command line; its cryptography is pyca's."""
+"""A simulated service with one key of each kind; pyca/cryptography computes the results."""
 
 import hmac
 from collections.abc import Callable

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from tests.contracts.strategies import OPERATIONS_OF_ALL_KINDS, WIDENED_ATTRIBUTES
 from tests.frontend.samples import SAMPLES
 
+from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Assembler, pack, split
-from cofferdam_contracts.ipc.keystore import MAX_APPLICATION, MAX_ATTRIBUTES, KimMessage
+from cofferdam_contracts.ipc.keystore import MAX_ATTRIBUTES, KimMessage
 from cofferdam_contracts.ipc.keystore import SCHEMAS as STORE_SCHEMAS
 from cofferdam_contracts.ipc.requests import (
     ANSWER,

@@ -14,15 +14,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PROJECT: Final = "cofferdam"
-_PROBE: Final = "import cofferdam_broker, cofferdam_client, cryptography, msgpack"
-_START: Final = "import sys; sys.path.insert(0, {!r}); from cofferdam_client.command import main; sys.exit(main())"
+_PROBE: Final = "import cofferdam_broker, cofferdam_client, cofferdam_cli, cryptography, msgpack"
+_START: Final = "import sys; sys.path.insert(0, {!r}); from cofferdam_cli.__main__ import main; sys.exit(main())"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -80,9 +79,8 @@ def _packages() -> str:
     folder = Path(tempfile.mkdtemp(prefix="cofferdam-packages-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     folder.chmod(0o755)
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
-    for package in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
-        shutil.copytree(CHECKOUT / package, folder / os.path.basename(package))
+    for marker in CHECKOUT.glob(f"*/{PROJECT}_*/py.typed"):
+        shutil.copytree(marker.parent, folder / marker.parent.name)
     for source, target in _files_of_requirements():
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder / target)
@@ -103,7 +101,7 @@ def _files_of_requirements() -> Iterator[tuple[str, str]]:
             continue  # required on another platform only
         required = [text for text in distribution.requires or () if "extra ==" not in text]
         pending.extend(match.group() for match in map(_NAME.match, required) if match)
-        if name == PROJECT:
+        if name.startswith(PROJECT):
             continue
         for file in distribution.files or ():
             source = str(distribution.locate_file(file))

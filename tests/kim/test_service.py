@@ -25,11 +25,11 @@ from tests.kim.support import (
     reference_database,
 )
 
+from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import (
     CODED_ROW,
-    MAX_APPLICATION,
     MAX_CODE,
     MAX_KEY_ID,
     MAX_KEY_NAME,

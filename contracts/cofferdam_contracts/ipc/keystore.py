@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.status import Status
 
-MAX_APPLICATION: Final = 4096
-"""Bytes of an application name. Names are kept in memory for each key in use and sent with each listing."""
 MAX_KEY_NAME: Final = 4096
-"""Bytes of a key name, for the same reason; the reference's on-disk store takes 189."""
+"""Bytes of a key name, which is kept and sent like an application name; the reference's on-disk store takes 189."""
 MAX_KEY_ID: Final = 1 << 16
 """Bytes of a backend's key id, which may be a wrapped key."""
 MAX_ATTRIBUTES: Final = 256

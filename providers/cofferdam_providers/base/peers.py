@@ -7,9 +7,8 @@ and the name is what the request says, if it is not longer than the key store ta
 
 from dataclasses import dataclass, field
 
-from cofferdam_contracts.identity import Application
+from cofferdam_contracts.identity import MAX_APPLICATION, Application
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
-from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
 from cofferdam_contracts.ipc.requests import ProviderRequest
 from cofferdam_contracts.registry import AuthType
 

@@ -20,7 +20,7 @@ from tests.harness.service import Service, acting_as
 from tests.harness.takeover import hole
 from tests.harness.watch import wait_for
 
-from cofferdam_client.serve import command
+from cofferdam_cli.serve import command
 
 PACKAGES: Final = {
     "kim": "cofferdam_kim",
@@ -29,7 +29,7 @@ PACKAGES: Final = {
 }
 _PATH, _PACKAGE = 8, 9
 """Where the words of the command that starts the broker are the search path and the package."""
-_BECOME: Final = "import sys; from cofferdam_client.serve import become; become(sys.argv[1:])"
+_BECOME: Final = "import sys; from cofferdam_cli.serve import become; become(sys.argv[1:])"
 _AHEAD: Final = """
 import json, msgpack, sys
 channel = sys.modules["tests.harness.takeover.forgeries"].channel_to(owner, {server!r})

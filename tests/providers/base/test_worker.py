@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tests.contracts.strategies import operations_of
 from tests.providers.base.device import ATTRIBUTES, ECDSA, KEK, LOG, SETTINGS, UNIX, Device, running
 
+from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.ipc.framing import PART_SIZE, Common
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER, MAX_APPLICATION, Field, KimMessage
+from cofferdam_contracts.ipc.keystore import MAX_ANSWER, Field, KimMessage
 from cofferdam_contracts.ipc.keystore import SCHEMAS as STORE_SCHEMAS
 from cofferdam_contracts.ipc.requests import SCHEMAS, encode_request
 from cofferdam_contracts.operations import (

@@ -1,11 +1,11 @@
-"""Names for people: complete, and harmless on a terminal."""
+"""Texts for people are complete, and cannot control a terminal."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contracts.strategies import all_algorithms, attributes
 
-from cofferdam_client.text import ADVICE, describe, explain, opcode_name, printable, provider_name
+from cofferdam_cli.text import ADVICE, describe, explain, opcode_name, printable, provider_name
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.registry import Opcode, ProviderId
 from cofferdam_contracts.status import Status

@@ -1,4 +1,4 @@
-"""Keys and signatures between the forms of other programs and those of the protocol."""
+"""Conversion of keys and signatures between PEM or DER and the encodings of the protocol."""
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofferdam_client import EccFamily, KeyAttributes, KeyKind, KeyType, Usage, ecc_signing_key, ecdsa
-from cofferdam_client.commands import CURVES
-from cofferdam_client.pem import (
+from cofferdam_cli.commands import CURVES
+from cofferdam_cli.pem import (
     _CURVES,
     KeyFormError,
     key_to_import,
@@ -24,6 +23,7 @@ from cofferdam_client.pem import (
     signature_from_der,
     signature_to_der,
 )
+from cofferdam_client import EccFamily, KeyAttributes, KeyKind, KeyType, Usage, ecc_signing_key, ecdsa
 
 WEIERSTRASS = sorted(_CURVES, key=lambda curve: (curve[0], curve[1]))
 
@@ -61,18 +61,18 @@ def test_every_curve_for_signing_that_has_a_name_has_a_pem() -> None:
         (KeyAttributes(KeyType(KeyKind.AES), 128, Usage.NONE, ecdsa()), b""),
     ],
 )
-def test_what_is_no_public_key_is_refused(attributes: KeyAttributes, data: bytes) -> None:
+def test_an_invalid_public_key_is_rejected(attributes: KeyAttributes, data: bytes) -> None:
     with pytest.raises(KeyFormError):
         public_key_pem(attributes, data, pkcs1=False)
 
 
-def test_keys_that_cannot_be_imported_are_told_why() -> None:
+def test_the_error_says_why_a_key_cannot_be_imported() -> None:
     ours = ec.generate_private_key(ec.SECP256R1())
     locked = ours.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     with pytest.raises(KeyFormError, match="encrypted"):
         key_to_import(locked)
     other = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with pytest.raises(KeyFormError, match="only RSA keys"):
+    with pytest.raises(KeyFormError, match="only RSA and ECDSA keys"):
         key_to_import(other)
 
 
@@ -100,11 +100,11 @@ def test_any_bytes_are_a_signature_or_an_error(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("signature", [b"", b"odd"])
-def test_what_cannot_be_halved_is_no_signature(signature: bytes) -> None:
+def test_a_signature_without_two_halves_is_rejected(signature: bytes) -> None:
     with pytest.raises(KeyFormError):
         signature_to_der(signature)
 
 
-def test_numbers_that_are_too_large_for_the_key_are_no_signature() -> None:
+def test_numbers_that_are_too_large_for_the_key_are_rejected() -> None:
     with pytest.raises(KeyFormError):
         signature_from_der(encode_dss_signature(1 << 256, 1), 256)

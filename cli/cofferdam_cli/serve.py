@@ -1,4 +1,10 @@
-"""`cofferdam serve`: become the broker, in a fresh isolated interpreter that has our own packages on its path."""
+"""`cofferdam serve`: replace this process by the broker, in an isolated interpreter that finds the service's packages.
+
+The broker's search path holds the folders of the service's packages and of the libraries they import, and nothing
+else. In a checkout each package has a folder of its own, so a process finds only the packages that are named for it.
+In an installation all packages are in one folder, site-packages, and every process finds all of them; there it is the
+sandbox that separates the processes, not the search path.
+"""
 
 import argparse
 import importlib.util
@@ -10,7 +16,7 @@ from typing import Final, NoReturn
 from cofferdam_runtime.boot import BOOT
 from cofferdam_runtime.relay.start import start
 
-_OURS: Final = (
+_PACKAGES: Final = (
     "cofferdam_contracts",
     "cofferdam_runtime",
     "cofferdam_broker",
@@ -20,17 +26,17 @@ _OURS: Final = (
     "cofferdam_providers",
 )
 _LIBRARIES: Final = ("msgpack", "cryptography", "google.protobuf", "pkcs11", "prctl", "setproctitle", "tpm2_pytss")
-"""What our packages import. The broker looks for them on its path when it makes that of a child."""
+"""What the service's packages import. The broker searches its own path for them to make the path of a child."""
 
 
 class MissingPackageError(Exception):
-    """Raised when a part of the service is not installed, or is where no search path can name it."""
+    """Raised when a part of the service is not installed, or is in a folder that no search path can name."""
 
 
 def main(words: Sequence[str]) -> int:
-    """Run `cofferdam serve` with these words after it; return only when that failed."""
+    """Run `cofferdam serve` with the words that follow it; return only on failure."""
     parser = argparse.ArgumentParser(
-        prog="cofferdam serve", description="Start the service, in the foreground.", allow_abbrev=False
+        prog="cofferdam serve", description="Start the service in the foreground.", allow_abbrev=False
     )
     add_options(parser)
     options = parser.parse_args(words)
@@ -43,11 +49,13 @@ def main(words: Sequence[str]) -> int:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `cofferdam serve`."""
-    parser.add_argument("-c", "--config", default="config.toml", metavar="PATH", help="its configuration (%(default)s)")
+    parser.add_argument(
+        "-c", "--config", default="config.toml", metavar="PATH", help="the configuration file (%(default)s)"
+    )
 
 
 def serve(config: str) -> NoReturn:
-    """Replace this process by the broker with a configuration file.
+    """Replace this process by the broker, with the path of a configuration file.
 
     Raises:
         MissingPackageError: A part of the service is missing.
@@ -57,39 +65,39 @@ def serve(config: str) -> NoReturn:
 
 
 def become(words: list[str]) -> NoReturn:
-    """Replace this process by the broker that these words start, with a relay between it and stderr.
+    """Replace this process by the broker that this command line starts, with a relay between it and stderr.
 
     Raises:
         OSError: The relay or the interpreter cannot be executed.
     """
     start()
-    os.execve(words[0], words, dict(os.environ))  # noqa: S606  no shell is what is wanted
+    os.execve(words[0], words, dict(os.environ))  # noqa: S606  no shell is wanted
 
 
 def command(config: str) -> list[str]:
-    """Return the words that start the broker with a configuration file.
+    """Return the command line that starts the broker with a configuration file.
 
     Raises:
         MissingPackageError: A part of the service is missing.
     """
-    path = ":".join(dict.fromkeys(_root_of(name) for name in (*_OURS, *_LIBRARIES)))
+    path = ":".join(dict.fromkeys(_root_of(name) for name in (*_PACKAGES, *_LIBRARIES)))
     isolated = [sys.executable, "-I", "-S", "-B", "-X", "utf8"]
     return [*isolated, "-c", BOOT, path, "cofferdam_broker", os.path.abspath(config)]
 
 
 def _root_of(name: str) -> str:
-    """Return the folder to put on the path for a module, without importing it."""
+    """Return the folder that makes a module importable when it is on the path, without importing the module."""
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None:
         raise MissingPackageError(f"the package {name} is not installed")
-    # A package's origin is its __init__.py, one level below the folder of a plain module.
+    # The origin of a package is its __init__.py, one level deeper than a plain module.
     levels = name.count(".") + 1 + (spec.submodule_search_locations is not None)
     root = os.path.abspath(spec.origin)
     for _ in range(levels):
         root = os.path.dirname(root)
     if ":" in root:
-        raise MissingPackageError(f"{root} cannot be on a search path: there is a colon in it")
+        raise MissingPackageError(f"{root} cannot be on a search path: it contains a colon")
     return root

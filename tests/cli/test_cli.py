@@ -1,4 +1,4 @@
-"""The command line: what it asks the service for, what it prints, and how it fails."""
+"""The command line: its requests to the service, its output and its errors."""
 
 import base64
 import io
@@ -25,6 +25,8 @@ from tests.client.simulator import Simulator, hang_up_read, respond, service
 from tests.client.vault import ECC, RSA, Vault
 from tests.contracts.golden import vector
 
+from cofferdam_cli.cli import main, parser
+from cofferdam_cli.commands import COMMANDS
 from cofferdam_client import (
     ANY_HASH,
     AsymmetricSignature,
@@ -37,8 +39,6 @@ from cofferdam_client import (
     rsa_signing_key,
 )
 from cofferdam_client.attributes import Curve
-from cofferdam_client.cli import main, parser
-from cofferdam_client.commands import COMMANDS
 from cofferdam_contracts.psa.attributes import KeyAttributes
 
 
@@ -126,7 +126,7 @@ def test_listings_look_like_those_of_parsec_tool(run: Cli, line: str) -> None:
     assert (ran.status, ran.text, ran.err) == (0, *LISTINGS[line])
 
 
-def test_nothing_to_list_is_said(run: Cli, vault: Vault) -> None:
+def test_empty_listings_have_a_message(run: Cli, vault: Vault) -> None:
     vault.keys.clear()
     vault.clients.clear()
     assert run("list-keys") == Run(0, b"", "No keys currently available.\n")
@@ -248,23 +248,23 @@ def test_the_text_is_taken_byte_for_byte(run: Cli) -> None:
     assert run("decrypt", "-k", "enc", ciphertext).out == b"\xff\xfe\n"
 
 
-# Failures: one line that says what was asked, what came of it, and what to do.
+# Failures: one line with the command, the error and the advice.
 
 FAILURES = {
-    "create-ecc-key -k rsa": "create-ecc-key 'rsa': PSA_ERROR_ALREADY_EXISTS (1139): a key of that name is there",
-    "delete-key -k nix": "delete-key 'nix': PSA_ERROR_DOES_NOT_EXIST (1140): there is no key of that name; list-keys",
+    "create-ecc-key -k rsa": "create-ecc-key 'rsa': PSA_ERROR_ALREADY_EXISTS (1139): a key of that name exists",
+    "delete-key -k nix": "delete-key 'nix': PSA_ERROR_DOES_NOT_EXIST (1140): no key has that name; list-keys",
     "sign -k nix text": "sign 'nix': PSA_ERROR_DOES_NOT_EXIST (1140)",
-    "sign -k enc text": "sign 'enc': this is no key for signatures",
-    "encrypt -k ecc text": "encrypt 'ecc': this is no key for asymmetric encryption",
+    "sign -k enc text": "sign 'enc': the key is not a signing key",
+    "encrypt -k ecc text": "encrypt 'ecc': the key is not an asymmetric encryption key",
     "decrypt -k enc ä": "decrypt 'enc': the ciphertext is not base64",
     "verify -k rsa --signature ! text": "the signature is not base64",
-    "verify -k ecc --signature AAAA text": "this is no ECDSA signature in DER for this key",
+    "verify -k ecc --signature AAAA text": "the signature is not an ECDSA signature in DER for this key",
     "export-public-key -k ecc --pkcs1": "only RSA keys have a PKCS#1 form; leave out --pkcs1",
     "sign -k rsa --file /nonexistent/file": "cannot read /nonexistent/file: No such file or directory",
-    "import -k a --file -": "this is no key in PEM or DER",
+    "import -k a --file -": "the file contains no key in PEM or DER",
     "delete-key -k \x1b[2J": "delete-key '\\x1b[2J'",
-    "delete-key -k \udcff": "names have to be UTF-8",
-    "-p 0 generate-random -n 1": "the core provider (0) does no cryptography",
+    "delete-key -k \udcff": "names must be UTF-8",
+    "-p 0 generate-random -n 1": "the core provider (0) has no crypto operations",
 }
 
 
@@ -281,7 +281,7 @@ def test_a_failure_is_one_line_and_status_1(run: Cli, line: str) -> None:
 
 def test_a_hash_that_the_command_line_cannot_compute_is_named(run: Cli, vault: Vault) -> None:
     vault.keys["ecc"] = KeyAttributes(vault.keys["ecc"].type, 256, vault.keys["ecc"].usage, ecdsa(Hash.MD5))
-    assert "only keys whose hash is one of SHA_224" in run("sign", "-k", "ecc", "text").err
+    assert "supports only keys with one of the hashes SHA_224" in run("sign", "-k", "ecc", "text").err
 
 
 def test_without_a_service_the_socket_is_named(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,10 +291,12 @@ def test_without_a_service_the_socket_is_named(run: Cli, tmp_path: Path, monkeyp
     assert "PARSEC_SERVICE_ENDPOINT is 'tcp:somewhere'" in run("ping").err
 
 
-def test_an_operation_that_may_have_run_is_said_to(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_says_that_an_operation_may_have_run(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Simulator(tmp_path / "s", [[hang_up_read]]) as simulator:
         monkeypatch.setenv("PARSEC_SERVICE_ENDPOINT", simulator.endpoint)
-        assert "the service may have done it all the same" in run("ping").err
+        assert "the service may have carried out the request" in run("ping").err
 
 
 def test_an_unknown_status_keeps_its_number(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,11 +362,11 @@ def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.usefixtures("vault")
-def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as output:
-        program = "import sys; from cofferdam_client.cli import main; sys.exit(main(['list-keys']))"
+        program = "import sys; from cofferdam_cli.cli import main; sys.exit(main(['list-keys']))"
         done = subprocess.run([sys.executable, "-c", program], check=False, stdout=output, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (1, b"Available keys:\n")
 
@@ -372,7 +374,7 @@ def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
 @pytest.mark.usefixtures("vault")
 def test_cryptography_is_loaded_only_where_it_is_needed() -> None:
     program = (
-        "import sys; from cofferdam_client.cli import main; main(['ping']); main(['sign', '-k', 'rsa', 'x']);"
+        "import sys; from cofferdam_cli.cli import main; main(['ping']); main(['sign', '-k', 'rsa', 'x']);"
         "assert 'cryptography' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

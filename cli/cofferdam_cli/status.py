@@ -1,5 +1,6 @@
-"""`cofferdam status`: what the broker says of its processes."""
+"""`cofferdam status`: what the broker reports about the processes of the service."""
 
+import dataclasses
 import json
 import math
 import os
@@ -8,10 +9,9 @@ import socket
 import time
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from cofferdam_client.text import printable
+from cofferdam_cli.text import printable
 
 DEFAULT_SOCKET: Final = "/run/parsec/cofferdam-status.sock"
 _NAME: Final = os.path.basename(DEFAULT_SOCKET)
@@ -23,12 +23,12 @@ _ABSENT: Final = "-"
 
 
 class StatusError(Exception):
-    """Raised when the status cannot be had or read."""
+    """Raised when the status cannot be fetched or is malformed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """One process of the service."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRow:
+    """One process of the service. The fields are the keys of the document and the columns of the table."""
 
     role: str
     pid: int
@@ -41,39 +41,23 @@ class Process:
     requests: int
     in_flight: int
     restarts: int
-    uptime_s: float
+    uptime_s: int | float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
     """The status of the service."""
 
     phase: str
-    processes: tuple[Process, ...]
+    processes: tuple[ProcessRow, ...]
 
 
-_KINDS: Final[dict[str, tuple[type, ...]]] = {
-    "role": (str,),
-    "pid": (int,),
-    "uid": (int, type(None)),
-    "principal": (int, type(None)),
-    "level": (str, type(None)),
-    "landlock_abi": (int, type(None)),
-    "state": (str,),
-    "requests": (int,),
-    "in_flight": (int,),
-    "restarts": (int,),
-    "uptime_s": (int, float),
-}
-_COLUMNS: Final = tuple(_KINDS)
-
-
-def _hint(error: OSError) -> str:
-    return "only who runs the service may look" if isinstance(error, PermissionError) else "is the service running?"
+_KINDS: Final = {field.name: get_args(field.type) or (field.type,) for field in dataclasses.fields(ProcessRow)}
+"""The exact types of each field: a bool is no number here."""
 
 
 def socket_of(config: str) -> str:
-    """Return the status socket of a service with this configuration file.
+    """Return the path of the status socket of a service with this configuration file.
 
     Raises:
         StatusError: The file cannot be read.
@@ -97,10 +81,10 @@ def _text(document: dict[str, Any], table: str, key: str) -> str:
 
 
 def fetch(path: str) -> bytes:
-    """Return the status document that is read from a socket.
+    """Return the status document that the broker sends on a socket.
 
     Raises:
-        StatusError: There is none.
+        StatusError: The socket cannot be used, or the document does not end in time.
     """
     deadline = time.monotonic() + _TIMEOUT
     document = bytearray()
@@ -115,45 +99,51 @@ def fetch(path: str) -> bytes:
                     return bytes(document)
                 document += piece
                 if len(document) > _MAX_DOCUMENT:
-                    raise StatusError(f"what {path} says does not end")
+                    raise StatusError(f"{path} sends more than {_MAX_DOCUMENT} bytes")
         except OSError as error:
             raise StatusError(f"no status at {path}: {error.strerror or error}; {_hint(error)}") from error
-    raise StatusError(f"{path} says nothing within {_TIMEOUT:g} s")
+    raise StatusError(f"no complete answer from {path} within {_TIMEOUT:g} s")
 
 
-def parse(document: bytes) -> Status:
-    """Read a status document.
+def _hint(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "only the user that runs the service may read it"
+    return "is the service running?"
+
+
+def parse(document: bytes) -> ServiceStatus:
+    """Decode a status document.
 
     Raises:
-        StatusError: It is none.
+        StatusError: It is malformed.
     """
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:
-        raise StatusError("the status is no JSON document") from error
+        raise StatusError("the status is not a JSON document") from error
     if not isinstance(value, dict) or not isinstance(value.get("phase"), str):
         raise StatusError("the status does not name the phase of the service")
     rows = value.get("processes")
     if not isinstance(rows, list):
         raise StatusError("the status does not list processes")
-    return Status(phase=value["phase"], processes=tuple(map(_process, rows)))
+    return ServiceStatus(phase=value["phase"], processes=tuple(map(_process, rows)))
 
 
-def _process(row: Any) -> Process:  # noqa: ANN401  whatever JSON there is
+def _process(row: Any) -> ProcessRow:  # noqa: ANN401  any JSON value
     if not isinstance(row, dict):
-        raise StatusError("a process in the status is no table")
+        raise StatusError("a process in the status is not an object")
     for key, kinds in _KINDS.items():
         if type(row.get(key)) not in kinds:
             raise StatusError(f"a process in the status has a wrong {key}")
     if not math.isfinite(row["uptime_s"]):
         raise StatusError("a process in the status has a wrong uptime_s")
-    return Process(**{key: row[key] for key in _COLUMNS})
+    return ProcessRow(**{key: row[key] for key in _KINDS})
 
 
-def table(status: Status) -> str:
-    """Return the status for people: the phase, then a line for each process."""
-    head = [key.removesuffix("_s").replace("_", "-").upper() for key in _COLUMNS]
-    rows = [[_cell(key, getattr(process, key)) for key in _COLUMNS] for process in status.processes]
+def table(status: ServiceStatus) -> str:
+    """Return the status as text: the phase, then a line for each process."""
+    head = [key.removesuffix("_s").replace("_", "-").upper() for key in _KINDS]
+    rows = [[_cell(key, getattr(process, key)) for key in _KINDS] for process in status.processes]
     return "\n".join((f"service: {printable(status.phase)}", *_align([head, *rows]))) + "\n"
 
 

@@ -1,6 +1,7 @@
-"""Keys and signatures in the forms that other programs have, and in those that the Parsec protocol has.
+"""Conversion of keys and signatures between PEM or DER and the encodings of the Parsec protocol.
 
-Only the subcommands that need this import it: loading `cryptography` takes longer than the rest of the program.
+Subcommands import this module only when they need it: loading `cryptography` takes longer than the rest of the
+program.
 """
 
 from typing import Final
@@ -37,14 +38,14 @@ _PEM: Final = b"-----BEGIN "
 
 
 class KeyFormError(ValueError):
-    """Raised when a key or a signature is not of a form that this module knows."""
+    """Raised when a key or a signature is malformed or of an unsupported kind."""
 
 
 def public_key_pem(attributes: KeyAttributes, data: bytes, *, pkcs1: bool) -> bytes:
-    """Return a public key of the protocol's form as PEM: SubjectPublicKeyInfo, or PKCS#1 for RSA if asked for.
+    """Return a public key in the protocol's encoding as PEM: SubjectPublicKeyInfo, or PKCS#1 for RSA on request.
 
     Raises:
-        KeyFormError: There is no such form of this kind of key, or the data are no key of this kind.
+        KeyFormError: This kind of key has no such form, or the data are not a key of this kind.
     """
     kind, family = attributes.type.kind, attributes.type.family
     if pkcs1 and kind not in RSA_KINDS:
@@ -57,50 +58,50 @@ def public_key_pem(attributes: KeyAttributes, data: bytes, *, pkcs1: bool) -> by
             point = ec.EllipticCurvePublicKey.from_encoded_point(_curve(family, attributes.bits, data), data)
             return point.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyFormError(f"the service's public key cannot be read: {error}") from error
-    raise KeyFormError(f"there is no PEM form of a {kind.name} key")
+        raise KeyFormError(f"the public key from the service is malformed: {error}") from error
+    raise KeyFormError(f"a {kind.name} key has no PEM form")
 
 
 def _curve(family: EccFamily, bits: int, point: bytes) -> ec.EllipticCurve:
     width = len(point) // 2 * 8
-    # A key that was imported without a size may be listed without one.
+    # The service may list a key without a size if it was imported without one.
     for (known_family, known_bits), curve in _CURVES.items():
         if known_family is family and (known_bits == bits or (not bits and -(-known_bits // 8) * 8 == width)):
             return curve()
-    raise KeyFormError(f"the curve {family.name} {bits} has no name here")
+    raise KeyFormError(f"the curve {family.name} {bits} is not supported")
 
 
 def signature_to_der(signature: bytes) -> bytes:
-    """Return an ECDSA signature as DER, from r followed by s.
+    """Return an ECDSA signature as DER; the input is r followed by s.
 
     Raises:
-        KeyFormError: It cannot be cut into halves.
+        KeyFormError: The length of the input is 0 or odd.
     """
     half, odd = divmod(len(signature), 2)
     if odd or not half:
-        raise KeyFormError(f"an ECDSA signature of {len(signature)} bytes")
+        raise KeyFormError(f"an ECDSA signature cannot have {len(signature)} bytes")
     return encode_dss_signature(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
 
 
 def signature_from_der(signature: bytes, bits: int) -> bytes:
-    """Return an ECDSA signature of a key with so many bits as r followed by s, from DER.
+    """Return an ECDSA signature as r followed by s, each as long as a key of so many bits; the input is DER.
 
     Raises:
-        KeyFormError: It is no DER, or the numbers are too large for the key.
+        KeyFormError: The input is not DER, or the numbers are too large for the key.
     """
     width = -(-bits // 8)
     try:
         r, s = decode_dss_signature(signature)
         return r.to_bytes(width, "big") + s.to_bytes(width, "big")
     except (ValueError, OverflowError) as error:
-        raise KeyFormError("this is no ECDSA signature in DER for this key") from error
+        raise KeyFormError("the signature is not an ECDSA signature in DER for this key") from error
 
 
 def key_to_import(text: bytes) -> tuple[KeyType, int, bytes]:
-    """Return type, bits and data of the private or public key in a PEM or DER file.
+    """Return the type, the size in bits and the protocol's encoding of the private or public key in a PEM or DER file.
 
     Raises:
-        KeyFormError: It is no RSA key or key on a known curve, or it is encrypted.
+        KeyFormError: The key is neither an RSA key nor one on a supported curve, or it is encrypted.
     """
     key = _load(text)
     match key:
@@ -118,7 +119,7 @@ def key_to_import(text: bytes) -> tuple[KeyType, int, bytes]:
             point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
             return KeyType(KeyKind.ECC_PUBLIC_KEY, family), bits, point
         case _:
-            raise KeyFormError("only RSA keys and keys for ECDSA can be imported")
+            raise KeyFormError("only RSA and ECDSA keys can be imported")
 
 
 def _family(curve: ec.EllipticCurve) -> tuple[EccFamily, int]:
@@ -129,7 +130,7 @@ def _family(curve: ec.EllipticCurve) -> tuple[EccFamily, int]:
 
 
 def _load(text: bytes) -> object:
-    """Return the key in a file; the two kinds of PEM say what they are, DER is tried as both."""
+    """Return the key in a file. PEM says whether it is private or public; DER is tried as private first."""
     try:
         if text.lstrip().startswith(_PEM):
             return load_pem_private_key(text, None) if b"PRIVATE KEY-----" in text else load_pem_public_key(text)
@@ -140,4 +141,4 @@ def _load(text: bytes) -> object:
     except TypeError as error:
         raise KeyFormError("the key is encrypted; decrypt it first") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyFormError("this is no key in PEM or DER") from error
+        raise KeyFormError("the file contains no key in PEM or DER") from error

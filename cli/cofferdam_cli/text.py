@@ -1,4 +1,4 @@
-"""Names of things for people, and what to do about an error."""
+"""Names of providers, operations, keys and statuses in messages to people, and advice on errors."""
 
 from typing import Final
 
@@ -35,52 +35,51 @@ AUTHENTICATOR_NAMES: Final = {
     int(AuthType.JWT_SVID): "JWT SPIFFE Verifiable Identity Document authentication",
 }
 ADVICE: Final = {
-    Status.PROVIDER_NOT_REGISTERED: "the service has no such provider; list-providers shows which it has",
-    Status.PROVIDER_DOES_NOT_EXIST: "there is no provider of that number; list-providers shows which there are",
-    Status.RESPONSE_TOO_LARGE: "ask for less at once",
-    Status.AUTHENTICATION_ERROR: "the service does not believe who this is; run as the user that owns the key",
-    Status.AUTHENTICATOR_NOT_REGISTERED: "list-authenticators shows how the service wants to be told who this is",
-    Status.KEY_INFO_MANAGER_ERROR: "the key store of the service failed; its log says why",
-    Status.NOT_AUTHENTICATED: "list-authenticators shows how the service wants to be told who this is",
-    Status.BODY_SIZE_EXCEEDS_LIMIT: "send less at once, or raise body_len_limit in the service's configuration",
-    Status.ADMIN_OPERATION: "only an administrator may do that; the configuration of the service names them",
+    Status.PROVIDER_NOT_REGISTERED: "the service has no such provider; list-providers shows those it has",
+    Status.PROVIDER_DOES_NOT_EXIST: "no provider has that number; list-providers shows those of the service",
+    Status.RESPONSE_TOO_LARGE: "ask for less in one request",
+    Status.AUTHENTICATION_ERROR: "the service rejected the identity of the caller; run as the user that owns the key",
+    Status.AUTHENTICATOR_NOT_REGISTERED: "list-authenticators shows how the service identifies clients",
+    Status.KEY_INFO_MANAGER_ERROR: "the key store of the service failed; the log of the service says why",
+    Status.NOT_AUTHENTICATED: "list-authenticators shows how the service identifies clients",
+    Status.BODY_SIZE_EXCEEDS_LIMIT: "send less in one request, or raise body_len_limit in the configuration",
+    Status.ADMIN_OPERATION: "only administrators may do that; the configuration of the service names them",
     Status.DEPRECATED_PRIMITIVE: "choose a stronger kind of key, or allow deprecated ones in the configuration",
     Status.PSA_ERROR_GENERIC_ERROR: "the provider failed; the log of the service says why",
-    Status.PSA_ERROR_NOT_PERMITTED: "the key may not be used for that; list-keys shows what it is for",
-    Status.PSA_ERROR_NOT_SUPPORTED: "the provider cannot do that; list-opcodes shows what it can, -p takes another",
-    Status.PSA_ERROR_INVALID_ARGUMENT: "the provider does not accept a value that was given",
-    Status.PSA_ERROR_ALREADY_EXISTS: "a key of that name is there already; choose another name, or delete-key it first",
-    Status.PSA_ERROR_DOES_NOT_EXIST: "there is no key of that name; list-keys shows which there are, -p takes another "
-    "provider",
-    Status.PSA_ERROR_INSUFFICIENT_MEMORY: "the service is short of memory, or busy; try again",
-    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "the provider has no room for more keys; delete-key makes some",
+    Status.PSA_ERROR_NOT_PERMITTED: "the key does not permit this use; list-keys shows its algorithm",
+    Status.PSA_ERROR_NOT_SUPPORTED: "the provider does not support this; list-opcodes shows what it supports",
+    Status.PSA_ERROR_INVALID_ARGUMENT: "the provider rejected a value in the request",
+    Status.PSA_ERROR_ALREADY_EXISTS: "a key of that name exists; choose another name, or delete it with delete-key",
+    Status.PSA_ERROR_DOES_NOT_EXIST: "no key has that name; list-keys shows the keys, -p names another provider",
+    Status.PSA_ERROR_INSUFFICIENT_MEMORY: "the service is busy or short of memory; try again",
+    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "the provider has no room for more keys; delete-key frees some",
     Status.PSA_ERROR_COMMUNICATION_FAILURE: "the provider cannot be reached; the log of the service says why",
-    Status.PSA_ERROR_INVALID_SIGNATURE: "the signature does not belong to this key and these data",
-    Status.PSA_ERROR_INVALID_PADDING: "the data were not encrypted for this key, or not by the algorithm of the key",
+    Status.PSA_ERROR_INVALID_SIGNATURE: "the signature does not match this key and this data",
+    Status.PSA_ERROR_INVALID_PADDING: "the data was not encrypted for this key with the algorithm of the key",
 }
-"""What to do about a status; the others say all that can be said."""
+"""What the user can do about a status."""
 _OTHER_ADVICE: Final = "the log of the service may say why"
 
 
 def printable(text: str) -> str:
-    """Return a text without anything that a terminal would obey; names come from whoever made the key."""
+    """Return a text without control sequences for the terminal; names of keys come from other clients."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def explain(status: int) -> str:
-    """Return the name of a status, its number, and what to do about it."""
+    """Return the name of a status, its number, and advice."""
     if not isinstance(status, Status):
-        return f"status {status}: this version of the program does not know it"
+        return f"status {status}: unknown to this version of the program"
     return f"{status.name} ({status.value}): {ADVICE.get(status, _OTHER_ADVICE)}"
 
 
 def provider_name(number: int) -> str:
-    """Return what a provider is called."""
+    """Return the name of a provider."""
     return PROVIDER_NAMES.get(number, f"provider {number}")
 
 
 def opcode_name(number: int) -> str:
-    """Return what the Parsec documentation calls an operation."""
+    """Return the name of an operation in the Parsec documentation."""
     try:
         return "".join(word.capitalize() for word in Opcode(number).name.split("_"))
     except ValueError:
@@ -88,7 +87,7 @@ def opcode_name(number: int) -> str:
 
 
 def describe(attributes: KeyAttributes) -> str:
-    """Return the kind of a key, its size and what it is used with."""
+    """Return the kind of a key, its size and its permitted algorithm, as text."""
     family = f" {attributes.type.family.name}" if attributes.type.family is not None else ""
     kind = f"{attributes.type.kind.name}{family}"
     return f"{kind}, {attributes.bits} bits, permitted algorithm: {_algorithm(attributes.algorithm)}"

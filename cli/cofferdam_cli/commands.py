@@ -1,4 +1,4 @@
-"""The subcommands that talk to a service as its client: each returns what it prints."""
+"""The subcommands that use a service as its client. Each returns the text that it prints."""
 
 import base64
 import binascii
@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cofferdam_cli.text import AUTHENTICATOR_NAMES, describe, opcode_name, printable, provider_name
 from cofferdam_client.attributes import Curve, ecc_signing_key, public_key_of, rsa_encryption_key, rsa_signing_key
 from cofferdam_client.client import Client
-from cofferdam_client.text import AUTHENTICATOR_NAMES, describe, opcode_name, printable, provider_name
 from cofferdam_contracts.psa.algorithm import ANY_HASH, AsymmetricEncryption, AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, RSA_KINDS, KeyAttributes
 from cofferdam_contracts.registry import ProviderId
@@ -33,12 +33,12 @@ _DER_SIGNATURES: Final = frozenset({SignatureScheme.ECDSA, SignatureScheme.DETER
 
 
 class CommandError(Exception):
-    """Raised when a command cannot do what was asked, for a reason that no service gave."""
+    """Raised when a command fails for another reason than an error of the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a command found out, for stdout, and what it says besides, for stderr."""
+    """The result of a command, for stdout, and a note for the user, for stderr."""
 
     result: str | bytes = ""
     note: str = ""
@@ -106,13 +106,13 @@ def delete_client(client: Client, arguments: Namespace) -> Output:
 
 
 def create_rsa_key(client: Client, arguments: Namespace) -> Output:
-    """Make an RSA key."""
+    """Generate an RSA key."""
     client.generate_key(arguments.key_name, _rsa_attributes(arguments, arguments.bits))
     return Output(note=f'Key "{printable(arguments.key_name)}" created.')
 
 
 def create_ecc_key(client: Client, arguments: Namespace) -> Output:
-    """Make an elliptic-curve key for signing."""
+    """Generate an elliptic-curve key for signing."""
     client.generate_key(arguments.key_name, ecc_signing_key(CURVES[arguments.curve]))
     return Output(note=f'Key "{printable(arguments.key_name)}" created.')
 
@@ -124,8 +124,8 @@ def _rsa_attributes(arguments: Namespace, bits: int) -> KeyAttributes:
 
 
 def import_key(client: Client, arguments: Namespace) -> Output:
-    """Store a key from a file."""
-    from cofferdam_client.pem import key_to_import  # noqa: PLC0415  see pem
+    """Import a key from a file."""
+    from cofferdam_cli.pem import key_to_import  # noqa: PLC0415  slow, see pem
 
     key_type, bits, data = key_to_import(_read(arguments.file))
     if key_type.kind in RSA_KINDS:
@@ -146,30 +146,30 @@ def delete_key(client: Client, arguments: Namespace) -> Output:
 
 
 def export_public_key(client: Client, arguments: Namespace) -> Output:
-    """Write a public key as PEM."""
-    from cofferdam_client.pem import public_key_pem  # noqa: PLC0415  see pem
+    """Print a public key as PEM."""
+    from cofferdam_cli.pem import public_key_pem  # noqa: PLC0415  slow, see pem
 
     data = client.export_public_key(arguments.key_name)
     return Output(public_key_pem(client.key_attributes(arguments.key_name), data, pkcs1=arguments.pkcs1))
 
 
 def sign(client: Client, arguments: Namespace) -> Output:
-    """Hash and sign the input; write the signature in base64, that of ECDSA in DER."""
+    """Hash and sign the input; print the signature in base64, an ECDSA signature in DER."""
     algorithm, _ = _signature_algorithm(client, arguments.key_name)
     signature = client.sign_hash(arguments.key_name, _digest(algorithm, _input(arguments)), algorithm)
     if algorithm.scheme in _DER_SIGNATURES:
-        from cofferdam_client.pem import signature_to_der  # noqa: PLC0415  see pem
+        from cofferdam_cli.pem import signature_to_der  # noqa: PLC0415  slow, see pem
 
         signature = signature_to_der(signature)
     return Output(_base64(signature))
 
 
 def verify(client: Client, arguments: Namespace) -> Output:
-    """Verify a signature as `sign` writes it."""
+    """Verify a signature in the form that `sign` prints."""
     algorithm, bits = _signature_algorithm(client, arguments.key_name)
     signature = _from_base64(arguments.signature.encode(), "the signature")
     if algorithm.scheme in _DER_SIGNATURES:
-        from cofferdam_client.pem import signature_from_der  # noqa: PLC0415  see pem
+        from cofferdam_cli.pem import signature_from_der  # noqa: PLC0415  slow, see pem
 
         signature = signature_from_der(signature, bits or _curve_bits(client, arguments.key_name))
     client.verify_hash(arguments.key_name, _digest(algorithm, _input(arguments)), signature, algorithm)
@@ -177,16 +177,16 @@ def verify(client: Client, arguments: Namespace) -> Output:
 
 
 def _curve_bits(client: Client, key_name: str) -> int:
-    """Return the size of a key that is listed without one, from the length of its point."""
+    """Return the size in bits of a key that the service lists without a size, from the length of its point."""
     return len(client.export_public_key(key_name)) // 2 * 8
 
 
 def _signature_algorithm(client: Client, key_name: str) -> tuple[AsymmetricSignature, int]:
-    """Return what a key signs with, and its size in bits."""
+    """Return the signature algorithm of a key, and its size in bits."""
     attributes = client.key_attributes(key_name)
     algorithm = attributes.algorithm
     if not isinstance(algorithm, AsymmetricSignature):
-        raise CommandError("this is no key for signatures; list-keys shows what it is for")
+        raise CommandError("the key is not a signing key; list-keys shows its algorithm")
     if algorithm.hash is ANY_HASH:
         algorithm = AsymmetricSignature(algorithm.scheme, Hash.SHA_256)
     return algorithm, attributes.bits
@@ -196,18 +196,18 @@ def _digest(algorithm: AsymmetricSignature, data: bytes) -> bytes:
     name = _DIGESTS.get(algorithm.hash) if isinstance(algorithm.hash, Hash) else None
     if name is None:
         known = ", ".join(member.name for member in _DIGESTS)
-        raise CommandError(f"only keys whose hash is one of {known} can be used here")
+        raise CommandError(f"this command supports only keys with one of the hashes {known}")
     return hashlib.new(name, data).digest()
 
 
 def encrypt(client: Client, arguments: Namespace) -> Output:
-    """Encrypt the input; write the ciphertext in base64."""
+    """Encrypt the input; print the ciphertext in base64."""
     algorithm = _encryption_algorithm(client, arguments.key_name)
     return Output(_base64(client.asymmetric_encrypt(arguments.key_name, _input(arguments), algorithm)))
 
 
 def decrypt(client: Client, arguments: Namespace) -> Output:
-    """Decrypt base64; write a text with a newline, what came from a file as it is."""
+    """Decrypt base64; print the plaintext, followed by a newline unless the input is a file."""
     algorithm = _encryption_algorithm(client, arguments.key_name)
     ciphertext = _from_base64(_input(arguments), "the ciphertext")
     plaintext = client.asymmetric_decrypt(arguments.key_name, ciphertext, algorithm)
@@ -217,17 +217,17 @@ def decrypt(client: Client, arguments: Namespace) -> Output:
 def _encryption_algorithm(client: Client, key_name: str) -> AsymmetricEncryption:
     algorithm = client.key_attributes(key_name).algorithm
     if not isinstance(algorithm, AsymmetricEncryption):
-        raise CommandError("this is no key for asymmetric encryption; list-keys shows what it is for")
+        raise CommandError("the key is not an asymmetric encryption key; list-keys shows its algorithm")
     return algorithm
 
 
 def generate_random(client: Client, arguments: Namespace) -> Output:
-    """Write random bytes in hexadecimal."""
+    """Print random bytes in hexadecimal."""
     return Output(client.generate_random(arguments.nbytes).hex(" ").upper() + "\n", "Random bytes:")
 
 
 def _input(arguments: Namespace) -> bytes:
-    """Return what was given on the command line, byte for byte, or the content of the file."""
+    """Return the bytes of the text on the command line, or the content of the file."""
     return os.fsencode(arguments.input_data) if arguments.file is None else _read(arguments.file)
 
 
@@ -271,4 +271,4 @@ COMMANDS: Final[Mapping[str, Callable[[Client, Namespace], Output]]] = {
     "decrypt": decrypt,
     "generate-random": generate_random,
 }
-"""Every such subcommand by its name."""
+"""The subcommands by name."""

@@ -1,4 +1,4 @@
-"""Starting the service: an isolated interpreter that finds all of our packages and nothing else is run."""
+"""Starting the service: an isolated interpreter finds all packages of the service."""
 
 import importlib.util
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam_client.serve import MissingPackageError, _root_of, command
+from cofferdam_cli.serve import MissingPackageError, _root_of, command
 from cofferdam_runtime.boot import BOOT
 
 ROLES = ("broker", "config", "frontend", "kim")
@@ -28,19 +28,19 @@ def test_its_path_is_enough_for_every_process() -> None:
     subprocess.run([*words[:7], program, words[8]], check=True)
 
 
-def test_nothing_of_it_is_imported_to_find_it() -> None:
+def test_packages_are_found_without_importing_them() -> None:
     program = (
-        "import sys; from cofferdam_client.serve import command; command('c');"
+        "import sys; from cofferdam_cli.serve import command; command('c');"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     listed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert "'cofferdam_runtime'" in listed
-    assert not [role for role in (*ROLES, "providers") if f"cofferdam_{role}'" in listed]
+    assert not [role for role in (*ROLES, "providers", "client") if f"cofferdam_{role}'" in listed]
     assert not [library for library in ("cryptography", "pkcs11") if f"'{library}'" in listed]
 
 
 def test_the_command_becomes_the_broker(tmp_path: Path) -> None:
-    program = "import sys; from cofferdam_client.cli import main; sys.exit(main())"
+    program = "import sys; from cofferdam_cli.cli import main; sys.exit(main())"
     words = [sys.executable, "-c", program, "serve", "-c", str(tmp_path / "none.toml")]
     done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1
@@ -55,7 +55,7 @@ def test_a_missing_package_is_named() -> None:
         _root_of("nonexistent.inner")
 
 
-def test_a_folder_that_no_path_can_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_with_a_colon_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "a:b"
     folder.mkdir()
     (folder / "lonely_module.py").touch()

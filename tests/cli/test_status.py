@@ -1,4 +1,4 @@
-"""The status document: where it is, what is accepted, how it looks."""
+"""The status: the path of its socket, decoding, and the table."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofferdam_client.status import DEFAULT_SOCKET, StatusError, parse, socket_of, table
+from cofferdam_cli.status import DEFAULT_SOCKET, StatusError, parse, socket_of, table
 
 ROW: dict[str, Any] = {
     "role": "worker[software]",
@@ -56,7 +56,7 @@ def test_the_table_is_aligned() -> None:
     ],
     ids=lambda wrong: wrong[:40].decode(),
 )
-def test_what_is_no_status_is_refused(wrong: bytes) -> None:
+def test_a_malformed_status_is_rejected(wrong: bytes) -> None:
     with pytest.raises(StatusError):
         parse(wrong)
 

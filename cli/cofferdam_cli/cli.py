@@ -1,4 +1,7 @@
-"""`cofferdam`: start the service, look at it, and use it from a shell the way parsec-tool does."""
+"""All subcommands of `cofferdam`: their options, how they run, and how they fail.
+
+The client's subcommands, their options and their output follow parsec-tool.
+"""
 
 import argparse
 import importlib.metadata
@@ -7,33 +10,33 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from cofferdam_cli.commands import COMMANDS, CURVES, CommandError, Output
+from cofferdam_cli.serve import MissingPackageError, add_options, serve
+from cofferdam_cli.status import DEFAULT_SOCKET, StatusError, fetch, parse, socket_of, table
+from cofferdam_cli.text import explain, printable
 from cofferdam_client.authentication import FirstUsable
 from cofferdam_client.client import Client
-from cofferdam_client.commands import COMMANDS, CURVES, CommandError, Output
 from cofferdam_client.errors import ClientError, ConnectionFailedError, ServiceStatusError
-from cofferdam_client.serve import MissingPackageError, add_options, serve
-from cofferdam_client.status import DEFAULT_SOCKET, StatusError, fetch, parse, socket_of, table
-from cofferdam_client.text import explain, printable
 
 APPLICATION: Final = "parsec-tool"
-"""The name for Direct authentication: that of parsec-tool, so that both see the same keys."""
+"""The application name for Direct authentication. It is parsec-tool's, so both programs see the same keys."""
 _TIMEOUT: Final = 60.0
 _MAX_DIGITS: Final = 9
-"""Larger numbers make sense for nothing that is counted here."""
+"""No number on the command line needs more."""
 _INTERRUPTED: Final = 130
-"""What a shell reports for a program that ended on SIGINT."""
-_MAY_HAVE_RUN: Final = "; the service may have done it all the same"
+"""The status that a shell reports for a program that SIGINT ended."""
+_MAY_HAVE_RUN: Final = "; the service may have carried out the request"
 
-Subparsers = argparse._SubParsersAction  # noqa: SLF001  what add_subparsers returns has no public name
+Subparsers = argparse._SubParsersAction  # noqa: SLF001  the type of add_subparsers() has no public name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 1 failed, and 2 for a wrong command line."""
+    """Run the command line; return the exit status: 0 done, 1 failed, 2 wrong usage."""
     options = parser().parse_args(arguments)
     try:
         write(_run(options))
     except BrokenPipeError:
-        # Whoever read the output has seen enough; the interpreter must not try to write the rest at its end.
+        # The reader closed the pipe. The interpreter must not try to write the rest when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -56,7 +59,7 @@ def _reason(error: Exception) -> str:
         case ConnectionFailedError(may_have_run=True):
             return f"{error}{_MAY_HAVE_RUN}"
         case UnicodeEncodeError():
-            return "names have to be UTF-8"
+            return "names must be UTF-8"
         case OSError(filename=str(name)):
             return f"{name}: {error.strerror}"
         case _:
@@ -64,7 +67,7 @@ def _reason(error: Exception) -> str:
 
 
 def write(output: Output) -> None:
-    """Write the result to stdout, byte for byte in UTF-8, and the note before it to stderr."""
+    """Write the note to stderr, then the result to stdout, text as UTF-8."""
     if output.note:
         sys.stderr.write(output.note + "\n")
     result = output.result if isinstance(output.result, bytes) else output.result.encode()
@@ -89,8 +92,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="cofferdam",
-        description="A service that keeps a machine's keys, and a client of it and of any other Parsec service.",
-        epilog="PARSEC_SERVICE_ENDPOINT names the service to use (unix:/run/parsec/parsec.sock).",
+        description="Start a service that keeps a machine's keys, or use it or any other Parsec service.",
+        epilog="PARSEC_SERVICE_ENDPOINT names the service to use; the default is unix:/run/parsec/parsec.sock.",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"cofferdam {_version()}")
@@ -109,7 +112,7 @@ def _version() -> str:
 
 
 def _add_client_options(target: argparse.ArgumentParser, default: str | None) -> None:
-    """Add what all client commands take, before the command as well as after it."""
+    """Add the options of all client commands, which are accepted both before and after the command."""
     target.add_argument(
         "-p", "--provider", type=_provider, default=default, metavar="ID", help="number of the provider (the first)"
     )
@@ -124,12 +127,12 @@ def _add_client_options(target: argparse.ArgumentParser, default: str | None) ->
 
 
 def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> None:
-    start = commands.add_parser("serve", help="start the service, in the foreground", allow_abbrev=False)
+    start = commands.add_parser("serve", help="start the service in the foreground", allow_abbrev=False)
     add_options(start)
     status = commands.add_parser("status", help="show the processes of the service", allow_abbrev=False)
-    status.add_argument("--json", action="store_true", help="write the document as the service gives it")
+    status.add_argument("--json", action="store_true", help="print the JSON document of the service")
     where = status.add_mutually_exclusive_group()
-    where.add_argument("-c", "--config", metavar="PATH", help="the configuration that says where the service is")
+    where.add_argument("-c", "--config", metavar="PATH", help="the configuration file of the service")
     where.add_argument("--socket", metavar="PATH", help=f"the status socket ({DEFAULT_SOCKET})")
 
 
@@ -144,7 +147,7 @@ def _add_client_commands(commands: "Subparsers[argparse.ArgumentParser]") -> Non
     for name, what in _WITH_INPUT.items():
         source = added[name].add_mutually_exclusive_group(required=True)
         source.add_argument("input_data", nargs="?", metavar="TEXT", help=what)
-        source.add_argument("--file", metavar="PATH", help=f"the file with {what}, - for the standard input")
+        source.add_argument("--file", metavar="PATH", help=f"the file with {what}, - for stdin")
     for name in ("create-rsa-key", "import"):
         _add_rsa_options(added[name])
     added["create-rsa-key"].add_argument(
@@ -154,7 +157,9 @@ def _add_client_commands(commands: "Subparsers[argparse.ArgumentParser]") -> Non
     added["import"].add_argument("--file", required=True, metavar="PATH", help="the key in PEM or DER, - for stdin")
     added["export-public-key"].add_argument("--pkcs1", action="store_true", help="as PKCS#1, for RSA keys")
     added["verify"].add_argument("--signature", required=True, metavar="BASE64", help="the signature")
-    added["generate-random"].add_argument("-n", "--nbytes", type=_count, required=True, metavar="N", help="how many")
+    added["generate-random"].add_argument(
+        "-n", "--nbytes", type=_count, required=True, metavar="N", help="how many bytes"
+    )
     added["delete-client"].add_argument("-c", "--client", required=True, metavar="NAME", help="name of the client")
 
 
@@ -186,13 +191,13 @@ def _add_rsa_options(target: argparse.ArgumentParser) -> None:
 def _provider(text: str) -> int:
     number = _count(text)
     if number > 255:  # noqa: PLR2004  one byte in the header
-        raise argparse.ArgumentTypeError("a provider has a number from 0 to 255")
+        raise argparse.ArgumentTypeError("the number of a provider is from 0 to 255")
     return number
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > _MAX_DIGITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return int(text)
 
 
@@ -201,6 +206,6 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < 1e9:  # noqa: PLR2004  thirty years, also for what is no number at all
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    if not 0 <= seconds < 1e9:  # noqa: PLR2004  thirty years; NaN fails as well
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds

@@ -1,0 +1,1 @@
+"""The command `cofferdam`: it starts the service, shows its processes, and uses it from a shell."""
