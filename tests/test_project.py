@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tools.mutants_table import MUTANTS
+from tools.mutants_table import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -135,7 +135,7 @@ def test_tools_agree_on_the_source_roots() -> None:
         f"{root}/cofferdam_{root}" for root in SOURCE_ROOTS
     ]
     assert tool["pytest"]["ini_options"]["pythonpath"] == [*SOURCE_ROOTS, "."]
-    assert tool["mypy"]["files"] == [*SOURCE_ROOTS, "tests"]
+    assert tool["mypy"]["files"] == [*SOURCE_ROOTS, "tests", "tools"]
     assert tool["mypy"]["mypy_path"] == ":".join(SOURCE_ROOTS)
     assert tool["ruff"]["src"] == SOURCE_ROOTS
     assert tool["coverage"]["run"]["source_pkgs"] == packages

@@ -1,6 +1,6 @@
 """Renders docs/reference/statuses.md from the statuses of the protocol and what each of them means here.
 
-python -m tests.tools.render_statuses > docs/reference/statuses.md
+python -m tools.render_statuses > docs/reference/statuses.md
 """
 
 import sys
@@ -63,7 +63,7 @@ MEANINGS: Final[Mapping[Status, str]] = {
 _HEAD: Final = """\
 # Response statuses
 
-This page is made by `python -m tests.tools.render_statuses`; a test compares the two. A status other than success
+This page is made by `python -m tools.render_statuses`; a test compares the two. A status other than success
 comes without a body, and clients are told nothing else. The reason stands in the service's log: set
 `core_settings.log_level = "info"` for what the workers refuse, `"debug"` for what the frontends refuse, too.
 

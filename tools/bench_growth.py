@@ -16,7 +16,7 @@ from typing import Any, Final
 from tests.harness import wire
 from tests.harness.pkcs11.service import PROVIDER, TokenService
 from tests.harness.service import Service
-from tests.tools.measure import (
+from tools.measure import (
     CLIENTS,
     DIGEST,
     QUIET,

@@ -1,13 +1,13 @@
 """Renders docs/reference/quirks.md from the PKCS#11 provider's table of quirks.
 
-python -m tests.tools.render_quirks > docs/reference/quirks.md
+python -m tools.render_quirks > docs/reference/quirks.md
 """
 
 import sys
 from collections.abc import Mapping
 from typing import Final
 
-from tests.tools.asking import heading, row
+from tools.asking import heading, row
 
 from cofferdam_providers.pkcs11.quirks import ROWS, Row, names
 
@@ -30,7 +30,7 @@ MEANINGS: Final[Mapping[str, str]] = {
 _HEAD: Final = """\
 # Quirks of PKCS#11 modules
 
-This page is made by `python -m tests.tools.render_quirks` from the provider's table; a test compares the two. How to
+This page is made by `python -m tools.render_quirks` from the provider's table; a test compares the two. How to
 configure a token is in [pkcs11.md](../howto/pkcs11.md).
 
 What a module does otherwise than the standard says is found out by trying wherever that is possible: which hashes OAEP

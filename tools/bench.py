@@ -30,8 +30,8 @@ from typing import Final
 
 from tests.harness import wire
 from tests.harness.service import Service
-from tests.tools import attacks, bench_against, bench_fairness, bench_growth, bench_token, bench_tpm, fairness_report
-from tests.tools.measure import (
+from tools import attacks, bench_against, bench_fairness, bench_growth, bench_token, bench_tpm, fairness_report
+from tools.measure import (
     CLIENTS,
     QUIET,
     Load,

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pkcs11
 from pkcs11 import MechanismFlag
-from tests.tools.asking import FAMILIES, algorithm_rows, all_types, show_sizes, sizes_of, type_name
+from tools.asking import FAMILIES, algorithm_rows, all_types, show_sizes, sizes_of, type_name
 
 from cofferdam_config.plan import read
 from cofferdam_config.surroundings import Surroundings

@@ -1,6 +1,6 @@
 """Renders docs/reference/operations.md by asking the software provider about every key and every algorithm there is.
 
-python -m tests.tools.render_operations > docs/reference/operations.md
+python -m tools.render_operations > docs/reference/operations.md
 """
 
 import itertools
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from tests.tools.asking import (
+from tools.asking import (
     FAMILIES,
     SMALL_SIZES,
     TAGS,
@@ -34,7 +34,7 @@ from cofferdam_providers.software.provider import SoftwareProvider
 _HEAD: Final = """\
 # Operations, keys and algorithms
 
-This page is made by `python -m tests.tools.render_operations`, which asks the software provider about every key type,
+This page is made by `python -m tools.render_operations`, which asks the software provider about every key type,
 size and algorithm of the protocol. A test compares the two. Names are those of the protocol. How the operations are
 called and encoded is written in Parsec's documentation; which statuses they end with is in [statuses.md](statuses.md).
 

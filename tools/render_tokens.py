@@ -1,6 +1,6 @@
 """Renders docs/reference/tokens.md by asking the tokens that the tests have, each in a process of its own.
 
-python -m tests.tools.render_tokens > docs/reference/tokens.md
+python -m tools.render_tokens > docs/reference/tokens.md
 """
 
 import json
@@ -16,15 +16,15 @@ from typing import Any, Final
 
 from tests.harness.pkcs11.second import second
 from tests.harness.pkcs11.token import Token, softhsm
-from tests.tools.asking import heading, row
+from tools.asking import heading, row
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[1]
 _TIMEOUT_S: Final = 120.0
 
 _HEAD: Final = """\
 # What tokens can do
 
-This page is made by `python -m tests.tools.render_tokens`, which opens each of the tests' tokens through the PKCS#11
+This page is made by `python -m tools.render_tokens`, which opens each of the tests' tokens through the PKCS#11
 provider and asks it about every key type, size and algorithm of the protocol. A test compares the two where the same
 versions are installed. The answers are those of CanDoCrypto. Another version, another make and another card answer
 otherwise: ask yours, with CanDoCrypto or by making the key. Names are those of the protocol; what the software provider
@@ -105,7 +105,7 @@ def _ask(token: Token, library: Path, folder: Path) -> dict[str, Any]:
         + "".join(f"{key} = {json.dumps(value)}\n" for key, value in provider.items())
     )
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tools.ask_token", str(configuration)],
+        [sys.executable, "-m", "tools.ask_token", str(configuration)],
         check=False,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -10,9 +10,9 @@ from tests.harness.configuration import Tables
 from tests.harness.interpreter import cofferdam_of
 from tests.harness.pkcs11.service import UID_BASE, TokenService
 from tests.harness.service import Service, acting_as
-from tests.tools.attacks import KEYS, MANY_KEYS, Wish
-from tests.tools.crowd import Crowd
-from tests.tools.measure import UnavailableError
+from tools.attacks import KEYS, MANY_KEYS, Wish
+from tools.crowd import Crowd
+from tools.measure import UnavailableError
 
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.harness import wire
 from tests.harness.pkcs11.service import PROVIDER
-from tests.tools.measure import DIGEST
+from tools.measure import DIGEST
 
 FIRST_SILENT: Final = 59200
 MANY_KEYS: Final = 59012

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.harness import wire
-from tests.tools.measure import UnavailableError, cc
+from tools.measure import UnavailableError, cc
 
 _END_S: Final = 80.0
 """No crowd is let loose for longer than a minute."""

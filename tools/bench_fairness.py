@@ -22,8 +22,8 @@ from typing import Final
 from tests.harness import wire
 from tests.harness.pkcs11.service import UID_BASE
 from tests.harness.service import acting_as
-from tests.tools.attacked import LISTERS, Side
-from tests.tools.attacks import (
+from tools.attacked import LISTERS, Side
+from tools.attacks import (
     ATTACKER_NICE,
     ATTACKS,
     NAMES,
@@ -35,9 +35,9 @@ from tests.tools.attacks import (
     list_keys,
     sign,
 )
-from tests.tools.crowd import Crowd, Crowds, Run, Tally
-from tests.tools.fairness_report import HEAVY, SHARERS, Fairness, Row, Share, jain
-from tests.tools.measure import UnavailableError, cc
+from tools.crowd import Crowd, Crowds, Run, Tally
+from tools.fairness_report import HEAVY, SHARERS, Fairness, Row, Share, jain
+from tools.measure import UnavailableError, cc
 
 from cofferdam_runtime.listener import CLIENT_MODE
 
