@@ -25,6 +25,8 @@ from tests.harness.interpreter import cofferdam
 from tests.harness.relay import wait_until_written
 from tests.harness.running import Running
 
+from cofferdam_client import Client
+
 START_S: Final = 60.0
 STOP_S: Final = 60.0
 UNPRIVILEGED_UID: Final = 59001
@@ -117,6 +119,10 @@ class Service(Running):
     def endpoint(self) -> str:
         """Return what clients find in PARSEC_SERVICE_ENDPOINT."""
         return f"unix:{self.socket_path}"
+
+    def client(self) -> Client:
+        """Return a client of the first provider."""
+        return Client(self.endpoint)
 
     @property
     def pid(self) -> int:
