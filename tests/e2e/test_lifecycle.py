@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.harness import wire
 from tests.harness.configuration import Tables
+from tests.harness.events import reload
 from tests.harness.identities import AS_ROOT, Identity, people
 from tests.harness.interpreter import cofferdam
 from tests.harness.service import Service, ServiceFailedError, acting_as
@@ -52,11 +53,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def wait_until(what: str, service: Service) -> None:
-    for _ in range(500):
-        if what in service.log():
-            return
-        time.sleep(0.02)
-    raise service.failure(f"never logged: {what}")
+    wait_for(lambda: what in service.log(), explain=lambda: service.failure(f"never logged: {what}"))
 
 
 def test_sockets_have_the_reference_modes_and_go_with_the_service() -> None:
@@ -75,9 +72,10 @@ def test_a_signal_ends_the_service_after_what_was_begun(number: signal.Signals) 
             client.connect(service.socket_path)
             data = PING.but(flags=KEEP_ALIVE).to_bytes()
             client.sendall(data[:20])
-            time.sleep(0.1)
+            # What comes later is handed over later.
+            assert call(service.socket_path, PING).status == 0
             service.signal(number)
-            time.sleep(0.1)
+            wait_for(lambda: service.status()["phase"] == "draining")
             client.sendall(data[20:])
             assert len(client.recv(100)) == 38
             assert client.recv(100) == b""
@@ -254,12 +252,7 @@ def test_a_reload_changes_what_the_file_says() -> None:
         service.signal(signal.SIGHUP)
         statuses = [call(service.socket_path, PING).status for _ in range(200)]
         assert set(statuses) == {0}
-        for _ in range(200):
-            if call(service.socket_path, MINE.random(100)).status == 10:
-                break
-            time.sleep(0.02)
-        else:
-            raise service.failure("the new limit never came")
+        wait_for(lambda: call(service.socket_path, MINE.random(100)).status == 10)
         assert service.pid == broker
         assert service.pids("kim") != kim
 
@@ -331,9 +324,8 @@ def test_the_service_outlives_every_timer_of_its_start() -> None:
     # The timers of the configuration reader and of the start refer to processes and descriptors that are long gone.
     with Service(tables={"limits": {"start_ms": 5000}}) as service:
         for _ in range(2):
-            service.signal(signal.SIGHUP)
-            time.sleep(1)
-        time.sleep(10)
+            reload(service)
+        time.sleep(6)
         assert call(service.socket_path, PING).status == 0
         assert "too long" not in service.log()
 
@@ -385,7 +377,7 @@ def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monke
     try:
         for _ in range(2):
             process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
-            wait_for_socket(service)
+            wait_for(service.is_ready)
             assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status in {0, 1140}
             call(service.socket_path, MINE.generate("k", P256_SIGN))
             process.terminate()
@@ -394,7 +386,7 @@ def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monke
         credential.chmod(0o600)
         credential.write_bytes(os.urandom(32))
         process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
-        wait_for_socket(service)
+        wait_for(service.is_ready)
         # Another key than the rows were made with: their provider does not serve.
         assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status == 1145
         assert "the key-encryption key is not that of the stored rows" in service.log()
@@ -402,15 +394,3 @@ def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monke
         assert process.wait(20) == 0
     finally:
         service.close()
-
-
-def wait_for_socket(service: Service) -> None:
-    """Wait until somebody who connects is answered."""
-    for _ in range(500):
-        try:
-            if service.status()["phase"] == "running":
-                return
-        except (OSError, ValueError):
-            pass
-        time.sleep(0.02)
-    raise service.failure("it never serves")

@@ -2,17 +2,18 @@
 
 import itertools
 import os
-import time
 
 import pytest
 from tests.harness import malformed, wire
 from tests.harness.service import Service
-from tests.harness.watch import Holdings, drifts, holdings
+from tests.harness.watch import Holdings, drifts, holdings, wait_for
 
 pytestmark = pytest.mark.e2e
 
 SEED = 20_000
 COUNT = 20_000
+AT_REST = 100
+"""How often in a row no process may be seen to have opened or closed anything."""
 UID = os.geteuid()
 ECHO = (wire.SOFTWARE, 0, wire.GENERATE_RANDOM)
 
@@ -82,6 +83,13 @@ def test_every_malformed_request_gets_its_answer(service: Service) -> None:
 
 
 def _settled(service: Service) -> dict[int, Holdings]:
-    """Look when the connections of the last requests are closed on the service's side, too."""
-    time.sleep(0.5)
-    return holdings(service)
+    """Look when the connections of the last requests are closed on the service's side, too: nothing changes then."""
+    looks = [holdings(service)]
+
+    def is_at_rest() -> bool:
+        looks.append(holdings(service))
+        last = [{pid: held.descriptors for pid, held in look.items()} for look in looks[-AT_REST:]]
+        return len(last) == AT_REST and all(look == last[0] for look in last)
+
+    wait_for(is_at_rest)
+    return looks[-1]

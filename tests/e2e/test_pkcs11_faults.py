@@ -386,11 +386,11 @@ def test_a_crash_while_a_key_is_made_or_destroyed_leaves_no_half(
 ) -> None:
     """The process dies when the module has done its work, or a half of it, or before."""
     with faulty.client() as client:
-        faulty.shim.set(f"{function} {action} 1500")
+        faulty.shim.set(f"{function} {action} 60000")
         outcome: list[object] = []
         thread = threading.Thread(target=lambda: outcome.append(_attempt(client, function)))
         thread.start()
-        time.sleep(0.5)
+        wait_for(lambda: faulty.shim.is_asleep(function))
         os.kill(faulty.worker(), signal.SIGKILL)
         faulty.shim.clear()
         thread.join()

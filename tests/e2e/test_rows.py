@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import product
@@ -20,6 +19,7 @@ from tests.harness.configuration import Tables
 from tests.harness.pkcs11.service import TokenService
 from tests.harness.service import Service
 from tests.harness.tpm.service import TpmService
+from tests.harness.watch import wait_for
 
 from cofferdam_client import (
     Client,
@@ -274,10 +274,7 @@ def reloaded(service: Service, event: str) -> None:
     """Reload, and wait until the log has an event anew."""
     seen = service.log().count(event)
     service.signal(signal.SIGHUP)
-    deadline = time.monotonic() + 30
-    while service.log().count(event) == seen or service.status()["phase"] != "running":
-        assert time.monotonic() < deadline, service.log()
-        time.sleep(0.02)
+    wait_for(lambda: service.log().count(event) > seen and service.is_ready(), 30, service.log)
 
 
 def test_values_that_nobody_wrote_keep_no_other_row_from_being_served() -> None:

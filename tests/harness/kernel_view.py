@@ -21,7 +21,6 @@ _SEIZE, _INTERRUPT, _GET_FILTER, _DETACH = 0x4206, 0x4207, 0x420C, 17
 _ALL: Final = 0x40000000
 """__WALL of waitpid(2): also threads that lead no process."""
 _INSTRUCTION: Final = struct.Struct("=HBBI")
-_ARGUMENTS: Final = 16
 ALLOW: Final = 0x7FFF0000
 ERRNO: Final = 0x00050000
 KILL: Final = 0x80000000

@@ -137,7 +137,7 @@ class Service(Running):
         """
         started = time.monotonic()
         self._process = self.launch()
-        while not self._is_ready():
+        while not self.is_ready():
             if self._process.poll() is not None:
                 raise self.failure(f"the service ended with status {self._process.returncode} during its start")
             if time.monotonic() - started > START_S:
@@ -241,6 +241,13 @@ class Service(Running):
             document = b"".join(iter(lambda: connection.recv(65536), b""))
         return cast("Status", json.loads(document))
 
+    def is_ready(self) -> bool:
+        """Tell whether it serves clients."""
+        try:
+            return self.status()["phase"] == "running"
+        except (OSError, ValueError):
+            return False
+
     def rows(self, role: str) -> list[ProcessStatus]:
         """Return the status of the processes of a role: `kim`, `worker[software]`, `frontend` for all of these."""
         return [row for row in self.status()["processes"] if row["role"] == role or row["role"].startswith(f"{role}[")]
@@ -266,12 +273,6 @@ class Service(Running):
         if self._process is None:
             raise RuntimeError("the service is not running")
         return self._process
-
-    def _is_ready(self) -> bool:
-        try:
-            return self.status()["phase"] == "running"
-        except (OSError, ValueError):
-            return False
 
     @staticmethod
     def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -91,6 +91,10 @@ class Shim:
         """Count the calls of some functions, after the first `since` calls of any."""
         return sum(call.function in functions for call in self.calls()[since:])
 
+    def is_asleep(self, function: str) -> bool:
+        """Tell whether a call of a function has come to the pause that `slow` or `then-slow` makes."""
+        return Call("asleep", function) in self.calls()
+
     def forget(self) -> None:
         """Empty the log."""
         os.truncate(self._log, 0)

@@ -118,7 +118,6 @@ class Swtpm(Running):
         (self.folder / "state").mkdir(mode=0o700)
         self._log: Final = self.folder / "log"
         self._startup: Final = startup
-        self._unix: Final = unix
         self._process: subprocess.Popen[bytes] | None = None
         self._address: Address | None = str(self.folder / "tpm") if unix else None
 
