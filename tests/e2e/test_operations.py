@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PSS
 from tests.harness.answers import der_of, refused
+from tests.harness.device_service import DeviceService
 from tests.harness.operations import asymmetric, general, symmetric
 from tests.harness.operations.general import CURVES, P256, with_
 from tests.harness.operations.symmetric import Origin
@@ -61,7 +62,7 @@ Refused = Status | tuple[Status, ...]
 EXISTS, ABSENT = Status.PSA_ERROR_ALREADY_EXISTS, Status.PSA_ERROR_DOES_NOT_EXIST
 ALLOWED = {"core_settings": {"allow_deprecated": True}}
 
-SERVICES: Final[Mapping[str, Callable[[], Service | TokenService | TpmService]]] = {
+SERVICES: Final[Mapping[str, Callable[[], Service | DeviceService]]] = {
     "software": Service,
     "software, deprecated": lambda: Service(tables=ALLOWED),
     "software, all opcodes": lambda: Service(tables={"provider": {"list_all_opcodes": True}}),
@@ -271,14 +272,14 @@ TABLE = (*SIGNATURES, *ENCRYPTION, *MACS, *KEYS, *WITHOUT_A_KEY, *CAPABILITIES)
 
 
 @pytest.fixture(scope="module")
-def running(request: pytest.FixtureRequest) -> Iterator[Service | TokenService | TpmService]:
+def running(request: pytest.FixtureRequest) -> Iterator[Service | DeviceService]:
     """Return the service of a row. The rows of one service follow one another, so that it starts once."""
     with SERVICES[request.param]() as service:
         yield service
 
 
 @pytest.fixture
-def client(running: Service | TokenService | TpmService) -> Iterator[Client]:
+def client(running: Service | DeviceService) -> Iterator[Client]:
     """Return a client of its provider, without keys before and after."""
     with running.client() as connected:
         yield connected
@@ -309,7 +310,7 @@ def test_a_key_is_two_objects_with_an_identifier_nobody_guesses(client: Client, 
 
 
 @pytest.mark.parametrize("running", ["nss", "tpm"], indirect=True)
-def test_a_key_outlives_the_service(client: Client, running: TokenService | TpmService) -> None:
+def test_a_key_outlives_the_service(client: Client, running: DeviceService) -> None:
     client.generate_key("k", P256)
     public, signature = asymmetric.public_key(client, "k"), client.sign_hash("k", bytes(32), ecdsa())
     running.service.stop()
