@@ -1,4 +1,4 @@
-"""Checks of the project itself: what no linter looks at, and what must not creep in."""
+"""Checks of the source tree itself that no linter makes."""
 
 import ast
 import functools
@@ -20,7 +20,7 @@ PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCE_ROOTS: list[str] = PYPROJECT["tool"]["hatch"]["build"]["dev-mode-dirs"]
 SHARED_ROOTS = {"contracts", "runtime"}
 RELAY = Path("runtime/cofferdam_runtime/relay")
-"""The one process that is no role: `serve` starts it, and every role has a channel to it."""
+"""The only process that is not a role: `serve` starts it, and every role has a channel to it."""
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 
 # The broker holds all privileges, hence it is meant to be read in one sitting. What counts is what it does: lines with
@@ -41,7 +41,7 @@ IMPORTED_BY_THE_BROKER = {
 }
 MAX_LINES_IMPORTED_BY_THE_BROKER = 1180
 
-# In pieces, so that this file does not contain what it looks for.
+# In pieces, so that this file does not match itself.
 REGISTRIES = [
     "pypi" + ".org",
     "python" + "hosted.org",
@@ -62,7 +62,7 @@ REQUIREMENT = re.compile(
 
 
 def _project_files(folder: Path = ROOT) -> Iterator[Path]:
-    """Yield the files of the checkout, without what tools leave in it."""
+    """Yield the files of the checkout, except those that tools generate."""
     for path in sorted(folder.iterdir()):
         if path.name in {"__pycache__", "dist"} or (
             path.name.startswith(".") and path.name not in {".ci", ".gitignore"}
@@ -131,7 +131,7 @@ def test_every_wanted_requirement_is_pinned(path: Path) -> None:
 
 
 def test_requirement_files_agree_on_versions() -> None:
-    """They are installed together, and pip takes two versions of one package as an error."""
+    """They are installed together, and pip rejects two versions of one package."""
     pins: dict[str, set[str]] = {}
     for path in REQUIREMENTS:
         for line in _requirements(path):
@@ -165,12 +165,12 @@ def test_a_source_root_holds_its_package_and_nothing_else(root: str) -> None:
 
 
 def test_packaging_is_no_package() -> None:
-    """It would hide the library of that name from pytest."""
+    """A package would hide the library of that name from pytest."""
     assert list((ROOT / "packaging").rglob("__init__.py")) == []
 
 
 def test_each_process_has_one_entry() -> None:
-    """A process is one package, or one backend of the providers; what they share cannot be started."""
+    """A process is one package, or one backend of the providers; shared packages cannot be started."""
     entries = [path.parent.relative_to(ROOT) for path in _python_files() if path.name == "__main__.py"]
     entries.remove(RELAY)
     misplaced = [
@@ -299,7 +299,7 @@ def test_scripts_parse_and_are_executable(path: Path) -> None:
 
 
 def test_every_change_of_the_mutants_can_still_be_made() -> None:
-    """One whose line was rewritten has to be written anew, or its tests prove nothing any more."""
+    """A mutation whose line was rewritten has to be updated, or its tests no longer prove anything."""
     found = [
         f"{mutant.file}: {mutant.name}"
         for mutant in MUTANTS

@@ -1,7 +1,7 @@
-"""The modules that are loaded in the broker, the one process with privileges, from its start to its end.
+"""The modules that are loaded in the broker, the only process with privileges.
 
-They are counted in the shipped broker after it did all that a broker does: what an import within a function or the
-interpreter itself brings in later counts too.
+They are counted when the shipped broker ends, after it has started, reloaded and replaced children, so that imports
+within functions count too.
 """
 
 import os

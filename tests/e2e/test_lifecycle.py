@@ -1,4 +1,4 @@
-"""Start, reload and end, as systemd and an operator see them."""
+"""Start, reload and shutdown, as systemd and an operator see them."""
 
 import collections
 import os
@@ -27,7 +27,7 @@ MINE = Caller(os.getuid())
 
 
 class Manager:
-    """What systemd's end of NOTIFY_SOCKET hears."""
+    """The receiver of NOTIFY_SOCKET's messages, in place of systemd."""
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "notify")
@@ -95,7 +95,7 @@ def test_a_second_signal_does_not_wait() -> None:
         assert call(service.socket_path, PING).status == 0
         service.signal(signal.SIGTERM)
         wait_for(lambda: service.status()["phase"] == "draining")
-        # The second one. It is not waited for as long as the client or the limit would take.
+        # This sends the second one; neither the client nor the limit is waited for.
         assert service.stop() == 0
 
 
@@ -214,7 +214,7 @@ def test_who_waits_for_a_frontend_is_served_after_a_reload() -> None:
             service.pids("kim"),
             [row["pid"] for row in service.rows("frontend") if row["principal"] is not None],
         )
-        # It takes nothing now, so that most connections wait in the broker.
+        # It is stopped, so that most connections wait in the broker.
         os.kill(frontend, signal.SIGSTOP)
         waiting = []
         for _ in range(200):
@@ -359,12 +359,12 @@ def test_a_configuration_that_is_no_file_is_refused(kind: str, tmp_path: Path) -
 def test_a_supervisor_may_signal_the_whole_group() -> None:
     with Service() as service:
         assert call(service.socket_path, PING).status == 0
-        # A process that is still starting does not heed signals yet, and dies of them: the spare that is made now.
+        # A starting process does not handle signals yet and would die of them, so wait for the spare frontend.
         wait_until('"a process is ready" process=frontend[1]', service)
         os.killpg(service.pid, signal.SIGTERM)
         assert service.stop() == 0
         assert "died" not in service.log()
-        # What writes the log outlives those who log.
+        # The relay of the log outlives the processes that log.
         assert "event=stopped" in service.log()
 
 
@@ -387,7 +387,7 @@ def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monke
         credential.write_bytes(os.urandom(32))
         process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
         wait_for(service.is_ready)
-        # Another key than the rows were made with: their provider does not serve.
+        # The rows were made with another key, so their provider does not serve.
         assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status == 1145
         assert "the key-encryption key is not that of the stored rows" in service.log()
         process.terminate()

@@ -1,4 +1,4 @@
-"""Malformed requests against a running service: each gets its own answer, and nothing in the service changes."""
+"""Malformed requests to a running service: each gets the right response, and nothing in the service changes."""
 
 import itertools
 import os
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 SEED = 20_000
 COUNT = 20_000
 AT_REST = 100
-"""How often in a row no process may be seen to have opened or closed anything."""
+"""Number of consecutive looks without a change of descriptors after which the service is at rest."""
 UID = os.geteuid()
 ECHO = (wire.SOFTWARE, 0, wire.GENERATE_RANDOM)
 
@@ -83,7 +83,7 @@ def test_every_malformed_request_gets_its_answer(service: Service) -> None:
 
 
 def _settled(service: Service) -> dict[int, Holdings]:
-    """Look when the connections of the last requests are closed on the service's side, too: nothing changes then."""
+    """Look once the service has closed the connections of the last requests, so that no descriptor count changes."""
     looks = [holdings(service)]
 
     def is_at_rest() -> bool:

@@ -1,4 +1,4 @@
-"""Regressions found by reading the code as an attacker."""
+"""Regression tests for flaws that were found by reviewing the code as an attacker."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def test_a_name_that_is_too_long_is_refused_and_costs_nothing() -> None:
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can be many uids")
 def test_values_that_no_process_takes_restart_none() -> None:
-    """What is passed on unchecked would be the crime of the process that passed it on."""
+    """A frontend that passed such a value on unchecked would be accused in place of its client."""
     greedy, victim = 59201, 59202
     with Service(admins=[str(greedy)]) as service:
         caller, other, path = Caller(greedy), Caller(victim), service.socket_path

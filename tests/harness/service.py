@@ -1,4 +1,4 @@
-"""A running service in a folder of its own, as an operator would have it: real processes, real sockets.
+"""A running service in a folder of its own, as an operator would run it: real processes, real sockets.
 
     with Service(admins=["0"]) as service:
         client = connect(service.endpoint)
@@ -60,7 +60,7 @@ class Status(TypedDict):
 
 
 class ServiceFailedError(Exception):
-    """Raised when the service does not start, stop or answer as it has to; the text has its whole log."""
+    """Raised when the service does not start, stop or respond as it should; the text contains its whole log."""
 
 
 class Service(Running):
@@ -109,7 +109,7 @@ class Service(Running):
         """How long the last start took, from the execution of the command until clients are served."""
 
     def configure(self, tables: Tables, extra: str = "") -> None:
-        """Write the configuration anew, for the next start or reload."""
+        """Rewrite the configuration, for the next start or reload."""
         text = configuration(
             self.folder, authenticators=self._authenticators, admins=self._admins, tables=tables, extra=extra
         )
@@ -183,7 +183,7 @@ class Service(Running):
         return [*self.command, "serve", "-c", str(self.configuration_path)]
 
     def stop(self) -> int:
-        """End the service in good order and return its exit status.
+        """Shut the service down cleanly and return its exit status.
 
         Raises:
             ServiceFailedError: It did not end in time, and was killed.
@@ -203,7 +203,7 @@ class Service(Running):
             self._process = None
 
     def kill(self) -> None:
-        """Kill the broker, and wait until everything that it started has followed."""
+        """Kill the broker, and wait until all of its processes have ended."""
         process, children = self._running(), self.pids()
         process.kill()
         process.wait()
@@ -215,7 +215,7 @@ class Service(Running):
         self._process = None
 
     def close(self) -> None:
-        """End whatever still runs, and remove the folder."""
+        """End all processes that still run, and remove the folder."""
         process, self._process = self._process, None
         if process is not None:
             if process.poll() is None:
@@ -242,7 +242,7 @@ class Service(Running):
         return cast("Status", json.loads(document))
 
     def is_ready(self) -> bool:
-        """Tell whether it serves clients."""
+        """Return whether it serves clients."""
         try:
             return self.status()["phase"] == "running"
         except (OSError, ValueError):
@@ -266,7 +266,7 @@ class Service(Running):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def failure(self, text: str) -> ServiceFailedError:
-        """Return an exception that has the log."""
+        """Return an exception with the log in its text."""
         return ServiceFailedError(f"{text}\n--- log ---\n{self.log()}")
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -284,7 +284,7 @@ class Service(Running):
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs."""
     try:
-        # What nobody has reaped yet is dead all the same.
+        # A zombie is dead, too.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
