@@ -75,7 +75,7 @@ class Side:
             raise UnavailableError(f"operation {request.opcode} of uid {uid} fails with status {status}")
 
     def crowd(self, uid: int, wish: Wish, connections: int) -> Crowd:
-        """Return clients that have such a wish."""
+        """Return clients that send such requests."""
         caller = self.ready(uid, wish)
         flags = wire.KEEP_ALIVE if wish.mode in {"keep", "pipe"} else 0
         cycles = [wish.requests(caller, number) for number in range(connections)]

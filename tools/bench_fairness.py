@@ -1,4 +1,4 @@
-"""`./dev bench --fairness`: what a client notices while clients of other uids do their worst.
+"""`./dev bench --fairness`: the effect of hostile clients of other uids on a client.
 
 Victim and attackers have uids of their own, and so has each process of the service, so that this needs root. A round of
 an attack measures the victim three times: alone, while the attack runs against another service on the same machine,
@@ -73,7 +73,7 @@ class Trial:
     rounds: int
 
     def run(self, crowd: Crowd, stretch: float = 1.0) -> Tally:
-        """Let a crowd loose on the service, and wait for what it saw."""
+        """Run a crowd against the service, and return its tally."""
         return self.crowds.run(self.side.path, crowd, self.seconds * stretch)
 
 
@@ -224,7 +224,7 @@ def _share(trial: Trial, path: str, text: str, crowds: Sequence[Crowd]) -> Share
 
 @contextlib.contextmanager
 def _floor(folder: str) -> Iterator[str]:
-    """Run the fairest service there can be: one queue for each uid, and nothing else between it and the clients."""
+    """Run the fairest possible service: one queue for each uid, and nothing else."""
     program, path = os.path.join(folder, "fair_floor"), os.path.join(folder, "floor.sock")
     cc(Path(__file__).with_name("fair_floor.c"), program)
     with subprocess.Popen([program, path, str(_FLOOR_WORK_US)]) as server:

@@ -1,4 +1,4 @@
-"""The wire protocol written a second time, so that nothing of the service checks itself.
+"""An independent implementation of the wire protocol, so that the service does not check itself.
 
 Every field of a request can be set to anything that fits its width. Bodies are protobuf by hand.
 Source: facts on the wire, sections 1.2, 1.6 and 3.

@@ -134,7 +134,7 @@ SWTPM: Final = Subject(
 
 
 def hold(subject: Subject, tool: ParsecTool, admin_tool: ParsecTool, uid: int, report: Report) -> None:
-    """Hold the session.
+    """Run the session.
 
     Args:
         subject: The provider.
