@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Configuration of pytest and Hypothesis for all tests, and the list of permitted skips."""
 
 import fnmatch
 import os
@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Machines are shared: how long an example takes says nothing about it.
+# Test machines are shared, so the duration of one example means nothing.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
@@ -18,7 +18,7 @@ os.environ["PATH"] = ":".join(dict.fromkeys([*os.environ.get("PATH", os.defpath)
 
 @dataclass(frozen=True)
 class Skip:
-    """Tests that may be skipped, for a reason, where something holds; patterns as in a shell."""
+    """A permitted skip: which tests, for which reason, under which condition; both are shell patterns."""
 
     tests: str
     reason: str
@@ -33,17 +33,17 @@ _ONLY_ROOT: Final = (
 SKIPS: Final = (
     *(Skip(tests, reason, _NOT_ROOT) for tests in _ONLY_ROOT for reason in ("only root *", "needs root*")),
     Skip("tests/broker/test_generation.py::*", "groups belong to uids of their own", _NOT_ROOT),
-    # A library of another distribution, and other versions of the tokens than the page is about.
+    # The library comes from another distribution, or the tokens have other versions than the page documents.
     Skip("tests/providers/pkcs11/test_mechanisms.py::*", "not in this build of the library", allowed=True),
     Skip("tests/documentation/test_reference.py::*", "docs/reference/tokens.md is about *", allowed=True),
 )
-"""Every skip that is no failure. A test that is skipped for any other reason fails the run, however it is marked."""
+"""All permitted skips. A test that is skipped for any other reason fails the run, whatever its markers say."""
 
 _unexpected: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note a test that is skipped and may not be."""
+    """Record a test that was skipped without permission."""
     if not report.skipped or hasattr(report, "wasxfail"):
         return
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -53,7 +53,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def may_skip(test: str, reason: str) -> bool:
-    """Tell whether a test may be skipped for a reason."""
+    """Return whether a test may be skipped for a reason."""
     return any(
         skip.allowed and fnmatch.fnmatchcase(test, skip.tests) and fnmatch.fnmatchcase(reason, skip.reason)
         for skip in SKIPS
@@ -61,14 +61,14 @@ def may_skip(test: str, reason: str) -> bool:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let the run fail for tests that were skipped and may not be."""
+    """Fail the run if tests were skipped without permission."""
     if _unexpected and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name them."""
+    """List the tests that were skipped without permission."""
     if _unexpected:
-        terminalreporter.section("skipped without leave, see tests/conftest.py")
+        terminalreporter.section("skipped without permission, see tests/conftest.py")
         for line in _unexpected:
             terminalreporter.line(line)

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.tools.render_operations import render_operations
-from tests.tools.render_quirks import render_quirks
-from tests.tools.render_statuses import MEANINGS, render_statuses
-from tests.tools.render_tokens import ask_all, render_tokens, versions_on
+from tools.render_operations import render_operations
+from tools.render_quirks import render_quirks
+from tools.render_statuses import MEANINGS, render_statuses
+from tools.render_tokens import ask_all, render_tokens, versions_on
 
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import Status
@@ -21,7 +21,7 @@ def operations() -> str:
 
 
 def test_the_page_of_operations_is_up_to_date(operations: str) -> None:
-    """Run `python -m tests.tools.render_operations > docs/reference/operations.md` when this fails."""
+    """Run `python -m tools.render_operations > docs/reference/operations.md` when this fails."""
     assert (REFERENCE / "operations.md").read_text() == operations
 
 
@@ -31,7 +31,7 @@ def test_the_page_of_operations_has_every_operation_once(operations: str) -> Non
 
 
 def test_the_page_of_statuses_is_up_to_date() -> None:
-    """Run `python -m tests.tools.render_statuses > docs/reference/statuses.md` when this fails."""
+    """Run `python -m tools.render_statuses > docs/reference/statuses.md` when this fails."""
     assert (REFERENCE / "statuses.md").read_text() == render_statuses()
 
 
@@ -45,12 +45,12 @@ def test_a_status_that_the_code_names_is_on_the_page() -> None:
 
 
 def test_the_page_of_quirks_is_up_to_date() -> None:
-    """Run `python -m tests.tools.render_quirks > docs/reference/quirks.md` when this fails."""
+    """Run `python -m tools.render_quirks > docs/reference/quirks.md` when this fails."""
     assert (REFERENCE / "quirks.md").read_text() == render_quirks()
 
 
 def test_the_page_of_tokens_is_up_to_date() -> None:
-    """Run `python -m tests.tools.render_tokens > docs/reference/tokens.md` when this fails."""
+    """Run `python -m tools.render_tokens > docs/reference/tokens.md` when this fails."""
     page = (REFERENCE / "tokens.md").read_text()
     asked = ask_all()
     documented, installed = versions_on(page), {one.name: one.version for one in asked}

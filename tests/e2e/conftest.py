@@ -15,7 +15,7 @@ def service() -> Iterator[Service]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the log of the service with every test that failed."""
+    """Add the log of the service to the report of every failed test."""
     report = yield
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():

@@ -1,4 +1,4 @@
-"""A server that was taken over, here by its PKCS#11 module, costs those who use other servers nothing."""
+"""A compromised server, here one with a hostile PKCS#11 module, does not affect clients of other servers."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ KILLED = "a process accuses too many others and is killed"
 
 
 class Kept:
-    """A connection of a uid that is kept for many requests; one that breaks fails the test."""
+    """A persistent connection of a uid; the test fails if it breaks."""
 
     def __init__(self, path: str, uid: int) -> None:
         self.caller = Caller(uid)
@@ -64,7 +64,7 @@ def frontends(running: TokenService, uids: range) -> dict[int | None, int]:
 
 
 def provoke(running: TokenService) -> int:
-    """Have the token's worker make a call of its module."""
+    """Make the token's worker call its module."""
     caller = Caller(ATTACKER, provider=PROVIDER)
     with acting_as(ATTACKER):
         return call(running.service.socket_path, caller.random(8)).status
@@ -119,7 +119,7 @@ def accuse_everybody(running: TokenService) -> None:
 
 
 def check(crowd: list[Kept]) -> None:
-    """See that everybody is served by the other provider at once, and by the token again."""
+    """Check that the other provider serves everybody at once, and the token eventually."""
     for client in crowd:
         assert client.ask(client.caller.sign("k", ECDSA_SHA_256, bytes(32))).status == 0
         to_token = Caller(client.caller.uid, provider=PROVIDER).random(8)

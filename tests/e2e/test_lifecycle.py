@@ -1,4 +1,4 @@
-"""Start, reload and end, as systemd and an operator see them."""
+"""Start, reload and shutdown, as systemd and an operator see them."""
 
 import collections
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.harness import wire
 from tests.harness.configuration import Tables
+from tests.harness.events import reload
 from tests.harness.identities import AS_ROOT, Identity, people
 from tests.harness.interpreter import cofferdam
 from tests.harness.service import Service, ServiceFailedError, acting_as
@@ -26,7 +27,7 @@ MINE = Caller(os.getuid())
 
 
 class Manager:
-    """What systemd's end of NOTIFY_SOCKET hears."""
+    """The receiver of NOTIFY_SOCKET's messages, in place of systemd."""
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "notify")
@@ -52,11 +53,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def wait_until(what: str, service: Service) -> None:
-    for _ in range(500):
-        if what in service.log():
-            return
-        time.sleep(0.02)
-    raise service.failure(f"never logged: {what}")
+    wait_for(lambda: what in service.log(), explain=lambda: service.failure(f"never logged: {what}"))
 
 
 def test_sockets_have_the_reference_modes_and_go_with_the_service() -> None:
@@ -75,9 +72,10 @@ def test_a_signal_ends_the_service_after_what_was_begun(number: signal.Signals) 
             client.connect(service.socket_path)
             data = PING.but(flags=KEEP_ALIVE).to_bytes()
             client.sendall(data[:20])
-            time.sleep(0.1)
+            # What comes later is handed over later.
+            assert call(service.socket_path, PING).status == 0
             service.signal(number)
-            time.sleep(0.1)
+            wait_for(lambda: service.status()["phase"] == "draining")
             client.sendall(data[20:])
             assert len(client.recv(100)) == 38
             assert client.recv(100) == b""
@@ -97,7 +95,7 @@ def test_a_second_signal_does_not_wait() -> None:
         assert call(service.socket_path, PING).status == 0
         service.signal(signal.SIGTERM)
         wait_for(lambda: service.status()["phase"] == "draining")
-        # The second one. It is not waited for as long as the client or the limit would take.
+        # This sends the second one; neither the client nor the limit is waited for.
         assert service.stop() == 0
 
 
@@ -216,7 +214,7 @@ def test_who_waits_for_a_frontend_is_served_after_a_reload() -> None:
             service.pids("kim"),
             [row["pid"] for row in service.rows("frontend") if row["principal"] is not None],
         )
-        # It takes nothing now, so that most connections wait in the broker.
+        # It is stopped, so that most connections wait in the broker.
         os.kill(frontend, signal.SIGSTOP)
         waiting = []
         for _ in range(200):
@@ -254,12 +252,7 @@ def test_a_reload_changes_what_the_file_says() -> None:
         service.signal(signal.SIGHUP)
         statuses = [call(service.socket_path, PING).status for _ in range(200)]
         assert set(statuses) == {0}
-        for _ in range(200):
-            if call(service.socket_path, MINE.random(100)).status == 10:
-                break
-            time.sleep(0.02)
-        else:
-            raise service.failure("the new limit never came")
+        wait_for(lambda: call(service.socket_path, MINE.random(100)).status == 10)
         assert service.pid == broker
         assert service.pids("kim") != kim
 
@@ -331,9 +324,8 @@ def test_the_service_outlives_every_timer_of_its_start() -> None:
     # The timers of the configuration reader and of the start refer to processes and descriptors that are long gone.
     with Service(tables={"limits": {"start_ms": 5000}}) as service:
         for _ in range(2):
-            service.signal(signal.SIGHUP)
-            time.sleep(1)
-        time.sleep(10)
+            reload(service)
+        time.sleep(6)
         assert call(service.socket_path, PING).status == 0
         assert "too long" not in service.log()
 
@@ -367,12 +359,12 @@ def test_a_configuration_that_is_no_file_is_refused(kind: str, tmp_path: Path) -
 def test_a_supervisor_may_signal_the_whole_group() -> None:
     with Service() as service:
         assert call(service.socket_path, PING).status == 0
-        # A process that is still starting does not heed signals yet, and dies of them: the spare that is made now.
+        # A starting process does not handle signals yet and would die of them, so wait for the spare frontend.
         wait_until('"a process is ready" process=frontend[1]', service)
         os.killpg(service.pid, signal.SIGTERM)
         assert service.stop() == 0
         assert "died" not in service.log()
-        # What writes the log outlives those who log.
+        # The relay of the log outlives the processes that log.
         assert "event=stopped" in service.log()
 
 
@@ -385,7 +377,7 @@ def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monke
     try:
         for _ in range(2):
             process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
-            wait_for_socket(service)
+            wait_for(service.is_ready)
             assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status in {0, 1140}
             call(service.socket_path, MINE.generate("k", P256_SIGN))
             process.terminate()
@@ -394,23 +386,11 @@ def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monke
         credential.chmod(0o600)
         credential.write_bytes(os.urandom(32))
         process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
-        wait_for_socket(service)
-        # Another key than the rows were made with: their provider does not serve.
+        wait_for(service.is_ready)
+        # The rows were made with another key, so their provider does not serve.
         assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status == 1145
         assert "the key-encryption key is not that of the stored rows" in service.log()
         process.terminate()
         assert process.wait(20) == 0
     finally:
         service.close()
-
-
-def wait_for_socket(service: Service) -> None:
-    """Wait until somebody who connects is answered."""
-    for _ in range(500):
-        try:
-            if service.status()["phase"] == "running":
-                return
-        except (OSError, ValueError):
-            pass
-        time.sleep(0.02)
-    raise service.failure("it never serves")

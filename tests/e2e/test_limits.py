@@ -1,4 +1,4 @@
-"""Clients that are slow, many, silent or greedy: they get their limits, the others their service."""
+"""Slow, numerous, silent and greedy clients are limited, and all others are still served."""
 
 import contextlib
 import os
@@ -21,11 +21,11 @@ from tests.harness.wire import ECDSA_SHA_256, KEEP_ALIVE, P256_SIGN, RSA_SIGN, C
 
 PING = Request()
 PING_ANSWER = 38
-"""Bytes of the answer to it."""
+"""Size of its response, in bytes."""
 AS_ROOT = os.geteuid() == 0
 NOBODY_ELSE = 59002
 MANY = range(59100, 59104)
-"""Uids of somebody who has many."""
+"""Uids of one person who controls many."""
 
 
 def has_spare(service: Service) -> bool:
@@ -125,15 +125,22 @@ def test_a_reader_that_never_reads_holds_up_only_itself() -> None:
             client.sendall(Caller(os.getuid()).random(1 << 20).to_bytes())
             stuck.append(client)
         pings(service.socket_path)
-        time.sleep(1.5)  # longer than the timeout
         for client in stuck:
+            # The service closes what is not read in time, and poll says so whether or not there is something to read.
+            assert wait_for_hang_up(client)
             client.close()
         assert len(wire.first_blob(call(service.socket_path, Caller(os.getuid()).random(1 << 20)).body)) == 1 << 20
 
 
+def wait_for_hang_up(client: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(client, 0)
+    return bool(poll.poll(30_000))
+
+
 @pytest.fixture
 def stopped_worker() -> Iterator[Callable[..., Service]]:
-    """Return how to start a service whose worker takes nothing until it is told to go on."""
+    """Return a function that starts a service whose worker is stopped by SIGSTOP."""
     services = []
 
     def start(keys: dict[int, list[str]], limits: dict[str, int]) -> Service:
@@ -154,7 +161,7 @@ def stopped_worker() -> Iterator[Callable[..., Service]]:
 
 
 def ask(service: Service, request: Request, uid: int) -> socket.socket:
-    """Send a request and leave the answer for later."""
+    """Send a request without reading the response."""
     with acting_as(uid):
         client = wire.connect(service.socket_path)
     client.sendall(request.to_bytes())
@@ -162,7 +169,7 @@ def ask(service: Service, request: Request, uid: int) -> socket.socket:
 
 
 def statuses(clients: list[socket.socket]) -> list[int]:
-    """Return the status of each answer, and hang up."""
+    """Return the status of each response, and close the connections."""
     found = []
     for client in clients:
         with client:
@@ -213,7 +220,7 @@ def test_a_worker_gives_everybody_a_turn(stopped_worker: Callable[..., Service])
     assert statuses(clients) == [0] * (count + 1)
     changes = [line for line in service.log().splitlines() if "op=PSA_DESTROY_KEY" in line]
     assert len(changes) == count + 1
-    # What one worker writes is in the order of its work.
+    # The log lines of one worker are in the order of its work.
     (place,) = [place for place, line in enumerate(changes) if f"uid={NOBODY_ELSE}" in line]
     assert place < count // 2
 
@@ -328,7 +335,7 @@ def is_closed(client: socket.socket) -> bool:
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can be many uids")
 def test_uids_that_hold_silent_connections_lock_nobody_out() -> None:
-    """They are more than there are places, come back whenever they are cut, and nobody else is refused."""
+    """They outnumber the frontends and reconnect whenever they are closed, and nobody else is refused."""
     limits = {"max_frontends": 2, "request_timeout_ms": 60_000}
     with Service(tables={"listener": {"timeout": 60_000}, "limits": limits}) as service:
         silent = {uid: silent_connection(service.socket_path, uid) for uid in MANY}
@@ -347,7 +354,7 @@ def test_uids_that_hold_silent_connections_lock_nobody_out() -> None:
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can be many uids")
 def test_a_uid_that_owns_keys_finds_a_place_among_those_that_work() -> None:
-    """All others work without pause; who owns keys has a place, also after the key store was replaced."""
+    """A uid that owns keys gets a frontend although all others are busy, even after the key store was replaced."""
     owner, working = Caller(NOBODY_ELSE), MANY[0]
     with Service(tables={"limits": {"max_frontends": 1}}) as service:
         path = service.socket_path
@@ -391,7 +398,7 @@ def test_the_log_tells_whose_frontend_is_which() -> None:
 
 
 def test_each_process_gives_way_to_the_broker_by_its_role(service: Service) -> None:
-    """The frontends come first for the memory killer; no child comes before the clients, not while it starts either."""
+    """The OOM killer prefers frontends, and prefers clients to every other child, even while a child starts."""
     broker = service.pid
     ranks = {"kim": (0, 100), "worker": (0, 200), "frontend": (0, 500)}
     if os.getpriority(os.PRIO_PROCESS, broker) < 0:

@@ -1,18 +1,19 @@
-"""Malformed requests against a running service: each gets its own answer, and nothing in the service changes."""
+"""Malformed requests to a running service: each gets the right response, and nothing in the service changes."""
 
 import itertools
 import os
-import time
 
 import pytest
 from tests.harness import malformed, wire
 from tests.harness.service import Service
-from tests.harness.watch import Holdings, drifts, holdings
+from tests.harness.watch import Holdings, drifts, holdings, wait_for
 
 pytestmark = pytest.mark.e2e
 
 SEED = 20_000
 COUNT = 20_000
+AT_REST = 100
+"""Number of consecutive looks without a change of descriptors after which the service is at rest."""
 UID = os.geteuid()
 ECHO = (wire.SOFTWARE, 0, wire.GENERATE_RANDOM)
 
@@ -82,6 +83,13 @@ def test_every_malformed_request_gets_its_answer(service: Service) -> None:
 
 
 def _settled(service: Service) -> dict[int, Holdings]:
-    """Look when the connections of the last requests are closed on the service's side, too."""
-    time.sleep(0.5)
-    return holdings(service)
+    """Look once the service has closed the connections of the last requests, so that no descriptor count changes."""
+    looks = [holdings(service)]
+
+    def is_at_rest() -> bool:
+        looks.append(holdings(service))
+        last = [{pid: held.descriptors for pid, held in look.items()} for look in looks[-AT_REST:]]
+        return len(last) == AT_REST and all(look == last[0] for look in last)
+
+    wait_for(is_at_rest)
+    return looks[-1]

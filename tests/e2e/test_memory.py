@@ -39,7 +39,7 @@ def service() -> Iterator[Service]:
 
 @contextlib.contextmanager
 def connections(service: Service, uid: int, many: int) -> Iterator[list[socket.socket]]:
-    """Make connections that have been served once each."""
+    """Make connections, each of which has been served once."""
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(many)]
         for connection in made:
@@ -52,7 +52,7 @@ def connections(service: Service, uid: int, many: int) -> Iterator[list[socket.s
 
 
 def send(connection: socket.socket, data: bytes) -> None:
-    """Send as much as the service takes."""
+    """Send until the service stops reading."""
     with contextlib.suppress(OSError):
         connection.sendall(data)
 

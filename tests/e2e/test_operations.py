@@ -1,28 +1,32 @@
-"""Every operation through the socket, with results checked by another implementation (pyca/cryptography)."""
+"""Every operation of every provider through the socket: one table of provider, operation, input and expectation.
 
-import hashlib
-import hmac
+`tests/harness/operations` says what each operation has to do; results are compared with pyca/cryptography. The
+PKCS#11 provider is tried with two modules of different makes, so that it is not shaped by one: NSS does what SoftHSM
+does not (OAEP with any hash and with a label), refuses attributes that SoftHSM takes, and has other return codes for
+the same mistakes.
+"""
+
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
+from typing import Final
 
 import pytest
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import cmac, hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, x448, x25519
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
-from cryptography.hazmat.primitives.ciphers import algorithms
-from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
-from tests.harness.answers import der_of, refused, rsa_public
+from cryptography.hazmat.primitives.asymmetric.padding import PSS
+from tests.harness.answers import der_of, refused
+from tests.harness.device_service import DeviceService
+from tests.harness.operations import asymmetric, general, symmetric
+from tests.harness.operations.general import CURVES, P256, with_
+from tests.harness.operations.symmetric import Origin
+from tests.harness.pkcs11.service import TokenService
+from tests.harness.pkcs11.token import objects
 from tests.harness.service import Service
+from tests.harness.tpm.service import TpmService
 
 from cofferdam_client import (
     AES_CCM,
-    AES_GCM,
-    CHACHA20_POLY1305,
-    CMAC,
     RSA_PKCS1V15_ENCRYPTION,
-    AsymmetricSignature,
     CheckType,
     Cipher,
     CipherMode,
@@ -35,7 +39,6 @@ from cofferdam_client import (
     KeyType,
     Mac,
     MacScheme,
-    SignatureScheme,
     Status,
     UnixPeerCredentials,
     Usage,
@@ -49,311 +52,313 @@ from cofferdam_client import (
     hmac_with,
     public_key_of,
     rsa_encryption_key,
-    rsa_oaep,
-    rsa_pkcs1v15,
-    rsa_pss,
     rsa_signing_key,
-    truncated,
 )
 
-HASHES = {
-    Hash.SHA_224: hashes.SHA224(),
-    Hash.SHA_256: hashes.SHA256(),
-    Hash.SHA_384: hashes.SHA384(),
-    Hash.SHA_512: hashes.SHA512(),
+INVALID = Status.PSA_ERROR_INVALID_ARGUMENT
+NOT_PERMITTED = Status.PSA_ERROR_NOT_PERMITTED
+NOT_SUPPORTED = Status.PSA_ERROR_NOT_SUPPORTED
+Refused = Status | tuple[Status, ...]
+EXISTS, ABSENT = Status.PSA_ERROR_ALREADY_EXISTS, Status.PSA_ERROR_DOES_NOT_EXIST
+ALLOWED = {"core_settings": {"allow_deprecated": True}}
+
+SERVICES: Final[Mapping[str, Callable[[], Service | DeviceService]]] = {
+    "software": Service,
+    "software, deprecated": lambda: Service(tables=ALLOWED),
+    "software, all opcodes": lambda: Service(tables={"provider": {"list_all_opcodes": True}}),
+    "softhsm": TokenService,
+    "softhsm, deprecated": lambda: TokenService(tables=ALLOWED),
+    "softhsm, all opcodes": lambda: TokenService(values={"list_all_opcodes": True}),
+    "softhsm, no export": lambda: TokenService(values={"allow_export": False}),
+    "nss": lambda: TokenService(before="second"),
+    "tpm": TpmService,
 }
-WEIERSTRASS = {
-    Curve.P_256: ec.SECP256R1(),
-    Curve.P_384: ec.SECP384R1(),
-    Curve.P_521: ec.SECP521R1(),
-    Curve.SECP256K1: ec.SECP256K1(),
-    Curve.BRAINPOOL_P256R1: ec.BrainpoolP256R1(),
+"""The services that a row may name: a provider, and what is configured otherwise than usually."""
+
+SHA_2 = (Hash.SHA_224, Hash.SHA_256, Hash.SHA_384, Hash.SHA_512)
+NIST = (Curve.P_256, Curve.P_384, Curve.P_521)
+TPM_HASHES = SHA_2[1:]
+PKCS1V15_HASHES = (*SHA_2, Hash.SHA_512_256, Hash.SHA3_256)
+HASHLIB = {
+    Hash.MD5: "md5",
+    Hash.RIPEMD160: "ripemd160",
+    Hash.SHA_1: "sha1",
+    Hash.SHA_256: "sha256",
+    Hash.SHA_512_256: "sha512_256",
+    Hash.SHA3_384: "sha3_384",
 }
+RSA = ((1024, Hash.SHA_256), (2048, Hash.SHA_512), (3072, Hash.SHA_384))
+TPM_RSA = ((1024, Hash.SHA_256), *product([2048], TPM_HASHES))
+CBC, CTR = CipherMode.CBC_PKCS7, CipherMode.CTR
+PARSECS = {2, 3, 4, 5, 6, 7, 10, 11, 13, 32}
+"""The opcodes that Parsec's provider of PKCS#11 lists."""
+PUBLIC = public_key_of(P256)
+SHA_1_KEY = ecc_signing_key(Curve.P_256, Hash.SHA_1)
+CBC_MAC_KEY = with_(aes_cmac_key(), algorithm=Mac(MacScheme.CBC_MAC))
+RAW_DATA = KeyAttributes(KeyType(KeyKind.RAW_DATA), 256, Usage.EXPORT, hmac_with(Hash.SHA_256))
+CAN = {CheckType.GENERATE: True, CheckType.USE: True, CheckType.DERIVE: False}
+CANNOT = {CheckType.GENERATE: False}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: what a provider has to do with an input, and what is expected where providers differ."""
+
+    service: str
+    operation: Callable[..., None]
+    inputs: tuple[object, ...] = ()
+    expected: Mapping[str, object] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        words = [self.operation.__name__, *map(_word, self.inputs), *map(_word, self.expected.values())]
+        return "-".join([self.service, *filter(None, words)])
+
+
+def _word(value: object) -> str:
+    """Return how a value is named in the id of a test."""
+    if isinstance(value, KeyAttributes):
+        return f"{value.type.kind.name}/{value.bits}"
+    name = getattr(value, "name", getattr(value, "__name__", ""))
+    return name or (str(value) if isinstance(value, int | str) else "")
+
+
+def rows(service: str, operation: Callable[..., None], *inputs: object, **expected: object) -> list[Row]:
+    """Return a row for each input, which is a tuple if the operation has several."""
+    every = [one if isinstance(one, tuple) else (one,) for one in inputs]
+    return [Row(service, operation, one, expected) for one in every or [()]]
+
+
+def refused_by(
+    service: str, status: Refused, method: Callable[..., object], *inputs: object, **keys: KeyAttributes
+) -> Row:
+    """Return the row of a method of the client that fails with a status once the keys are there."""
+    return Row(service, general.refusal, (method, *inputs), {"status": status, "keys": keys})
+
+
+def can(service: str, *keys: KeyAttributes, **expected: object) -> list[Row]:
+    """Return rows of keys that can be generated and used."""
+    return rows(service, general.capability, *keys, checks=CAN, **expected)
+
+
+def cannot(service: str, status: Refused, *keys: KeyAttributes, **expected: object) -> list[Row]:
+    """Return rows of keys whose generation fails, as CanDoCrypto says."""
+    return rows(service, general.capability, *keys, checks=CANNOT, status=status, **expected)
+
+
+SIGNATURES = [
+    *rows("software", asymmetric.ecdsa, *product(CURVES, SHA_2)),
+    *rows("softhsm", asymmetric.ecdsa, *product(NIST, SHA_2)),
+    *rows("nss", asymmetric.ecdsa, *product(NIST, [Hash.SHA_512])),
+    *rows("tpm", asymmetric.ecdsa, *product(NIST, TPM_HASHES)),
+    *rows("software", asymmetric.rsa_signature, *RSA, pss=False),
+    *rows("software", asymmetric.rsa_signature, *RSA, pss=True),
+    *rows("softhsm", asymmetric.rsa_signature, *product([2048], PKCS1V15_HASHES), pss=False),
+    *rows("softhsm", asymmetric.rsa_signature, *RSA, pss=True),
+    *rows("nss", asymmetric.rsa_signature, (2048, Hash.SHA_256), pss=False),
+    *rows("nss", asymmetric.rsa_signature, (2048, Hash.SHA_256), pss=True),
+    *rows("tpm", asymmetric.rsa_signature, *TPM_RSA, (3072, Hash.SHA_384), pss=False),
+    *rows("tpm", asymmetric.rsa_signature, *TPM_RSA, pss=True, salt=PSS.AUTO),
+    *rows("software", asymmetric.deterministic_ecdsa),
+    *rows("softhsm", asymmetric.raw_pkcs1v15_signature),
+    *rows("software", asymmetric.message),
+    *rows("softhsm", asymmetric.message),
+    *rows("tpm", asymmetric.message),
+    *rows("tpm", asymmetric.private_use_of_a_public_key),
+    refused_by("tpm", NOT_PERMITTED, Client.sign_hash, "k", bytes(48), ecdsa(Hash.SHA_384), k=P256),
+    refused_by("tpm", INVALID, Client.sign_hash, "k", bytes(31), ecdsa(), k=P256),
+    refused_by("softhsm", ABSENT, Client.sign_hash, "absent", bytes(32), ecdsa()),
+]
+ENCRYPTION = [
+    *rows("software", asymmetric.pkcs1v15_encryption, 2048),
+    *rows("softhsm", asymmetric.pkcs1v15_encryption, 2048, tells_padding=False),
+    *rows("nss", asymmetric.pkcs1v15_encryption, 2048, tells_padding=False),
+    *rows("tpm", asymmetric.pkcs1v15_encryption, 1024, 2048),
+    *rows("software", asymmetric.oaep, (Hash.SHA_256, b"label"), others=(b"", b"another")),
+    *rows("nss", asymmetric.oaep, (Hash.SHA_256, b""), others=(b"label", b"another")),
+    *rows("nss", asymmetric.oaep, (Hash.SHA_256, b"label"), others=(b"", b"another")),
+    *rows("tpm", asymmetric.oaep, *product(TPM_HASHES, [b"", b"label\0"]), others=(b"other\0",)),
+    *rows("tpm", asymmetric.oaep_without_label, *product(TPM_HASHES, [b"no zero byte"])),
+    # SoftHSM has OAEP with SHA-1 and no label, and a key with SHA-1 is a deprecated one.
+    *rows("softhsm, deprecated", asymmetric.oaep, (Hash.SHA_1, b""), others=()),
+    *rows("softhsm, deprecated", asymmetric.oaep_without_label, (Hash.SHA_1, b"label")),
+    *rows("software", symmetric.gcm, *product([128, 192, 256], [Origin.EXPORTED])),
+    *rows("softhsm", symmetric.gcm, *product([128, 192, 256], [Origin.EXPORTED])),
+    *rows("nss", symmetric.gcm, *product([128, 256], [Origin.IMPORTED])),
+    *rows("software", symmetric.ccm, 128, 192, 256),
+    *rows("software", symmetric.chacha20_poly1305),
+    *rows("software", symmetric.cipher, *product([CBC, CTR, CipherMode.CFB, CipherMode.OFB], [Origin.EXPORTED])),
+    *rows("softhsm", symmetric.cipher, *product([CTR, CBC, CipherMode.CBC_NO_PADDING], [Origin.EXPORTED])),
+    *rows("softhsm", symmetric.ecb),
+    *rows("nss", symmetric.cipher, *product([CBC, CTR], [Origin.KEPT])),
+]
+MACS = [
+    *rows("software", symmetric.hmac, *product(SHA_2, [Origin.EXPORTED])),
+    *rows("softhsm", symmetric.hmac, *product(SHA_2, [Origin.IMPORTED], [None, 16])),
+    *rows("softhsm", symmetric.hmac, *product(SHA_2, [Origin.KEPT])),
+    *rows("nss", symmetric.hmac, (Hash.SHA_256, Origin.KEPT)),
+    *rows("software", symmetric.cmac, *product([192], [None, 4, 15, 16])),
+    *rows("softhsm", symmetric.cmac, 256),
+    *rows("software", symmetric.mac_that_nobody_makes, 0, 17, status=INVALID),
+    *rows("software", symmetric.mac_that_nobody_makes, 3, status=NOT_SUPPORTED),
+    *rows("software", symmetric.mac_verification),
+    refused_by("software", NOT_SUPPORTED, Client.generate_key, "k", CBC_MAC_KEY),
+]
+KEYS = [
+    *rows("software", asymmetric.key_agreement, Curve.P_256, Curve.P_384, Curve.X25519, Curve.X448),
+    *rows("software", asymmetric.imported_curve_key, Curve.P_256),
+    *rows("softhsm", asymmetric.imported_curve_key, *NIST),
+    *rows("nss", asymmetric.imported_curve_key, Curve.P_256),
+    *rows("softhsm", asymmetric.imported_rsa_key),
+    *rows("tpm", asymmetric.imported_public_keys),
+    *rows("tpm", asymmetric.many_keys),
+    *rows("tpm", general.destroyed_key),
+    *rows("software", general.material, (KeyKind.RAW_DATA, 800), (KeyKind.HMAC, 256), (KeyKind.DERIVE, 128)),
+    refused_by("tpm", NOT_SUPPORTED, Client.import_key, "k", P256, bytes(31) + b"\1"),
+    refused_by("tpm", (NOT_SUPPORTED, NOT_PERMITTED), Client.export_key, "k", k=P256),
+    # NSS shows no secret key that is in its database.
+    refused_by("nss", NOT_PERMITTED, Client.export_key, "k", k=aes_gcm_key(256, exportable=True)),
+    refused_by("softhsm", NOT_PERMITTED, Client.export_key, "k", k=aes_gcm_key()),
+    refused_by("softhsm", NOT_PERMITTED, Client.export_key, "k", k=P256),
+    refused_by("softhsm", INVALID, Client.export_public_key, "k", k=aes_gcm_key()),
+    refused_by("software", ABSENT, Client.export_public_key, "absent"),
+    # The order of checks is the reference's.
+    refused_by("softhsm", INVALID, Client.generate_key, "k", PUBLIC, k=P256),
+    refused_by("softhsm", EXISTS, Client.generate_key, "k", chacha20_poly1305_key(), k=P256),
+    refused_by("softhsm", INVALID, Client.import_key, "k", PUBLIC, b"", k=P256),
+    refused_by("softhsm", EXISTS, Client.import_key, "k", PUBLIC, b"nonsense", k=P256),
+]
+WITHOUT_A_KEY = [
+    *rows("software", general.hashing, *HASHLIB.items()),
+    *rows("software", general.random, 0, 32, 1000),
+    *rows("softhsm", general.random, 0, 32, 100_000),
+    *rows("nss", general.random, 1 << 20),  # 64 KiB at a time
+    *rows("tpm", general.random, 0, 1, 48, 64, 65, 1000, 1024, 1025, 100_000),
+    refused_by("softhsm", Status.RESPONSE_TOO_LARGE, Client.generate_random, (1 << 20) + 1),
+    refused_by("softhsm", NOT_SUPPORTED, Client.hash_compute, b"input", Hash.SHA_256),
+    # Clients on Parsec's Rust library cannot read a list with the numbers of MACs.
+    *rows("software, all opcodes", general.opcodes, 1, has={0x14, 0x15, 0x18, 0x19}, lacks={0x16, 0x17}),
+    *rows("softhsm", general.opcodes, 2, has=PARSECS),
+    *rows("softhsm, all opcodes", general.opcodes, 2, has=PARSECS | {12, 17, 18, 20, 21, 24, 25}),
+]
+CAPABILITIES = [
+    *can("software", ecc_signing_key(Curve.P_384, Hash.SHA_384), rsa_signing_key(3072), aes_gcm_key()),
+    *can("software", ecdh_key(), hmac_key()),
+    *cannot("software", INVALID, rsa_signing_key(1000)),
+    refused_by("software", Status.DEPRECATED_PRIMITIVE, Client.generate_key, "k", SHA_1_KEY),
+    *can("software, deprecated", SHA_1_KEY),
+    *can("softhsm", *(ecc_signing_key(curve, Hash.SHA_256) for curve in NIST)),
+    *can("softhsm", *(rsa_signing_key(2048, hash_, pss=pss) for hash_, pss in product(SHA_2, (False, True)))),
+    *can("softhsm", rsa_encryption_key(), aes_gcm_key(128), aes_gcm_key(256), hmac_key(), aes_cmac_key(128)),
+    *cannot("softhsm", NOT_SUPPORTED, rsa_encryption_key(oaep=Hash.SHA_256), chacha20_poly1305_key(), ecdh_key()),
+    *cannot("softhsm", NOT_SUPPORTED, ecc_signing_key(Curve.SECP256K1, Hash.SHA_256)),
+    *cannot("softhsm", NOT_SUPPORTED, ecc_signing_key(Curve.BRAINPOOL_P256R1, Hash.SHA_256)),
+    *cannot("softhsm", NOT_SUPPORTED, with_(aes_gcm_key(), algorithm=AES_CCM)),
+    *cannot("softhsm", NOT_SUPPORTED, with_(aes_gcm_key(), algorithm=Cipher(CipherMode.OFB)), RAW_DATA),
+    *cannot("softhsm, deprecated", NOT_SUPPORTED, rsa_encryption_key(oaep=Hash.SHA_256)),
+    *cannot("softhsm, no export", NOT_PERMITTED, aes_gcm_key(exportable=True), chacha20_poly1305_key(exportable=True)),
+    *can("softhsm, no export", aes_gcm_key()),
+    # Nobody lists curves, so CanDoCrypto goes by the sizes that the mechanism has.
+    *cannot("nss", NOT_SUPPORTED, with_(P256, bits=192)),
+    *can("tpm", P256, ecc_signing_key(Curve.P_521, Hash.SHA_512), public=True),
+    *can("tpm", rsa_signing_key(2048, Hash.SHA_384, pss=True), rsa_signing_key(3072), public=True),
+    *can("tpm", rsa_encryption_key(oaep=Hash.SHA_256), public=True),
+    # The reference answers 1145, and that it could.
+    *cannot("tpm", NOT_SUPPORTED, rsa_signing_key(4096), rsa_signing_key(4096, Hash.SHA_384), public=False),
+    *cannot("tpm", NOT_SUPPORTED, ecc_signing_key(Curve.SECP256K1, Hash.SHA_256), public=False),
+    *cannot("tpm", (NOT_SUPPORTED, INVALID), aes_gcm_key(), hmac_key(), ecdh_key()),
+    *cannot("tpm", (NOT_SUPPORTED, INVALID), ecc_signing_key(Curve.P_256, Hash.SHA_224)),
+]
+TABLE = (*SIGNATURES, *ENCRYPTION, *MACS, *KEYS, *WITHOUT_A_KEY, *CAPABILITIES)
+
+
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest) -> Iterator[Service | DeviceService]:
+    """Return the service of a row. The rows of one service follow one another, so that it starts once."""
+    with SERVICES[request.param]() as service:
+        yield service
 
 
 @pytest.fixture
-def client(service: Service) -> Iterator[Client]:
-    with Client(service.endpoint) as connected:
+def client(running: Service | DeviceService) -> Iterator[Client]:
+    """Return a client of its provider, without keys before and after."""
+    with running.client() as connected:
         yield connected
         for key in connected.list_keys():
             connected.destroy_key(key.name)
 
 
-@pytest.mark.parametrize(("curve", "hash_"), [(curve, hash_) for curve, hash_ in product(WEIERSTRASS, HASHES)])
-def test_ecdsa(client: Client, curve: Curve, hash_: Hash) -> None:
-    client.generate_key("k", ecc_signing_key(curve, hash_))
-    digest = os.urandom(HASHES[hash_].digest_size)
-    signature = client.sign_hash("k", digest, ecdsa(hash_))
-    point = ec.EllipticCurvePublicKey.from_encoded_point(WEIERSTRASS[curve], client.export_public_key("k"))
-    point.verify(der_of(signature), digest, ec.ECDSA(Prehashed(HASHES[hash_])))
-    client.verify_hash("k", digest, signature, ecdsa(hash_))
-    with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
-        client.verify_hash("k", digest, bytes(len(signature)), ecdsa(hash_))
+@pytest.mark.parametrize(
+    ("running", "row"),
+    [pytest.param(row.service, row, id=str(row)) for name in SERVICES for row in TABLE if row.service == name],
+    indirect=["running"],
+    scope="module",
+)
+def test_operation(client: Client, row: Row) -> None:
+    row.operation(client, *row.inputs, **row.expected)
 
 
-@pytest.mark.parametrize(("bits", "hash_"), [(1024, Hash.SHA_256), (2048, Hash.SHA_512), (3072, Hash.SHA_384)])
-def test_rsa_signatures(client: Client, bits: int, hash_: Hash) -> None:
-    digest, prehashed = os.urandom(HASHES[hash_].digest_size), Prehashed(HASHES[hash_])
-    schemes = {
-        "v1.5": (rsa_pkcs1v15(hash_), padding.PKCS1v15()),
-        "pss": (rsa_pss(hash_), padding.PSS(padding.MGF1(HASHES[hash_]), HASHES[hash_].digest_size)),
-    }
-    for name, (algorithm, scheme) in schemes.items():
-        client.generate_key(name, rsa_signing_key(bits, hash_, pss=name == "pss"))
-        signature = client.sign_hash(name, digest, algorithm)
-        rsa_public(client.export_public_key(name)).verify(signature, digest, scheme, prehashed)
-        client.verify_hash(name, digest, signature, algorithm)
+@pytest.mark.parametrize("running", ["softhsm", "nss"], indirect=True)
+def test_a_key_is_two_objects_with_an_identifier_nobody_guesses(client: Client, running: TokenService) -> None:
+    client.generate_key("k", P256)
+    private, public = objects(running.token)
+    assert (private.object_class, public.object_class) == ("PRIVATE_KEY", "PUBLIC_KEY")
+    assert private.id == public.id
+    assert len(bytes.fromhex(private.id)) == 16
+    assert private.label == public.label == ""
+    client.destroy_key("k")
+    assert objects(running.token) == []
+
+
+@pytest.mark.parametrize("running", ["nss", "tpm"], indirect=True)
+def test_a_key_outlives_the_service(client: Client, running: DeviceService) -> None:
+    client.generate_key("k", P256)
+    public, signature = asymmetric.public_key(client, "k"), client.sign_hash("k", bytes(32), ecdsa())
+    running.service.stop()
+    running.service.start()
+    public.verify(der_of(client.sign_hash("k", bytes(32), ecdsa())), bytes(32), asymmetric.by(Hash.SHA_256))
+    client.verify_hash("k", bytes(32), signature, ecdsa())
+    client.destroy_key("k")
+    running.service.stop()
+    assert not isinstance(running, TokenService) or objects(running.token) == []
+    running.service.start()
+
+
+def test_public_operations_in_software() -> None:
+    """They do not call the module."""
+    values = {"software_public_operations": True}
+    with TokenService(before="shim", values=values) as service, service.client() as client:
+        client.generate_key("ecc", ecc_signing_key(Curve.P_384, Hash.SHA_256))
+        signature = client.sign_hash("ecc", bytes(32), ecdsa())
+        client.generate_key("rsa", rsa_encryption_key())
+        client.verify_hash("ecc", bytes(32), signature, ecdsa())
+        client.asymmetric_encrypt("rsa", b"text", RSA_PKCS1V15_ENCRYPTION)
+        before = len(service.shim.calls())
+        client.verify_hash("ecc", bytes(32), signature, ecdsa())
         with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
-            client.verify_hash(name, digest, signature[:-1], algorithm)
-
-
-def test_deterministic_ecdsa(client: Client) -> None:
-    algorithm = AsymmetricSignature(SignatureScheme.DETERMINISTIC_ECDSA, Hash.SHA_256)
-    base = ecc_signing_key(Curve.P_256, Hash.SHA_256)
-    client.generate_key("k", KeyAttributes(base.type, base.bits, base.usage, algorithm))
-    digest = os.urandom(32)
-    assert client.sign_hash("k", digest, algorithm) == client.sign_hash("k", digest, algorithm)
-    client.verify_hash("k", digest, client.sign_hash("k", digest, algorithm), algorithm)
-
-
-def test_messages(client: Client) -> None:
-    client.generate_key("k", ecc_signing_key(Curve.P_256, Hash.SHA_256))
-    signature = client.sign_message("k", b"a message", ecdsa())
-    client.verify_hash("k", hashlib.sha256(b"a message").digest(), signature, ecdsa())
-    client.verify_message("k", b"a message", signature, ecdsa())
-    with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
-        client.verify_message("k", b"another", signature, ecdsa())
-
-
-def test_rsa_encryption(client: Client) -> None:
-    client.generate_key("v1.5", rsa_encryption_key())
-    public = rsa_public(client.export_public_key("v1.5"))
-    assert (
-        client.asymmetric_decrypt("v1.5", public.encrypt(b"secret", padding.PKCS1v15()), RSA_PKCS1V15_ENCRYPTION)
-        == b"secret"
-    )
-    mine = client.asymmetric_encrypt("v1.5", b"secret", RSA_PKCS1V15_ENCRYPTION)
-    assert client.asymmetric_decrypt("v1.5", mine, RSA_PKCS1V15_ENCRYPTION) == b"secret"
-    with refused(Status.PSA_ERROR_INVALID_PADDING):
-        client.asymmetric_decrypt("v1.5", b"\x01" + os.urandom(255), RSA_PKCS1V15_ENCRYPTION)
-    client.generate_key("oaep", rsa_encryption_key(oaep=Hash.SHA_256))
-    scheme = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), b"label")
-    theirs = rsa_public(client.export_public_key("oaep")).encrypt(b"secret", scheme)
-    assert client.asymmetric_decrypt("oaep", theirs, rsa_oaep(), b"label") == b"secret"
-    with refused(Status.PSA_ERROR_INVALID_PADDING):
-        client.asymmetric_decrypt("oaep", theirs, rsa_oaep())
-
-
-@pytest.mark.parametrize("bits", [128, 192, 256])
-def test_aead(client: Client, bits: int) -> None:
-    client.generate_key("gcm", aes_gcm_key(bits, exportable=True))
-    nonce, key = os.urandom(12), client.export_key("gcm")
-    sealed = client.aead_encrypt("gcm", nonce, b"plain", AES_GCM, b"more")
-    assert AESGCM(key).decrypt(nonce, sealed, b"more") == b"plain"
-    assert client.aead_decrypt("gcm", nonce, sealed, AES_GCM, b"more") == b"plain"
-    with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
-        client.aead_decrypt("gcm", nonce, sealed, AES_GCM, b"other")
-    base = aes_gcm_key(bits)
-    client.import_key("ccm", KeyAttributes(base.type, base.bits, base.usage, AES_CCM), key)
-    assert AESCCM(key).decrypt(nonce, client.aead_encrypt("ccm", nonce, b"plain", AES_CCM), b"") == b"plain"
-
-
-def test_chacha20_poly1305(client: Client) -> None:
-    client.generate_key("k", chacha20_poly1305_key(exportable=True))
-    nonce = os.urandom(12)
-    sealed = client.aead_encrypt("k", nonce, b"plain", CHACHA20_POLY1305)
-    assert ChaCha20Poly1305(client.export_key("k")).decrypt(nonce, sealed, b"") == b"plain"
-
-
-@pytest.mark.parametrize("mode", [CipherMode.CBC_PKCS7, CipherMode.CTR, CipherMode.CFB, CipherMode.OFB])
-def test_ciphers(client: Client, mode: CipherMode) -> None:
-    base = aes_gcm_key()
-    client.generate_key("k", KeyAttributes(base.type, base.bits, base.usage, Cipher(mode)))
-    sealed = client.cipher_encrypt("k", b"sixteen bytes or more", Cipher(mode))
-    assert client.cipher_decrypt("k", sealed, Cipher(mode)) == b"sixteen bytes or more"
-    assert sealed != client.cipher_encrypt("k", b"sixteen bytes or more", Cipher(mode))
-
-
-@pytest.mark.parametrize("hash_", HASHES)
-def test_hmac(client: Client, hash_: Hash) -> None:
-    client.generate_key("k", hmac_key(hash_, exportable=True))
-    algorithm = hmac_with(hash_)
-    mac = client.mac_compute("k", b"a message", algorithm)
-    assert mac == hmac.digest(client.export_key("k"), b"a message", HASHES[hash_].name)
-    client.mac_verify("k", b"a message", mac, algorithm)
-    for message, wrong in ((b"another", mac), (b"a message", mac[:-1]), (b"a message", b"")):
-        with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
-            client.mac_verify("k", message, wrong, algorithm)
-    with refused(Status.PSA_ERROR_NOT_PERMITTED):
-        client.mac_compute("k", b"a message", truncated(algorithm, len(mac)))
-
-
-@pytest.mark.parametrize("length", [None, 4, 15, 16])
-def test_cmac(client: Client, length: int | None) -> None:
-    algorithm = CMAC if length is None else truncated(CMAC, length)
-    base, key = aes_cmac_key(192), os.urandom(24)
-    client.import_key("k", KeyAttributes(base.type, base.bits, base.usage, algorithm), key)
-    other = cmac.CMAC(algorithms.AES(key))
-    other.update(b"a message")
-    mac = client.mac_compute("k", b"a message", algorithm)
-    assert mac == other.finalize()[:length]
-    client.mac_verify("k", b"a message", mac, algorithm)
-    with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
-        client.mac_verify("k", b"a message", bytes(len(mac)), algorithm)
-
-
-def test_macs_that_a_key_may_have_and_nobody_makes(client: Client) -> None:
-    base = aes_cmac_key()
-    statuses = {
-        0: Status.PSA_ERROR_INVALID_ARGUMENT,
-        3: Status.PSA_ERROR_NOT_SUPPORTED,
-        17: Status.PSA_ERROR_INVALID_ARGUMENT,
-    }
-    for length, status in statuses.items():
-        algorithm = truncated(CMAC, length)
-        attributes = KeyAttributes(base.type, base.bits, base.usage, algorithm)
-        assert not client.can_do_crypto(CheckType.USE, attributes)
-        client.generate_key(str(length), attributes)
-        with refused(status):
-            client.mac_compute(str(length), b"a message", algorithm)
-        with refused(status):
-            client.mac_verify(str(length), b"a message", bytes(length), algorithm)
-    with refused(Status.PSA_ERROR_NOT_SUPPORTED):
-        client.generate_key("k", KeyAttributes(base.type, base.bits, base.usage, Mac(MacScheme.CBC_MAC)))
-
-
-def test_a_key_that_only_verifies_macs_computes_none(client: Client) -> None:
-    base, key = hmac_key(), os.urandom(32)
-    client.import_key("k", KeyAttributes(base.type, base.bits, Usage.VERIFY_MESSAGE, base.algorithm), key)
-    client.mac_verify("k", b"a message", hmac.digest(key, b"a message", "sha256"), hmac_with())
-    with refused(Status.PSA_ERROR_NOT_PERMITTED):
-        client.mac_compute("k", b"a message", hmac_with())
-
-
-@pytest.mark.parametrize("curve", [Curve.P_256, Curve.P_384])
-def test_ecdh(client: Client, curve: Curve) -> None:
-    client.generate_key("k", ecdh_key(curve))
-    peer = ec.generate_private_key(WEIERSTRASS[curve])
-    ours = ec.EllipticCurvePublicKey.from_encoded_point(WEIERSTRASS[curve], client.export_public_key("k"))
-    point = peer.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
-    assert client.raw_key_agreement("k", point) == peer.exchange(ec.ECDH(), ours)
-    with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
-        client.raw_key_agreement("k", point[:-1])
-
-
-@pytest.mark.parametrize(("curve", "kind"), [(Curve.X25519, x25519), (Curve.X448, x448)])
-def test_montgomery_agreement(client: Client, curve: Curve, kind: object) -> None:
-    client.generate_key("k", ecdh_key(curve))
-    if kind is x25519:
-        peer = x25519.X25519PrivateKey.generate()
-        secret = peer.exchange(x25519.X25519PublicKey.from_public_bytes(client.export_public_key("k")))
-        assert client.raw_key_agreement("k", peer.public_key().public_bytes_raw()) == secret
-    else:
-        other = x448.X448PrivateKey.generate()
-        secret = other.exchange(x448.X448PublicKey.from_public_bytes(client.export_public_key("k")))
-        assert client.raw_key_agreement("k", other.public_key().public_bytes_raw()) == secret
-
-
-def test_imported_keys_are_the_same_keys(client: Client) -> None:
-    private = ec.generate_private_key(ec.SECP256R1())
-    scalar = private.private_numbers().private_value.to_bytes(32)
-    point = private.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
-    attributes = ecc_signing_key(Curve.P_256, Hash.SHA_256)
-    client.import_key("pair", attributes, scalar)
-    client.import_key("public", public_key_of(attributes), point)
-    assert (
-        client.export_public_key("pair") == client.export_public_key("public") == client.export_key("public") == point
-    )
-    signature = client.sign_hash("pair", bytes(32), ecdsa())
-    client.verify_hash("public", bytes(32), signature, ecdsa())
-    with refused(Status.PSA_ERROR_NOT_PERMITTED):
-        client.export_key("pair")
-    with refused(Status.PSA_ERROR_NOT_PERMITTED):
-        client.sign_hash("public", bytes(32), ecdsa())
-    with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
-        client.import_key("bad", attributes, bytes(32))
-    assert {key.name for key in client.list_keys()} == {"pair", "public"}
-    with pytest.raises(InvalidSignature):
-        private.public_key().verify(encode_dss_signature(1, 1), bytes(32), ec.ECDSA(Prehashed(hashes.SHA256())))
-
-
-@pytest.mark.parametrize("hash_", [Hash.MD5, Hash.RIPEMD160, Hash.SHA_1, Hash.SHA_256, Hash.SHA_512_256, Hash.SHA3_384])
-def test_hashes(client: Client, hash_: Hash) -> None:
-    names = {Hash.SHA_1: "sha1", Hash.SHA_512_256: "sha512_256", Hash.SHA_256: "sha256", Hash.SHA3_384: "sha3_384"}
-    digest = hashlib.new(names.get(hash_, hash_.name.lower()), b"input").digest()
-    assert client.hash_compute(b"input", hash_) == digest
-    client.hash_compare(b"input", digest, hash_)
-    with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
-        client.hash_compare(b"input", digest[:-1], hash_)
-
-
-def test_random(client: Client) -> None:
-    assert client.generate_random(0) == b""
-    assert len(client.generate_random(1000)) == 1000
-    assert client.generate_random(32) != client.generate_random(32)
-
-
-def test_symmetric_material_of_any_kind(client: Client) -> None:
-    for kind, bits in ((KeyKind.RAW_DATA, 800), (KeyKind.HMAC, 256), (KeyKind.DERIVE, 128), (KeyKind.CAMELLIA, 256)):
-        base = aes_gcm_key(exportable=True)
-        attributes = KeyAttributes(KeyType(kind), bits, Usage.EXPORT, base.algorithm)
-        if kind is not KeyKind.CAMELLIA:
-            client.generate_key(kind.name, attributes)
-            assert len(client.export_key(kind.name)) * 8 == bits
-        with refused(
-            Status.PSA_ERROR_INVALID_ARGUMENT if kind is not KeyKind.CAMELLIA else Status.PSA_ERROR_DOES_NOT_EXIST
-        ):
-            client.export_public_key(kind.name)
-
-
-def test_can_do_crypto_says_what_generate_does(client: Client) -> None:
-    for attributes in (
-        ecc_signing_key(Curve.P_384, Hash.SHA_384),
-        rsa_signing_key(3072),
-        aes_gcm_key(),
-        ecdh_key(),
-        hmac_key(),
-    ):
-        assert client.can_do_crypto(CheckType.GENERATE, attributes)
-        assert client.can_do_crypto(CheckType.USE, attributes)
-        assert not client.can_do_crypto(CheckType.DERIVE, attributes)
-    assert not client.can_do_crypto(CheckType.GENERATE, rsa_signing_key(1000))
-
-
-def test_a_deprecated_primitive_is_refused_unless_allowed(client: Client) -> None:
-    with refused(Status.DEPRECATED_PRIMITIVE):
-        client.generate_key("k", ecc_signing_key(Curve.P_256, Hash.SHA_1))
-    with Service(tables={"core_settings": {"allow_deprecated": True}}) as service, Client(service.endpoint) as other:
-        other.generate_key("k", ecc_signing_key(Curve.P_256, Hash.SHA_1))
-
-
-def test_all_opcodes_are_listed_when_asked_for() -> None:
-    with Service(tables={"provider": {"list_all_opcodes": True}}) as service, Client(service.endpoint) as client:
-        listed = client.list_opcodes(1)
-        assert {0x14, 0x15, 0x18, 0x19} <= listed
-        # Clients on Parsec's Rust library cannot read a list with the numbers of MACs.
-        assert not {0x16, 0x17} & listed
+            client.verify_hash("ecc", bytes(32), bytes(96), ecdsa())
+        mine = client.asymmetric_encrypt("rsa", b"text", RSA_PKCS1V15_ENCRYPTION)
+        assert len(service.shim.calls()) == before
+        assert client.asymmetric_decrypt("rsa", mine, RSA_PKCS1V15_ENCRYPTION) == b"text"
 
 
 def test_authenticators_side_by_side_have_namespaces_of_their_own() -> None:
-    with Service(authenticators=["UnixPeerCredentials", "Direct"], admins=["boss"]) as service:
-        own = ecc_signing_key(Curve.P_256, Hash.SHA_256)
-        with Client(service.endpoint, auth=UnixPeerCredentials()) as unix:
-            unix.generate_key("k", own)
-            with Client(service.endpoint, auth=Direct(str(os.getuid()))) as direct:
-                assert direct.list_keys() == []
-                direct.generate_key("k", own)
-                direct.destroy_key("k")
-            assert [key.name for key in unix.list_keys()] == ["k"]
-            with refused(Status.ADMIN_OPERATION):
-                unix.list_clients()
-            with (
-                Client(service.endpoint, auth=Direct("boss")) as boss,
-                Client(service.endpoint, auth=Direct("app")) as app,
-            ):
-                app.generate_key("k", own)
-                assert boss.list_clients() == ["app"], "the clients of the administrator's own authenticator"
-                boss.delete_client("app")
-                assert app.list_keys() == []
-                boss.delete_client("nobody")
-            assert [entry.id for entry in unix.list_authenticators()] == [3, 1]
+    with (
+        Service(authenticators=["UnixPeerCredentials", "Direct"], admins=["boss"]) as service,
+        Client(service.endpoint, auth=UnixPeerCredentials()) as unix,
+        Client(service.endpoint, auth=Direct(str(os.getuid()))) as direct,
+        Client(service.endpoint, auth=Direct("boss")) as boss,
+        Client(service.endpoint, auth=Direct("app")) as app,
+    ):
+        unix.generate_key("k", P256)
+        assert direct.list_keys() == []
+        direct.generate_key("k", P256)
+        direct.destroy_key("k")
+        assert [key.name for key in unix.list_keys()] == ["k"]
+        with refused(Status.ADMIN_OPERATION):
+            unix.list_clients()
+        app.generate_key("k", P256)
+        assert boss.list_clients() == ["app"], "the clients of the administrator's own authenticator"
+        boss.delete_client("app")
+        assert app.list_keys() == []
+        boss.delete_client("nobody")
+        assert [entry.id for entry in unix.list_authenticators()] == [3, 1]

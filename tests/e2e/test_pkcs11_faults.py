@@ -1,4 +1,4 @@
-"""A token that misbehaves: its clients get the status for it within their deadline, everybody else notices nothing."""
+"""Faults of a token: its clients get the right status within their deadline, and other clients notice nothing."""
 
 import hashlib
 import os
@@ -97,7 +97,7 @@ def breaking(service: TokenService, rule: str) -> Iterator[None]:
 
 
 def survives(service: TokenService) -> None:
-    """Expect that signing works again, with the same key."""
+    """Check that signing works again, with the same key."""
     with service.client() as client:
         client.verify_hash("k", DIGEST, sign(client), ecdsa())
 
@@ -187,7 +187,7 @@ def test_a_handle_that_is_not_known_any_more_is_found_again(faulty: TokenService
 def test_a_module_that_hangs_is_replaced_within_the_deadline(faulty: TokenService) -> None:
     worker = faulty.worker()
     with faulty.client() as client:
-        # The client is answered because the worker was replaced, not because its own patience ended.
+        # The client gets a response because the worker was replaced, not because its own timeout expired.
         with breaking(faulty, "C_Sign hang"), refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
             sign(client)
         survives(faulty)
@@ -354,7 +354,7 @@ def test_two_tokens_that_fit_are_refused_by_name() -> None:
         return softhsm(folder, uid=uid)
 
     with TokenService(make=make) as service, service.client() as client:
-        # The other providers need not suffer from a token that somebody plugged in.
+        # A token that somebody plugged in must not affect the other providers.
         with refused(Status.PSA_ERROR_HARDWARE_FAILURE):
             client.generate_key("k", KEY)
         assert "2 tokens fit the configuration" in service.service.log()
@@ -384,13 +384,13 @@ def test_keys_outlive_every_process(faulty: TokenService) -> None:
 def test_a_crash_while_a_key_is_made_or_destroyed_leaves_no_half(
     faulty: TokenService, function: str, action: str
 ) -> None:
-    """The process dies when the module has done its work, or a half of it, or before."""
+    """The process dies before the module has done its work, halfway, or after."""
     with faulty.client() as client:
-        faulty.shim.set(f"{function} {action} 1500")
+        faulty.shim.set(f"{function} {action} 60000")
         outcome: list[object] = []
         thread = threading.Thread(target=lambda: outcome.append(_attempt(client, function)))
         thread.start()
-        time.sleep(0.5)
+        wait_for(lambda: faulty.shim.is_asleep(function))
         os.kill(faulty.worker(), signal.SIGKILL)
         faulty.shim.clear()
         thread.join()

@@ -1,4 +1,4 @@
-"""The running processes by the kernel's word: their privileges, limits, filters and descriptors, and no others.
+"""The running processes as the kernel reports them: their privileges, limits, filters and descriptors.
 
 What `main` and the launch path put together is what counts, so nothing here calls a part of it.
 """
@@ -43,12 +43,12 @@ ROLES = {"kim": Role.KIM, "worker[software]": Role.SOFTWARE_WORKER, "frontend": 
 
 @dataclass(frozen=True)
 class Running:
-    """A service, and whom it was started by."""
+    """A service, and who started it."""
 
     service: Service
     own_uids: bool
     is_usual: bool
-    """Whether it is the one for what holds of all of them alike."""
+    """Whether it stands for all of them in tests whose result does not depend on the kind."""
 
 
 @pytest.fixture(scope="module", params=["software", "pkcs11", "tpm", "user"])
@@ -72,7 +72,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 
 def is_settled(service: Service) -> bool:
-    """Tell whether everybody is ready, and a spare frontend among them."""
+    """Return whether all processes are ready, including a spare frontend."""
     rows = service.status()["processes"]
     spare = any(row["role"].startswith("frontend") and row["principal"] is None for row in rows)
     return spare and all(row["state"] == "ready" for row in rows)
@@ -165,7 +165,7 @@ def test_the_filter_that_is_loaded_is_the_policy(running: Running) -> None:
 
 
 def test_the_relay_of_the_log_is_confined_too(running: Running) -> None:
-    """It is nobody's child in the broker's table, and its stderr is the log itself."""
+    """The relay is not in the broker's table of children, and its stderr is the log itself."""
     (relay,) = relays(running.service.pid)
     seen, limits = kernel_view.status(relay), kernel_view.limits(relay)
     own = kernel_view.status(running.service.pid)
@@ -187,7 +187,7 @@ def test_the_relay_of_the_log_is_confined_too(running: Running) -> None:
 
 
 def wrong_verdicts(programs: list[kernel_view.Program], policy: Policy) -> dict[str, str]:
-    """Return the calls that a filter answers otherwise than a policy says."""
+    """Return the system calls for which a filter deviates from its policy."""
     unconditional = {resolve(name): name for name in policy.syscalls}
     conditional = {resolve(condition.syscall) for condition in policy.conditions}
     errors = {resolve(name): refusal.error for refusal in policy.refusals for name in refusal.syscalls - policy.allowed}
@@ -223,7 +223,7 @@ def _wrong_conditions(programs: list[kernel_view.Program], policy: Policy, name:
     return wrong
 
 
-# Which ends of sockets exist where.
+# Which processes hold which ends of sockets.
 
 
 def sockets(pid: int) -> set[int]:

@@ -1,4 +1,4 @@
-"""The log of a running service whose frontends were taken over: it holds what the others say, and does not grow."""
+"""The log of a service with compromised frontends: it keeps the lines of all others, and its growth is bounded."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def service() -> Iterator[TakenOver]:
 
 
 def says(text: str) -> str:
-    """Return code that writes a line."""
+    """Return the source of a program that writes a line."""
     return f"import os\nsay(os.write(2, {text.encode()!r}))"
 
 

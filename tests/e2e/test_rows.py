@@ -1,4 +1,4 @@
-"""Rows of the key store that were changed, swapped or taken away, and the keys that rows are bound with.
+"""Rows of the key store that were changed, swapped or removed, and the keys that authenticate rows.
 
 What a program that writes to the database can do is done to it while the service is stopped. The clients are those of
 Direct, so that a normal user's run has several of them as well.
@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import product
@@ -20,6 +19,7 @@ from tests.harness.configuration import Tables
 from tests.harness.pkcs11.service import TokenService
 from tests.harness.service import Service
 from tests.harness.tpm.service import TpmService
+from tests.harness.watch import wait_for
 
 from cofferdam_client import (
     Client,
@@ -35,7 +35,7 @@ ECDSA = ecdsa(Hash.SHA_256)
 DIGEST = bytes(32)
 VICTIMS = ("ann", "ben")
 NAMES = (*VICTIMS, "cleo")
-"""The first two are each other's victims, the third has nothing to do with it."""
+"""Rows of the first two are exchanged; the third is not involved."""
 TABLES: Tables = {"limits": {"answer_timeout_ms": 1000}}
 REFUSED = "a stored key is refused; restore its row from a backup"
 PUT_BACK = "codes of rows were removed or put back"
@@ -243,7 +243,7 @@ def test_a_provider_without_its_key_is_disabled_and_makes_no_other(kind: str, tm
         right = file.read_bytes()
 
         def starts(expected: str) -> None:
-            """Start, and see that this provider refuses, the other one serves, and the log says what to do."""
+            """Start, and check that this provider refuses, the other one serves, and the log names the remedy."""
             made.service.stop()
             logged = len(made.service.log())
             running.start()
@@ -271,13 +271,10 @@ def test_a_provider_without_its_key_is_disabled_and_makes_no_other(kind: str, tm
 
 
 def reloaded(service: Service, event: str) -> None:
-    """Reload, and wait until the log has an event anew."""
+    """Reload, and wait until the log has the event once more."""
     seen = service.log().count(event)
     service.signal(signal.SIGHUP)
-    deadline = time.monotonic() + 30
-    while service.log().count(event) == seen or service.status()["phase"] != "running":
-        assert time.monotonic() < deadline, service.log()
-        time.sleep(0.02)
+    wait_for(lambda: service.log().count(event) > seen and service.is_ready(), 30, service.log)
 
 
 def test_values_that_nobody_wrote_keep_no_other_row_from_being_served() -> None:

@@ -1,4 +1,4 @@
-"""What separates the processes, looked at from outside; and what happens when one of them dies."""
+"""The separation of the processes as seen from outside, and the consequences when one of them dies."""
 
 import contextlib
 import os
@@ -51,7 +51,7 @@ def test_every_process_is_confined_by_the_kernels_word(variant: Service) -> None
 
 def test_ps_reads_like_a_table_of_roles(variant: Service) -> None:
     call(variant.socket_path, Caller(os.getuid()).generate("a secret name", P256_SIGN))
-    # One that is being started has no title yet.
+    # A process that is starting has no title yet.
     wait_for(lambda: has_spare(variant))
     listing = subprocess.run(
         ["ps", "-o", "args=", *(f"-p{pid}" for pid in variant.pids())], capture_output=True, text=True, check=True
@@ -120,7 +120,7 @@ def test_a_killed_process_is_replaced(variant: Service, role: str) -> None:
 
 
 def more_than(statuses: list[int], count: int) -> None:
-    """Wait until there are so many more answers."""
+    """Wait until a number of further responses has arrived."""
     before = len(statuses)
     wait_for(lambda: len(statuses) > before + count, 60)
 
@@ -189,7 +189,7 @@ def test_whoever_cannot_react_dies_with_the_broker_all_the_same() -> None:
         children = service.pids()[1:]
         for pid in children:
             stopped.enter_context(kernel_view.stopped(pid))
-        # Nobody reads that the control socket ended: only the kernel can end them.
+        # They are stopped and do not see that the control socket was closed: only the kernel can end them.
         service.kill()
         assert [pid for pid in children if is_alive(pid)] == []
 

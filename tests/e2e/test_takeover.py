@@ -1,4 +1,4 @@
-"""An attacker's code in the shipped frontend, worker and key store of a running service, and what becomes of it.
+"""An attacker's code in the shipped frontend, worker and key store of a running service, and its consequences.
 
 The processes are started by the shipped broker and enter the sandbox by their shipped `main`; the hole that lets code
 in is planted by `tests/harness/takeover`. What counts is the effect: a process that is killed by SIGSYS, a file that
@@ -239,10 +239,10 @@ def test_a_forged_message_costs_the_forger_its_channel_and_nobody_anything(taken
     wrong = {}
     for forgery, uid, pid, answer in forge(taken, server):
         whole = [ANSWERED[server], forgery.outcome]
-        # For a normal user the key of the others is one's own.
+        # Without root all clients have one uid, so the key of the others is their own.
         if answer != whole and (AS_ROOT or forgery.number != 45):
             wrong[forgery.name] = answer
-        # It has another channel, over which it is served as before.
+        # It gets another channel, over which it is served as before.
         wait_for(lambda uid=uid: taken.run("frontend", forgeries.code("ask", server), uid) == ANSWERED[server])  # type: ignore[misc]
         assert taken.pid_of("frontend", uid) == pid, f"{forgery.name}: another frontend"
     assert wrong == {}
@@ -304,7 +304,7 @@ def test_descriptors_that_are_sent_stay_nowhere(taken: TakenOver, server: str) -
     pid = taken.pid_of("kim" if server == "kim" else "software", ATTACKER)
     before = [len(kernel_view.descriptors(other)) for other in (pid, taken.pid)]
     statuses = taken.run("frontend", forgeries.code("send_descriptors", server, 20), ATTACKER)
-    # The message arrives without them, or is not sent at all, since Linux 6.16.
+    # Since Linux 6.16 the message is not sent at all; before, it arrives without them.
     assert statuses in ([ANSWERED[server]] * 20, [errno.EPERM] * 20)
     assert [len(kernel_view.descriptors(other)) for other in (pid, taken.pid)] == before
 
@@ -338,7 +338,7 @@ def test_a_frontend_has_no_end_of_anybody_else(taken: TakenOver) -> None:
         assert len(ends) == 2 + 3, kinds
 
 
-# The same processes without anything planted, by a debugger.
+# The same processes without a planted hole, attacked with a debugger.
 
 INSIDE = """
 import os, sys, _socket, ctypes
@@ -368,7 +368,7 @@ def test_code_that_a_debugger_puts_into_the_shipped_process_reaches_nothing(serv
     commands = ["call (int)PyGILState_Ensure()", f'call (int)PyRun_SimpleString("{code}")', "detach"]
     words = [word for command in commands for word in ("-ex", command)]
     assert shutil.which("gdb"), "gdb is one of the packages that ./dev installs for root"
-    # It does not always live through the death of what it debugs, and need not leave a core either.
+    # The debugger does not always survive the death of its target, and need not leave a core either.
     debugger = ["prlimit", "--core=0", "gdb", "-q", "-nx", "-batch", "-p", str(pid), *words]
     subprocess.run(debugger, cwd=service.folder, capture_output=True, timeout=60, check=False)
     wait_for(lambda: f"pid={pid} how=" in service.log(), explain=service.log)

@@ -179,7 +179,7 @@ def test_the_endorsement_key_is_that_of_the_tpm(tmp_path: Path) -> None:
     service = TpmService()
     words = ["tpm2_createek", "-Q", "-c", "ek.ctx", "-u", "ek.pem", "-f", "pem"]
     tool(service.swtpm.tools_tcti, *words, folder=tmp_path)
-    # What the tool leaves in the TPM the worker takes out.
+    # The worker flushes what the tool leaves in the TPM.
     with service, service.client() as client:
         client.generate_key("ecc", KEY)
         _, _, endorsement_key = client.prepare_key_attestation("ecc")
@@ -197,7 +197,7 @@ def test_a_credential_for_another_tpm_is_not_opened(client: Client, verifier: Ve
     name, _, _ = client.prepare_key_attestation("ecc")
     another = rsa.generate_private_key(65537, 2048).public_key()
     made = verifier.challenge(name, another.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1))
-    # The number is larger than the modulus, or what comes out of it has no padding.
+    # The number is larger than the modulus, or its decryption has no padding.
     with refused(Status.PSA_ERROR_INVALID_ARGUMENT, Status.PSA_ERROR_COMMUNICATION_FAILURE):
         client.attest_key("ecc", made.blob, made.secret)
 
@@ -212,7 +212,7 @@ CHANGES: dict[str, tuple[Change, Change, Status]] = {
     "no credential": (lambda _: b"", as_it_is, FAILED),
     "a long credential": (lambda blob: blob + b"\0", as_it_is, FAILED),
     "a credential beyond all bounds": (lambda _: bytes(3000), as_it_is, INVALID),
-    # libtpms says TPM_RC_FAILURE of padding that is wrong.
+    # libtpms returns TPM_RC_FAILURE for wrong padding.
     "a changed secret": (as_it_is, lambda secret: secret[:-1] + bytes((secret[-1] ^ 1,)), FAILED),
     "a short secret": (as_it_is, lambda secret: secret[:-1], INVALID),
     "no secret": (as_it_is, lambda _: b"", INVALID),
@@ -302,7 +302,7 @@ def test_the_endorsement_hierarchy_has_a_password(verifier: Verifier, configured
 
 @pytest.mark.parametrize(("name", "form"), [("ecc", "ecdsa"), ("rsa", "rsassa")])
 def test_another_program_verifies_signatures_with_the_tpm(tmp_path: Path, name: str, form: str) -> None:
-    # Of its own, as the other one has filled all slots of its TPM.
+    # A service of its own, as the other one has filled all slots of its TPM.
     with TpmService(shim=True) as service, service.client() as client:
         client.generate_key(name, KEYS[name])
         verify_as_another_program(service, client, tmp_path, name, form)

@@ -72,10 +72,10 @@ def test_each_operation_has_its_commands(service: TpmService, client: Client) ->
         (sign, ["Sign"]),
         (lambda: client.generate_random(64), ["GetRandom"]),
         (lambda: client.generate_random(100), ["GetRandom", "GetRandom"]),
-        # A key is made in a slot, which costs the one that was not used for longest its place, but is not loaded.
+        # A key is generated in a slot and evicts the least recently used key, but is not loaded.
         (lambda: client.generate_key("new", KEY), ["ContextSave", "FlushContext", "Create"]),
         (lambda: client.sign_hash("new", DIGEST, ecdsa()), ["Load", "Sign"]),
-        # It gave its place to the new one, and comes back by its context, without its parent.
+        # It was evicted by the new one, and is restored from its context, without its parent.
         (
             lambda: client.asymmetric_decrypt("rsa", ciphertext, OAEP),
             ["ContextSave", "FlushContext", "ContextLoad", "RSA_Decrypt"],
@@ -137,7 +137,7 @@ def test_secrets_are_on_a_wire_that_is_not_protected() -> None:
         before = service.shim.mark()
         secrets = use_everything(client)
         wire = service.shim.wire(since=before)
-        # What makes the test above worth something.
+        # This proves that the test above can fail.
         assert all(secret in wire for secret in secrets)
         assert service.shim.count("StartAuthSession") == 0
 

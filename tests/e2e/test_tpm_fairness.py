@@ -66,16 +66,16 @@ def test_a_quiet_client_waits_for_one_key_at_most_and_then_has_its_time(service:
             quiet.generate_key("quiet", KEY)
         with greed(service):
             before = service.shim.mark()
-            # What the TPM takes for a signature differs from machine to machine; for a key it has a lower bound.
+            # The time of a signature differs from machine to machine; that of a key has a lower bound.
             while len(begun) < SIGNATURES or service.shim.count("Create", since=before) < KEYS:
                 asked = service.shim.mark()
                 with acting_as(UNPRIVILEGED_UID):
                     quiet.sign_hash("quiet", bytes(32), ecdsa())
                 begun.append(service.shim.count("Create", since=asked))
             made = service.shim.count("Create", since=before)
-    # A key may be begun while the request is on its way, and not one more comes before the signature.
+    # One key generation may begin while the request is on its way; no further one comes before the signature.
     assert max(begun) <= 1
-    # After each key it is served for as long as that took, and not once; which does not stop the keys.
+    # After each key it is served for as long as that key took, not just once; the key generations go on.
     assert KEYS <= made <= len(begun) // 4
 
 
@@ -90,5 +90,5 @@ def test_a_key_of_another_principal_is_the_next_but_one(service: TpmService) -> 
             before = service.shim.mark()
             with acting_as(UNPRIVILEGED_UID):
                 quiet.generate_key(name, KEY)
-            # Its own, one while the request is on its way, one while the answer is; not all those that wait.
+            # Its own, one while the request is on its way, one while the response is; not all those in the queue.
             assert service.shim.count("Create", since=before) < GREEDY // 2

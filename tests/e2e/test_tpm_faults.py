@@ -153,7 +153,7 @@ def test_a_lockout_is_told_to_the_operator(shared: TpmService, client: Client) -
     shared.shim.plan(answer("Sign", Code.LOCKOUT))
     with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
         sign(client)
-    # Told once a minute, here perhaps by the test before.
+    # It is logged once a minute, here perhaps by the previous test.
     assert "tpm2_dictionarylockout --clear-lockout" in shared.service.log()
 
 
@@ -189,14 +189,14 @@ def test_a_session_that_is_out_of_step_is_started_again(service: TpmService, cod
     with service.client() as client:
         client.generate_key("k", KEY)
         sign(client)
-        # The TPM has done it, and something on the way says that it has not.
+        # The TPM has executed the command, and something in between reports a failure.
         service.shim.plan(answer("Sign", code, after=True))
         with suppress(ServiceStatusError):
             sign(client)
         for _ in range(4):
             works(client)
         client.generate_random(16)
-    # One at most: the first command that was out of step.
+    # At most one: the first command whose response belonged to another.
     assert service.swtpm.lockout_counter() <= 1
     assert loaded(service) <= (3, 1)
 
@@ -395,7 +395,7 @@ def test_a_cleared_tpm_is_noticed_and_nothing_is_overwritten(service: TpmService
         assert [key.name for key in client.list_keys()] == ["k"]
     service.service.stop()
     service.service.start()
-    # Before anybody asks for anything.
+    # Before the first request.
     assert service.service.log().count("another storage root key") >= 2
 
 

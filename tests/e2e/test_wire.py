@@ -125,7 +125,7 @@ def patient() -> Iterator[Service]:
 @pytest.mark.parametrize("length", [0, 1, 35, 36, 40])
 def test_a_request_that_ends_early_is_answered_at_once(patient: Service, length: int) -> None:
     data = PING.but(body_len=10).to_bytes() + bytes(5)
-    # Long before anybody who is only silent would be.
+    # Long before the timeout of a silent client.
     assert exchange(patient.socket_path, data[:length], half_close=True).status == 15
 
 

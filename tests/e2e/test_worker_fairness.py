@@ -37,7 +37,7 @@ def test_small_keys_of_a_uid_do_not_wait_for_large_ones_of_another() -> None:
         for thread in threads:
             thread.join()
         assert set(statuses) <= {0, 1145}
-    # The loop's own thread, and that of the slow lane behind everybody else.
+    # The thread of the loop, and that of the slow lane with the lowest priority.
     assert priorities == [0, NICE]
 
 

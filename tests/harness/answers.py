@@ -1,4 +1,4 @@
-"""What the tests that go through the socket ask of answers: which status, and which key."""
+"""Helpers for the responses that end-to-end tests get: statuses, keys, signatures."""
 
 import pytest
 from cryptography.hazmat.primitives import serialization

@@ -26,18 +26,18 @@ from tests.harness.watch import wait_for
 from tests.harness.wire import ECDSA_SHA_256, P256_SIGN, SOFTWARE, Caller, Request, Response
 
 UNCERTAIN: Final = frozenset({1145, 14, 15, 1132, 4})
-"""Nobody knows: communication failure, key store, connection, hardware; and a provider that is away."""
+"""The outcome is unknown: communication failure, key store, connection, hardware; or the provider is down."""
 MOST_KEYS: Final = 12
 """Keys of one client at a time: a token is slow with many."""
 ROLES: Final = ("frontend", "worker[software]", TOKEN_WORKER, "kim", "broker")
 
 _one_at_a_time: Final = threading.Lock()
-"""Whoever acts as another uid does so for all threads."""
+"""Acting as another uid affects all threads of the process."""
 
 
 @dataclass
 class Actor:
-    """A client, and what it knows of its keys."""
+    """A client with the model of its keys."""
 
     path: str
     uid: int
@@ -48,11 +48,11 @@ class Actor:
     unknown: set[str] = field(default_factory=set)
     complaints: list[str] = field(default_factory=list)
     done: int = 0
-    """Answers that bind."""
+    """Number of binding responses."""
     others: list["Actor"] = field(default_factory=list)
 
     def run(self, stop: threading.Event) -> None:
-        """Do one thing after the other until told to stop."""
+        """Perform random operations until told to stop."""
         chance = random.Random(self.seed)
         count = 0
         while not stop.is_set():
@@ -65,7 +65,7 @@ class Actor:
             chance.choice(kinds)(chance)
 
     def _call(self, request: Request) -> Response | None:
-        """Return an answer that binds, None if there is none."""
+        """Return a binding response, None if there is none."""
         try:
             with _one_at_a_time, acting_as(self.uid):
                 connection = wire.connect(self.path)
@@ -138,14 +138,14 @@ class Actor:
         return names
 
     def _reach_over(self, chance: random.Random) -> None:
-        """Try a key of somebody else by its name."""
+        """Try to use a key of another client by its name."""
         name = chance.choice([name for other in self.others for name in list(other.present)] or ["never made"])
         for request in (self._caller.sign(name, ECDSA_SHA_256, bytes(32)), self._caller.destroy(name)):
             if (response := self._call(request)) is not None:
                 self._expect(response, f"another's {name}", DOES_NOT_EXIST)
 
     def settle(self) -> None:
-        """When all is quiet, find out what became of what nobody knew."""
+        """Once nothing is in flight, determine the outcome of the operations whose outcome is unknown."""
         names = self.listing()
         assert names is not None, "no listing though all is quiet"
         for name in sorted(self.unknown):

@@ -40,7 +40,7 @@ def configuration(
             "key_encryption_key_file": str(folder / "kek" / "software.kek"),
         },
         "service": {"status_path": str(folder / "status.sock")},
-        # How long something takes on a machine that others use says nothing about it.
+        # Test machines are shared, so that starts and responses may take long.
         "limits": {"start_ms": 60_000, "hang_ms": 20_000},
     }
     for name, values in tables.items():

@@ -1,4 +1,4 @@
-"""What happens to a service while it serves: processes die, it is reloaded, it starts again."""
+"""Events in the life of a running service: processes die, the configuration is reloaded, the service restarts."""
 
 import os
 import signal
@@ -22,13 +22,13 @@ def replace(service: Service, role: str) -> None:
 
 
 def reload(service: Service) -> None:
-    """Have the configuration read anew, and wait until other processes serve."""
+    """Reload the configuration, and wait until the new processes serve."""
     kim = service.pids("kim")
     service.signal(signal.SIGHUP)
     wait_for(lambda: service.status()["phase"] == "running" and service.pids("kim") != kim)
 
 
 def restart(service: Service) -> None:
-    """Kill the broker, and start it again as a service manager does."""
+    """Kill the broker, and restart it as a service manager does."""
     service.kill()
     service.start()

@@ -1,4 +1,4 @@
-"""Clients of several uids and authenticators, and what each may see: its own keys, and nobody else's.
+"""Clients of several uids and authenticators, each of which may see its own keys only.
 
     everybody = people()
     for who in everybody: who.make(path, "k")
@@ -28,7 +28,7 @@ DOES_NOT_EXIST: Final = 1140
 
 @dataclass(frozen=True)
 class Identity:
-    """Somebody who has keys: a uid, and the name that its clients give themselves if they use Direct."""
+    """An owner of keys: a uid, and with Direct the name that its clients send."""
 
     uid: int
     direct: str = ""
@@ -37,7 +37,7 @@ class Identity:
 
     @property
     def title(self) -> str:
-        """Return what a failed test calls it."""
+        """Return its name in messages of failed tests."""
         return f"{self.direct or 'peer'}@{self.uid}"
 
     def request(self, request: Request) -> Request:
@@ -52,7 +52,7 @@ class Identity:
             return call(path, self.request(request))
 
     def make(self, path: str, name: str) -> None:
-        """Make a key for signatures, and remember its public point."""
+        """Generate a signing key, and remember its public point."""
         caller = Caller(self.uid)
         assert self.call(path, caller.generate(name, P256_SIGN)).status == 0
         exported = self.call(path, caller.request(wire.EXPORT_PUBLIC_KEY, wire.blob(1, name.encode())))
@@ -81,7 +81,7 @@ def people() -> list[Identity]:
 
 
 def verifies(point: bytes, signature: bytes, digest: bytes) -> bool:
-    """Tell whether a signature is that of the key with this public point."""
+    """Return whether a signature was made by the key with this public point."""
     public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     try:
         public.verify(der_of(signature), digest, ec.ECDSA(Prehashed(hashes.SHA256())))
@@ -91,7 +91,7 @@ def verifies(point: bytes, signature: bytes, digest: bytes) -> bool:
 
 
 def check(path: str, everybody: list[Identity]) -> None:
-    """Find out that each sees its own keys, signs with these, and reaches no key of the others."""
+    """Check that each lists its own keys, signs with them, and reaches no key of the others."""
     names = {name for who in everybody for name in who.keys}
     for who in everybody:
         assert who.listed(path) == set(who.keys), who.title

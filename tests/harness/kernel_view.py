@@ -19,9 +19,8 @@ UNLIMITED: Final = "unlimited"
 # linux/ptrace.h, linux/seccomp.h, linux/bpf_common.h, linux/audit.h.
 _SEIZE, _INTERRUPT, _GET_FILTER, _DETACH = 0x4206, 0x4207, 0x420C, 17
 _ALL: Final = 0x40000000
-"""__WALL of waitpid(2): also threads that lead no process."""
+"""__WALL of waitpid(2): includes threads that are not group leaders."""
 _INSTRUCTION: Final = struct.Struct("=HBBI")
-_ARGUMENTS: Final = 16
 ALLOW: Final = 0x7FFF0000
 ERRNO: Final = 0x00050000
 KILL: Final = 0x80000000
@@ -114,7 +113,7 @@ def filters(thread: int) -> list[Program]:
 
 @contextlib.contextmanager
 def stopped(thread: int) -> Iterator[None]:
-    """Let a thread do nothing within, as a debugger does: no signal but SIGKILL reaches it."""
+    """Stop a thread within, as a debugger does: only SIGKILL reaches it."""
     for request in (_SEIZE, _INTERRUPT):
         if _LIBC.ptrace(request, thread, None, None) < 0:
             number = ctypes.get_errno()

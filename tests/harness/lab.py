@@ -1,4 +1,4 @@
-"""The reference service's tools, which stand beside a checkout and are no part of it."""
+"""The reference service's tools, which are installed beside a checkout and do not belong to it."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Malformed requests, and what each has to be answered with.
+"""Malformed requests, and the response that each has to get.
 
 `cases` yields first everything that can be listed: every header field with the values at its edges, every truncation,
 every kind of broken body for every operation. Then it combines them at random, for as long as one likes. What a
@@ -24,25 +24,25 @@ CORE_OPCODES: Final = frozenset({0x01, 0x08, 0x09, 0x0E, 0x1A, 0x1B, 0x1C})
 ADMIN_OPCODES: Final = frozenset({0x1B, 0x1C})
 ANONYMOUS_OPCODES: Final = frozenset({0x01, 0x08, 0x09, 0x0E, 0x0D, 0x0F, 0x10})
 ANY: Final = frozenset({0, 5, 6, 7, 10, 16, 19, 22, 1133, 1134, 1135, 1138, 1140, 1149, 1150})
-"""What a body may come to that was changed at random: everything a client can cause, nothing that is our failure."""
+"""Statuses that a randomly changed body may cause: every client error, but no internal error."""
 _OF_BODY: Final = frozenset({6, 7, 16})
 _LENGTHS: Final = (slice(4, 6), slice(22, 26), slice(26, 28))
 
 _DIGEST: Final = bytes(range(32))
 KEYS: Final = {"fuzz-ecc": wire.P256_SIGN, "fuzz-rsa": wire.RSA_CRYPT, "fuzz-aes": wire.AES_256_GCM}
-"""Keys that the requests are about, with their attributes; somebody has to make them first."""
+"""Keys that the requests name, with their attributes; the test has to generate them first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a response has to be."""
+    """The expected response."""
 
     statuses: frozenset[int]
     echo: tuple[int, int, int] | None
     """Provider, session and opcode of the request; None for the fallback header, which says nothing of it."""
 
     def complaint(self, response: Response) -> str | None:
-        """Say what is wrong with a response, None if nothing is."""
+        """Return what is wrong with a response, None if nothing is."""
         if response.status not in self.statuses:
             return f"status {response.status} in place of {sorted(self.statuses)}"
         header = (response.provider, response.session, response.opcode)
@@ -60,7 +60,7 @@ class Case:
     expected: tuple[Expected, ...]
 
     def complaint(self, answer: bytes, *, reset: bool) -> str | None:
-        """Say what is wrong with an answer, None if nothing is."""
+        """Return what is wrong with the responses, None if nothing is."""
         try:
             responses = wire.split_responses(answer)
         except wire.BrokenResponseError as error:
@@ -74,7 +74,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A request that is right, and what it is answered with."""
+    """A valid request and its response."""
 
     name: str
     request: Request
@@ -143,7 +143,7 @@ def _fields(data: bytes) -> tuple[int, int, int, int, int, int, int, int]:
 
 
 def bases(caller: Caller) -> list[Base]:
-    """Return right requests that change nothing, with and without body, authentication and key."""
+    """Return valid requests that change nothing, with and without body, authentication and key."""
     name = blob(1, b"fuzz-rsa") + blob(2, wire.RSA_PKCS1_CRYPT)
     return [
         Base("ping", Request()),
@@ -203,7 +203,7 @@ BROKEN_BODIES: Final = {
     "a group that ends as another": b"\xa3\x06\xac\x06",
     "groups too deep": b"\xa3\x06" * 200 + b"\xa4\x06" * 200,
 }
-"""What no protobuf message may end with; field 100 is unknown to every operation."""
+"""Invalid ends of a protobuf message; field 100 is unknown to every operation."""
 
 _NAMED: Final = frozenset({*range(0x02, 0x08), 0x0A, 0x0B, 0x0C, 0x11, 0x12, *range(0x14, 0x1A)})
 _INCOMPLETE: Final = {
@@ -229,7 +229,7 @@ _INCOMPLETE: Final = {
     0x17: (b"", blob(2, blob(2, number(2, 8)))),
     0x20: (b"", number(1, 5) + blob(2, wire.P256_SIGN), number(1, 1)),
 }
-"""Bodies that parse and lack something, by operation: status 16."""
+"""Bodies that parse but lack a required field, by operation; the status is 16."""
 
 
 def _case(name: str, data: bytes, uid: int, whole: frozenset[int]) -> Case:
@@ -237,7 +237,7 @@ def _case(name: str, data: bytes, uid: int, whole: frozenset[int]) -> Case:
 
 
 def listed(uid: int) -> Iterator[Case]:
-    """Yield every case that can be listed."""
+    """Yield the enumerable cases."""
     caller = Caller(uid)
     for base in bases(caller):
         yield from _single_fields(base, uid)
@@ -290,7 +290,7 @@ def _is_pipelined(data: bytes) -> bool:
 
 
 class Generator:
-    """An endless supply of random cases; the same seed gives the same ones."""
+    """An infinite sequence of random cases, determined by the seed."""
 
     def __init__(self, seed: int, uid: int) -> None:
         """Generate for a client of a uid."""
@@ -377,7 +377,7 @@ class Generator:
 
 
 def cases(seed: int, uid: int | None = None) -> Iterator[Case]:
-    """Yield the listed cases, then random ones without end."""
+    """Yield the enumerable cases, then random ones without end."""
     client = os.geteuid() if uid is None else uid
     yield from listed(client)
     yield from Generator(seed, client)

@@ -1,4 +1,4 @@
-"""The relay of a service's log, seen from outside: when it has written what was sent to it."""
+"""The relay of a service's log, seen from outside: whether it has written everything that was sent to it."""
 
 import os
 import time
@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 _NAMES: Final = (b"cofferdam: relay", b"cofferdam_runtime.relay")
-"""What is in its command line when it has its title, and before."""
+"""Parts of its command line, with its process title and before it has one."""
 _POLL_S: Final = 0.001
 _ENOUGH: Final = 2
-"""Times in a row that it has to be seen asleep: once could be on its way to sleep, just before it looks again."""
+"""Consecutive looks that have to find it asleep: a single one may come just before it polls again."""
 _LONGEST_S: Final = 30.0
 
 

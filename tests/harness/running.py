@@ -1,18 +1,18 @@
-"""What runs between `start` and `close`: within a `with` statement, and closed also when the start fails."""
+"""Things that run between `start` and `close`, as context managers that are closed even if the start fails."""
 
 from types import TracebackType
 from typing import Self
 
 
 class Running:
-    """The base of what can be started and closed."""
+    """The base of everything that can be started and closed."""
 
     def start(self) -> None:
         """Start it."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """End whatever runs of it."""
+        """End all of its processes."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

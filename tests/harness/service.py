@@ -1,4 +1,4 @@
-"""A running service in a folder of its own, as an operator would have it: real processes, real sockets.
+"""A running service in a folder of its own, as an operator would run it: real processes, real sockets.
 
     with Service(admins=["0"]) as service:
         client = connect(service.endpoint)
@@ -24,6 +24,8 @@ from tests.harness.configuration import Tables, configuration
 from tests.harness.interpreter import cofferdam
 from tests.harness.relay import wait_until_written
 from tests.harness.running import Running
+
+from cofferdam_client import Client
 
 START_S: Final = 60.0
 STOP_S: Final = 60.0
@@ -58,7 +60,7 @@ class Status(TypedDict):
 
 
 class ServiceFailedError(Exception):
-    """Raised when the service does not start, stop or answer as it has to; the text has its whole log."""
+    """Raised when the service does not start, stop or respond as it should; the text contains its whole log."""
 
 
 class Service(Running):
@@ -107,7 +109,7 @@ class Service(Running):
         """How long the last start took, from the execution of the command until clients are served."""
 
     def configure(self, tables: Tables, extra: str = "") -> None:
-        """Write the configuration anew, for the next start or reload."""
+        """Rewrite the configuration, for the next start or reload."""
         text = configuration(
             self.folder, authenticators=self._authenticators, admins=self._admins, tables=tables, extra=extra
         )
@@ -117,6 +119,10 @@ class Service(Running):
     def endpoint(self) -> str:
         """Return what clients find in PARSEC_SERVICE_ENDPOINT."""
         return f"unix:{self.socket_path}"
+
+    def client(self) -> Client:
+        """Return a client of the first provider."""
+        return Client(self.endpoint)
 
     @property
     def pid(self) -> int:
@@ -131,7 +137,7 @@ class Service(Running):
         """
         started = time.monotonic()
         self._process = self.launch()
-        while not self._is_ready():
+        while not self.is_ready():
             if self._process.poll() is not None:
                 raise self.failure(f"the service ended with status {self._process.returncode} during its start")
             if time.monotonic() - started > START_S:
@@ -177,7 +183,7 @@ class Service(Running):
         return [*self.command, "serve", "-c", str(self.configuration_path)]
 
     def stop(self) -> int:
-        """End the service in good order and return its exit status.
+        """Shut the service down cleanly and return its exit status.
 
         Raises:
             ServiceFailedError: It did not end in time, and was killed.
@@ -197,7 +203,7 @@ class Service(Running):
             self._process = None
 
     def kill(self) -> None:
-        """Kill the broker, and wait until everything that it started has followed."""
+        """Kill the broker, and wait until all of its processes have ended."""
         process, children = self._running(), self.pids()
         process.kill()
         process.wait()
@@ -209,7 +215,7 @@ class Service(Running):
         self._process = None
 
     def close(self) -> None:
-        """End whatever still runs, and remove the folder."""
+        """End all processes that still run, and remove the folder."""
         process, self._process = self._process, None
         if process is not None:
             if process.poll() is None:
@@ -235,6 +241,13 @@ class Service(Running):
             document = b"".join(iter(lambda: connection.recv(65536), b""))
         return cast("Status", json.loads(document))
 
+    def is_ready(self) -> bool:
+        """Return whether it serves clients."""
+        try:
+            return self.status()["phase"] == "running"
+        except (OSError, ValueError):
+            return False
+
     def rows(self, role: str) -> list[ProcessStatus]:
         """Return the status of the processes of a role: `kim`, `worker[software]`, `frontend` for all of these."""
         return [row for row in self.status()["processes"] if row["role"] == role or row["role"].startswith(f"{role}[")]
@@ -253,19 +266,13 @@ class Service(Running):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def failure(self, text: str) -> ServiceFailedError:
-        """Return an exception that has the log."""
+        """Return an exception with the log in its text."""
         return ServiceFailedError(f"{text}\n--- log ---\n{self.log()}")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError("the service is not running")
         return self._process
-
-    def _is_ready(self) -> bool:
-        try:
-            return self.status()["phase"] == "running"
-        except (OSError, ValueError):
-            return False
 
     @staticmethod
     def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -277,7 +284,7 @@ class Service(Running):
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs."""
     try:
-        # What nobody has reaped yet is dead all the same.
+        # A zombie is dead, too.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -1,4 +1,4 @@
-"""What the processes of a service hold: to find out whether they live, whether anything grows, and who has a secret."""
+"""The resources of a service's processes: whether they live, whether memory grows, and which of them holds a secret."""
 
 import os
 import time
@@ -28,7 +28,7 @@ def holdings(service: Service) -> dict[int, Holdings]:
 
 
 def drifts(before: dict[int, Holdings], after: dict[int, Holdings], *, growth: float, slack_kb: int) -> list[str]:
-    """Say what changed that must not: processes, their descriptors, or their memory beyond growth and slack."""
+    """Return the unwanted changes: of processes, of their descriptors, of their memory beyond growth and slack."""
     found = []
     if before.keys() != after.keys():
         gone = [holding.role for pid, holding in before.items() if pid not in after]
@@ -61,9 +61,9 @@ def _descriptors(pid: int) -> int | None:
 def wait_for(
     condition: Callable[[], bool], seconds: float = 20.0, explain: Callable[[], object] | None = None
 ) -> float:
-    """Wait until something is true, and return how long that took; `explain` says what is when it never is.
+    """Wait until a condition is true, and return how long that took; `explain` describes the failure.
 
-    The limit is for what never comes true. How long something takes is no matter of a test.
+    The limit ends tests whose condition never becomes true. No test depends on how long something takes.
     """
     began = time.monotonic()
     while not condition():
@@ -74,7 +74,7 @@ def wait_for(
 
 
 def contains(pid: int, needle: bytes) -> bool:
-    """Tell whether the memory of a process has these bytes; pages that nobody can read have none."""
+    """Return whether the memory of a process contains these bytes; unreadable pages do not count."""
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
         for line in maps:
             span, permissions, *_ = line.split()

@@ -1,4 +1,4 @@
-"""The wire protocol written a second time, so that nothing of the service checks itself.
+"""An independent implementation of the wire protocol, so that the service does not check itself.
 
 Every field of a request can be set to anything that fits its width. Bodies are protobuf by hand.
 Source: docs/reference/parsec-protocol.md, "Header", "Operations" and "Bodies".
@@ -265,7 +265,6 @@ SHA_256: Final = 7
 ECDSA_SHA_256: Final = blob(4, blob(1, number(2, SHA_256)))
 RSA_SIGN_SHA_256: Final = blob(1, blob(1, number(2, SHA_256)))
 RSA_PKCS1_CRYPT: Final = blob(1, b"")
-RSA_OAEP_SHA_256: Final = blob(2, number(1, SHA_256))
 AES_GCM: Final = number(1, 2)
 _SIGN_USAGE: Final = number(6, 1) + number(7, 1) + number(8, 1) + number(9, 1)
 _CRYPT_USAGE: Final = number(4, 1) + number(5, 1)

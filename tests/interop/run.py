@@ -1,4 +1,4 @@
-"""Run other implementations' clients against the service, and judge what they get by yet others' cryptography.
+"""Run other implementations' clients against the service, and verify their results with independent cryptography.
 
 `./dev interop [--tool auto|cargo|debian|PATH]`
 

@@ -18,7 +18,6 @@ _INVALID_PADDING: Final = "ParsecClientError(Service(PsaErrorInvalidPadding))"
 _ADMIN_OPERATION: Final = "ParsecClientError(Service(AdminOperation))"
 _NOT_REGISTERED: Final = "ParsecClientError(Service(ProviderNotRegistered))"
 _NOT_LISTED: Final = "ParsecClientError(Client(NotFound))"
-_COMMUNICATION_FAILURE: Final = "ParsecClientError(Service(PsaErrorCommunicationFailure))"
 _NOT_SUPPORTED: Final = "ParsecClientError(Service(PsaErrorNotSupported))"
 _WRONG_ALGORITHM: Final = "ParsecToolError(WrongKeyAlgorithm)"
 
@@ -135,7 +134,7 @@ SWTPM: Final = Subject(
 
 
 def hold(subject: Subject, tool: ParsecTool, admin_tool: ParsecTool, uid: int, report: Report) -> None:
-    """Hold the session.
+    """Run the session.
 
     Args:
         subject: The provider.

@@ -1,4 +1,4 @@
-"""A token of another make than SoftHSM, with other habits: the database of NSS, in a folder of its own.
+"""A token of another vendor than SoftHSM, with different behaviour: the database of NSS, in a folder of its own.
 
 NSS takes the place of its database from a string that is given to C_Initialize, which no other module wants; the shim
 before it adds the string. The process reads and writes cert9.db and key4.db in the folder, which are SQLite.

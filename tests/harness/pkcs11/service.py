@@ -5,32 +5,30 @@ with TokenService() as service:
     service.shim.set("C_Sign return CKR_DEVICE_REMOVED")
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from tests.harness.configuration import Tables
+from tests.harness.device_service import DeviceService, Value
 from tests.harness.pkcs11.second import second
 from tests.harness.pkcs11.shim import Shim
 from tests.harness.pkcs11.spy import Spy
 from tests.harness.pkcs11.token import Token, give, softhsm
-from tests.harness.running import Running
 from tests.harness.service import Service
-
-from cofferdam_client import Client
 
 PROVIDER: Final = 2
 WORKER: Final = "worker[pkcs11]"
 UID_BASE: Final = 60706
 _WORKER_OFFSET: Final = 9
 """Of the second provider's worker."""
-Values = Mapping[str, str | int | bool | list[str]]
+Values = Mapping[str, Value]
 
 
-class TokenService(Running):
+class TokenService(DeviceService):
     """A service with a token of its own, between `start` and `close`."""
+
+    PROVIDER, WORKER = PROVIDER, WORKER
 
     def __init__(  # noqa: PLR0913  each with a default
         self,
@@ -54,10 +52,9 @@ class TokenService(Running):
             admins: Names with administrator rights.
             alone: Whether the token's provider is the only one, and so number 2 all the same.
         """
-        self.service = Service(authenticators=authenticators, tables=tables, admins=admins)
+        super().__init__(Service(authenticators=authenticators, tables=tables, admins=admins), values, tables)
         self.uid = UID_BASE + _WORKER_OFFSET - alone if os.geteuid() == 0 else None
-        self._tables, self._alone = dict(tables or {}), alone
-        self._values: dict[str, str | int | bool | list[str] | None] = dict(values or {})
+        self._alone = alone
         folder = self.service.folder / "token"
         folder.mkdir(mode=0o755)
         self.shim: Shim
@@ -82,10 +79,9 @@ class TokenService(Running):
         self._environment = [f"{name}={value}" for name, value in environment.items()]
         self.configure()
 
-    def configure(self, **values: str | int | bool | list[str] | None) -> None:
-        """Write the configuration anew, with other values of the provider from now on; None takes one out."""
-        self._values |= values
-        provider: dict[str, str | int | bool | list[str] | None] = {
+    def usual_values(self) -> dict[str, Value]:
+        """Return the usual configuration of the provider."""
+        return {
             "provider_type": "Pkcs11",
             "key_info_manager": "kim",
             "library_path": str(self._library),
@@ -96,42 +92,15 @@ class TokenService(Running):
             "module_environment": self._environment,
             "module_readable": self._readable,
             "module_writable": self._writable,
-            **self._values,
         }
-        present = {key: value for key, value in provider.items() if value is not None}
+
+    def write(self, provider: Mapping[str, Value]) -> None:
+        """Write the configuration with these keys of the provider."""
         if self._alone:
-            self.service.configure({**self._tables, "provider": present})  # type: ignore[dict-item]
-            return
-        lines = [f"{key} = {json.dumps(value)}" for key, value in present.items()]
-        self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
-
-    def set_table(self, name: str, **values: bool) -> None:
-        """Write the configuration anew, with other values of a table from now on."""
-        self._tables = {**self._tables, name: values}
-        self.configure()
-
-    def start(self) -> None:
-        """Start the service."""
-        self.service.start()
-
-    def close(self) -> None:
-        """End the service."""
-        self.service.close()
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the service."""
-        return self.service.folder
-
-    def client(self) -> Client:
-        """Return a client of the token's provider."""
-        return Client(self.service.endpoint, provider=PROVIDER)
+            self.service.configure({**self._tables, "provider": provider})  # type: ignore[dict-item]
+        else:
+            super().write(provider)
 
     def give_token(self) -> None:
         """Give the token's files to the worker, after somebody else made some."""
         give(self.token.folder, self.uid)
-
-    def worker(self) -> int:
-        """Return the process id of the token's worker."""
-        (pid,) = self.service.pids(WORKER)
-        return pid

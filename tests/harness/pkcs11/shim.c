@@ -153,17 +153,22 @@ static word ask(enum function function, const word *p) {
     }
 }
 
-/* Appends a line about a call; opened every time, since a descriptor kept would not survive close-fds. */
-static void note(enum function function, const char *end) {
+/* Appends a line of two words; the file is opened every time, since a descriptor kept would not survive close-fds. */
+static void note_words(const char *first, const char *second) {
     const char *path = getenv("SHIM_LOG");
     char line[80];
     int file = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666) : -1;
     if (file < 0)
         return;
-    int length = snprintf(line, sizeof line, "%s %s\n", NAMES[function].name, end);
+    int length = snprintf(line, sizeof line, "%s %s\n", first, second);
     if (write(file, line, (size_t)length) != length)
         abort();
     close(file);
+}
+
+/* Says how a call ended. */
+static void note(enum function function, const char *end) {
+    note_words(NAMES[function].name, end);
 }
 
 static void sleep_ms(word ms) {
@@ -248,7 +253,8 @@ static void do_hang(struct call *call, word argument) {
 }
 
 static void do_slow(struct call *call, word argument) {
-    (void)call;
+    /* Tests wait for this line. */
+    note_words("asleep", NAMES[call->function].name);
     sleep_ms(argument);
 }
 

@@ -1,4 +1,4 @@
-"""A module that hands every call to another one, and fails when it is told to; shim.c says what it can do.
+"""A module that forwards every call to another one and injects faults; shim.c lists them.
 
     shim = Shim(folder, token.library, token.environment)
     shim.set("C_Sign@2 return CKR_DEVICE_REMOVED")
@@ -30,7 +30,7 @@ class Call:
 
     function: str
     end: str
-    """What it returned, in hex, or the action that it did not return from."""
+    """What it returned, in hex, or the action from which it did not return."""
 
 
 class Shim:
@@ -74,13 +74,13 @@ class Shim:
         self.clear()
 
     def set(self, *rules: str) -> None:
-        """Let these rules hold from the next call on; a rule that held already goes on counting."""
+        """Apply these rules from the next call on; a rule that was there before keeps its counter."""
         new = self._schedule.with_name("schedule.new")
         new.write_text("".join(f"{rule}\n" for rule in rules))
         os.replace(new, self._schedule)
 
     def clear(self) -> None:
-        """Let no rule hold."""
+        """Remove all rules."""
         self.set()
 
     def calls(self) -> list[Call]:
@@ -91,6 +91,10 @@ class Shim:
         """Count the calls of some functions, after the first `since` calls of any."""
         return sum(call.function in functions for call in self.calls()[since:])
 
+    def is_asleep(self, function: str) -> bool:
+        """Tell whether a call of a function has come to the pause that `slow` or `then-slow` makes."""
+        return Call("asleep", function) in self.calls()
+
     def forget(self) -> None:
         """Empty the log."""
         os.truncate(self._log, 0)
@@ -98,7 +102,7 @@ class Shim:
 
 @functools.cache
 def compiled() -> Path:
-    """Compile the library, once; it goes when this process ends."""
+    """Compile the library once; it is removed when this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="cofferdam-shim-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     library = folder / "shim.so"

@@ -1,4 +1,4 @@
-"""OpenSC's module that writes down the calls to another one: somebody else's word on what the service asks for.
+"""OpenSC's module that logs the calls to another one: an independent record of what the service calls.
 
 The process needs to read the library and the module, and to write the output, which the spy flushes after every call.
 """

@@ -41,7 +41,7 @@ class Token:
     """Everything that the module writes; it has to be writable to the uid that uses the token, and to no other."""
     library: Path
     environment: Mapping[str, str]
-    """What a process needs to know that loads the library."""
+    """The environment variables that a process needs to load the library."""
     configuration: Path | None = None
     """The module's configuration file, if it has one."""
     label: str
@@ -116,7 +116,7 @@ def softhsm(folder: Path, *, label: str = "cofferdam", pin: str = PIN, uid: int 
 
 
 def give(folder: Path, uid: int | None) -> None:
-    """Make a uid the owner of a folder and of all that is in it."""
+    """Make a uid the owner of a folder and its contents."""
     if uid is None:
         return
     os.chown(folder, uid, uid)
@@ -125,7 +125,7 @@ def give(folder: Path, uid: int | None) -> None:
 
 
 def objects(token: Token) -> list[Object]:
-    """Return what is on a token, sorted, as another process sees it that knows the PIN."""
+    """Return the objects of a token, sorted, as another process with the PIN sees them."""
     output = _run([sys.executable, "-I", str(LOOK), str(token.library), str(token.slot), token.pin], token.environment)
     return sorted(Object(*row) for row in cast("list[list[str]]", json.loads(output)))
 

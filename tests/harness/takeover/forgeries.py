@@ -1,4 +1,4 @@
-"""What a taken-over frontend would tell a worker, the key store or the broker; numbers as in the list of attacks.
+"""Messages that a compromised frontend would send to a worker, the key store or the broker, numbered as the attacks.
 
 Each is a datagram, or a few, for one of the three. An honest message goes the same way first, so that what is refused
 is refused for what it says. This runs inside a frontend; what it imports is there before confinement.

@@ -1,4 +1,4 @@
-"""What makes the shipped processes do as an attacker says: copied to where the broker of one test looks for packages.
+"""Make the shipped processes execute an attacker's code: copied to where the broker of one test looks for packages.
 
 The broker, its children, their `main`, policies and confinement are the shipped ones. Only their packages are found by
 another name, whose `main` plants a hole and then calls the shipped one: a frontend executes what a client sends after
@@ -48,7 +48,7 @@ def run_broker() -> int:
         for role, program in PROGRAMS.items()
     }
     setattr(spawn, "PROGRAMS", programs)  # noqa: B010
-    # Whoever is killed for an attempt has a successor at once.
+    # A process that is killed for an attempt is replaced at once.
     setattr(History, "delay", lambda _self, _now: 0.0)  # noqa: B010
     if not settings()["confined"]:
         # Its children would have no more capabilities than it has.
@@ -156,7 +156,7 @@ def run(code: bytes, owner: object) -> bytes:
     with os.fdopen(reader, "rb") as pipe:
         said = pipe.read()
     _, status = os.waitpid(pid, 0)
-    # A program that was executed says nothing and ends well.
+    # A program that was executed prints nothing and ends with status 0.
     ended = os.waitstatus_to_exitcode(status)
     return said or json.dumps("done" if ended == 0 else f"ended with {ended}").encode()
 

@@ -1,4 +1,4 @@
-"""A running service of which some processes have been taken over: the shipped ones, with a hole planted.
+"""A running service with compromised processes: the shipped ones, with a planted hole.
 
     with TakenOver() as service:
         service.run("frontend", "say(os.getpid())", uid=59002)
@@ -50,7 +50,7 @@ class TakenOver(Service):
             playground: A folder where everybody may read and write; the key store's is in it.
             confined: Whether the processes enter the sandbox, as they do when they are not tested.
         """
-        # Nobody is killed for being slow, and what is not confined may serve.
+        # No process is killed for being slow, and an unconfined one may serve.
         tables: dict[str, dict[str, Any]] = {
             "limits": {"hang_ms": 60_000, "start_ms": 60_000},
             "listener": {"timeout": 60_000},

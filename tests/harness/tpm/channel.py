@@ -39,7 +39,7 @@ def connect(address: Address, timeout_s: float | None = None) -> socket.socket:
 
 
 def receive(connection: socket.socket) -> bytes | None:
-    """Return one whole command or answer, None if the peer has closed, in the middle of it or before.
+    """Return one whole command or response, None if the peer has closed the connection.
 
     Raises:
         BadMessageError: The header says an impossible size.

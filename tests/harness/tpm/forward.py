@@ -1,4 +1,4 @@
-"""The process of the shim: hands the commands of several clients to one TPM, one at a time, as the schedule says.
+"""The process of the shim: forwards the commands of several clients to one TPM, one at a time, as scheduled.
 
     python -m tests.harness.tpm.forward LISTEN TPM SCHEDULE JOURNAL [wire]
 
@@ -120,7 +120,7 @@ class Forwarder:
                 entry["rc"] = code_of(answer)
                 if self._is_wire_wanted:
                     entry["received"] = answer.hex()
-            # Before the client has its answer, so that whoever waits for that finds the line.
+            # Before the client gets the response, so that a test that waits for that finds the line.
             self._journal.write(f"{json.dumps(entry)}\n")
             self._journal.flush()
         return answer is not None and _finish(client, answer, rule)

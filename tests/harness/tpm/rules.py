@@ -1,4 +1,4 @@
-"""What a shim does to which commands: its rules, and their form in the schedule file, one JSON object a line.
+"""The rules of a shim, each of which injects a fault into some commands; the schedule has one JSON object per line.
 
 From when it is planned, a rule counts the commands that it names, lets the first `nth - 1` of them pass, and then
 applies `times` times. Of several that are due for one command the first applies, and the others wait for the next one.

@@ -5,26 +5,23 @@ with TpmService() as service:
     service.shim.plan(...)
 """
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from tests.harness.configuration import Tables
-from tests.harness.running import Running
+from tests.harness.device_service import DeviceService, Value
 from tests.harness.service import Service
 from tests.harness.tpm.shim import Shim
 from tests.harness.tpm.swtpm import Swtpm
 
-from cofferdam_client import Client
-
 PROVIDER: Final = 3
 WORKER: Final = "worker[tpm]"
-Value = str | int | bool | list[str]
 
 
-class TpmService(Running):
+class TpmService(DeviceService):
     """A service with an swtpm of its own, behind a shim or not, between `start` and `close`."""
+
+    PROVIDER, WORKER = PROVIDER, WORKER
 
     def __init__(  # noqa: PLR0913  each with a default
         self,
@@ -46,9 +43,7 @@ class TpmService(Running):
             admins: Names with administrator rights.
             swtpm: A TPM that is there already, and stays when the service has gone.
         """
-        self.service = Service(authenticators=authenticators, tables=tables, admins=admins)
-        self._tables = dict(tables or {})
-        self._values: dict[str, Value | None] = dict(values or {})
+        super().__init__(Service(authenticators=authenticators, tables=tables, admins=admins), values, tables)
         self._given = swtpm
         self.swtpm = swtpm or Swtpm()
         if swtpm is None:
@@ -62,49 +57,22 @@ class TpmService(Running):
         self._shimmed = shim
         self.configure()
 
-    def configure(self, **values: Value | None) -> None:
-        """Write the configuration anew, with other values of the provider from now on; None takes one out."""
-        self._values |= values
-        provider: dict[str, Value | None] = {
+    def usual_values(self) -> dict[str, Value]:
+        """Return the usual configuration of the provider."""
+        return {
             "provider_type": "Tpm",
             "key_info_manager": "kim",
             "tcti": self._tcti,
             "owner_hierarchy_auth": "",
             "key_encryption_key_file": str(self.service.folder / "tpm.kek"),
-            **self._values,
         }
-        lines = [f"{key} = {json.dumps(value)}" for key, value in provider.items() if value is not None]
-        self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
-
-    def set_table(self, name: str, **values: bool) -> None:
-        """Write the configuration anew, with other values of a table from now on."""
-        self._tables = {**self._tables, name: values}
-        self.configure()
-
-    def start(self) -> None:
-        """Start the service; the TPM runs already."""
-        self.service.start()
 
     def close(self) -> None:
         """End the service, and what stands behind it."""
         try:
-            self.service.close()
+            super().close()
         finally:
             if self._shimmed:
                 self.shim.close()
             if self._given is None:
                 self.swtpm.close()
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the service."""
-        return self.service.folder
-
-    def client(self) -> Client:
-        """Return a client of the TPM's provider."""
-        return Client(self.service.endpoint, provider=PROVIDER)
-
-    def worker(self) -> int:
-        """Return the process id of the TPM's worker."""
-        (pid,) = self.service.pids(WORKER)
-        return pid

@@ -1,4 +1,4 @@
-"""A TPM before the TPM, which several clients may keep connections to, and which fails when it is told to.
+"""A proxy before the TPM that accepts several clients at once and injects faults.
 
     with Swtpm() as tpm, Shim(tpm.address) as shim:
         provider_values = {"tcti": shim.tcti}
@@ -91,7 +91,7 @@ class Shim(Running):
         """Start the process, and wait until it listens."""
         if self._process is not None:
             raise RuntimeError("the shim is running already")
-        # Somebody may have taken free ports just now; those that clients know are the only right ones.
+        # Free ports may have been taken meanwhile; ports that clients know already cannot be changed.
         for port in [self._port] if self._port else [free_port() for _ in range(_TRIES)]:
             words = [sys.executable, "-m", _MODULE, str(port), str(self._tpm), str(self._schedule), str(self._journal)]
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A real TPM 2.0 made of software, with a state folder of its own: swtpm, as our child process.
+"""A software TPM 2.0 with a state folder of its own: swtpm, as our child process.
 
     with Swtpm() as tpm:
         provider_values = {"tcti": tpm.tcti}
@@ -118,7 +118,6 @@ class Swtpm(Running):
         (self.folder / "state").mkdir(mode=0o700)
         self._log: Final = self.folder / "log"
         self._startup: Final = startup
-        self._unix: Final = unix
         self._process: subprocess.Popen[bytes] | None = None
         self._address: Address | None = str(self.folder / "tpm") if unix else None
 
@@ -161,7 +160,7 @@ class Swtpm(Running):
         raise self._failure("swtpm did not start on any ports")
 
     def stop(self) -> None:
-        """Switch the TPM off in good order: TPM2_Shutdown first, without which the next start may count as an attack.
+        """Switch the TPM off properly: without TPM2_Shutdown the next start may count as an attack.
 
         Raises:
             SwtpmError: Somebody keeps the data channel, so that TPM2_Shutdown cannot be said.
@@ -197,7 +196,7 @@ class Swtpm(Running):
         self.start()
 
     def reset(self, *, orderly: bool = True, startup: bool = True, state: bool = False) -> None:
-        """Let the TPM lose its power for a moment, while the process and its connections live on.
+        """Reset the TPM as a power loss would, while the process and its connections live on.
 
         Args:
             orderly: Whether TPM2_Shutdown comes before; needs the data channel to be free.
@@ -267,7 +266,7 @@ class Swtpm(Running):
         while process.poll() is None:
             with contextlib.suppress(OSError):
                 connect(control_of(address), _ANSWER_S).close()
-                # Whoever had the ports would have let us connect as well.
+                # Another process on these ports would have accepted our connection as well.
                 if process.poll() is None:
                     self._process = process
                     return True

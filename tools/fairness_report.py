@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.tools.attacks import NEWCOMER
-from tests.tools.crowd import Tally
-from tests.tools.measure import markdown, markdown_head
+from tools.attacks import NEWCOMER
+from tools.crowd import Tally
+from tools.measure import markdown, markdown_head
 
 MOST_RATIO: Final = 2.0
 LEAST_INDEX: Final = 0.95

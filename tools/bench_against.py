@@ -15,7 +15,7 @@ from typing import Final
 from tests.harness import wire
 from tests.harness.interpreter import cofferdam_of
 from tests.harness.service import Service
-from tests.tools.measure import CLIENTS, QUIET, Load, markdown, markdown_head, requests
+from tools.measure import CLIENTS, QUIET, Load, markdown, markdown_head, requests
 
 FEW, MANY = CLIENTS[0], CLIENTS[-1]
 _OTHER_UIDS: Final = 61_200

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pkcs11
 from pkcs11 import MechanismFlag
-from tests.tools.asking import FAMILIES, algorithm_rows, all_types, show_sizes, sizes_of, type_name
+from tools.asking import FAMILIES, algorithm_rows, all_types, show_sizes, sizes_of, type_name
 
 from cofferdam_config.plan import read
 from cofferdam_config.surroundings import Surroundings
@@ -47,11 +47,11 @@ _POLICIES: Final[Mapping[KeyKind, tuple[Algorithm, ...]]] = {
     KeyKind.HMAC: (Mac(MacScheme.HMAC, Hash.SHA_256),),
     KeyKind.CHACHA20: (Aead(AeadScheme.CHACHA20_POLY1305), Cipher(CipherMode.STREAM_CIPHER)),
 }
-"""A token takes no key that it could not use, so sizes are tried with the most common policy of a key type."""
+"""A token rejects keys that it cannot use, so sizes are tried with the most common policy of a key type."""
 
 
 def main() -> None:
-    """Ask, print, end."""
+    """Query the token, print the answers, and end."""
     path = Path(sys.argv[1])
     plan = read(path.read_bytes(), path=str(path), surroundings=Surroundings(credentials={}, groups={}, is_root=False))
     (settings,) = (value for _, _, value in plan.documents if isinstance(value, Pkcs11Settings))

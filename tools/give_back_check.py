@@ -1,6 +1,6 @@
 """Take a TPM and a key store over from the reference service, make keys as with `give_back`, and give both back.
 
-python -m tests.tools.give_back_check
+python -m tools.give_back_check
 
 Needs root and the lab, which installs the reference in a tree of its own (LAB_DIR, by default in the temporary
 directory). The reference's keys are used here, ours by the reference; parsec-tool asks it, and openssl is the judge.

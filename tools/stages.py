@@ -1,6 +1,6 @@
 """Where the time of a signature goes: every stage of a PsaSignHash request alone, in one process, without waiting.
 
-    .venv/bin/python -m tests.tools.stages
+    .venv/bin/python -m tools.stages
 
 Prints a Markdown table: microseconds of each stage (median of several rounds) and its share. What `./dev bench`
 measures on top of the sum is the kernel: connecting, passing the connection on, waking the next process.

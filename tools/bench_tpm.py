@@ -15,7 +15,7 @@ from typing import Final
 from tests.harness import wire
 from tests.harness.tpm.service import PROVIDER, TpmService
 from tests.harness.tpm.swtpm import Swtpm
-from tests.tools.measure import (
+from tools.measure import (
     CLIENTS,
     QUIET,
     Load,
@@ -142,7 +142,7 @@ def _measured(rounds: Sequence[tuple[Row, dict[str, Bare]]]) -> Measured:
 
 
 def _bare(load: Load, tpm: Swtpm, operation: str) -> dict[str, Bare]:
-    words = [sys.executable, "-m", "tests.tools.tpm_floor", str(tpm.address), operation]
+    words = [sys.executable, "-m", "tools.tpm_floor", str(tpm.address), operation]
     found = output_of([*words, str(load.seconds)])
     return {loop: Bare(**found[loop]) for loop in LOOPS}
 

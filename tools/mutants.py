@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.harness.interpreter import CHECKOUT
-from tests.tools.mutants_table import MUTANTS, Mutant
+from tools.mutants_table import MUTANTS, Mutant
 
 SECONDS: Final = 300
 """After which tests count as failed: a change may well make them hang."""

@@ -1,4 +1,4 @@
-"""`./dev bench --growth`: what signatures cost when a token holds ever more keys, which are used in turn.
+"""`./dev bench --growth`: the cost of signatures as a token holds more and more keys, which are used in turn.
 
 The keys are the service's own, made through it. For each number of keys the service is started anew, so that the first
 use of a key is one: it asks the key store, and looks the key up among what the worker has listed of the token.
@@ -16,7 +16,7 @@ from typing import Any, Final
 from tests.harness import wire
 from tests.harness.pkcs11.service import PROVIDER, TokenService
 from tests.harness.service import Service
-from tests.tools.measure import (
+from tools.measure import (
     CLIENTS,
     DIGEST,
     QUIET,
@@ -40,7 +40,7 @@ class Size:
 
     keys: int
     made_s: float
-    """How long the keys took that were not there at the size before."""
+    """Duration of the generation of the keys added since the previous size."""
     ready_s: list[float]
     first_p50_ms: float
     """Of every key's first use after a start."""

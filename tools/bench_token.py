@@ -16,7 +16,7 @@ from tests.harness import wire
 from tests.harness.pkcs11.service import PROVIDER, TokenService
 from tests.harness.pkcs11.token import Token, softhsm
 from tests.harness.service import Service
-from tests.tools.measure import (
+from tools.measure import (
     CLIENTS,
     QUIET,
     Load,

@@ -10,9 +10,9 @@ from tests.harness.configuration import Tables
 from tests.harness.interpreter import cofferdam_of
 from tests.harness.pkcs11.service import UID_BASE, TokenService
 from tests.harness.service import Service, acting_as
-from tests.tools.attacks import KEYS, MANY_KEYS, Wish
-from tests.tools.crowd import Crowd
-from tests.tools.measure import UnavailableError
+from tools.attacks import KEYS, MANY_KEYS, Wish
+from tools.crowd import Crowd
+from tools.measure import UnavailableError
 
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
@@ -75,7 +75,7 @@ class Side:
             raise UnavailableError(f"operation {request.opcode} of uid {uid} fails with status {status}")
 
     def crowd(self, uid: int, wish: Wish, connections: int) -> Crowd:
-        """Return clients that have such a wish."""
+        """Return clients that send such requests."""
         caller = self.ready(uid, wish)
         flags = wire.KEEP_ALIVE if wish.mode in {"keep", "pipe"} else 0
         cycles = [wish.requests(caller, number) for number in range(connections)]

@@ -30,8 +30,8 @@ from typing import Final
 
 from tests.harness import wire
 from tests.harness.service import Service
-from tests.tools import attacks, bench_against, bench_fairness, bench_growth, bench_token, bench_tpm, fairness_report
-from tests.tools.measure import (
+from tools import attacks, bench_against, bench_fairness, bench_growth, bench_token, bench_tpm, fairness_report
+from tools.measure import (
     CLIENTS,
     QUIET,
     Load,
@@ -53,7 +53,7 @@ _FAIRNESS_S: Final = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure to reach."""
+    """A goal: a figure and its bound."""
 
     name: str
     figure: str
@@ -104,7 +104,7 @@ GOALS: Final = (
 def main() -> int:
     """Measure, print tables in Markdown, and write the figures."""
     arguments = _arguments()
-    # What was started has to be ended also by who is told to end.
+    # SIGTERM, too, has to end the processes that were started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     before = _stolen()
     try:

@@ -1,4 +1,4 @@
-"""`./dev bench --fairness`: what a client notices while clients of other uids do their worst.
+"""`./dev bench --fairness`: the effect of hostile clients of other uids on a client.
 
 Victim and attackers have uids of their own, and so has each process of the service, so that this needs root. A round of
 an attack measures the victim three times: alone, while the attack runs against another service on the same machine,
@@ -22,8 +22,8 @@ from typing import Final
 from tests.harness import wire
 from tests.harness.pkcs11.service import UID_BASE
 from tests.harness.service import acting_as
-from tests.tools.attacked import LISTERS, Side
-from tests.tools.attacks import (
+from tools.attacked import LISTERS, Side
+from tools.attacks import (
     ATTACKER_NICE,
     ATTACKS,
     NAMES,
@@ -35,9 +35,9 @@ from tests.tools.attacks import (
     list_keys,
     sign,
 )
-from tests.tools.crowd import Crowd, Crowds, Run, Tally
-from tests.tools.fairness_report import HEAVY, SHARERS, Fairness, Row, Share, jain
-from tests.tools.measure import UnavailableError, cc
+from tools.crowd import Crowd, Crowds, Run, Tally
+from tools.fairness_report import HEAVY, SHARERS, Fairness, Row, Share, jain
+from tools.measure import UnavailableError, cc
 
 from cofferdam_runtime.listener import CLIENT_MODE
 
@@ -73,7 +73,7 @@ class Trial:
     rounds: int
 
     def run(self, crowd: Crowd, stretch: float = 1.0) -> Tally:
-        """Let a crowd loose on the service, and wait for what it saw."""
+        """Run a crowd against the service, and return its tally."""
         return self.crowds.run(self.side.path, crowd, self.seconds * stretch)
 
 
@@ -224,7 +224,7 @@ def _share(trial: Trial, path: str, text: str, crowds: Sequence[Crowd]) -> Share
 
 @contextlib.contextmanager
 def _floor(folder: str) -> Iterator[str]:
-    """Run the fairest service there can be: one queue for each uid, and nothing else between it and the clients."""
+    """Run the fairest possible service: one queue for each uid, and nothing else."""
     program, path = os.path.join(folder, "fair_floor"), os.path.join(folder, "floor.sock")
     cc(Path(__file__).with_name("fair_floor.c"), program)
     with subprocess.Popen([program, path, str(_FLOOR_WORK_US)]) as server:

@@ -1,4 +1,4 @@
-"""What the pages share that are made by asking a provider: every key type, size and algorithm there is, and tables."""
+"""Shared code of the generated pages that query a provider: all key types, sizes and algorithms, and tables."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -47,7 +47,7 @@ TAGS: Final = range(33)
 
 
 def succeeds(attempt: Callable[[], object]) -> bool:
-    """Tell whether the service would do it."""
+    """Return whether the service supports it."""
     try:
         attempt()
     except ServiceError:

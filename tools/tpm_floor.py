@@ -1,4 +1,4 @@
-"""What an swtpm takes without a service: `python -m tests.tools.tpm_floor PORT OPERATION SECONDS`.
+"""What an swtpm takes without a service: `python -m tools.tpm_floor PORT OPERATION SECONDS`.
 
 Four loops of one thread, one after the other:
 

@@ -1,4 +1,4 @@
-"""Every decoder of the project under atheris: `python -m tests.tools.fuzz_decoders TARGET FOLDER [OPTION...]`.
+"""Every decoder of the project under atheris: `python -m tools.fuzz_decoders TARGET FOLDER [OPTION...]`.
 
 The rule for each: any bytes give a value or the documented error. Whatever else is raised is a defect and ends the
 run; libFuzzer then writes the input to .cache/fuzz. It begins with good input, puts what leads to new ways into the

@@ -1,4 +1,4 @@
-"""What clients do to each other in `./dev bench --fairness`: the table of attacks, and what their victims ask for."""
+"""The attacks of `./dev bench --fairness`, as a table, and the requests of their victims."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.harness import wire
 from tests.harness.pkcs11.service import PROVIDER
-from tests.tools.measure import DIGEST
+from tools.measure import DIGEST
 
 FIRST_SILENT: Final = 59200
 MANY_KEYS: Final = 59012
@@ -35,7 +35,7 @@ KEYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody asks for: requests of a uid, in cycles, and the keys that have to be there before."""
+    """A load: requests of a uid, in cycles, and the keys that have to exist before."""
 
     requests: Callable[[wire.Caller, int], list[wire.Request]]
     """For one connection, by its number."""
@@ -100,7 +100,7 @@ NEWCOMER: Final = "ping of a new uid"
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """What the clients of one uid do to the others."""
+    """An attack of the clients of one uid on all others."""
 
     name: str
     text: str

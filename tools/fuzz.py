@@ -169,7 +169,7 @@ def _quantile(waits: list[float], part: float) -> str:
 
 def _run_decoders(seconds: int, only: str | None) -> int:
     # libFuzzer ends the process that it runs in, hence one process for each.
-    words = [sys.executable, "-m", "tests.tools.fuzz_decoders"]
+    words = [sys.executable, "-m", "tools.fuzz_decoders"]
     names = subprocess.run([*words, "--list"], check=True, capture_output=True, text=True).stdout.split()
     chosen = names if only is None else [only]
     failed = []

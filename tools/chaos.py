@@ -16,7 +16,7 @@ DEATHS: Final = 20
 
 
 def main() -> int:
-    """Do what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="./dev chaos", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=int, default=60, metavar="N", help="begin no round later (default: 60)")
     parser.add_argument("--seed", type=int, default=None, help="of the first round (default: another each time)")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.harness import wire
-from tests.tools.measure import UnavailableError, cc
+from tools.measure import UnavailableError, cc
 
 _END_S: Final = 80.0
-"""No crowd is let loose for longer than a minute."""
+"""No crowd runs for longer than a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a crowd saw."""
+    """The measurements of a crowd."""
 
     seconds: float
     answers: int
@@ -108,7 +108,7 @@ class Crowds:
         cc(Path(__file__).with_name("crowd.c"), self._program)
 
     def start(self, path: str, crowd: Crowd, seconds: float) -> Run:
-        """Let a crowd loose on a socket for a time; with 0 seconds it sends one request."""
+        """Run a crowd against a socket for a time; with 0 seconds it sends one request."""
         words = [self._program, path, crowd.mode, self._file(crowd.requests), str(crowd.connections), str(seconds)]
         words += [str(crowd.cycle), str(int(crowd.pause_ms * 1000)), str(crowd.first_uid)]
         identity = 0 if crowd.first_uid else crowd.uid
@@ -126,7 +126,7 @@ class Crowds:
         return Run(process)
 
     def run(self, path: str, crowd: Crowd, seconds: float) -> Tally:
-        """Let a crowd loose, and wait for what it saw."""
+        """Run a crowd, and return its tally."""
         return self.start(path, crowd, seconds).result()
 
     def _file(self, requests: Sequence[wire.Request]) -> str:
