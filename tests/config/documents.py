@@ -80,10 +80,11 @@ endorsement_hierarchy_auth = "{SECRET}"
 def read_text(
     text: str,
     *,
+    path: str = "config.toml",
     is_root: bool = False,
     credentials: dict[str, str] | None = None,
     devices: frozenset[str] = frozenset({"/dev/tpmrm0", "/dev/tpmrm1"}),
 ) -> Plan:
-    """Read a document as the file config.toml."""
+    """Read a document on a machine that has these things."""
     surroundings = Surroundings(credentials=credentials or {}, groups=GROUPS, devices=devices, is_root=is_root)
-    return read(text.encode(), path="config.toml", surroundings=surroundings)
+    return read(text.encode(), path=path, surroundings=surroundings)
