@@ -4,13 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.config.documents import GROUPS, PARSEC, PKCS11, SECRET, TPM
 
-from cofferdam_config.errors import ConfigError
+from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.plan import Plan, read
-from cofferdam_config.surroundings import Surroundings
+from cofferdam_config.source import ConfigError
 from cofferdam_config.tables import TABLES
 from cofferdam_contracts import settings as documents
 
-SURROUNDINGS = Surroundings(credentials={}, groups=GROUPS, is_root=True)
+FACTS = HostFacts(credentials={}, groups=GROUPS, is_root=True)
 _MANAGER = '[[key_manager]]\nname = "m"\nmanager_type = "SQLite"\n'
 _LINES = (PARSEC + _MANAGER + PKCS11 + TPM).splitlines()
 _TOKEN = f"""\
@@ -34,7 +34,9 @@ _TOKEN_LINES = (PARSEC + PKCS11.replace('"m"', '"sqlite-manager"') + _TOKEN).spl
 _TPM_LINES = (PARSEC + TPM.replace('"m"', '"sqlite-manager"') + _CHIP).splitlines()
 """One with secrets where they may be."""
 
-_KEYS = sorted({key.name for table in TABLES for key in table.keys} | {"admins", "unknown", '"x\\n"', "a.b"})
+_KEYS = sorted(
+    {setting.name for table in TABLES for setting in table.settings} | {"admins", "unknown", '"x\\n"', "a.b"}
+)
 _PLAIN_VALUES = st.sampled_from(
     [
         *("0", "-1", "7", "true", "1.5", "07:32:00", f"0x{'f' * 5000}"),
@@ -53,8 +55,8 @@ _SECRET_VALUES = st.sampled_from(
 )
 _HEADERS = st.sampled_from(
     [
-        *(f"[{table.name}]" for table in TABLES),
-        *(f"[[{table.name}]]" for table in TABLES),
+        *(f"[{table.table_name}]" for table in TABLES),
+        *(f"[[{table.table_name}]]" for table in TABLES),
         *("[provider.x]", "[[authenticator.admins]]", "[unknown]"),
     ]
 )
@@ -95,7 +97,7 @@ def _edits(draw: st.DrawFn) -> bytes:
 
 def _read(document: bytes) -> Plan | ConfigError:
     try:
-        return read(document, path="config.toml", surroundings=SURROUNDINGS)
+        return read(document, path="config.toml", facts=FACTS)
     except ConfigError as error:
         return error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.config.documents import read_text
 
-from cofferdam_config.errors import ConfigError
+from cofferdam_config.source import ConfigError
 from cofferdam_config.tables import TABLES
 
 MISTAKES = Path(__file__).with_name("mistakes")
@@ -21,7 +21,9 @@ def _messages(document: str) -> tuple[str, ...]:
     first, _, _ = document.partition("\n")
     names = first.removeprefix(CREDENTIALS).split() if first.startswith(CREDENTIALS) else []
     try:
-        return read_text(document, path="/config", credentials={name: f"/credentials/{name}" for name in names}).warnings
+        return read_text(
+            document, path="/config", credentials={name: f"/credentials/{name}" for name in names}
+        ).warnings
     except ConfigError as error:
         return error.problems
 
@@ -36,5 +38,5 @@ def test_every_setting_is_refused_once() -> None:
     """So that a new setting comes with its message."""
     refused = _messages((MISTAKES / "every_setting.toml").read_text())
     for table in TABLES:
-        for key in table.keys:
-            assert any(f": {table.name}" in line and f".{key.name}" in line for line in refused), key.name
+        for setting in table.settings:
+            assert any(f": {table.table_name}" in line and f".{setting.name}" in line for line in refused), setting.name

@@ -5,11 +5,10 @@ from dataclasses import fields
 import pytest
 from tests.config.documents import SMALL, read_text
 
-from cofferdam_config.errors import ConfigError
-from cofferdam_config.kinds import Array, Choice
+from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.plan import Plan, read
-from cofferdam_config.provider_table import PROVIDER
-from cofferdam_config.surroundings import Surroundings
+from cofferdam_config.source import ConfigError
+from cofferdam_config.tables import Provider
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch
@@ -300,10 +299,7 @@ def test_both_providers_at_once() -> None:
 
 
 def test_the_needs_are_those_of_the_sandbox() -> None:
-    (kind,) = (key.kind for key in PROVIDER.keys if key.name == "module_needs")
-    assert isinstance(kind, Array)
-    assert isinstance(kind.item, Choice)
-    assert kind.item.values == tuple(MODULE_NEEDS)
+    assert Provider.module_needs.kind.choices == tuple(MODULE_NEEDS)
 
 
 SYSTEM = ("a folder of the whole machine", "a file, or a folder further down")
@@ -321,7 +317,7 @@ def _read_at(path: str, keys: str) -> tuple[str, ...]:
     text = text.replace("timeout = 200", 'timeout = 200\nsocket_path = "/srv/s/listen/parsec.sock"')
     text = f'{text}\n{OWN}\n[service]\nstatus_path = "/srv/s/status/sock"\n'
     try:
-        read(text.encode(), path=path, surroundings=Surroundings(credentials={}, groups={}, is_root=False))
+        read(text.encode(), path=path, facts=HostFacts(credentials={}, groups={}, is_root=False))
     except ConfigError as error:
         assert all(problem.startswith(f"{path}:16: provider[0].") for problem in error.problems)
         return tuple(problem.partition("].")[2] for problem in error.problems)

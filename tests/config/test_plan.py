@@ -5,11 +5,10 @@ from typing import TypeVar
 import pytest
 from tests.config.documents import PARSEC, SMALL, read_text
 
-from cofferdam_config.backends import BACKENDS
-from cofferdam_config.kinds import Choice
+from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.places import PROVIDER_TYPES
 from cofferdam_config.plan import Plan, read
-from cofferdam_config.provider_table import PROVIDER
-from cofferdam_config.surroundings import Surroundings
+from cofferdam_config.tables import Provider
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_contracts.settings import (
@@ -198,8 +197,8 @@ def test_a_credential_takes_the_place_of_the_file() -> None:
 
 
 def test_files_without_a_place_are_in_the_state_folder() -> None:
-    surroundings = Surroundings(credentials={"other": "/x"}, groups={}, is_root=False, state_folder="/srv/state")
-    plan = read(SMALL.encode(), path="c", surroundings=surroundings)
+    facts = HostFacts(credentials={"other": "/x"}, groups={}, is_root=False, state_folder="/srv/state")
+    plan = read(SMALL.encode(), path="c", facts=facts)
     assert _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings).kek_file == "/srv/state/cofferdam/software.kek"
 
 
@@ -224,7 +223,5 @@ def test_documents_come_back_as_they_were_sent(text: str) -> None:
         assert documents.load(type(value), documents.dump(value)) == value
 
 
-def test_there_is_a_backend_for_each_provider_type_that_is_allowed() -> None:
-    (kind,) = (key.kind for key in PROVIDER.keys if key.name == "provider_type")
-    assert isinstance(kind, Choice)
-    assert set(kind.values) == set(BACKENDS)
+def test_every_provider_type_that_is_allowed_is_served() -> None:
+    assert set(Provider.provider_type.kind.choices) == set(PROVIDER_TYPES)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofferdam_config.positions import Lines, Path
+from cofferdam_config.source import Lines, Path
 
 
 def _paths(value: object, path: Path = ()) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 import pytest
 from tests.config.documents import SMALL, read_text
 
-from cofferdam_config.errors import ConfigError
+from cofferdam_config.source import ConfigError
 
 _PROVIDER = '[[provider]]\nprovider_type = "MbedCrypto"\nkey_info_manager = "m"\n'
 _MANAGER = '[[key_manager]]\nname = "other"\nmanager_type = "SQLite"\n'

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.config.documents import SECRET
 
-from cofferdam_config.errors import ConfigError
-from cofferdam_config.source import MAX_DOCUMENT, parse
+from cofferdam_config.source import MAX_DOCUMENT, ConfigError, parse
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cofferdam_config.tcti import TctiError, parse
+from cofferdam_config.kinds import NotAllowedError
+from cofferdam_config.tcti import parse
 from cofferdam_contracts.settings import TctiSettings
 
 NOTHING = dict.fromkeys(("path", "host", "port", "bus_name", "bus_type"))
@@ -68,7 +69,7 @@ def test_what_a_text_says(text: str, kind: str, given: dict[str, object]) -> Non
     ],
 )
 def test_what_a_text_may_not_say(text: str, problem: str) -> None:
-    with pytest.raises(TctiError) as caught:
+    with pytest.raises(NotAllowedError) as caught:
         parse(text)
     assert str(caught.value) == problem
     assert caught.value.__cause__ is None
@@ -80,7 +81,7 @@ def test_what_a_text_may_not_say(text: str, problem: str) -> None:
 def test_any_text_is_a_way_or_an_error(text: str) -> None:
     try:
         way = parse(text)
-    except TctiError:
+    except NotAllowedError:
         return
     assert [way.path, way.port, way.bus_name].count(None) == 2
     assert (way.port is None, way.bus_name is None) == (way.host is None, way.bus_type is None)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cofferdam_config.token_uri import TokenUri, TokenUriError, parse
+from cofferdam_config.kinds import NotAllowedError
+from cofferdam_config.token_uri import TokenUri, parse
 from cofferdam_contracts.settings import TokenMatch
 
 ATTRIBUTES = [field.name for field in fields(TokenMatch)]
@@ -124,7 +125,7 @@ _UNKNOWN = "it has an attribute that is not known here"
     ],
 )
 def test_what_is_refused(text: str, reason: str) -> None:
-    with pytest.raises(TokenUriError) as caught:
+    with pytest.raises(NotAllowedError) as caught:
         parse(text)
     assert str(caught.value) == reason
 
@@ -145,7 +146,7 @@ _VALUES = st.text(alphabet="a1%2F0.:/;&?= é\0", max_size=12)
 def test_any_text_is_a_match_or_the_one_error(text: str) -> None:
     try:
         uri = parse(text)
-    except TokenUriError as error:
+    except NotAllowedError as error:
         assert str(error).isprintable()
         return
     assert isinstance(uri.match.slot_id, int | None)
