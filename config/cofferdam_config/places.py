@@ -3,7 +3,7 @@
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.schema import Document, Setting
@@ -42,6 +42,13 @@ class Secret:
     """The systemd credential, which takes precedence over both settings."""
     settings: tuple[Setting[str], Setting[str]]
     """The setting that has it itself, and the one that names a file with it."""
+
+    def given(self, provider: Provider) -> dict[Setting[Any], object]:
+        """Return the settings that say what or where it is; a PIN's place can also be in `token_uri`."""
+        values: dict[Setting[Any], object] = {setting: provider.find(setting) for setting in self.settings}
+        if self is PIN:
+            values[Provider.token_uri] = uri_of(provider).pin_file
+        return {setting: value for setting, value in values.items() if value is not None}
 
     def plain(self, provider: Provider, facts: HostFacts) -> str | None:
         """Return its bytes in hexadecimal if they are taken from the configuration itself."""

@@ -7,18 +7,18 @@ from typing import Any, Final, TypeAlias
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.kinds import MAX_SOCKET_PATH
-from cofferdam_config.places import OWNER, PIN, OwnPath, Secret, name_of, own_paths, status_path, type_of, uri_of
+from cofferdam_config.places import OWNER, OwnPath, Secret, name_of, own_paths, status_path, type_of, uri_of
 from cofferdam_config.report import Report, quote
-from cofferdam_config.schema import Document, Setting, Table
+from cofferdam_config.schema import Document, Setting, SomeTable, Table
 from cofferdam_config.source import Path
-from cofferdam_config.tables import PKCS11, TPM, Authenticator, KeyManager, Listener, Provider
+from cofferdam_config.tables import PKCS11, TPM, Authenticator, Isolation, KeyManager, Listener, Provider
 from cofferdam_config.token_uri import unpadded
 from cofferdam_contracts.folders import SYSTEM_FOLDERS, holds, normal
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A document that rules look at, with the facts, and the report that takes their verdicts."""
+    """A document that rules look at, what else they depend on, and the report for their findings."""
 
     document: Document
     facts: HostFacts
@@ -53,106 +53,96 @@ def gid_of(group: str | int, facts: HostFacts) -> int | None:
     return group if isinstance(group, int) else facts.groups.get(group)
 
 
-def _each(kind: str, check: Callable[[Case, Provider], None]) -> Rule:
-    """Return the rule that checks every provider of a type."""
+def _all(table: type[SomeTable]) -> Callable[[Document], Iterable[SomeTable]]:
+    return lambda document: document.all(table)
+
+
+def _of_type(kind: str) -> Callable[[Document], Iterable[Provider]]:
+    return lambda document: [each for each in document.all(Provider) if each.find(Provider.provider_type) == kind]
+
+
+def _each(select: Callable[[Document], Iterable[SomeTable]], check: Callable[[Case, SomeTable], None]) -> Rule:
+    """Return the rule that checks every one of some tables."""
 
     def rule(case: Case) -> None:
-        for provider in case.document.all(Provider):
-            if provider.find(Provider.provider_type) == kind:
-                check(case, provider)
+        for table in select(case.document):
+            check(case, table)
 
     return rule
 
 
-def _refuse_repeated(
-    case: Case, setting: Setting[str], values: Iterable[tuple[Table, str | None]], allowed: str
-) -> None:
-    seen: set[str] = set()
-    for table, value in values:
-        if value is not None and value in seen:
-            case.refuse(table, setting, quote(value), allowed)
-        elif value is not None:
+def _once(
+    select: Callable[[Document], Iterable[SomeTable]],
+    setting: Setting[str],
+    allowed: str,
+    value_of: Callable[[SomeTable], str | None] | None = None,
+) -> Rule:
+    """Return the rule that no two tables have the same value of a setting."""
+
+    def rule(case: Case) -> None:
+        seen: set[str | None] = {None}
+        for table in select(case.document):
+            value = value_of(table) if value_of else table.find(setting)
+            if value is not None and value in seen:
+                case.refuse(table, setting, quote(value), allowed)
             seen.add(value)
 
-
-def _authenticators_differ(case: Case) -> None:
-    setting = Authenticator.auth_type
-    values = [(table, table.find(setting)) for table in authenticators(case.document)]
-    _refuse_repeated(case, setting, values, "each authenticator once")
-    for table, value in values:
-        if value == "Direct":
-            case.warn(table, setting, "clients choose their own names, so each can act as any other")
+    return rule
 
 
-def _admins_have_uids(case: Case) -> None:
-    for authenticator in authenticators(case.document):
-        if authenticator.find(Authenticator.auth_type) != "UnixPeerCredentials":
-            continue
-        for admin in authenticator.inner(tables.Admin):
-            name = admin.find(tables.Admin.name)
-            if name is not None and not (name.isascii() and name.isdigit() and str(int(name)) == name):
-                case.warn(admin, tables.Admin.name, f"{quote(name)} is no uid in decimal, so it is nobody's name")
+def _direct_is_trusted(case: Case, authenticator: Authenticator) -> None:
+    if authenticator.find(Authenticator.auth_type) == "Direct":
+        text = "clients choose their own names, so each can act as any other"
+        case.warn(authenticator, Authenticator.auth_type, text)
 
 
-def _key_managers_differ(case: Case) -> None:
-    values = ((table, table.find(KeyManager.name)) for table in case.document.all(KeyManager))
-    _refuse_repeated(case, KeyManager.name, values, "each name once")
-
-
-def _key_managers_are_used(case: Case) -> None:
-    used = {provider.find(Provider.key_info_manager) for provider in case.document.all(Provider)}
-    for manager in () if None in used else case.document.all(KeyManager):
-        name = manager.find(KeyManager.name)
-        if name is not None and name not in used:
-            case.warn(manager, KeyManager.name, "no provider uses this key manager, so it is not opened")
-
-
-def _providers_share_a_key_manager(case: Case) -> None:
-    known = [manager.find(KeyManager.name) for manager in case.document.all(KeyManager)]
-    names = [name for name in known if name is not None]
-    if len(names) < len(known):
+def _admins_have_uids(case: Case, authenticator: Authenticator) -> None:
+    if authenticator.find(Authenticator.auth_type) != "UnixPeerCredentials":
         return
-    setting = Provider.key_info_manager
-    given = [(provider, name) for provider in case.document.all(Provider) if (name := provider.find(setting))]
-    first = next((name for _, name in given if name in names), None)
-    for provider, name in given:
-        if name not in names:
-            case.refuse(
-                provider, setting, quote(name), " or ".join(map(quote, names)) or "the name of a [[key_manager]]"
-            )
-        elif first is not None and name != first:
-            case.refuse(provider, setting, quote(name), f"{quote(first)}, as all providers share one key manager")
+    for admin in authenticator.inner(tables.Admin):
+        name = admin.find(tables.Admin.name)
+        if name is not None and not (name.isascii() and name.isdigit() and str(int(name)) == name):
+            case.warn(admin, tables.Admin.name, f"{quote(name)} is no uid in decimal, so it is nobody's name")
 
 
-def _providers_differ(case: Case) -> None:
-    providers = case.document.all(Provider)
-    types = ((provider, provider.find(Provider.provider_type)) for provider in providers)
-    once = "one provider of each type (of several, Parsec serves only the last)"
-    _refuse_repeated(case, Provider.provider_type, types, once)
-    names = ((provider, name_of(provider)) for provider in providers)
-    _refuse_repeated(case, Provider.name, names, "each name once")
+def _key_manager_is_used(case: Case, manager: KeyManager) -> None:
+    used = {provider.find(Provider.key_info_manager) for provider in case.document.all(Provider)}
+    if manager.find(KeyManager.name) not in used and None not in used:
+        case.warn(manager, KeyManager.name, "no provider uses this key manager, so it is not opened")
+
+
+def _key_manager_is_shared(case: Case, provider: Provider) -> None:
+    names = [manager.find(KeyManager.name) for manager in case.document.all(KeyManager)]
+    name = provider.find(Provider.key_info_manager)
+    if None in names or name is None:
+        return
+    used = [each.find(Provider.key_info_manager) for each in case.document.all(Provider)]
+    first = next((each for each in used if each in names), name)
+    if name not in names:
+        allowed = " or ".join(quote(each) for each in names if each) or "the name of a [[key_manager]]"
+        case.refuse(provider, Provider.key_info_manager, quote(name), allowed)
+    elif first is not None and name != first:
+        allowed = f"{quote(first)}, as all providers share one key manager"
+        case.refuse(provider, Provider.key_info_manager, quote(name), allowed)
 
 
 def _sockets_differ(case: Case) -> None:
     path = status_path(case.document)
     listener = case.document.one(Listener)
     if path is not None and len(path.encode()) > MAX_SOCKET_PATH:
-        case.refuse(
-            listener,
-            Listener.socket_path,
-            f"a folder in which the path of {tables.STATUS_SOCKET} has more than {MAX_SOCKET_PATH} bytes",
-            "a shorter one, or any with service.status_path set",
-        )
+        found = f"a folder in which the path of {tables.STATUS_SOCKET} has more than {MAX_SOCKET_PATH} bytes"
+        allowed = "a shorter one, or any with service.status_path set"
+        case.refuse(listener, Listener.socket_path, found, allowed)
     elif path is not None and path == listener.find(Listener.socket_path):
-        service = case.document.one(tables.Service)
-        case.refuse(service, tables.Service.status_path, quote(path), "another path than listener.socket_path")
+        service, allowed = case.document.one(tables.Service), "another path than listener.socket_path"
+        case.refuse(service, tables.Service.status_path, quote(path), allowed)
 
 
 def _level_can_be_reached(case: Case) -> None:
-    isolation = case.document.one(tables.Isolation)
-    if isolation.find(tables.Isolation.require) == "uid" and not case.facts.is_root:
+    isolation = case.document.one(Isolation)
+    if isolation.find(Isolation.require) == "uid" and not case.facts.is_root:
         allowed = '"landlock", "seccomp", "none" (only a service started as root can give its processes uids)'
-        case.refuse(isolation, tables.Isolation.require, '"uid"', allowed)
+        case.refuse(isolation, Isolation.require, '"uid"', allowed)
 
 
 def _keks_differ(case: Case) -> None:
@@ -170,44 +160,47 @@ def _keks_differ(case: Case) -> None:
 
 
 def _token_is_named_once(case: Case, provider: Provider) -> None:
-    """Refuse a URI that contradicts the keys beside it."""
+    """Refuse a URI that contradicts the settings beside it."""
     uri = uri_of(provider)
-    for setting, attribute, other in (
-        (Provider.serial_number, "serial", uri.match.serial),
-        (Provider.token_label, "token", uri.match.label),
+    serial, label = provider.find(Provider.serial_number), provider.find(Provider.token_label)
+    for name, value, attribute, other, allowed in (
+        ("serial_number", serial and unpadded(serial), "serial", uri.match.serial, "the same, or one of them"),
+        ("token_label", label and unpadded(label), "token", uri.match.label, "the same, or one of them"),
+        ("library_path", provider.find(Provider.library_path), "module-path", uri.module_path, "the same, or none"),
     ):
-        value = provider.find(setting)
-        if value is not None and other is not None and unpadded(value) != other:
-            found = f"another {attribute} than {setting.name}"
-            case.refuse(provider, Provider.token_uri, found, "the same, or one of them")
-    library = provider.find(Provider.library_path)
-    if uri.module_path is not None and library is not None and uri.module_path != library:
-        case.refuse(provider, Provider.token_uri, "another module-path than library_path", "the same, or none")
+        if value is not None and other is not None and value != other:
+            case.refuse(provider, Provider.token_uri, f"another {attribute} than {name}", allowed)
 
 
-def _secret_has_one_source(case: Case, provider: Provider, secret: Secret) -> None:
+def _secrets_have_one_source(case: Case, provider: Provider) -> None:
+    kind = type_of(provider)
+    for secret in kind.secrets if kind else ():
+        _has_one_source(case, provider, secret)
+
+
+def _has_one_source(case: Case, provider: Provider, secret: Secret) -> None:
     """Refuse two sources of a secret; warn of one that is not used, and of a secret in the configuration itself."""
     plain, file = secret.settings
-    sources = [(setting, provider.find(setting)) for setting in secret.settings]
-    if secret is PIN:
-        sources.append((_URI_SOURCE, uri_of(provider).pin_file))
-    given = [(setting, value) for setting, value in sources if value is not None]
-    names = [setting for setting, _ in given]
-    places = {plain if setting is plain else value for setting, value in given}
-    if len(places) > 1:
-        found = "pin-source" if names[-1] is _URI_SOURCE else f"a {secret.what}"
-        case.refuse(provider, names[-1], f"{found} beside {names[0].name}", f"one place for the {secret.what}")
+    given = secret.given(provider)
+    *_, last = given or [plain]
+    is_uri = last is Provider.token_uri
+    if len({plain if setting is plain else value for setting, value in given.items()}) > 1:
+        found = f"{'pin-source' if is_uri else f'a {secret.what}'} beside {next(iter(given)).name}"
+        case.refuse(provider, last, found, f"one place for the {secret.what}")
     elif secret.credential in case.facts.credentials:
-        for setting in names:
-            unused = "its pin-source is not used" if setting is _URI_SOURCE else "not used"
+        for setting in given:
+            unused = "its pin-source is not used" if setting is Provider.token_uri else "not used"
             case.warn(provider, setting, f"{unused}, as the credential {secret.credential} takes its place")
     elif provider.find(plain):
         better = f"{file.name} or the credential {secret.credential}"
         case.warn(provider, plain, f"{better} would keep the {secret.what} out of the configuration")
 
 
-def _pin_has_one_source(case: Case, provider: Provider) -> None:
-    _secret_has_one_source(case, provider, PIN)
+def _owner_has_a_password(case: Case, provider: Provider) -> None:
+    plain, file = OWNER.settings
+    given = OWNER.plain(provider, case.facts), OWNER.file(provider, case.facts)
+    if given == (None, None) and not any(case.report.is_refused(provider.at(each)) for each in OWNER.settings):
+        case.refuse(provider, plain, "nothing", f"a string, which may be empty; or {file.name}")
 
 
 def _groups_exist(case: Case, provider: Provider) -> None:
@@ -224,17 +217,6 @@ def _groups_exist(case: Case, provider: Provider) -> None:
         case.warn(provider, Provider.module_groups, "has no effect, as the service was not started as root")
 
 
-def _passwords_have_one_source(case: Case, provider: Provider) -> None:
-    """Check the sources of each hierarchy's password; the owner's has to be somewhere."""
-    kind = type_of(provider)
-    for secret in kind.secrets if kind else ():
-        _secret_has_one_source(case, provider, secret)
-    given = OWNER.plain(provider, case.facts), OWNER.file(provider, case.facts)
-    if given == (None, None) and not any(case.report.is_refused(provider.at(each)) for each in OWNER.settings):
-        plain, file = OWNER.settings
-        case.refuse(provider, plain, "nothing", f"a string, which may be empty; or {file.name}")
-
-
 def _parents_can_be_given_back(case: Case, provider: Provider) -> None:
     """Refuse keys for Parsec that it could not load."""
     if provider.find(Provider.application_parents) and case.document.one(tables.Kim).find(tables.Kim.give_back):
@@ -245,29 +227,24 @@ def _parents_can_be_given_back(case: Case, provider: Provider) -> None:
 def _tcti_is_sound(case: Case, provider: Provider) -> None:
     """Warn of what others may overhear, and of a bus that cannot be reached."""
     tcti = provider.find(Provider.tcti)
-    if tcti is None:
-        return
-    if provider.find(Provider.bus_protection) is False and tcti.kind != "device":
+    if tcti is not None and provider.find(Provider.bus_protection) is False and tcti.kind != "device":
         text = "passwords and keys go to the TPM in the clear, through more than a device of this machine"
         case.warn(provider, Provider.bus_protection, text)
-    if tcti.bus_type == "session":
+    if tcti is not None and tcti.bus_type == "session":
         case.warn(provider, Provider.tcti, "the worker belongs to no session, so it will not find this bus")
 
 
-def _modules_stay_away(case: Case) -> None:
+def _module_stays_away(case: Case, provider: Provider) -> None:
     """Refuse to open folders of the whole machine, or files of the service, to a module."""
     own = tuple(own_paths(case.document, case.facts))
     file = case.report.file
     written = (*own, OwnPath("the configuration", normal(file))) if file.startswith("/") else own
-    for provider in case.document.all(Provider):
-        if provider.find(Provider.provider_type) != PKCS11:
-            continue
-        for setting, closed in ((Provider.module_readable, own), (Provider.module_writable, written)):
-            for index, path in enumerate(provider.find(setting) or ()):
-                _check_path(case, normal(path), closed, (*provider.at(setting), index))
-        state_folder = provider.find(Provider.state_folder)
-        if state_folder is not None:
-            _check_path(case, normal(state_folder), written, provider.at(Provider.state_folder))
+    for setting, closed in ((Provider.module_readable, own), (Provider.module_writable, written)):
+        for index, path in enumerate(provider.find(setting) or ()):
+            _check_path(case, normal(path), closed, (*provider.at(setting), index))
+    state_folder = provider.find(Provider.state_folder)
+    if state_folder is not None:
+        _check_path(case, normal(state_folder), written, provider.at(Provider.state_folder))
 
 
 def _check_path(case: Case, path: str, closed: tuple[OwnPath, ...], where: Path) -> None:
@@ -283,23 +260,24 @@ def _check_path(case: Case, path: str, closed: tuple[OwnPath, ...], where: Path)
             return
 
 
-_URI_SOURCE: Final[Setting[Any]] = Provider.token_uri
-"""Where a PIN may be named besides its two settings."""
+_ONE_OF_A_TYPE: Final = "one provider of each type (of several, Parsec serves only the last)"
 RULES: Final[tuple[Rule, ...]] = (
-    _authenticators_differ,
-    _admins_have_uids,
-    _key_managers_differ,
-    _key_managers_are_used,
-    _providers_share_a_key_manager,
-    _providers_differ,
+    _once(authenticators, Authenticator.auth_type, "each authenticator once"),
+    _each(authenticators, _direct_is_trusted),
+    _each(authenticators, _admins_have_uids),
+    _once(_all(KeyManager), KeyManager.name, "each name once"),
+    _each(_all(KeyManager), _key_manager_is_used),
+    _each(_all(Provider), _key_manager_is_shared),
+    _once(_all(Provider), Provider.provider_type, _ONE_OF_A_TYPE),
+    _once(_all(Provider), Provider.name, "each name once", name_of),
     _sockets_differ,
     _level_can_be_reached,
     _keks_differ,
-    _each(PKCS11, _token_is_named_once),
-    _each(PKCS11, _pin_has_one_source),
-    _each(PKCS11, _groups_exist),
-    _each(TPM, _passwords_have_one_source),
-    _each(TPM, _parents_can_be_given_back),
-    _each(TPM, _tcti_is_sound),
-    _modules_stay_away,
+    _each(_of_type(PKCS11), _token_is_named_once),
+    _each(_all(Provider), _secrets_have_one_source),
+    _each(_of_type(TPM), _owner_has_a_password),
+    _each(_of_type(PKCS11), _groups_exist),
+    _each(_of_type(TPM), _parents_can_be_given_back),
+    _each(_of_type(TPM), _tcti_is_sound),
+    _each(_of_type(PKCS11), _module_stays_away),
 )

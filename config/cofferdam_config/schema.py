@@ -185,53 +185,40 @@ def _check_items(table: type[Table], items: list[object], path: Path, report: Re
 def _check_table(table: type[Table], given: Mapping[str, object], path: Path, report: Report) -> Table:
     known = [*(setting.name for setting in table.settings), *(inner.table_name for inner in table.tables)]
     _warn_of_unknown(path, given, known, report)
-    checked = _Settings(given, path, table.tag, _tag(table, given), report)
-    values = {setting.name: checked.value(setting) for setting in table.settings}
+    tag = _tag(table, given)
+    values = {setting.name: _check_setting(setting, given, path, tag, report) for setting in table.settings}
     return table(path, values, {inner.table_name: _check(inner, given, path, report) for inner in table.tables})
 
 
-def _tag(table: type[Table], given: Mapping[str, object]) -> str | None:
-    """Return the value that decides which keys matter, or None if Parsec does not know it either."""
+def _tag(table: type[Table], given: Mapping[str, object]) -> tuple[str, str] | None:
+    """Return the key that decides which others matter, and its value; None if Parsec does not know the value either."""
     value = given.get(table.tag)
-    kinds = (setting.kind for setting in table.settings if setting.name == table.tag)
-    known = any(value in kind.choices or (isinstance(value, str) and value in kind.absent) for kind in kinds)
-    return value if known and isinstance(value, str) else None
+    kinds = [setting.kind for setting in table.settings if setting.name == table.tag]
+    known = [word for kind in kinds for word in (*kind.choices, *kind.absent)]
+    return (table.tag, value) if isinstance(value, str) and value in known else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """The settings of one table while they are checked."""
-
-    given: Mapping[str, object]
-    path: Path
-    tag_name: str
-    tag: str | None
-    report: Report
-
-    def value(self, setting: Setting[T]) -> T | None:
-        """Return the value of a setting, or its default, or None when it is refused."""
-        path = (*self.path, setting.name)
-        is_given = setting.name in self.given
-        if setting.only_for and self.tag is not None and self.tag not in setting.only_for:
-            # Parsec does not look at such a key at all, so neither its presence nor its value can be an error.
-            if is_given:
-                self.report.warn(path, f"has no effect with {self.tag_name} {quote(self.tag)}")
-            return setting.initial()
-        if is_given:
-            return self._parsed(setting, path)
-        if setting.required and (not setting.only_for or self.tag is not None):
-            self.report.refuse(path, "nothing", setting.kind.allowed)
+def _check_setting(
+    setting: Setting[T], given: Mapping[str, object], path: Path, tag: tuple[str, str] | None, report: Report
+) -> T | None:
+    """Return the value of a setting, or its default, or None when it is refused."""
+    path = (*path, setting.name)
+    if setting.only_for and tag is not None and tag[1] not in setting.only_for:
+        # Parsec does not look at such a key at all, so neither its presence nor its value can be an error.
+        if setting.name in given:
+            report.warn(path, f"has no effect with {tag[0]} {quote(tag[1])}")
         return setting.initial()
-
-    def _parsed(self, setting: Setting[T], path: Path) -> T | None:
-        value = self.given[setting.name]
-        try:
-            return setting.kind.parse(value)
-        except NotAllowedError as error:
-            found = show(value) if setting.shown else describe(value)
-            reason = f" ({error})" if str(error) else ""
-            self.report.refuse(path, found, setting.kind.allowed + reason)
-            return None
+    if setting.name not in given:
+        if setting.required and (not setting.only_for or tag is not None):
+            report.refuse(path, "nothing", setting.kind.allowed)
+        return setting.initial()
+    value = given[setting.name]
+    try:
+        return setting.kind.parse(value)
+    except NotAllowedError as error:
+        reason = f" ({error})" if str(error) else ""
+        report.refuse(path, show(value) if setting.shown else describe(value), setting.kind.allowed + reason)
+        return None
 
 
 def _warn_of_unknown(path: Path, given: Mapping[str, object], known: list[str], report: Report) -> None:
