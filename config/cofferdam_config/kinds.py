@@ -106,7 +106,7 @@ def array(item: Kind[T]) -> Kind[tuple[T, ...]]:
             raise NotAllowedError
         return tuple(item.parse(each) for each in value)
 
-    return Kind(f"an array, each once, of: {item.allowed}", parse, item.choices)
+    return Kind(f"an array without duplicates of: {item.allowed}", parse, item.choices)
 
 
 def _secret(text: str) -> str:
@@ -124,11 +124,9 @@ def _group(value: object) -> str | int:
 
 FLAG: Final = exactly(bool, "true or false")
 TEXT: Final = exactly(str, "a string")
-NAME: Final = exactly(
-    str, "a string of printable characters, at least one", lambda text: text != "" and text.isprintable()
-)
+NAME: Final = exactly(str, "a non-empty string of printable characters", lambda text: text != "" and text.isprintable())
 _PLAIN_SECRET: Final = pattern(
-    r"(?!hex:).*|hex:(?:[0-9A-Fa-f]{2})*", "a string, which after `hex:` has pairs of hexadecimal digits"
+    r"(?!hex:).*|hex:(?:[0-9A-Fa-f]{2})*", "a string, with pairs of hexadecimal digits after `hex:`"
 )
 SECRET: Final = Kind(_PLAIN_SECRET.allowed, lambda value: _secret(_PLAIN_SECRET.parse(value)))
 """A PIN or password: plain, after `str:`, or in hexadecimal after `hex:`. Converted to hexadecimal."""

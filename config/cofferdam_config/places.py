@@ -160,7 +160,7 @@ def own_paths(document: Document, facts: HostFacts) -> Iterator[OwnPath]:
             file = pin_file(provider, facts) if secret is PIN else secret.file(provider, facts)
             if file is not None:
                 yield OwnPath(f"a {secret.what}", normal(file))
-    # Anybody may own what is beside the sockets; but write access to their folder allows to replace them.
+    # Anybody may own other files beside the sockets, but whoever can write to their folder could replace the sockets.
     for socket in (document.one(Listener).find(Listener.socket_path), status_path(document)):
         if socket is not None:
             yield OwnPath("the folder of a socket", posixpath.dirname(normal(socket)))

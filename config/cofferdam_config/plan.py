@@ -77,14 +77,14 @@ def _without_absent_devices(document: Document, facts: HostFacts, report: Report
     providers = document.all(Provider)
     absent = [provider for provider in providers if _is_absent(provider, facts)]
     for provider in absent:
-        text = f"the provider is left out, as there is no {provider.tcti.path}"
+        text = f"the provider is left out, as there is no device {provider.tcti.path}"
         # Uids go by the place of a provider among those that are served.
         if provider is not providers[-1]:
-            text += "; the workers of those after it have a uid that is one less, so it had better be the last"
+            text += "; the workers of the providers after it get a uid that is one lower, so it should be the last"
         report.warn(provider.at(Provider.skip_if_no_tpm), text)
     remaining = tuple(provider for provider in providers if provider not in absent)
     if not remaining:
-        report.refuse((Provider.table_name,), "no provider that is left", "at least one whose device is there")
+        report.refuse((Provider.table_name,), "no provider left", "at least one whose device exists")
     return Document({**document.tables, Provider: remaining})
 
 

@@ -49,7 +49,7 @@ def authenticators(document: Document) -> tuple[Authenticator, ...]:
 
 
 def gid_of(group: str | int, facts: HostFacts) -> int | None:
-    """Return the number of a group, or None for a name that no group has."""
+    """Return the number of a group, or None for an unknown group."""
     return group if isinstance(group, int) else facts.groups.get(group)
 
 
@@ -102,7 +102,7 @@ def _admins_have_uids(case: Case, authenticator: Authenticator) -> None:
     for admin in authenticator.inner(tables.Admin):
         name = admin.find(tables.Admin.name)
         if name is not None and not (name.isascii() and name.isdigit() and str(int(name)) == name):
-            case.warn(admin, tables.Admin.name, f"{quote(name)} is no uid in decimal, so it is nobody's name")
+            case.warn(admin, tables.Admin.name, f"{quote(name)} is not a decimal uid, so it is nobody's name")
 
 
 def _key_manager_is_used(case: Case, manager: KeyManager) -> None:
@@ -160,12 +160,12 @@ def _keks_differ(case: Case) -> None:
 
 
 def _token_is_named_once(case: Case, provider: Provider) -> None:
-    """Refuse a URI that contradicts the settings beside it."""
+    """Refuse a URI that contradicts the settings besides it."""
     uri = uri_of(provider)
     serial, label = provider.find(Provider.serial_number), provider.find(Provider.token_label)
     for name, value, attribute, other, allowed in (
-        ("serial_number", serial and unpadded(serial), "serial", uri.match.serial, "the same, or one of them"),
-        ("token_label", label and unpadded(label), "token", uri.match.label, "the same, or one of them"),
+        ("serial_number", serial and unpadded(serial), "serial", uri.match.serial, "the same, or only one of them"),
+        ("token_label", label and unpadded(label), "token", uri.match.label, "the same, or only one of them"),
         ("library_path", provider.find(Provider.library_path), "module-path", uri.module_path, "the same, or none"),
     ):
         if value is not None and other is not None and value != other:
@@ -185,7 +185,7 @@ def _has_one_source(case: Case, provider: Provider, secret: Secret) -> None:
     *_, last = given or [plain]
     is_uri = last is Provider.token_uri
     if len({plain if setting is plain else value for setting, value in given.items()}) > 1:
-        found = f"{'pin-source' if is_uri else f'a {secret.what}'} beside {next(iter(given)).name}"
+        found = f"{'pin-source' if is_uri else f'a {secret.what}'} besides {next(iter(given)).name}"
         case.refuse(provider, last, found, f"one place for the {secret.what}")
     elif secret.credential in case.facts.credentials:
         for setting in given:
@@ -210,7 +210,7 @@ def _groups_exist(case: Case, provider: Provider) -> None:
         path = (*provider.at(Provider.module_groups), index)
         gid = gid_of(group, case.facts)
         if gid is None:
-            case.report.refuse(path, "a name that no group has", "the name of a group, or its number")
+            case.report.refuse(path, "an unknown group", "the name of a group, or its number")
         elif gid == 0:
             case.report.refuse(path, "the group of root", "another group")
     if groups and not case.facts.is_root:
@@ -220,18 +220,18 @@ def _groups_exist(case: Case, provider: Provider) -> None:
 def _parents_can_be_given_back(case: Case, provider: Provider) -> None:
     """Refuse keys for Parsec that it could not load."""
     if provider.find(Provider.application_parents) and case.document.one(tables.Kim).find(tables.Kim.give_back):
-        allowed = "one of them, as Parsec cannot load keys that have another parent than its own"
-        case.refuse(provider, Provider.application_parents, "true beside kim.give_back", allowed)
+        allowed = "only one of them, as Parsec cannot load keys under another parent than its own"
+        case.refuse(provider, Provider.application_parents, "true together with kim.give_back", allowed)
 
 
 def _tcti_is_sound(case: Case, provider: Provider) -> None:
     """Warn of what others may overhear, and of a bus that cannot be reached."""
     tcti = provider.find(Provider.tcti)
     if tcti is not None and provider.find(Provider.bus_protection) is False and tcti.kind != "device":
-        text = "passwords and keys go to the TPM in the clear, through more than a device of this machine"
+        text = "passwords and keys are sent in the clear, and not directly to a device of this machine"
         case.warn(provider, Provider.bus_protection, text)
     if tcti is not None and tcti.bus_type == "session":
-        case.warn(provider, Provider.tcti, "the worker belongs to no session, so it will not find this bus")
+        case.warn(provider, Provider.tcti, "the worker belongs to no login session, so it cannot reach this bus")
 
 
 def _module_stays_away(case: Case, provider: Provider) -> None:

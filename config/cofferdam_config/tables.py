@@ -29,7 +29,7 @@ from cofferdam_config.token_uri import TOKEN_URI
 UID_BLOCK: Final = 256
 """Consecutive uids, from `uid_base` on, that the processes get."""
 MAX_FRONTENDS: Final = 200
-"""What the block of uids holds beside the key store, the workers, the reader and the spare frontend."""
+"""What the block of uids holds besides the key store, the workers, the reader and the spare frontend."""
 STATUS_SOCKET: Final = "cofferdam-status.sock"
 SOFTWARE: Final = "MbedCrypto"
 PKCS11: Final = "Pkcs11"
@@ -39,7 +39,7 @@ _NO_BASE: Final = (65532 - UID_BLOCK + 1, 65535)
 """Bases whose block would hold 65532 or 65533 (our relay and reader), 65534 (nobody) or 65535 (the 16-bit -1)."""
 _UID_BASE: Final = exactly(
     int,
-    f"an integer from 1 to {_LAST_BASE} without {_NO_BASE[0]} to {_NO_BASE[1]} "
+    f"an integer from 1 to {_LAST_BASE} except {_NO_BASE[0]} to {_NO_BASE[1]} "
     f"(the first of {UID_BLOCK} uids, none of them 0 or 65532 to 65535)",
     lambda base: 1 <= base < _NO_BASE[0] or _NO_BASE[1] < base <= _LAST_BASE,
 )
@@ -56,7 +56,9 @@ _VARIABLE: Final = pattern(
     r"(?!LD_|PYTHON)[A-Za-z_][A-Za-z0-9_]*=[^\0]*",
     "a string NAME=value, whose name does not begin with LD_ or PYTHON",
 )
-_QUIRK: Final = pattern(r"[a-z][a-z0-9-]*(?:=[0-9]+)?", "a name, or a name, `=` and a number")
+_QUIRK: Final = pattern(
+    r"[a-z][a-z0-9-]*(?:=[0-9]+)?", "NAME or NAME=NUMBER with lower-case letters, digits and hyphens"
+)
 
 
 class CoreSettings(Table, name="core_settings", required=True):

@@ -75,7 +75,7 @@ def _parameters(text: str, **known: tuple[Callable[[str], object], str]) -> dict
 
 def _path(text: str, most: int) -> str:
     if not text.startswith("/") or "\0" in text or len(text.encode()) > most:
-        raise NotAllowedError(f"its path is not an absolute one of at most {most} bytes")
+        raise NotAllowedError(f"its path is not an absolute path of at most {most} bytes")
     return text
 
 
@@ -85,7 +85,7 @@ def _host(text: str) -> str:
         return ADDRESS if text == "localhost" else str(ipaddress.ip_address(text))
     except ValueError:
         pass
-    raise NotAllowedError("its host is neither an address in numbers nor localhost")
+    raise NotAllowedError("its host is neither an IP address nor localhost")
 
 
 def _port(text: str) -> int:
@@ -96,7 +96,7 @@ def _port(text: str) -> int:
 
 def _bus_name(text: str) -> str:
     if len(text) > _MAX_BUS_NAME or not _BUS_NAME.fullmatch(text):
-        raise NotAllowedError("its bus_name is no name on D-Bus")
+        raise NotAllowedError("its bus_name is not a D-Bus name")
     return text
 
 
@@ -108,6 +108,6 @@ def _bus_type(text: str) -> str:
 
 TCTI: Final[Kind[TctiSettings]] = converted(
     "a string `device:PATH`, `mssim:host=ADDRESS,port=NUMBER`, `swtpm:host=ADDRESS,port=NUMBER`, "
-    "`swtpm:path=SOCKET` or `tabrmd:bus_name=NAME,bus_type=TYPE`, or less of it",
+    "`swtpm:path=SOCKET` or `tabrmd:bus_name=NAME,bus_type=TYPE`; parameters may be left out",
     parse,
 )

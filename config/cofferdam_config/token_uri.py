@@ -61,12 +61,12 @@ def _attributes(
         if name in _REFUSED:
             raise NotAllowedError(_REFUSED[name])
         if name not in known or not equals:
-            raise NotAllowedError("it has an attribute that is not known here")
+            raise NotAllowedError("it has an unknown attribute")
         target, convert = known[name]
         if target in found:
             raise NotAllowedError(f"it has {name} twice")
         if not values.fullmatch(value):
-            raise NotAllowedError(f"{name} has a character that has to be written as % and two digits")
+            raise NotAllowedError(f"{name} has a character that has to be percent-encoded")
         found[target] = convert(_decoded(name, value))
     return found
 
@@ -82,7 +82,7 @@ def _decoded(name: str, value: str) -> str:
 
 def _slot_id(value: str) -> int:
     if not _NUMBER.fullmatch(value) or int(value) > _MAX_SLOT_ID:
-        raise NotAllowedError("slot-id is not a number of a slot")
+        raise NotAllowedError("slot-id is not a slot number")
     return int(value)
 
 
@@ -124,7 +124,7 @@ _QUERY_ATTRIBUTES: Final[Mapping[str, _Attribute]] = {
 }
 _REFUSED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("object", "type", "id"), "it names a key, not a token"),
-    "pin-value": "it has the PIN in it, use user_pin_file",
+    "pin-value": "it contains the PIN, use user_pin_file",
     "module-name": "it names a module, use library_path",
 }
 """Attributes of RFC 7512 that have no meaning here, and why."""

@@ -134,5 +134,5 @@ def test_no_text_holds_a_secret_whatever_the_slip(document: bytes) -> None:
 def test_the_documents_to_start_from_are_a_plan_and_an_error() -> None:
     assert any("user_pin" in text for text in _texts("\n".join(_OWN_LINES).encode()))
     assert len(_texts("\n".join(_LINES).encode())) > 3
-    assert any("pin-source beside user_pin" in text for text in _texts("\n".join(_TOKEN_LINES).encode()))
+    assert any("pin-source besides user_pin" in text for text in _texts("\n".join(_TOKEN_LINES).encode()))
     assert any("owner_hierarchy_auth" in text for text in _texts("\n".join(_TPM_LINES).encode()))

@@ -109,12 +109,12 @@ def _problems(text: str) -> tuple[str, ...]:
         (
             'name = "m"',
             'name = ""',
-            '8: key_manager[0].name: found "", allowed: a string of printable characters, at least one',
+            '8: key_manager[0].name: found "", allowed: a non-empty string of printable characters',
         ),
         (
             'name = "m"',
             'name = "a\\nb"',
-            '8: key_manager[0].name: found "a\\nb", allowed: a string of printable characters, at least one',
+            '8: key_manager[0].name: found "a\\nb", allowed: a non-empty string of printable characters',
         ),
         # What Parsec has and this build has not.
         (
@@ -198,7 +198,7 @@ def _problems(text: str) -> tuple[str, ...]:
                 f"[isolation]\nuid_base = {base}\n[core_settings]",
                 (
                     f"2: isolation.uid_base: found {base}, "
-                    "allowed: an integer from 1 to 2147483392 without 65277 to 65535 "
+                    "allowed: an integer from 1 to 2147483392 except 65277 to 65535 "
                     "(the first of 256 uids, none of them 0 or 65532 to 65535)"
                 ),
             )

@@ -149,7 +149,7 @@ def test_a_pin_that_is_no_hexadecimal_is_refused(pin: str) -> None:
     assert _problems(f'user_pin = "{pin}"\n') == (
         (
             "config.toml:14: provider[0].user_pin: found a string, "
-            "allowed: a string, which after `hex:` has pairs of hexadecimal digits"
+            "allowed: a string, with pairs of hexadecimal digits after `hex:`"
         ),
     )
 
@@ -157,11 +157,11 @@ def test_a_pin_that_is_no_hexadecimal_is_refused(pin: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ('user_pin = "1"\nuser_pin_file = "/p"', "user_pin_file: found a PIN beside user_pin"),
-        ('user_pin = "1"\ntoken_uri = "pkcs11:?pin-source=/p"', "token_uri: found pin-source beside user_pin"),
+        ('user_pin = "1"\nuser_pin_file = "/p"', "user_pin_file: found a PIN besides user_pin"),
+        ('user_pin = "1"\ntoken_uri = "pkcs11:?pin-source=/p"', "token_uri: found pin-source besides user_pin"),
         (
             'user_pin_file = "/q"\ntoken_uri = "pkcs11:?pin-source=/p"',
-            "token_uri: found pin-source beside user_pin_file",
+            "token_uri: found pin-source besides user_pin_file",
         ),
     ],
 )
@@ -197,11 +197,11 @@ def test_a_credential_takes_the_place_of_every_pin(key: str, warning: str) -> No
     [
         (
             'serial_number = "1"\ntoken_uri = "pkcs11:serial=2"',
-            "found another serial than serial_number, allowed: the same, or one of them",
+            "found another serial than serial_number, allowed: the same, or only one of them",
         ),
         (
             'token_label = "1"\ntoken_uri = "pkcs11:token=2"',
-            "found another token than token_label, allowed: the same, or one of them",
+            "found another token than token_label, allowed: the same, or only one of them",
         ),
         (
             'allow_export = true\ntoken_uri = "pkcs11:?module-path=/usr/lib/other.so"',
@@ -209,7 +209,7 @@ def test_a_credential_takes_the_place_of_every_pin(key: str, warning: str) -> No
         ),
         (
             'allow_export = true\ntoken_uri = "pkcs11:?pin-value=1234"',
-            ("found a string, allowed: a PKCS#11 URI (RFC 7512) of a token (it has the PIN in it, use user_pin_file)"),
+            ("found a string, allowed: a PKCS#11 URI (RFC 7512) of a token (it contains the PIN, use user_pin_file)"),
         ),
         (
             "allow_export = true\ntoken_uri = 5",
@@ -253,7 +253,7 @@ def test_a_uri_may_repeat_what_the_keys_say() -> None:
             for value in ('["root"]', '"sockets"', '["sockets", "sockets"]')
         ),
         *(
-            ("quirks", value, "a name, or a name, `=` and a number")
+            ("quirks", value, "NAME or NAME=NUMBER with lower-case letters, digits and hyphens")
             for value in ('["A"]', '["a=b"]', '["-a"]', '["a="]', "[1]")
         ),
     ],
@@ -261,14 +261,14 @@ def test_a_uri_may_repeat_what_the_keys_say() -> None:
 def test_what_the_lists_may_hold(key: str, value: str, allowed: str) -> None:
     found = "an array" if value.startswith("[") else "an integer" if value == "5" else "a string"
     assert _problems(f"{key} = {value}") == (
-        f"config.toml:14: provider[0].{key}: found {found}, allowed: an array, each once, of: {allowed}",
+        f"config.toml:14: provider[0].{key}: found {found}, allowed: an array without duplicates of: {allowed}",
     )
 
 
 def test_groups_are_those_of_the_machine_and_not_that_of_root() -> None:
     assert _problems('module_groups = ["tss", "nobody-has-it", "root", 0]') == (
         (
-            "config.toml:14: provider[0].module_groups[1]: found a name that no group has, "
+            "config.toml:14: provider[0].module_groups[1]: found an unknown group, "
             "allowed: the name of a group, or its number"
         ),
         "config.toml:14: provider[0].module_groups[2]: found the group of root, allowed: another group",

@@ -41,10 +41,10 @@ def test_what_a_text_says(text: str, kind: str, given: dict[str, object]) -> Non
             (text, "it does not begin with device, mssim, swtpm, tabrmd")
             for text in ("", "tpm", "Device", "libtpms", "/dev/tpm0")
         ),
-        *((text, "its path is not an absolute one of at most 4095 bytes") for text in ("device:tpm0", "device:/\0")),
-        (f"device:/{'a' * 4095}", "its path is not an absolute one of at most 4095 bytes"),
+        *((text, "its path is not an absolute path of at most 4095 bytes") for text in ("device:tpm0", "device:/\0")),
+        (f"device:/{'a' * 4095}", "its path is not an absolute path of at most 4095 bytes"),
         *(
-            (text, "its path is not an absolute one of at most 107 bytes")
+            (text, "its path is not an absolute path of at most 107 bytes")
             for text in ("swtpm:path=", "swtpm:path=a", f"swtpm:path=/{'a' * 107}")
         ),
         *(
@@ -53,7 +53,7 @@ def test_what_a_text_says(text: str, kind: str, given: dict[str, object]) -> Non
         ),
         ("swtpm:path=/a,port=1", "its parameters are not path, each once"),
         *(
-            (f"mssim:host={host}", "its host is neither an address in numbers nor localhost")
+            (f"mssim:host={host}", "its host is neither an IP address nor localhost")
             for host in ("", "tpm", "127.1", "LOCALHOST")
         ),
         *(
@@ -62,7 +62,7 @@ def test_what_a_text_says(text: str, kind: str, given: dict[str, object]) -> Non
         ),
         ("tabrmd:host=127.0.0.1", "its parameters are not bus_name or bus_type, each once"),
         *(
-            (f"tabrmd:bus_name={name}", "its bus_name is no name on D-Bus")
+            (f"tabrmd:bus_name={name}", "its bus_name is not a D-Bus name")
             for name in ("", "a", "a..b", "a.1", f"a.{'b' * 254}")
         ),
         ("tabrmd:bus_type=System", "its bus_type is neither system nor session"),

@@ -75,7 +75,7 @@ def test_what_a_uri_says_besides(query: str, pin_file: str | None, module_path: 
 
 
 _KEY = "it names a key, not a token"
-_UNKNOWN = "it has an attribute that is not known here"
+_UNKNOWN = "it has an unknown attribute"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ _UNKNOWN = "it has an attribute that is not known here"
         ("pkcs11:token=t;id=%69%95%3E%5C%F4%BD%EC%91", _KEY),
         (
             "pkcs11:token=Software%20PKCS%2311%20softtoken;manufacturer=Snake%20Oil,%20Inc.?pin-value=the-pin",
-            "it has the PIN in it, use user_pin_file",
+            "it contains the PIN, use user_pin_file",
         ),
         ("pkcs11:?module-name=mypkcs11", "it names a module, use library_path"),
         ("pkcs11:token=my-token;vendor-aaa=value-a", _UNKNOWN),
@@ -106,12 +106,12 @@ _UNKNOWN = "it has an attribute that is not known here"
         ("pkcs11:token=a;token=a", "it has token twice"),
         ("pkcs11:?pin-source=/a&pin-source=/a", "it has pin-source twice"),
         *(
-            (f"pkcs11:token={value}", "token has a character that has to be written as % and two digits")
+            (f"pkcs11:token={value}", "token has a character that has to be percent-encoded")
             for value in ("a b", "a/b", "%4", "%zz", "é", "a#b", "a\n")
         ),
         ("pkcs11:token=%C3", "token is not UTF-8"),
         *(
-            (f"pkcs11:slot-id={value}", "slot-id is not a number of a slot")
+            (f"pkcs11:slot-id={value}", "slot-id is not a slot number")
             for value in ("", "-1", "0x1", "18446744073709551616", "1" * 5000)
         ),
         *(

@@ -119,7 +119,7 @@ def test_the_owner_s_password_is_somewhere() -> None:
     assert _problems(_text("owner_hierarchy_auth = 'hex:0'")) == (
         (
             "config.toml:14: provider[0].owner_hierarchy_auth: found a string, "
-            "allowed: a string, which after `hex:` has pairs of hexadecimal digits"
+            "allowed: a string, with pairs of hexadecimal digits after `hex:`"
         ),
     )
     (problem,) = _problems(_text("owner_hierarchy_auth_file = 'relative'"))
@@ -131,7 +131,7 @@ def test_a_password_has_one_place(hierarchy: str) -> None:
     keys = f'{hierarchy}_hierarchy_auth = ""\n{hierarchy}_hierarchy_auth_file = "/p"\n'
     assert _problems(_text(keys + (AUTH if hierarchy == "endorsement" else ""))) == (
         (
-            f"config.toml:15: provider[0].{hierarchy}_hierarchy_auth_file: found a password beside "
+            f"config.toml:15: provider[0].{hierarchy}_hierarchy_auth_file: found a password besides "
             f"{hierarchy}_hierarchy_auth, allowed: one place for the password"
         ),
     )
@@ -195,8 +195,8 @@ def test_a_machine_without_the_group_is_no_mistake(monkeypatch: pytest.MonkeyPat
 def test_keys_with_other_parents_cannot_be_given_back() -> None:
     assert _problems(_text(f"{AUTH}application_parents = true\n[kim]\ngive_back = true\n")) == (
         (
-            "config.toml:15: provider[0].application_parents: found true beside kim.give_back, "
-            "allowed: one of them, as Parsec cannot load keys that have another parent than its own"
+            "config.toml:15: provider[0].application_parents: found true together with kim.give_back, "
+            "allowed: only one of them, as Parsec cannot load keys under another parent than its own"
         ),
     )
 
@@ -205,15 +205,15 @@ def test_what_others_may_overhear_is_said() -> None:
     for tcti in ("mssim", "swtpm", "swtpm:path=/s", "tabrmd"):
         assert read_text(_text(f"{AUTH}bus_protection = false", tcti)).warnings == (
             (
-                "config.toml:15: provider[0].bus_protection: passwords and keys go to the TPM in the clear, "
-                "through more than a device of this machine"
+                "config.toml:15: provider[0].bus_protection: passwords and keys are sent in the clear, and "
+                "not directly to a device of this machine"
             ),
         )
 
 
 def test_a_bus_that_is_out_of_reach_is_named() -> None:
     assert read_text(_text(AUTH, "tabrmd:bus_type=session")).warnings == (
-        "config.toml:13: provider[0].tcti: the worker belongs to no session, so it will not find this bus",
+        "config.toml:13: provider[0].tcti: the worker belongs to no login session, so it cannot reach this bus",
     )
 
 
@@ -221,7 +221,7 @@ def test_a_bus_that_is_out_of_reach_is_named() -> None:
 def test_a_way_that_is_refused_is_not_shown(tcti: str) -> None:
     (problem,) = _problems(_text(f"{AUTH}bus_protection = false", tcti))
     assert problem.startswith("config.toml:13: provider[0].tcti: found a string, allowed: a string `device:PATH`, ")
-    assert "or less of it (it" in problem
+    assert "; parameters may be left out (it" in problem
     assert SECRET not in problem
 
 
@@ -257,8 +257,8 @@ def test_a_provider_without_its_device_is_left_out_if_that_is_wanted() -> None:
     assert [worker.name for worker in plan.broker.workers] == ["mbed-crypto-provider"]
     assert plan.warnings == (
         (
-            "config.toml:15: provider[0].skip_if_no_tpm: the provider is left out, as there is no /dev/tpmrm0; the "
-            "workers of those after it have a uid that is one less, so it had better be the last"
+            "config.toml:15: provider[0].skip_if_no_tpm: the provider is left out, as there is no device /dev/tpmrm0; "
+            "the workers of the providers after it get a uid that is one lower, so it should be the last"
         ),
     )
     assert len(read_text(text).broker.workers) == 2
@@ -277,4 +277,4 @@ def test_a_service_has_a_provider() -> None:
     with pytest.raises(ConfigError) as caught:
         read_text(_text(AUTH + "skip_if_no_tpm = true\n"), devices=NO_DEVICE)
     (problem,) = caught.value.problems
-    assert "no provider that is left" in problem
+    assert "no provider left" in problem
