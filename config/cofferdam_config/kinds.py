@@ -59,6 +59,20 @@ def converted(allowed: str, convert: Callable[[str], T]) -> Kind[T]:
     return Kind(allowed, parse)
 
 
+def parse_part(what: str, kind: Kind[T], text: str) -> T:
+    """Convert a part of a value.
+
+    Raises:
+        NotAllowedError: The text says which part it is.
+    """
+    try:
+        return kind.parse(text)
+    except NotAllowedError:
+        pass
+    # Raised out here, because the exception of a converter may hold the value.
+    raise NotAllowedError(f"{what} is not {kind.allowed}")
+
+
 def integer(low: int = 0, high: int = INT64_MAX, unit: str = "") -> Kind[int]:
     """Return the kind of integers from `low` to `high`."""
     bounds = f">= {low}" if high == INT64_MAX else f"from {low} to {high}"

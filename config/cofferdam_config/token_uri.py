@@ -6,11 +6,11 @@ so the texts of errors quote nothing of it.
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from cofferdam_config.kinds import MAX_PATH, Kind, NotAllowedError, converted
+from cofferdam_config.kinds import TEXT, Kind, NotAllowedError, converted, parse_part, path
 from cofferdam_contracts.settings import TokenMatch
 
 _CHARACTERS: Final = r"[A-Za-z0-9._~:\[\]@!$'()*+,={}-]|%[0-9A-Fa-f]{{2}}"
@@ -46,14 +46,12 @@ def parse(text: str) -> TokenUri:
     scheme, colon, rest = text.partition(":")
     if not colon or scheme.lower() != "pkcs11":
         raise NotAllowedError("it does not begin with pkcs11:")
-    path, _, query = rest.partition("?")
-    match = dataclasses.replace(NO_MATCH, **_attributes(path, ";", _PATH_VALUE, _PATH_ATTRIBUTES))
+    token, _, query = rest.partition("?")
+    match = dataclasses.replace(NO_MATCH, **_attributes(token, ";", _PATH_VALUE, _PATH_ATTRIBUTES))
     return TokenUri(match=match, **_attributes(query, "&", _QUERY_VALUE, _QUERY_ATTRIBUTES))
 
 
-def _attributes(
-    text: str, separator: str, values: re.Pattern[str], known: Mapping[str, "_Attribute"]
-) -> dict[str, Any]:
+def _attributes(text: str, separator: str, values: re.Pattern[str], known: "_Attributes") -> dict[str, Any]:
     """Return the attributes of one part of a URI by the fields they become."""
     found: dict[str, Any] = {}
     for attribute in text.split(separator) if text else ():
@@ -62,27 +60,25 @@ def _attributes(
             raise NotAllowedError(_REFUSED[name])
         if name not in known or not equals:
             raise NotAllowedError("it has an unknown attribute")
-        target, convert = known[name]
+        target, kind = known[name]
         if target in found:
             raise NotAllowedError(f"it has {name} twice")
         if not values.fullmatch(value):
             raise NotAllowedError(f"{name} has a character that has to be percent-encoded")
-        found[target] = convert(_decoded(name, value))
+        found[target] = parse_part(name, kind, parse_part(name, _DECODED, value))
     return found
 
 
-def _decoded(name: str, value: str) -> str:
+def _decoded(value: str) -> str:
     try:
         return _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), value.encode()).decode()
-    except UnicodeDecodeError:
-        pass
-    # Raised out here, because the exception of the decoder holds the value.
-    raise NotAllowedError(f"{name} is not UTF-8")
+    except UnicodeDecodeError as error:
+        raise NotAllowedError from error
 
 
 def _slot_id(value: str) -> int:
     if not _NUMBER.fullmatch(value) or int(value) > _MAX_SLOT_ID:
-        raise NotAllowedError("slot-id is not a slot number")
+        raise NotAllowedError
     return int(value)
 
 
@@ -90,37 +86,39 @@ def _version(value: str) -> str:
     """Return a version as major and minor number: the minor one is 0 where it is left out."""
     parts = _VERSION.fullmatch(value)
     if parts is None:
-        raise NotAllowedError("library-version is not a version")
+        raise NotAllowedError
     return f"{int(parts[1])}.{int(parts[2] or 0)}"
 
 
 def _pin_file(value: str) -> str:
-    path = value.removeprefix("file:")
-    if path.startswith("///"):
-        # A file URI with an empty host.
-        path = path[2:]
-    if not path.startswith("/") or path.startswith("//") or "\0" in path or len(path.encode()) > MAX_PATH:
-        raise NotAllowedError("pin-source is not the absolute path of a file")
-    return path
+    name = value.removeprefix("file:")
+    # A file URI may have an empty host.
+    name = name[2:] if name.startswith("///") else name
+    if name.startswith("//"):
+        raise NotAllowedError
+    return _PATH.parse(name)
 
 
-_Attribute = tuple[str, Callable[[str], object]]
-"""The field that an attribute becomes, and what converts its value."""
-_PATH_ATTRIBUTES: Final[Mapping[str, _Attribute]] = {
-    "token": ("label", unpadded),
-    "serial": ("serial", unpadded),
-    "manufacturer": ("manufacturer", unpadded),
-    "model": ("model", unpadded),
-    "slot-id": ("slot_id", _slot_id),
-    "slot-description": ("slot_description", unpadded),
-    "slot-manufacturer": ("slot_manufacturer", unpadded),
-    "library-manufacturer": ("library_manufacturer", unpadded),
-    "library-description": ("library_description", unpadded),
-    "library-version": ("library_version", _version),
+_Attributes: TypeAlias = Mapping[str, tuple[str, Kind[object]]]
+"""The field that each attribute becomes, and its kind."""
+_PATH: Final = path()
+_DECODED: Final = converted("UTF-8", _decoded)
+_TEXT: Final = converted("a string", unpadded)
+_PATH_ATTRIBUTES: Final[_Attributes] = {
+    "token": ("label", _TEXT),
+    "serial": ("serial", _TEXT),
+    "manufacturer": ("manufacturer", _TEXT),
+    "model": ("model", _TEXT),
+    "slot-id": ("slot_id", converted("a slot number", _slot_id)),
+    "slot-description": ("slot_description", _TEXT),
+    "slot-manufacturer": ("slot_manufacturer", _TEXT),
+    "library-manufacturer": ("library_manufacturer", _TEXT),
+    "library-description": ("library_description", _TEXT),
+    "library-version": ("library_version", converted("a version", _version)),
 }
-_QUERY_ATTRIBUTES: Final[Mapping[str, _Attribute]] = {
-    "pin-source": ("pin_file", _pin_file),
-    "module-path": ("module_path", str),
+_QUERY_ATTRIBUTES: Final[_Attributes] = {
+    "pin-source": ("pin_file", converted("the absolute path of a file", _pin_file)),
+    "module-path": ("module_path", TEXT),
 }
 _REFUSED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("object", "type", "id"), "it names a key, not a token"),

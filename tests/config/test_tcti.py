@@ -53,11 +53,11 @@ def test_what_a_text_says(text: str, kind: str, given: dict[str, object]) -> Non
         ),
         ("swtpm:path=/a,port=1", "its parameters are not path, each once"),
         *(
-            (f"mssim:host={host}", "its host is neither an IP address nor localhost")
+            (f"mssim:host={host}", "its host is not an IP address or localhost")
             for host in ("", "tpm", "127.1", "LOCALHOST")
         ),
         *(
-            (f"mssim:port={port}", "its port is not from 1 to 65534")
+            (f"mssim:port={port}", "its port is not a number from 1 to 65534")
             for port in ("", "0", "65535", "-1", "1e3", "0000001", "\u0663")
         ),
         ("tabrmd:host=127.0.0.1", "its parameters are not bus_name or bus_type, each once"),
@@ -65,7 +65,7 @@ def test_what_a_text_says(text: str, kind: str, given: dict[str, object]) -> Non
             (f"tabrmd:bus_name={name}", "its bus_name is not a D-Bus name")
             for name in ("", "a", "a..b", "a.1", f"a.{'b' * 254}")
         ),
-        ("tabrmd:bus_type=System", "its bus_type is neither system nor session"),
+        ("tabrmd:bus_type=System", "its bus_type is not system or session"),
     ],
 )
 def test_what_a_text_may_not_say(text: str, problem: str) -> None:
