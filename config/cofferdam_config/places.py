@@ -1,7 +1,7 @@
 """Where the service's secrets and files are, and how each type of provider differs in that."""
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from cofferdam_config.token_uri import NO_MATCH, TokenUri
 from cofferdam_contracts.folders import normal
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
+from cofferdam_contracts.settings import Pkcs11Settings, SoftwareSettings, TpmSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Secret:
 
     what: str
     """The word for it."""
+    field: str
+    """The field that has it in the settings of the worker; the one with a file of it is this and `_file`."""
     credential: str
     """The systemd credential, which takes precedence over both settings."""
     settings: tuple[Setting[str], Setting[str]]
@@ -56,7 +59,8 @@ class Secret:
 
     def file(self, provider: Provider, facts: HostFacts) -> str | None:
         """Return the file that it is in."""
-        return facts.credentials.get(self.credential) or provider.find(self.settings[1])
+        named = uri_of(provider).pin_file if self is PIN else None
+        return facts.credentials.get(self.credential) or provider.find(self.settings[1]) or named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,18 +69,24 @@ class ProviderType:
 
     id: ProviderId
     role: Role
+    settings: Callable[..., object]
+    """What its worker is told, by the names of fields."""
     kek: KekSource
     secrets: tuple[Secret, ...] = ()
     more_opcodes: frozenset[Opcode]
     """Operations that `list_all_opcodes` adds to those of the reference."""
 
 
-PIN: Final = Secret("PIN", "cofferdam.pkcs11.pin", (Provider.user_pin, Provider.user_pin_file))
+PIN: Final = Secret("PIN", "pin", "cofferdam.pkcs11.pin", (Provider.user_pin, Provider.user_pin_file))
 OWNER: Final = Secret(
-    "password", "cofferdam.tpm.owner-auth", (Provider.owner_hierarchy_auth, Provider.owner_hierarchy_auth_file)
+    "password",
+    "owner_auth",
+    "cofferdam.tpm.owner-auth",
+    (Provider.owner_hierarchy_auth, Provider.owner_hierarchy_auth_file),
 )
 ENDORSEMENT: Final = Secret(
     "password",
+    "endorsement_auth",
     "cofferdam.tpm.endorsement-auth",
     (Provider.endorsement_hierarchy_auth, Provider.endorsement_hierarchy_auth_file),
 )
@@ -87,12 +97,14 @@ PROVIDER_TYPES: Final[Mapping[str, ProviderType]] = {
     SOFTWARE: ProviderType(
         id=ProviderId.MBED_CRYPTO,
         role=Role.SOFTWARE_WORKER,
+        settings=SoftwareSettings,
         kek=KekSource("cofferdam.software.kek", "cofferdam/software.kek"),
         more_opcodes=_MESSAGES | _CIPHERS,
     ),
     PKCS11: ProviderType(
         id=ProviderId.PKCS11,
         role=Role.PKCS11_WORKER,
+        settings=Pkcs11Settings,
         kek=KekSource("cofferdam.pkcs11.kek", "cofferdam/pkcs11.kek"),
         secrets=(PIN,),
         more_opcodes=_MESSAGES | _CIPHERS | _AEADS | {Opcode.PSA_EXPORT_KEY},
@@ -100,6 +112,7 @@ PROVIDER_TYPES: Final[Mapping[str, ProviderType]] = {
     TPM: ProviderType(
         id=ProviderId.TPM,
         role=Role.TPM_WORKER,
+        settings=TpmSettings,
         kek=KekSource("cofferdam.tpm.kek", "cofferdam/tpm.kek"),
         secrets=(OWNER, ENDORSEMENT),
         more_opcodes=_MESSAGES,
@@ -134,11 +147,6 @@ def uri_of(provider: Provider) -> TokenUri:
     return provider.find(Provider.token_uri) or TokenUri(match=NO_MATCH)
 
 
-def pin_file(provider: Provider, facts: HostFacts) -> str | None:
-    """Return the file of a provider's PIN, if it has one."""
-    return PIN.file(provider, facts) or uri_of(provider).pin_file
-
-
 def status_path(document: Document) -> str | None:
     """Return the path of the status socket: beside that for clients, unless it is set."""
     socket_path = document.one(Listener).find(Listener.socket_path)
@@ -157,7 +165,7 @@ def own_paths(document: Document, facts: HostFacts) -> Iterator[OwnPath]:
         yield OwnPath("the key-encryption key", normal(kind.kek.file(provider, facts)))
     for secret in (PIN, OWNER, ENDORSEMENT):
         for provider in (provider for provider, kind in served if secret in kind.secrets):
-            file = pin_file(provider, facts) if secret is PIN else secret.file(provider, facts)
+            file = secret.file(provider, facts)
             if file is not None:
                 yield OwnPath(f"a {secret.what}", normal(file))
     # Anybody may own other files beside the sockets, but whoever can write to their folder could replace the sockets.

@@ -13,12 +13,12 @@ from typing import Final, TypeVar
 
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
-from cofferdam_config.places import ENDORSEMENT, OWNER, PIN, PROVIDER_TYPES, name_of, pin_file, status_path, uri_of
+from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
 from cofferdam_config.report import Report
 from cofferdam_config.rules import apply_rules, authenticators, gid_of
 from cofferdam_config.schema import Document, check_document
 from cofferdam_config.source import parse
-from cofferdam_config.tables import PKCS11, SOFTWARE, TPM, Provider
+from cofferdam_config.tables import TPM, Provider
 from cofferdam_config.token_uri import NO_MATCH, unpadded
 from cofferdam_contracts import settings
 from cofferdam_contracts.ipc.control import Level, Role
@@ -110,10 +110,9 @@ def _plan(document: Document, facts: HostFacts, warnings: tuple[str, ...]) -> Pl
     )
 
 
-def _fill(make: Callable[..., T], values: Mapping[str, object], **given: object) -> T:
-    """Make the settings of a process: a field that is not given takes the value of that name."""
-    known = {**values, **given}
-    return make(**{name: known[name] for name in inspect.signature(make).parameters})
+def _fill(make: Callable[..., T], values: Mapping[str, object]) -> T:
+    """Make the settings of a process: each field takes the value of its name."""
+    return make(**{name: values[name] for name in inspect.signature(make).parameters})
 
 
 def _values(document: Document, facts: HostFacts) -> dict[str, object]:
@@ -157,46 +156,25 @@ def _started(provider: Provider, index: int, facts: HostFacts) -> settings.Worke
 
 
 def _worker(provider: Provider, index: int, values: Mapping[str, object], facts: HostFacts) -> tuple[Role, int, object]:
+    """Return role, number and settings of a provider's worker; what its type has no field for is not used."""
     kind = PROVIDER_TYPES[provider.provider_type]
-    own = {
+    own: dict[str, object] = {
         **values,
         **provider.values(),
-        "worker": _fill(settings.WorkerSettings, values, index=index, provider=_entry(provider)),
+        "worker": _fill(settings.WorkerSettings, {**values, "index": index, "provider": _entry(provider)}),
         "kek_file": kind.kek.file(provider, facts),
         "kek_create": kind.kek.credential not in facts.credentials,
         "groups": _groups(provider, facts),
+        "token": _token(provider),
+        "state_folder": provider.find(Provider.state_folder) or posixpath.join(facts.state_folder, "pkcs11"),
+        "environment": provider.module_environment,
+        "readable": provider.module_readable,
+        "writable": provider.module_writable,
+        "needs": provider.module_needs,
     }
-    return kind.role, index, _MAKERS[provider.provider_type](provider, own, facts)
-
-
-def _software(_provider: Provider, values: Mapping[str, object], _facts: HostFacts) -> settings.SoftwareSettings:
-    return _fill(settings.SoftwareSettings, values)
-
-
-def _pkcs11(provider: Provider, values: Mapping[str, object], facts: HostFacts) -> settings.Pkcs11Settings:
-    return _fill(
-        settings.Pkcs11Settings,
-        values,
-        token=_token(provider),
-        pin=PIN.plain(provider, facts),
-        pin_file=pin_file(provider, facts),
-        state_folder=provider.find(Provider.state_folder) or posixpath.join(facts.state_folder, "pkcs11"),
-        environment=provider.module_environment,
-        readable=provider.module_readable,
-        writable=provider.module_writable,
-        needs=provider.module_needs,
-    )
-
-
-def _tpm(provider: Provider, values: Mapping[str, object], facts: HostFacts) -> settings.TpmSettings:
-    return _fill(
-        settings.TpmSettings,
-        values,
-        owner_auth=OWNER.plain(provider, facts),
-        owner_auth_file=OWNER.file(provider, facts),
-        endorsement_auth=ENDORSEMENT.plain(provider, facts),
-        endorsement_auth_file=ENDORSEMENT.file(provider, facts),
-    )
+    for secret in kind.secrets:
+        own |= {secret.field: secret.plain(provider, facts), f"{secret.field}_file": secret.file(provider, facts)}
+    return kind.role, index, _fill(kind.settings, own)
 
 
 def _groups(provider: Provider, facts: HostFacts) -> tuple[int, ...]:
@@ -225,11 +203,3 @@ def _token(provider: Provider) -> settings.TokenMatch:
     # Slot numbers change with what is plugged in, so one counts only if nothing else is known of the token.
     slot_number = provider.find(Provider.slot_number)
     return dataclasses.replace(match, slot_id=slot_number) if match == NO_MATCH else match
-
-
-_MAKERS: Final[Mapping[str, Callable[[Provider, Mapping[str, object], HostFacts], object]]] = {
-    SOFTWARE: _software,
-    PKCS11: _pkcs11,
-    TPM: _tpm,
-}
-"""What makes the settings of a worker, by `provider_type`."""
