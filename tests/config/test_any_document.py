@@ -1,4 +1,4 @@
-"""Whatever is in the file, it becomes a plan or an error, and no text that comes of it holds a secret."""
+"""Any document results in a plan or an error, and no text about it holds a secret."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,9 +28,9 @@ application_parents = true
 bus_protection = false
 """
 _OWN_LINES = (PARSEC + f'user_pin = "{SECRET}"\n').splitlines()
-"""A document without errors; its secret stands in a provider that has no use for it."""
+"""A document without errors; its secret is in a provider that does not use it."""
 _TOKEN_LINES = (PARSEC + PKCS11.replace('"m"', '"sqlite-manager"') + _TOKEN).splitlines()
-"""One with a PIN in two places; its secrets also stand where a PIN may have been put by mistake."""
+"""One with a PIN in two places; its secrets are also where somebody may have put a PIN by mistake."""
 _TPM_LINES = (PARSEC + TPM.replace('"m"', '"sqlite-manager"') + _CHIP).splitlines()
 """One with secrets where they may be."""
 
@@ -65,7 +65,7 @@ _STATEMENTS = st.one_of(_HEADERS, st.builds("{} = {}".format, st.sampled_from(_K
 
 @st.composite
 def _mutations(draw: st.DrawFn) -> str:
-    """Draw a document in which some lines are left out, put in, repeated or have got another value."""
+    """Draw a document in which some lines are removed, added, repeated or have another value."""
     lines = list(draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES])))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
@@ -85,7 +85,7 @@ def _mutations(draw: st.DrawFn) -> str:
 
 @st.composite
 def _edits(draw: st.DrawFn) -> bytes:
-    """Draw a document in one line of which some bytes have become others."""
+    """Draw a document in which some bytes of one line are replaced."""
     lines = [line.encode() for line in draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES]))]
     at = draw(st.integers(0, len(lines) - 1))
     start = draw(st.integers(0, len(lines[at])))
@@ -103,7 +103,7 @@ def _read(document: bytes) -> Plan | ConfigError:
 
 
 def _texts(document: bytes) -> list[str]:
-    """Return all texts that reading a document leads to."""
+    """Return all texts that result from reading a document."""
     result = _read(document)
     if isinstance(result, ConfigError):
         assert result.problems

@@ -116,7 +116,7 @@ def _problems(text: str) -> tuple[str, ...]:
             'name = "a\\nb"',
             '8: key_manager[0].name: found "a\\nb", allowed: a non-empty string of printable characters',
         ),
-        # What Parsec has and this build has not.
+        # What Parsec has and this build lacks.
         (
             '"UnixPeerCredentials"',
             '"JwtSvid"\nworkload_endpoint = "unix:///run/a"',
@@ -164,7 +164,7 @@ def _problems(text: str) -> tuple[str, ...]:
             "8: authenticator.admins[1].name: found nothing, allowed: a string",
         ),
         ("[core_settings]\n", "", "1: core_settings: found nothing, allowed: a table, [core_settings]"),
-        # Tables of another shape.
+        # Tables in place of arrays, and the reverse.
         (
             "[core_settings]",
             "core_settings = 5",
@@ -257,7 +257,7 @@ def test_no_provider_is_an_error() -> None:
     assert _problems(text) == ("config.toml:1: provider: found no table, allowed: at least one",)
 
 
-def test_keys_of_a_type_that_is_not_known_are_checked_but_not_missed() -> None:
+def test_keys_of_an_unknown_type_are_checked_but_not_required() -> None:
     assert _problems(SMALL.replace('"MbedCrypto"', '"Mbed"\nslot_number = "5"')) == (
         'config.toml:11: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto", "Pkcs11", "Tpm"',
         "config.toml:12: provider[0].slot_number: found a string, allowed: an integer >= 0",
@@ -317,7 +317,7 @@ name = "x"
     )
 
 
-def test_a_key_of_another_type_is_warned_of_and_not_looked_at() -> None:
+def test_a_key_of_another_type_is_warned_of_and_not_checked() -> None:
     """Parsec accepts any value there, so the file of an installation may have one."""
     text = SMALL.replace('"SQLite"', '"SQLite"\nstore_path = 5') + "user_pin = 1234\n"
     text = text.replace('"UnixPeerCredentials"', '"UnixPeerCredentials"\nworkload_endpoint = []')
@@ -328,7 +328,7 @@ def test_a_key_of_another_type_is_warned_of_and_not_looked_at() -> None:
     )
 
 
-def test_what_parsec_accepts_is_accepted_without_a_word() -> None:
+def test_what_parsec_accepts_is_accepted_without_a_warning() -> None:
     assert read_text(PARSEC).warnings == ()
     assert read_text(SMALL).warnings == ()
 

@@ -1,4 +1,4 @@
-"""What the keys of a PKCS#11 provider come to, and what they may not say together."""
+"""The settings of a PKCS#11 provider, and which of them contradict each other."""
 
 from dataclasses import fields
 
@@ -44,7 +44,7 @@ def _problems(keys: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_what_a_provider_comes_to_by_itself() -> None:
+def test_the_defaults_of_a_provider() -> None:
     plan = read_text(_text(""))
     assert plan.warnings == ()
     (worker,) = plan.broker.workers
@@ -109,7 +109,7 @@ generate_ms = 5
     assert settings.worker.provider.opcodes == (2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 17, 18, 20, 21, 24, 25, 32)
 
 
-def test_a_slot_number_counts_only_where_it_is_all_there_is() -> None:
+def test_a_slot_number_counts_only_without_other_keys() -> None:
     assert _read("slot_number = 0").token == _token(slot_id=0)
     for key, token in (
         ('serial_number = "12"', _token(serial="12")),
@@ -145,7 +145,7 @@ def test_the_forms_of_a_pin(pin: str, octets: bytes) -> None:
 
 
 @pytest.mark.parametrize("pin", ["hex:0", "hex:zz", "hex:00 11", "hex:0x11"])
-def test_a_pin_that_is_no_hexadecimal_is_refused(pin: str) -> None:
+def test_an_invalid_hexadecimal_pin_is_refused(pin: str) -> None:
     assert _problems(f'user_pin = "{pin}"\n') == (
         (
             "config.toml:14: provider[0].user_pin: found a string, "
@@ -265,7 +265,7 @@ def test_what_the_lists_may_hold(key: str, value: str, allowed: str) -> None:
     )
 
 
-def test_groups_are_those_of_the_machine_and_not_that_of_root() -> None:
+def test_unknown_groups_and_that_of_root_are_refused() -> None:
     assert _problems('module_groups = ["tss", "nobody-has-it", "root", 0]') == (
         (
             "config.toml:14: provider[0].module_groups[1]: found an unknown group, "
@@ -282,7 +282,7 @@ def test_groups_need_root() -> None:
     )
 
 
-def test_a_provider_in_software_has_no_use_for_any_of_it() -> None:
+def test_a_provider_in_software_uses_none_of_it() -> None:
     plan = read_text(SMALL + 'user_pin = "1"\nmodule_groups = ["root"]\ntoken_uri = 1\n')
     assert plan.broker.workers[0].groups == ()
     assert [warning.partition(" has ")[2] for warning in plan.warnings] == [
@@ -359,14 +359,14 @@ def test_no_module_gets_a_folder_of_the_whole_machine(key: str, folder: str) -> 
     ],
 )
 @pytest.mark.parametrize("key", ["module_readable", "module_writable"])
-def test_no_module_gets_what_is_the_service_s(key: str, path: str, found: str) -> None:
+def test_no_module_gets_files_of_the_service(key: str, path: str, found: str) -> None:
     allowed = "one elsewhere" if found.startswith("within") else "one that does not"
     assert _read_at("config.toml", f'{key} = ["{path}"]\nuser_pin_file = "/srv/pin/file"') == (
         f"{key}[0]: found a path {found}, allowed: {allowed}",
     )
 
 
-def test_a_module_gets_what_is_beside_it() -> None:
+def test_a_module_gets_files_beside_those_of_the_service() -> None:
     beside = '["/srv/k/kim2", "/srv/k/ki", "/srv/keys/kek2", "/srv/pin/file.old", "/etc/x", "/srv/s/listen/tokens"]'
     for key in ("module_readable", "module_writable"):
         assert _read_at("/srv/c/config.toml", f'{key} = {beside}\nuser_pin_file = "/srv/pin/file"') == ()
@@ -380,7 +380,7 @@ def test_the_configuration_is_not_writable_by_a_module() -> None:
         )
 
 
-def test_the_worker_s_own_folder_is_no_other_s() -> None:
+def test_the_worker_s_own_folder_is_not_the_service_s() -> None:
     for folder, found in (
         ("/etc", SYSTEM[0]),
         ("/srv/k", "a path that holds the folder of the key store"),
@@ -390,7 +390,7 @@ def test_the_worker_s_own_folder_is_no_other_s() -> None:
         assert problem.startswith(f"state_folder: found {found}, allowed: ")
 
 
-def test_credentials_are_no_module_s() -> None:
+def test_no_module_gets_credentials() -> None:
     text = _text(f'module_readable = ["/run/credentials"]\n{OWN}')
     for name in ("cofferdam.pkcs11.pin", "cofferdam.software.kek"):
         with pytest.raises(ConfigError, match=r"module_readable\[0\]: found a path that holds"):

@@ -1,4 +1,4 @@
-"""The reference page is the one that the tables give."""
+"""The reference page is the one that is rendered from the tables."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text() == render_configuration()
 
 
-def test_the_page_has_every_key_with_what_the_tables_say_of_it() -> None:
+def test_the_page_has_every_key_with_what_is_allowed() -> None:
     rows = [line for line in render_configuration().splitlines() if line.startswith("| `")]
     for table in TABLES:
         for setting in table.settings:
@@ -32,7 +32,7 @@ def test_the_page_has_every_key_with_what_the_tables_say_of_it() -> None:
 
 
 def test_the_page_has_the_constants_of_the_code() -> None:
-    """The texts below the settings are no f-strings, so nothing else holds them to these."""
+    """The texts below the settings are plain strings, so only this test compares them with the constants."""
     page = render_configuration()
     words = [STATUS_SOCKET, STATE_FOLDER, DEVICE, ADDRESS, BUS_NAME]
     for kind in PROVIDER_TYPES.values():

@@ -1,4 +1,4 @@
-"""What keys have to say together, each with its exact message."""
+"""Rules that involve several settings, each with its exact message."""
 
 import pytest
 from tests.config.documents import SMALL, read_text
@@ -145,7 +145,7 @@ def test_a_file_that_a_credential_replaces_is_warned_of() -> None:
 @pytest.mark.parametrize(
     ("name", "warned"), [("0", False), ("1000", False), ("root", True), ("007", True), ("٣", True)]
 )
-def test_an_admin_that_is_no_uid_is_warned_about(name: str, warned: bool) -> None:
+def test_an_admin_that_is_not_a_uid_is_warned_of(name: str, warned: bool) -> None:
     admins = f'auth_type = "UnixPeerCredentials"\nadmins = [{{ name = "{name}" }}]'
     plan = read_text(SMALL.replace('auth_type = "UnixPeerCredentials"', admins))
     assert any("is not a decimal uid" in warning for warning in plan.warnings) == warned

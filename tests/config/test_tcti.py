@@ -1,4 +1,4 @@
-"""The forms of the way to a TPM."""
+"""The forms of a TCTI."""
 
 import pytest
 from hypothesis import example, given

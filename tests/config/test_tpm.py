@@ -1,4 +1,4 @@
-"""What the keys of a TPM provider come to, and what they may not say together."""
+"""The settings of a TPM provider, and which of them contradict each other."""
 
 from dataclasses import asdict
 
@@ -41,7 +41,7 @@ def _problems(text: str, credentials: dict[str, str] | None = None) -> tuple[str
     return caught.value.problems
 
 
-def test_what_a_provider_comes_to_by_itself() -> None:
+def test_the_defaults_of_a_provider() -> None:
     plan = read_text(_text(AUTH))
     assert plan.warnings == ()
     (worker,) = plan.broker.workers
@@ -108,14 +108,14 @@ def test_the_forms_of_a_password(password: str, octets: bytes) -> None:
     assert "auth" not in repr(settings).replace("authenticator", "").replace("auth_type", "")
 
 
-def test_the_owner_s_password_is_somewhere() -> None:
+def test_the_owner_s_password_is_required() -> None:
     assert _problems(_text("")) == (
         (
             "config.toml:10: provider[0].owner_hierarchy_auth: found nothing, "
             "allowed: a string, which may be empty; or owner_hierarchy_auth_file"
         ),
     )
-    # What is refused was not forgotten.
+    # A refused one is not reported as missing as well.
     assert _problems(_text("owner_hierarchy_auth = 'hex:0'")) == (
         (
             "config.toml:14: provider[0].owner_hierarchy_auth: found a string, "
@@ -180,13 +180,13 @@ def test_two_providers_have_two_key_encryption_keys() -> None:
 @pytest.mark.parametrize(
     ("tcti", "groups"), [("device", (107,)), ("tabrmd", (107,)), ("mssim", ()), ("swtpm:path=/s", ())]
 )
-def test_the_group_of_the_tpm_is_for_those_who_need_it(tcti: str, groups: tuple[int, ...]) -> None:
+def test_only_workers_that_need_it_get_the_group_of_the_tpm(tcti: str, groups: tuple[int, ...]) -> None:
     plan = read_text(_text(AUTH, tcti))
     assert plan.warnings == ()
     assert _settings(plan).groups == plan.broker.workers[0].groups == groups
 
 
-def test_a_machine_without_the_group_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_the_group_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.config.documents.GROUPS", {})
     plan = read_text(_text(AUTH))
     assert (plan.warnings, plan.broker.workers[0].groups) == ((), ())
@@ -218,7 +218,7 @@ def test_a_bus_that_is_out_of_reach_is_named() -> None:
 
 
 @pytest.mark.parametrize("tcti", [f"device:{SECRET}", f"mssim:host={SECRET}", f"swtpm:{SECRET}=1", SECRET])
-def test_a_way_that_is_refused_is_not_shown(tcti: str) -> None:
+def test_a_tcti_that_is_refused_is_not_shown(tcti: str) -> None:
     (problem,) = _problems(_text(f"{AUTH}bus_protection = false", tcti))
     assert problem.startswith("config.toml:13: provider[0].tcti: found a string, allowed: a string `device:PATH`, ")
     assert "; parameters may be left out (it" in problem
@@ -239,7 +239,7 @@ def test_no_module_gets_the_secrets_of_a_tpm(key: str, path: str, found: str) ->
     assert problem.endswith(f"{key}[0]: found a path that holds {found}, allowed: one that does not")
 
 
-def test_a_provider_in_software_has_no_use_for_any_of_it() -> None:
+def test_a_provider_in_software_uses_none_of_it() -> None:
     plan = read_text(
         SMALL + 'tcti = 1\nowner_hierarchy_auth_file = "/p"\napplication_parents = 1\nbus_protection = 1\n'
     )
@@ -268,7 +268,7 @@ def test_a_provider_without_its_device_is_left_out_if_that_is_wanted() -> None:
     ("keys", "tcti"),
     [("", "device"), ("skip_if_no_tpm = true\n", "swtpm"), ("skip_if_no_tpm = true\n", "device:/srv/tpm")],
 )
-def test_it_stays_where_it_is_needed_or_may_be_there(keys: str, tcti: str) -> None:
+def test_a_provider_stays_if_it_is_needed_or_its_tpm_may_exist(keys: str, tcti: str) -> None:
     plan = read_text(_text(AUTH + keys, tcti), devices=NO_DEVICE)
     assert [worker.name for worker in plan.broker.workers] == ["tpm-provider"]
 
