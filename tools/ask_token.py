@@ -15,8 +15,8 @@ import pkcs11
 from pkcs11 import MechanismFlag
 from tools.asking import FAMILIES, algorithm_rows, all_types, show_sizes, sizes_of, type_name
 
+from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.plan import read
-from cofferdam_config.surroundings import Surroundings
 from cofferdam_contracts.psa.algorithm import (
     Aead,
     AeadScheme,
@@ -53,7 +53,7 @@ _POLICIES: Final[Mapping[KeyKind, tuple[Algorithm, ...]]] = {
 def main() -> None:
     """Query the token, print the answers, and end."""
     path = Path(sys.argv[1])
-    plan = read(path.read_bytes(), path=str(path), surroundings=Surroundings(credentials={}, groups={}, is_root=False))
+    plan = read(path.read_bytes(), path=str(path), facts=HostFacts(credentials={}, groups={}, is_root=False))
     (settings,) = (value for _, _, value in plan.documents if isinstance(value, Pkcs11Settings))
     log = Log("tokens", LogSettings(level="error", details=True))
     own(settings.state_folder, None)

@@ -16,10 +16,11 @@ from tests.harness.configuration import configuration
 from tests.harness.interpreter import CHECKOUT
 
 with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_config"]):
-    from cofferdam_config.errors import ConfigError
+    from cofferdam_config.host_facts import HostFacts
+    from cofferdam_config.kinds import NotAllowedError
     from cofferdam_config.plan import read
-    from cofferdam_config.surroundings import Surroundings
-    from cofferdam_config.token_uri import TokenUriError, parse
+    from cofferdam_config.source import ConfigError
+    from cofferdam_config.token_uri import parse
     from cofferdam_contracts.ipc import errors, framing, keystore, requests
     from cofferdam_contracts.ipc.control import Record
     from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
@@ -147,7 +148,7 @@ def stored_algorithms(data: bytes) -> None:
 def configurations(data: bytes) -> None:
     """Read a configuration."""
     try:
-        read(data, path="fuzz.toml", surroundings=Surroundings(credentials={}, groups={}, is_root=False))
+        read(data, path="fuzz.toml", facts=HostFacts(credentials={}, groups={}, is_root=False))
     except ConfigError:
         return
 
@@ -156,7 +157,7 @@ def token_uris(data: bytes) -> None:
     """Read the URI of a token."""
     try:
         parse("pkcs11:" + data.decode(errors="replace"))
-    except TokenUriError:
+    except NotAllowedError:
         return
 
 

@@ -1,1 +1,13 @@
-"""Reads the administrator's configuration file, in a process of its own, into one settings document per process."""
+"""Reads the administrator's configuration file, in a process of its own, into one settings document per process.
+
+A document passes through these modules, each of which imports only those above it:
+
+- `source`: from bytes to a tree of values, and the line of each of them; syntax errors
+- `report`: errors and warnings, each with file, line and key
+- `kinds`, and for two grammars `tcti` and `token_uri`: which values a setting may have, and what they are converted to
+- `schema`: what a table and a setting are, and the check of a tree against them
+- `tables`: all tables and settings
+- `places`: what follows from the settings and the machine (`host_facts`): secrets, files, sockets
+- `rules`: one table of the rules that involve several settings
+- `plan`: the settings of every process
+"""

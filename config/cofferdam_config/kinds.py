@@ -1,11 +1,9 @@
-"""What values a key may have. Each kind says which it accepts, and in words which are allowed."""
+"""Kinds of values: what a setting may be, in words, and the function that checks a value and converts it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
-
-from cofferdam_config import tcti, token_uri
+from typing import Final, Generic, TypeVar
 
 INT32_MAX: Final = (1 << 31) - 1
 INT64_MAX: Final = (1 << 63) - 1
@@ -16,247 +14,135 @@ MAX_PATH: Final = 4095
 """Bytes of a path (PATH_MAX less its NUL)."""
 MAX_SOCKET_PATH: Final = 107
 """Bytes of the path of a Unix socket: `sun_path` has 108, the last one is a NUL (unix(7))."""
+_HEX: Final = "hex:"
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Kind(Protocol):
-    """The values of a key."""
-
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-
-    def remark(self, value: object) -> str:
-        """Return what else is to say about a refused value, with a blank before it; mostly nothing."""
-
-
-class _Plain:
-    """A kind that has nothing to add to its refusals."""
-
-    __slots__ = ()
-
-    def remark(self, _value: object) -> str:
-        return ""
+class NotAllowedError(ValueError):
+    """Raised for a value that a setting may not have; its text, if any, is a reason that does not quote the value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flag(_Plain):
-    """A boolean."""
+class Kind(Generic[T_co]):
+    """The values that a setting may have."""
 
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return "true or false"
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return isinstance(value, bool)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Integer(_Plain):
-    """An integer from `low` to `high`, without those from the first to the second number of `gap`."""
-
-    low: int = 0
-    high: int = INT64_MAX
-    unit: str = ""
-    gap: tuple[int, int] | None = None
-    reason: str = ""
-
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        text = f"an integer >= {self.low}" if self.high == INT64_MAX else f"an integer from {self.low} to {self.high}"
-        if self.gap:
-            text += f" without {self.gap[0]} to {self.gap[1]}"
-        notes = ", ".join(note for note in (self.unit, self.reason) if note)
-        return f"{text} ({notes})" if notes else text
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        if not isinstance(value, int) or isinstance(value, bool):
-            return False
-        return self.low <= value <= self.high and not (self.gap and self.gap[0] <= value <= self.gap[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Text(_Plain):
-    """A string."""
-
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return "a string"
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return isinstance(value, str)
-
-
-@dataclass(frozen=True, slots=True)
-class Name(_Plain):
-    """A string that can stand in a log line or a listing."""
-
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return "a string of printable characters, at least one"
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return isinstance(value, str) and value != "" and value.isprintable()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """One of a few strings."""
-
-    values: tuple[str, ...]
+    allowed: str
+    """Those values in words."""
+    parse: Callable[[object], T_co]
+    """Converts a TOML value. Raises `NotAllowedError`."""
+    choices: tuple[str, ...] = ()
+    """The values themselves where there are few."""
     absent: Mapping[str, str] = field(default_factory=dict)
-    """Values that Parsec knows and this build does not, each with what to say about it."""
-    any_case: bool = False
-
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        text = ", ".join(f'"{value}"' for value in self.values)
-        return f"{text}, in upper or lower case" if self.any_case else text
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return isinstance(value, str) and (value.lower() if self.any_case else value) in self.values
-
-    def remark(self, value: object) -> str:
-        """Return why a value that Parsec has is refused."""
-        reason = self.absent.get(value) if isinstance(value, str) else None
-        return f" ({reason})" if reason else ""
+    """Choices that Parsec has and this build has not, and what to say about each."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AbsolutePath(_Plain):
-    """The path of a file, a socket or a folder."""
+def exactly(kind: type[T], allowed: str, test: Callable[[T], bool] = lambda _value: True) -> Kind[T]:
+    """Return the kind of values that have a Python type and pass a test."""
 
-    max_bytes: int = MAX_PATH
+    def parse(value: object) -> T:
+        # The types of `tomllib`, where a boolean is no integer.
+        if not isinstance(value, kind) or type(value) is not kind or not test(value):
+            raise NotAllowedError
+        return value
 
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return f"an absolute path of at most {self.max_bytes} bytes"
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return (
-            isinstance(value, str)
-            and value.startswith("/")
-            and "\0" not in value
-            and len(value.encode()) <= self.max_bytes
-        )
+    return Kind(allowed, parse)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern(_Plain):
-    """A string that a regular expression matches as a whole, with the words for it."""
+def converted(allowed: str, convert: Callable[[str], T]) -> Kind[T]:
+    """Return the kind of strings that a function converts; it raises `NotAllowedError` for the others."""
 
-    expression: str
-    words: str
+    def parse(value: object) -> T:
+        return convert(TEXT.parse(value))
 
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return self.words
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return isinstance(value, str) and re.fullmatch(self.expression, value, re.DOTALL) is not None
+    return Kind(allowed, parse)
 
 
-@dataclass(frozen=True, slots=True)
-class Group(_Plain):
-    """A group of the machine."""
+def parse_part(what: str, kind: Kind[T], text: str) -> T:
+    """Convert a part of a value.
 
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return "the name of a group or its number"
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        if isinstance(value, int) and not isinstance(value, bool):
-            return 0 <= value <= MAX_GID
-        return isinstance(value, str) and value != ""
+    Raises:
+        NotAllowedError: The text says which part it is.
+    """
+    try:
+        return kind.parse(text)
+    except NotAllowedError:
+        pass
+    # Raised out here, because the exception of a converter may hold the value.
+    raise NotAllowedError(f"{what} is not {kind.allowed}")
 
 
-@dataclass(frozen=True, slots=True)
-class TokenUri:
-    """The URI of a token."""
-
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return "a PKCS#11 URI (RFC 7512) of a token"
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return isinstance(value, str) and not self.remark(value)
-
-    def remark(self, value: object) -> str:
-        """Return what is wrong with a URI, without anything of it."""
-        if not isinstance(value, str):
-            return ""
-        try:
-            token_uri.parse(value)
-        except token_uri.TokenUriError as error:
-            return f" ({error})"
-        return ""
+def integer(low: int = 0, high: int = INT64_MAX, unit: str = "") -> Kind[int]:
+    """Return the kind of integers from `low` to `high`."""
+    bounds = f">= {low}" if high == INT64_MAX else f"from {low} to {high}"
+    return exactly(int, f"an integer {bounds}" + (f" ({unit})" if unit else ""), lambda value: low <= value <= high)
 
 
-@dataclass(frozen=True, slots=True)
-class Tcti:
-    """The way to a TPM."""
-
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return (
-            "a string `device:PATH`, `mssim:host=ADDRESS,port=NUMBER`, `swtpm:host=ADDRESS,port=NUMBER`, "
-            "`swtpm:path=SOCKET` or `tabrmd:bus_name=NAME,bus_type=TYPE`, or less of it"
-        )
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return isinstance(value, str) and not self.remark(value)
-
-    def remark(self, value: object) -> str:
-        """Return what is wrong with a text, without anything of it."""
-        if not isinstance(value, str):
-            return ""
-        try:
-            tcti.parse(value)
-        except tcti.TctiError as error:
-            return f" ({error})"
-        return ""
+def cut(kind: Kind[int], most: int) -> Kind[int]:
+    """Return a kind whose larger values are converted to `most`."""
+    return Kind(kind.allowed, lambda value: min(kind.parse(value), most))
 
 
-@dataclass(frozen=True, slots=True)
-class Array(_Plain):
-    """An array of values of one kind, each of them once."""
-
-    item: Kind
-
-    @property
-    def allowed(self) -> str:
-        """The accepted values in words."""
-        return f"an array, each once, of: {self.item.allowed}"
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a TOML value is one of them."""
-        return isinstance(value, list) and all(
-            self.item.accepts(item) and item not in value[:index] for index, item in enumerate(value)
-        )
+def path(max_bytes: int = MAX_PATH) -> Kind[str]:
+    """Return the kind of absolute paths."""
+    return exactly(
+        str,
+        f"an absolute path of at most {max_bytes} bytes",
+        lambda text: text.startswith("/") and "\0" not in text and len(text.encode()) <= max_bytes,
+    )
 
 
-def absent(what: str, *types: str) -> dict[str, str]:
-    """Return what there is to say about types of something that this build does not have."""
-    return {name: f"this build has no {what} of type {name}" for name in types}
+def pattern(expression: str, allowed: str) -> Kind[str]:
+    """Return the kind of strings that a regular expression matches as a whole."""
+    return exactly(str, allowed, lambda text: re.fullmatch(expression, text, re.DOTALL) is not None)
+
+
+def choice(*choices: str, absent: Mapping[str, str] | None = None, any_case: bool = False) -> Kind[str]:
+    """Return the kind of a few strings; with `any_case` they are converted to lower case."""
+    missing = absent or {}
+
+    def convert(text: str) -> str:
+        word = text.lower() if any_case else text
+        if word not in choices:
+            raise NotAllowedError(missing.get(text, ""))
+        return word
+
+    allowed = ", ".join(f'"{word}"' for word in choices) + (", in upper or lower case" if any_case else "")
+    return Kind(allowed, converted(allowed, convert).parse, choices, missing)
+
+
+def array(item: Kind[T]) -> Kind[tuple[T, ...]]:
+    """Return the kind of arrays of one kind, in which no value stands twice."""
+
+    def parse(value: object) -> tuple[T, ...]:
+        if not isinstance(value, list | tuple) or any(other in value[:index] for index, other in enumerate(value)):
+            raise NotAllowedError
+        return tuple(item.parse(each) for each in value)
+
+    return Kind(f"an array without duplicates of: {item.allowed}", parse, item.choices)
+
+
+def _secret(text: str) -> str:
+    """Return the bytes of a secret in hexadecimal."""
+    if text.startswith(_HEX):
+        return text.removeprefix(_HEX).lower()
+    return text.removeprefix("str:").encode().hex()
+
+
+def _group(value: object) -> str | int:
+    if isinstance(value, str) and value:
+        return value
+    return _GID.parse(value)
+
+
+FLAG: Final = exactly(bool, "true or false")
+TEXT: Final = exactly(str, "a string")
+NAME: Final = exactly(str, "a non-empty string of printable characters", lambda text: text != "" and text.isprintable())
+_PLAIN_SECRET: Final = pattern(
+    r"(?!hex:).*|hex:(?:[0-9A-Fa-f]{2})*", "a string, with pairs of hexadecimal digits after `hex:`"
+)
+SECRET: Final = Kind(_PLAIN_SECRET.allowed, lambda value: _secret(_PLAIN_SECRET.parse(value)))
+"""A PIN or password: plain, after `str:`, or in hexadecimal after `hex:`. Converted to hexadecimal."""
+_GID: Final = integer(high=MAX_GID)
+GROUP: Final = Kind("the name of a group or its number", _group)

@@ -1,206 +1,205 @@
 """From a configuration document to the settings of every process. No I/O: everything comes in as arguments.
 
-`read` parses, checks each key against the tables, then what keys say together, and reports all errors at once. Only a
+`read` parses, checks each setting against the tables, then applies the rules, and reports all errors at once. Only a
 document without any becomes a `Plan`.
 """
 
+import dataclasses
+import inspect
+import posixpath
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-from cofferdam_config.backends import BACKENDS
-from cofferdam_config.check import Document, Section, check_document
-from cofferdam_config.errors import Report
-from cofferdam_config.kinds import INT32_MAX
-from cofferdam_config.provider_table import PROVIDER
-from cofferdam_config.reach import status_path
-from cofferdam_config.rules import RULES, authenticators, provider_name
+from cofferdam_config import tables
+from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
+from cofferdam_config.report import Report
+from cofferdam_config.rules import apply_rules, authenticators, gid_of
+from cofferdam_config.schema import Document, check_document
 from cofferdam_config.source import parse
-from cofferdam_config.surroundings import Surroundings
-from cofferdam_config.tables import (
-    CORE_SETTINGS,
-    ISOLATION,
-    KEY_MANAGER,
-    KIM,
-    LEAST_REQUEST_TIMEOUT_MS,
-    LIMITS,
-    LISTENER,
-    TABLES,
-)
-from cofferdam_config.tpm import without_absent
+from cofferdam_config.tables import TPM, Provider
+from cofferdam_config.token_uri import NO_MATCH, unpadded
+from cofferdam_contracts import settings
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_contracts.registry import PROVIDERS, AuthType
-from cofferdam_contracts.settings import (
-    AuthenticatorSettings,
-    BrokerSettings,
-    FrontendSettings,
-    KimSettings,
-    LogSettings,
-    ProviderEntry,
-    WorkerEntry,
-    WorkerSettings,
-)
 
-_MAX_BODY: Final = (1 << 32) - 1
-"""The length of a body is a 32-bit field on the wire."""
+T = TypeVar("T")
 _AUTH_TYPES: Final = {"Direct": AuthType.DIRECT, "UnixPeerCredentials": AuthType.UNIX_PEER_CREDENTIALS}
-_LEVELS: Final = {level.name.lower(): level for level in Level}
 _LOG_LEVELS: Final = {"warn": "warning", "trace": "debug"}
-"""Parsec's words for levels that are called something else here."""
+"""Parsec's words for levels that have another name here."""
+REQUEST_TIMEOUT_MS: Final = 5000
+"""Default of `request_timeout_ms`, unless `listener.timeout` is longer."""
+_DEVICES: Final = "/dev/tpm"
+"""How the paths begin that `HostFacts.devices` knows."""
+_TPM_GROUP: Final = "tss"
+"""The group that the rules of tpm-udev, and the resource manager daemon, give access to."""
+_TCTIS_OF_THE_GROUP: Final = frozenset({"device", "tabrmd"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a configuration comes to."""
+    """The settings that a configuration results in."""
 
-    broker: BrokerSettings
+    broker: settings.BrokerSettings
     documents: tuple[tuple[Role, int, object], ...]
     """Settings of the other processes: role, number within the role, value for `settings.dump`."""
     warnings: tuple[str, ...]
     """What an operator should know, one line of text each."""
 
 
-def read(document: bytes, *, path: str, surroundings: Surroundings) -> Plan:
+def read(document: bytes, *, path: str, facts: HostFacts) -> Plan:
     """Turn a configuration document into settings.
 
     Args:
         document: The content of the file.
-        path: What the file is called in messages.
-        surroundings: What else the settings depend on.
+        path: The name of the file in messages.
+        facts: What else the settings depend on.
 
     Raises:
-        ConfigError: The document cannot be used. It has all reasons, or the first one if the document is no TOML.
+        ConfigError: The document cannot be used. It has all reasons, or the first one if the document is not TOML.
     """
     tree, lines = parse(document, path)
     report = Report(file=path, lines=lines)
-    checked = check_document(tree, TABLES, report)
-    for rule in RULES:
-        rule(checked, report, surroundings)
+    checked = check_document(tree, tables.TABLES, report)
+    apply_rules(checked, facts, report)
     report.raise_problems()
-    checked = without_absent(checked, report, surroundings)
+    checked = _without_absent_devices(checked, facts, report)
     report.raise_problems()
+    return _plan(checked, facts, report.warnings())
+
+
+def _without_absent_devices(document: Document, facts: HostFacts, report: Report) -> Document:
+    """Leave out the providers whose TPM is missing, where `skip_if_no_tpm` says so.
+
+    Only a device shows whether it is there; whether a simulator or a daemon is, its worker finds out.
+    """
+    providers = document.all(Provider)
+    absent = [provider for provider in providers if _is_absent(provider, facts)]
+    for provider in absent:
+        text = f"the provider is left out, as there is no device {provider.tcti.path}"
+        # Uids go by the place of a provider among those that are served.
+        if provider is not providers[-1]:
+            text += "; the workers of the providers after it get a uid that is one lower, so it should be the last"
+        report.warn(provider.at(Provider.skip_if_no_tpm), text)
+    remaining = tuple(provider for provider in providers if provider not in absent)
+    if not remaining:
+        report.refuse((Provider.table_name,), "no provider left", "at least one whose device exists")
+    return Document({**document.tables, Provider: remaining})
+
+
+def _is_absent(provider: Provider, facts: HostFacts) -> bool:
+    if provider.provider_type != TPM or not provider.skip_if_no_tpm:
+        return False
+    path = provider.tcti.path or ""
+    return provider.tcti.kind == "device" and path.startswith(_DEVICES) and path not in facts.devices
+
+
+def _plan(document: Document, facts: HostFacts, warnings: tuple[str, ...]) -> Plan:
+    """Make the settings of every process from a document without errors."""
+    values = _values(document, facts)
+    workers = (_worker(provider, index, values, facts) for index, provider in enumerate(document.all(Provider)))
     return Plan(
-        broker=_broker(checked, surroundings),
+        broker=_fill(settings.BrokerSettings, values),
         documents=(
-            (Role.KIM, 0, _kim(checked)),
-            (Role.FRONTEND, 0, _frontend(checked)),
-            *_workers(checked, surroundings),
+            (Role.KIM, 0, _fill(settings.KimSettings, values)),
+            (Role.FRONTEND, 0, _fill(settings.FrontendSettings, values)),
+            *workers,
         ),
-        warnings=report.warnings(),
+        warnings=warnings,
     )
 
 
-def _broker(document: Document, surroundings: Surroundings) -> BrokerSettings:
-    limits, isolation = document.one(LIMITS), document.one(ISOLATION)
-    return BrokerSettings(
-        log=_log(document),
-        socket_path=document.one(LISTENER).text("socket_path"),
-        status_path=status_path(document) or "",
-        uid_base=isolation.number("uid_base"),
-        require=_LEVELS[isolation.text("require")],
-        workers=tuple(
-            WorkerEntry(
-                index=index,
-                role=backend.role,
-                name=entry.name,
-                groups=backend.groups(section, surroundings),
-            )
-            for index, (section, entry) in enumerate(zip(document.all(PROVIDER), _providers(document), strict=True))
-            for backend in (BACKENDS[section.text("provider_type")],)
-        ),
-        subuids=surroundings.subuids,
-        max_frontends=limits.number("max_frontends"),
-        max_connections=limits.number("max_connections"),
-        idle_ms=limits.number("frontend_idle_ms"),
-        hang_ms=limits.number("hang_ms"),
-        start_ms=limits.number("start_ms"),
-        generate_ms=limits.number("generate_ms"),
-        drain_ms=limits.number("drain_ms"),
-    )
+def _fill(make: Callable[..., T], values: Mapping[str, object]) -> T:
+    """Make the settings of a process: each field takes the value of its name."""
+    return make(**{name: values[name] for name in inspect.signature(make).parameters})
 
 
-def _frontend(document: Document) -> FrontendSettings:
-    core, limits = document.one(CORE_SETTINGS), document.one(LIMITS)
-    read_timeout_ms = min(document.one(LISTENER).number("timeout"), INT32_MAX)
-    return FrontendSettings(
-        log=_log(document),
-        providers=_providers(document),
-        authenticators=_authenticators(document),
-        body_len_limit=min(core.number("body_len_limit"), _MAX_BODY),
-        read_timeout_ms=read_timeout_ms,
-        request_timeout_ms=limits.find("request_timeout_ms", int) or max(LEAST_REQUEST_TIMEOUT_MS, read_timeout_ms),
-        answer_timeout_ms=limits.number("answer_timeout_ms"),
-        idle_connection_ms=limits.number("idle_connection_ms"),
-        max_connections=limits.number("max_connections"),
-        max_in_flight=limits.number("max_in_flight"),
-        buffer_limit=limits.number("frontend_buffer_mb") << 20,
-        buffer_size_limit=min(core.number("buffer_size_limit"), _MAX_BODY),
-    )
+def _values(document: Document, facts: HostFacts) -> dict[str, object]:
+    """Return the values of fields by name: those of settings of that name, and what is derived from others."""
+    values: dict[str, object] = {}
+    for table in (document.one(table) for table in tables.TABLES if not table.is_array):
+        values |= table.values()
+    limits, timeout = document.one(tables.Limits), document.one(tables.Listener).timeout
+    first = document.all(Provider)[0].key_info_manager
+    return values | {
+        "log": _log(document.one(tables.CoreSettings)),
+        "providers": tuple(_entry(provider) for provider in document.all(Provider)),
+        "authenticators": tuple(_authenticator(table) for table in authenticators(document)),
+        "status_path": status_path(document),
+        "require": Level[document.one(tables.Isolation).require.upper()],
+        "workers": tuple(_started(provider, index, facts) for index, provider in enumerate(document.all(Provider))),
+        "subuids": facts.subuids,
+        "idle_ms": limits.frontend_idle_ms,
+        "read_timeout_ms": timeout,
+        "request_timeout_ms": limits.find(tables.Limits.request_timeout_ms) or max(REQUEST_TIMEOUT_MS, timeout),
+        "buffer_limit": limits.frontend_buffer_mb << 20,
+        "memory_limit": limits.worker_memory_mb << 20,
+        "path": next(one.sqlite_db_path for one in document.all(tables.KeyManager) if one.name == first),
+    }
 
 
-def _kim(document: Document) -> KimSettings:
-    name = document.all(PROVIDER)[0].text("key_info_manager")
-    manager = next(section for section in document.all(KEY_MANAGER) if section.text("name") == name)
-    return KimSettings(
-        log=_log(document),
-        path=manager.text("sqlite_db_path"),
-        providers=_providers(document),
-        authenticators=_authenticators(document),
-        max_keys=document.one(LIMITS).number("max_keys"),
-    )
+def _log(core: tables.CoreSettings) -> settings.LogSettings:
+    level = _LOG_LEVELS.get(core.log_level, core.log_level)
+    return settings.LogSettings(level=level, details=core.log_error_details, timestamp=core.log_timestamp)
 
 
-def _workers(document: Document, surroundings: Surroundings) -> tuple[tuple[Role, int, object], ...]:
-    core = document.one(CORE_SETTINGS)
-    documents: list[tuple[Role, int, object]] = []
-    for index, (section, entry) in enumerate(zip(document.all(PROVIDER), _providers(document), strict=True)):
-        backend = BACKENDS[section.text("provider_type")]
-        worker = WorkerSettings(
-            log=_log(document),
-            index=index,
-            provider=entry,
-            authenticators=_authenticators(document),
-            buffer_size_limit=min(core.number("buffer_size_limit"), _MAX_BODY),
-            body_len_limit=min(core.number("body_len_limit"), _MAX_BODY),
-            allow_deprecated=core.flag("allow_deprecated"),
-            key_cache=document.one(LIMITS).number("key_cache"),
-            memory_limit=document.one(LIMITS).number("worker_memory_mb") << 20,
-            adopt_rows=document.one(KIM).flag("adopt_rows"),
-        )
-        documents.append((backend.role, index, backend.settings(section, worker, surroundings, document)))
-    return tuple(documents)
+def _authenticator(table: tables.Authenticator) -> settings.AuthenticatorSettings:
+    admins = tuple(admin.name for admin in table.inner(tables.Admin))
+    return settings.AuthenticatorSettings(auth_type=_AUTH_TYPES[table.auth_type], admins=admins)
 
 
-def _log(document: Document) -> LogSettings:
-    core = document.one(CORE_SETTINGS)
-    level = core.text("log_level").lower()
-    return LogSettings(
-        level=_LOG_LEVELS.get(level, level),
-        details=core.flag("log_error_details"),
-        timestamp=core.flag("log_timestamp"),
-    )
+def _started(provider: Provider, index: int, facts: HostFacts) -> settings.WorkerEntry:
+    """Return what the broker starts for a provider."""
+    role, name = PROVIDER_TYPES[provider.provider_type].role, _entry(provider).name
+    return settings.WorkerEntry(index=index, role=role, name=name, groups=_groups(provider, facts))
 
 
-def _authenticators(document: Document) -> tuple[AuthenticatorSettings, ...]:
-    return tuple(
-        AuthenticatorSettings(
-            auth_type=_AUTH_TYPES[section.text("auth_type")],
-            admins=tuple(admin.text("name") for admin in section.arrays["admins"]),
-        )
-        for section in authenticators(document)
-    )
+def _worker(provider: Provider, index: int, values: Mapping[str, object], facts: HostFacts) -> tuple[Role, int, object]:
+    """Return role, number and settings of a provider's worker; what its type has no field for is not used."""
+    kind = PROVIDER_TYPES[provider.provider_type]
+    own: dict[str, object] = {
+        **values,
+        **provider.values(),
+        "worker": _fill(settings.WorkerSettings, {**values, "index": index, "provider": _entry(provider)}),
+        "kek_file": kind.kek.file(provider, facts),
+        "kek_create": kind.kek.credential not in facts.credentials,
+        "groups": _groups(provider, facts),
+        "token": _token(provider),
+        "state_folder": provider.find(Provider.state_folder) or posixpath.join(facts.state_folder, "pkcs11"),
+        "environment": provider.module_environment,
+        "readable": provider.module_readable,
+        "writable": provider.module_writable,
+        "needs": provider.module_needs,
+    }
+    for secret in kind.secrets:
+        own |= {secret.field: secret.plain(provider, facts), f"{secret.field}_file": secret.file(provider, facts)}
+    return kind.role, index, _fill(kind.settings, own)
 
 
-def _providers(document: Document) -> tuple[ProviderEntry, ...]:
-    return tuple(_provider(section) for section in document.all(PROVIDER))
+def _groups(provider: Provider, facts: HostFacts) -> tuple[int, ...]:
+    """Return the supplementary groups of a worker: `module_groups`, or the one that may use the machine's TPM."""
+    groups = provider.module_groups
+    if provider.provider_type == TPM and provider.tcti.kind in _TCTIS_OF_THE_GROUP:
+        groups = (_TPM_GROUP,)
+    return tuple(sorted({gid for group in groups if (gid := gid_of(group, facts)) is not None}))
 
 
-def _provider(section: Section) -> ProviderEntry:
-    backend = BACKENDS[section.text("provider_type")]
-    description = PROVIDERS[backend.id]
-    opcodes = description.opcodes | (backend.more_opcodes if section.flag("list_all_opcodes") else frozenset())
-    return ProviderEntry(
-        id=description.id,
-        uuid=description.uuid,
-        name=provider_name(section) or description.name,
-        opcodes=tuple(sorted(opcodes)),
-    )
+def _entry(provider: Provider) -> settings.ProviderEntry:
+    kind = PROVIDER_TYPES[provider.provider_type]
+    description = PROVIDERS[kind.id]
+    opcodes = description.opcodes | (kind.more_opcodes if provider.list_all_opcodes else frozenset())
+    name = name_of(provider) or description.name
+    return settings.ProviderEntry(id=description.id, uuid=description.uuid, name=name, opcodes=tuple(sorted(opcodes)))
+
+
+def _token(provider: Provider) -> settings.TokenMatch:
+    match = uri_of(provider).match
+    serial, label = provider.find(Provider.serial_number), provider.find(Provider.token_label)
+    if match.serial is None and serial is not None:
+        match = dataclasses.replace(match, serial=unpadded(serial))
+    if match.label is None and label is not None:
+        match = dataclasses.replace(match, label=unpadded(label))
+    # Slot numbers change with what is plugged in, so one counts only if nothing else is known of the token.
+    slot_number = provider.find(Provider.slot_number)
+    return dataclasses.replace(match, slot_id=slot_number) if match == NO_MATCH else match

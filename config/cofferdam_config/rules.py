@@ -1,165 +1,283 @@
-"""What keys have to say together. Each rule looks only at values that were accepted one by one."""
+"""Rules that involve several settings, or the machine. Each looks only at values that are allowed by themselves."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
-from cofferdam_config.backends import BACKENDS
-from cofferdam_config.check import Document, Section
-from cofferdam_config.errors import Report, quote
-from cofferdam_config.keks import credential_goes_first, keks_differ
+from cofferdam_config import tables
+from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.kinds import MAX_SOCKET_PATH
-from cofferdam_config.pkcs11 import groups_exist, pin_has_one_source, token_is_named_once
-from cofferdam_config.provider_table import PROVIDER
-from cofferdam_config.reach import modules_stay_away, status_path
-from cofferdam_config.surroundings import Surroundings
-from cofferdam_config.tables import (
-    ADDITIONAL_AUTHENTICATOR,
-    AUTHENTICATOR,
-    ISOLATION,
-    KEY_MANAGER,
-    LISTENER,
-    SERVICE,
-    STATUS_SOCKET,
-)
-from cofferdam_config.tpm import parents_can_be_given_back, passwords_have_one_source, way_to_the_tpm_is_sound
-from cofferdam_contracts.registry import PROVIDERS
+from cofferdam_config.places import OWNER, OwnPath, Secret, name_of, own_paths, status_path, type_of, uri_of
+from cofferdam_config.report import Report, quote
+from cofferdam_config.schema import Document, Setting, SomeTable, Table
+from cofferdam_config.source import Path
+from cofferdam_config.tables import PKCS11, TPM, Authenticator, Isolation, KeyManager, Listener, Provider
+from cofferdam_config.token_uri import unpadded
+from cofferdam_contracts.folders import SYSTEM_FOLDERS, holds, normal
 
 
-def authenticators(document: Document) -> tuple[Section, ...]:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A document that rules look at, what else they depend on, and the report for their findings."""
+
+    document: Document
+    facts: HostFacts
+    report: Report
+
+    def refuse(self, table: Table, setting: Setting[Any], found: str, allowed: str) -> None:
+        """Refuse the value of a setting."""
+        self.report.refuse(table.at(setting), found, allowed)
+
+    def warn(self, table: Table, setting: Setting[Any], text: str) -> None:
+        """Warn about the value of a setting."""
+        self.report.warn(table.at(setting), text)
+
+
+Rule: TypeAlias = Callable[[Case], None]
+
+
+def apply_rules(document: Document, facts: HostFacts, report: Report) -> None:
+    """Check a document against all rules."""
+    case = Case(document, facts, report)
+    for rule in RULES:
+        rule(case)
+
+
+def authenticators(document: Document) -> tuple[Authenticator, ...]:
     """Return the authenticators in order, that of Parsec first."""
-    return (document.one(AUTHENTICATOR), *document.all(ADDITIONAL_AUTHENTICATOR))
+    return (document.one(Authenticator), *document.all(tables.AdditionalAuthenticator))
 
 
-def provider_name(section: Section) -> str | None:
-    """Return what a provider is called: its name, or else that of its type."""
-    backend = BACKENDS.get(section.find("provider_type", str) or "")
-    return section.find("name", str) or (PROVIDERS[backend.id].name if backend else None)
+def gid_of(group: str | int, facts: HostFacts) -> int | None:
+    """Return the number of a group, or None for an unknown group."""
+    return group if isinstance(group, int) else facts.groups.get(group)
 
 
-def _authenticators_differ(document: Document, report: Report, _: Surroundings) -> None:
-    seen: set[str] = set()
-    for section in authenticators(document):
-        auth_type = section.find("auth_type", str)
-        if auth_type in seen:
-            report.refuse((*section.path, "auth_type"), quote(auth_type), "each authenticator once")
-        elif auth_type is not None:
-            seen.add(auth_type)
-        if auth_type == "Direct":
-            report.warn((*section.path, "auth_type"), "clients choose their own names, so each can act as any other")
+def _all(table: type[SomeTable]) -> Callable[[Document], Iterable[SomeTable]]:
+    return lambda document: document.all(table)
 
 
-def _admins_can_be(document: Document, report: Report, _: Surroundings) -> None:
-    for section in authenticators(document):
-        if section.find("auth_type", str) != "UnixPeerCredentials":
-            continue
-        for admin in section.arrays["admins"]:
-            name = admin.find("name", str)
-            if name is not None and not (name.isascii() and name.isdigit() and str(int(name)) == name):
-                report.warn((*admin.path, "name"), f"{quote(name)} is no uid in decimal, so it is nobody's name")
+def _of_type(kind: str) -> Callable[[Document], Iterable[Provider]]:
+    return lambda document: [each for each in document.all(Provider) if each.find(Provider.provider_type) == kind]
 
 
-def _key_managers_differ(document: Document, report: Report, _: Surroundings) -> None:
-    _refuse_repeated(document.all(KEY_MANAGER), "name", lambda section: section.find("name", str), report)
+def _each(select: Callable[[Document], Iterable[SomeTable]], check: Callable[[Case, SomeTable], None]) -> Rule:
+    """Return the rule that checks every one of some tables."""
+
+    def rule(case: Case) -> None:
+        for table in select(case.document):
+            check(case, table)
+
+    return rule
 
 
-def _key_managers_are_used(document: Document, report: Report, _: Surroundings) -> None:
-    used = {section.find("key_info_manager", str) for section in document.all(PROVIDER)}
-    if None in used:
+def _once(
+    select: Callable[[Document], Iterable[SomeTable]],
+    setting: Setting[str],
+    allowed: str,
+    value_of: Callable[[SomeTable], str | None] | None = None,
+) -> Rule:
+    """Return the rule that no two tables have the same value of a setting."""
+
+    def rule(case: Case) -> None:
+        seen: set[str | None] = {None}
+        for table in select(case.document):
+            value = value_of(table) if value_of else table.find(setting)
+            if value is not None and value in seen:
+                case.refuse(table, setting, quote(value), allowed)
+            seen.add(value)
+
+    return rule
+
+
+def _direct_is_trusted(case: Case, authenticator: Authenticator) -> None:
+    if authenticator.find(Authenticator.auth_type) == "Direct":
+        text = "clients choose their own names, so each can act as any other"
+        case.warn(authenticator, Authenticator.auth_type, text)
+
+
+def _admins_have_uids(case: Case, authenticator: Authenticator) -> None:
+    if authenticator.find(Authenticator.auth_type) != "UnixPeerCredentials":
         return
-    for section in document.all(KEY_MANAGER):
-        name = section.find("name", str)
-        if name is not None and name not in used:
-            report.warn((*section.path, "name"), "no provider uses this key manager, so it is not opened")
+    for admin in authenticator.inner(tables.Admin):
+        name = admin.find(tables.Admin.name)
+        if name is not None and not (name.isascii() and name.isdigit() and str(int(name)) == name):
+            case.warn(admin, tables.Admin.name, f"{quote(name)} is not a decimal uid, so it is nobody's name")
 
 
-def _providers_have_a_key_manager(document: Document, report: Report, _: Surroundings) -> None:
-    known = [section.find("name", str) for section in document.all(KEY_MANAGER)]
-    names = [name for name in known if name is not None]
-    if len(names) < len(known):
+def _key_manager_is_used(case: Case, manager: KeyManager) -> None:
+    used = {provider.find(Provider.key_info_manager) for provider in case.document.all(Provider)}
+    if manager.find(KeyManager.name) not in used and None not in used:
+        case.warn(manager, KeyManager.name, "no provider uses this key manager, so it is not opened")
+
+
+def _key_manager_is_shared(case: Case, provider: Provider) -> None:
+    names = [manager.find(KeyManager.name) for manager in case.document.all(KeyManager)]
+    name = provider.find(Provider.key_info_manager)
+    if None in names or name is None:
         return
-    first: str | None = None
-    for section in document.all(PROVIDER):
-        name = section.find("key_info_manager", str)
-        path = (*section.path, "key_info_manager")
-        if name is None:
+    used = [each.find(Provider.key_info_manager) for each in case.document.all(Provider)]
+    first = next((each for each in used if each in names), name)
+    if name not in names:
+        allowed = " or ".join(quote(each) for each in names if each) or "the name of a [[key_manager]]"
+        case.refuse(provider, Provider.key_info_manager, quote(name), allowed)
+    elif first is not None and name != first:
+        allowed = f"{quote(first)}, as all providers share one key manager"
+        case.refuse(provider, Provider.key_info_manager, quote(name), allowed)
+
+
+def _sockets_differ(case: Case) -> None:
+    path = status_path(case.document)
+    listener = case.document.one(Listener)
+    if path is not None and len(path.encode()) > MAX_SOCKET_PATH:
+        found = f"a folder in which the path of {tables.STATUS_SOCKET} has more than {MAX_SOCKET_PATH} bytes"
+        allowed = "a shorter one, or any with service.status_path set"
+        case.refuse(listener, Listener.socket_path, found, allowed)
+    elif path is not None and path == listener.find(Listener.socket_path):
+        service, allowed = case.document.one(tables.Service), "another path than listener.socket_path"
+        case.refuse(service, tables.Service.status_path, quote(path), allowed)
+
+
+def _level_can_be_reached(case: Case) -> None:
+    isolation = case.document.one(Isolation)
+    if isolation.find(Isolation.require) == "uid" and not case.facts.is_root:
+        allowed = '"landlock", "seccomp", "none" (only a service started as root can give its processes uids)'
+        case.refuse(isolation, Isolation.require, '"uid"', allowed)
+
+
+def _keks_differ(case: Case) -> None:
+    """Refuse one key-encryption key for two providers: each worker could read what is the other's."""
+    setting = Provider.key_encryption_key_file
+    seen: dict[str, object] = {}
+    for provider in case.document.all(Provider):
+        kind = type_of(provider)
+        if kind is None:
             continue
-        if name not in names:
-            report.refuse(path, quote(name), " or ".join(map(quote, names)) or "the name of a [[key_manager]]")
-        elif first is None:
-            first = name
-        elif name != first:
-            report.refuse(path, quote(name), f"{quote(first)}, as all providers share one key manager")
+        if kind.kek.credential in case.facts.credentials and provider.find(setting) is not None:
+            case.warn(provider, setting, f"not used, as the credential {kind.kek.credential} takes its place")
+        if seen.setdefault(normal(kind.kek.file(provider, case.facts)), kind) is not kind:
+            case.refuse(provider, setting, "the file of another provider", "one that no other provider has")
 
 
-def _providers_differ(document: Document, report: Report, _: Surroundings) -> None:
-    providers = document.all(PROVIDER)
-    seen: set[str] = set()
-    for section in providers:
-        kind = section.find("provider_type", str)
-        if kind in seen:
-            report.refuse(
-                (*section.path, "provider_type"),
-                quote(kind),
-                "one provider of each type (of several, Parsec serves only the last)",
-            )
-        elif kind is not None:
-            seen.add(kind)
-    _refuse_repeated(providers, "name", provider_name, report)
+def _token_is_named_once(case: Case, provider: Provider) -> None:
+    """Refuse a URI that contradicts the settings besides it."""
+    uri = uri_of(provider)
+    serial, label = provider.find(Provider.serial_number), provider.find(Provider.token_label)
+    for name, value, attribute, other, allowed in (
+        ("serial_number", serial and unpadded(serial), "serial", uri.match.serial, "the same, or only one of them"),
+        ("token_label", label and unpadded(label), "token", uri.match.label, "the same, or only one of them"),
+        ("library_path", provider.find(Provider.library_path), "module-path", uri.module_path, "the same, or none"),
+    ):
+        if value is not None and other is not None and value != other:
+            case.refuse(provider, Provider.token_uri, f"another {attribute} than {name}", allowed)
 
 
-def _sockets_differ(document: Document, report: Report, _: Surroundings) -> None:
-    place = status_path(document)
-    path = (SERVICE.name, "status_path")
-    if place is None:
+def _secrets_have_one_source(case: Case, provider: Provider) -> None:
+    kind = type_of(provider)
+    for secret in kind.secrets if kind else ():
+        _has_one_source(case, provider, secret)
+
+
+def _has_one_source(case: Case, provider: Provider, secret: Secret) -> None:
+    """Refuse two sources of a secret; warn of one that is not used, and of a secret in the configuration itself."""
+    plain, file = secret.settings
+    given = secret.given(provider)
+    *_, last = given or [plain]
+    is_uri = last is Provider.token_uri
+    if len({plain if setting is plain else value for setting, value in given.items()}) > 1:
+        found = f"{'pin-source' if is_uri else f'a {secret.what}'} besides {next(iter(given)).name}"
+        case.refuse(provider, last, found, f"one place for the {secret.what}")
+    elif secret.credential in case.facts.credentials:
+        for setting in given:
+            unused = "its pin-source is not used" if setting is Provider.token_uri else "not used"
+            case.warn(provider, setting, f"{unused}, as the credential {secret.credential} takes its place")
+    elif provider.find(plain):
+        better = f"{file.name} or the credential {secret.credential}"
+        case.warn(provider, plain, f"{better} would keep the {secret.what} out of the configuration")
+
+
+def _owner_has_a_password(case: Case, provider: Provider) -> None:
+    plain, file = OWNER.settings
+    given = OWNER.plain(provider, case.facts), OWNER.file(provider, case.facts)
+    if given == (None, None) and not any(case.report.is_refused(provider.at(each)) for each in OWNER.settings):
+        case.refuse(provider, plain, "nothing", f"a string, which may be empty; or {file.name}")
+
+
+def _groups_exist(case: Case, provider: Provider) -> None:
+    """Reject unknown groups and root's."""
+    groups = provider.find(Provider.module_groups) or ()
+    for index, group in enumerate(groups):
+        path = (*provider.at(Provider.module_groups), index)
+        gid = gid_of(group, case.facts)
+        if gid is None:
+            case.report.refuse(path, "an unknown group", "the name of a group, or its number")
+        elif gid == 0:
+            case.report.refuse(path, "the group of root", "another group")
+    if groups and not case.facts.is_root:
+        case.warn(provider, Provider.module_groups, "has no effect, as the service was not started as root")
+
+
+def _parents_can_be_given_back(case: Case, provider: Provider) -> None:
+    """Refuse keys for Parsec that it could not load."""
+    if provider.find(Provider.application_parents) and case.document.one(tables.Kim).find(tables.Kim.give_back):
+        allowed = "only one of them, as Parsec cannot load keys under another parent than its own"
+        case.refuse(provider, Provider.application_parents, "true together with kim.give_back", allowed)
+
+
+def _tcti_is_sound(case: Case, provider: Provider) -> None:
+    """Warn of what others may overhear, and of a bus that cannot be reached."""
+    tcti = provider.find(Provider.tcti)
+    if tcti is not None and provider.find(Provider.bus_protection) is False and tcti.kind != "device":
+        text = "passwords and keys are sent in the clear, and not directly to a device of this machine"
+        case.warn(provider, Provider.bus_protection, text)
+    if tcti is not None and tcti.bus_type == "session":
+        case.warn(provider, Provider.tcti, "the worker belongs to no login session, so it cannot reach this bus")
+
+
+def _module_stays_away(case: Case, provider: Provider) -> None:
+    """Refuse to open folders of the whole machine, or files of the service, to a module."""
+    own = tuple(own_paths(case.document, case.facts))
+    file = case.report.file
+    written = (*own, OwnPath("the configuration", normal(file))) if file.startswith("/") else own
+    for setting, closed in ((Provider.module_readable, own), (Provider.module_writable, written)):
+        for index, path in enumerate(provider.find(setting) or ()):
+            _check_path(case, normal(path), closed, (*provider.at(setting), index))
+    state_folder = provider.find(Provider.state_folder)
+    if state_folder is not None:
+        _check_path(case, normal(state_folder), written, provider.at(Provider.state_folder))
+
+
+def _check_path(case: Case, path: str, closed: tuple[OwnPath, ...], where: Path) -> None:
+    if path in SYSTEM_FOLDERS:
+        case.report.refuse(where, "a folder of the whole machine", "a file, or a folder further down")
         return
-    if len(place.encode()) > MAX_SOCKET_PATH:
-        report.refuse(
-            (LISTENER.name, "socket_path"),
-            f"a folder in which the path of {STATUS_SOCKET} has more than {MAX_SOCKET_PATH} bytes",
-            "a shorter one, or any with service.status_path set",
-        )
-    elif place == document.one(LISTENER).find("socket_path", str):
-        report.refuse(path, quote(place), "another path than listener.socket_path")
+    for own in closed:
+        if holds(path, own.path):
+            case.report.refuse(where, f"a path that holds {own.what}", "one that does not")
+            return
+        if own.within and holds(own.path, path):
+            case.report.refuse(where, f"a path within {own.what}", "one elsewhere")
+            return
 
 
-def _level_can_be_reached(document: Document, report: Report, surroundings: Surroundings) -> None:
-    if document.one(ISOLATION).find("require", str) == "uid" and not surroundings.is_root:
-        report.refuse(
-            (ISOLATION.name, "require"),
-            '"uid"',
-            '"landlock", "seccomp", "none" (only a service started as root can give its processes uids)',
-        )
-
-
-def _refuse_repeated(
-    sections: tuple[Section, ...], key: str, value_of: Callable[[Section], str | None], report: Report
-) -> None:
-    seen: set[str] = set()
-    for section in sections:
-        value = value_of(section)
-        if value is None:
-            continue
-        if value in seen:
-            report.refuse((*section.path, key), quote(value), "each name once")
-        seen.add(value)
-
-
-RULES: Final[tuple[Callable[[Document, Report, Surroundings], None], ...]] = (
-    _authenticators_differ,
-    _admins_can_be,
-    _key_managers_differ,
-    _key_managers_are_used,
-    _providers_have_a_key_manager,
-    _providers_differ,
+_ONE_OF_A_TYPE: Final = "one provider of each type (of several, Parsec serves only the last)"
+RULES: Final[tuple[Rule, ...]] = (
+    _once(authenticators, Authenticator.auth_type, "each authenticator once"),
+    _each(authenticators, _direct_is_trusted),
+    _each(authenticators, _admins_have_uids),
+    _once(_all(KeyManager), KeyManager.name, "each name once"),
+    _each(_all(KeyManager), _key_manager_is_used),
+    _each(_all(Provider), _key_manager_is_shared),
+    _once(_all(Provider), Provider.provider_type, _ONE_OF_A_TYPE),
+    _once(_all(Provider), Provider.name, "each name once", name_of),
     _sockets_differ,
     _level_can_be_reached,
-    credential_goes_first,
-    keks_differ,
-    token_is_named_once,
-    pin_has_one_source,
-    groups_exist,
-    passwords_have_one_source,
-    parents_can_be_given_back,
-    way_to_the_tpm_is_sound,
-    modules_stay_away,
+    _keks_differ,
+    _each(_of_type(PKCS11), _token_is_named_once),
+    _each(_all(Provider), _secrets_have_one_source),
+    _each(_of_type(TPM), _owner_has_a_password),
+    _each(_of_type(PKCS11), _groups_exist),
+    _each(_of_type(TPM), _parents_can_be_given_back),
+    _each(_of_type(TPM), _tcti_is_sound),
+    _each(_of_type(PKCS11), _module_stays_away),
 )

@@ -11,10 +11,9 @@ _DIGITS: Final = 10
 
 
 def ranges(subuid: str, passwd: str) -> tuple[UidRange, ...]:
-    """Return the ranges of `/etc/subuid` with the uids of their users, which stand there as names or numbers.
+    """Return the ranges of `/etc/subuid` with the uids of their users, which are there as names or numbers.
 
-    A user whose uid `/etc/passwd` does not tell is taken for the first uid of its first range. Lines that make no sense
-    are passed over.
+    A user that is not in `/etc/passwd` is represented by the first uid of its first range. Malformed lines are skipped.
     """
     uids = {name: int(rest[1]) for name, *rest in _rows(passwd) if len(rest) > 1 and _is_uid(rest[1])}
     found: list[UidRange] = []

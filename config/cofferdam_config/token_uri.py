@@ -1,39 +1,17 @@
-"""PKCS#11 URIs (RFC 7512) that say which token is meant, and perhaps where its PIN is.
+"""PKCS#11 URIs (RFC 7512) that name a token, and perhaps where its PIN is.
 
-The reader is strict: what it does not know could be what tells two tokens apart. A PIN may stand in a URI, so the texts
-of errors hold nothing of it.
+The parser is strict: an attribute that it does not know could be what tells two tokens apart. A PIN may stand in a URI,
+so the texts of errors quote nothing of it.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeAlias
 
+from cofferdam_config.kinds import TEXT, Kind, NotAllowedError, converted, parse_part, path
 from cofferdam_contracts.settings import TokenMatch
-
-_SCHEME: Final = "pkcs11"
-_TEXTS: Final[Mapping[str, str]] = {
-    "token": "label",
-    "serial": "serial",
-    "manufacturer": "manufacturer",
-    "model": "model",
-    "slot-description": "slot_description",
-    "slot-manufacturer": "slot_manufacturer",
-    "library-manufacturer": "library_manufacturer",
-    "library-description": "library_description",
-}
-"""Attributes of the path whose values are texts, and the fields they become."""
-_SLOT_ID: Final = "slot-id"
-_LIBRARY_VERSION: Final = "library-version"
-_OF_A_KEY: Final = frozenset({"object", "type", "id"})
-_PIN_SOURCE: Final = "pin-source"
-_MODULE_PATH: Final = "module-path"
-_REFUSED: Final[Mapping[str, str]] = {
-    **dict.fromkeys(_OF_A_KEY, "it names a key, not a token"),
-    "pin-value": "it has the PIN in it, use user_pin_file",
-    "module-name": "it names a module, use library_path",
-}
-"""Attributes that RFC 7512 has and that cannot be followed here, and why."""
 
 _CHARACTERS: Final = r"[A-Za-z0-9._~:\[\]@!$'()*+,={}-]|%[0-9A-Fa-f]{{2}}"
 _PATH_VALUE: Final = re.compile(f"(?:{_CHARACTERS.format('&')})*")
@@ -43,13 +21,6 @@ _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _VERSION: Final = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,3}))?")
 _MAX_SLOT_ID: Final = (1 << 64) - 1
 """The largest CK_ULONG."""
-_MAX_PATH: Final = 4095
-_PADDING: Final = " \0"
-"""What the fixed-size texts of PKCS#11 are filled up with."""
-
-
-class TokenUriError(ValueError):
-    """Raised for a text that is no URI of a token; it says why in words that can follow "because"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,67 +28,57 @@ class TokenUri:
     """What a URI says."""
 
     match: TokenMatch
-    pin_file: str | None = field(repr=False)
-    module_path: str | None
+    pin_file: str | None = field(default=None, repr=False)
+    module_path: str | None = None
+
+
+def unpadded(text: str) -> str:
+    """Return a text as tokens are compared by it: without what PKCS#11 fills fixed-size texts up with."""
+    return text.rstrip(" \0")
 
 
 def parse(text: str) -> TokenUri:
-    """Read a URI.
+    """Parse a URI.
 
     Raises:
-        TokenUriError: It is none, or says something else than which token is meant.
+        NotAllowedError: It is not a URI, or says something else than which token is meant.
     """
     scheme, colon, rest = text.partition(":")
-    if not colon or scheme.lower() != _SCHEME:
-        raise TokenUriError(f"it does not begin with {_SCHEME}:")
-    path, _, query = rest.partition("?")
-    named = _attributes(path, ";", _PATH_VALUE, {*_TEXTS, _SLOT_ID, _LIBRARY_VERSION})
-    queried = _attributes(query, "&", _QUERY_VALUE, {_PIN_SOURCE, _MODULE_PATH})
-    return TokenUri(
-        match=TokenMatch(
-            **{name: unpadded(named.get(attribute)) for attribute, name in _TEXTS.items()},
-            slot_id=_slot_id(named[_SLOT_ID]) if _SLOT_ID in named else None,
-            library_version=_version(named[_LIBRARY_VERSION]) if _LIBRARY_VERSION in named else None,
-        ),
-        pin_file=_pin_file(queried[_PIN_SOURCE]) if _PIN_SOURCE in queried else None,
-        module_path=queried.get(_MODULE_PATH),
-    )
+    if not colon or scheme.lower() != "pkcs11":
+        raise NotAllowedError("it does not begin with pkcs11:")
+    token, _, query = rest.partition("?")
+    match = dataclasses.replace(NO_MATCH, **_attributes(token, ";", _PATH_VALUE, _PATH_ATTRIBUTES))
+    return TokenUri(match=match, **_attributes(query, "&", _QUERY_VALUE, _QUERY_ATTRIBUTES))
 
 
-def unpadded(text: str | None) -> str | None:
-    """Return a text as tokens are compared by it."""
-    return None if text is None else text.rstrip(_PADDING)
-
-
-def _attributes(text: str, separator: str, values: re.Pattern[str], known: set[str]) -> dict[str, str]:
-    """Return the attributes of one part of a URI, decoded."""
-    found: dict[str, str] = {}
+def _attributes(text: str, separator: str, values: re.Pattern[str], known: "_Attributes") -> dict[str, Any]:
+    """Return the attributes of one part of a URI by the fields they become."""
+    found: dict[str, Any] = {}
     for attribute in text.split(separator) if text else ():
         name, equals, value = attribute.partition("=")
         if name in _REFUSED:
-            raise TokenUriError(_REFUSED[name])
+            raise NotAllowedError(_REFUSED[name])
         if name not in known or not equals:
-            raise TokenUriError("it has an attribute that is not known here")
-        if name in found:
-            raise TokenUriError(f"it has {name} twice")
+            raise NotAllowedError("it has an unknown attribute")
+        target, kind = known[name]
+        if target in found:
+            raise NotAllowedError(f"it has {name} twice")
         if not values.fullmatch(value):
-            raise TokenUriError(f"{name} has a character that has to be written as % and two digits")
-        found[name] = _decoded(name, value)
+            raise NotAllowedError(f"{name} has a character that has to be percent-encoded")
+        found[target] = parse_part(name, kind, parse_part(name, _DECODED, value))
     return found
 
 
-def _decoded(name: str, value: str) -> str:
+def _decoded(value: str) -> str:
     try:
         return _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), value.encode()).decode()
-    except UnicodeDecodeError:
-        pass
-    # Raised out here, because the exception of the decoder holds the value.
-    raise TokenUriError(f"{name} is not UTF-8")
+    except UnicodeDecodeError as error:
+        raise NotAllowedError from error
 
 
 def _slot_id(value: str) -> int:
     if not _NUMBER.fullmatch(value) or int(value) > _MAX_SLOT_ID:
-        raise TokenUriError(f"{_SLOT_ID} is not a number of a slot")
+        raise NotAllowedError
     return int(value)
 
 
@@ -125,15 +86,46 @@ def _version(value: str) -> str:
     """Return a version as major and minor number: the minor one is 0 where it is left out."""
     parts = _VERSION.fullmatch(value)
     if parts is None:
-        raise TokenUriError(f"{_LIBRARY_VERSION} is not a version")
+        raise NotAllowedError
     return f"{int(parts[1])}.{int(parts[2] or 0)}"
 
 
 def _pin_file(value: str) -> str:
-    path = value.removeprefix("file:")
-    if path.startswith("///"):
-        # A file URI with an empty host.
-        path = path[2:]
-    if not path.startswith("/") or path.startswith("//") or "\0" in path or len(path.encode()) > _MAX_PATH:
-        raise TokenUriError(f"{_PIN_SOURCE} is not the absolute path of a file")
-    return path
+    name = value.removeprefix("file:")
+    # A file URI may have an empty host.
+    name = name[2:] if name.startswith("///") else name
+    if name.startswith("//"):
+        raise NotAllowedError
+    return _PATH.parse(name)
+
+
+_Attributes: TypeAlias = Mapping[str, tuple[str, Kind[object]]]
+"""The field that each attribute becomes, and its kind."""
+_PATH: Final = path()
+_DECODED: Final = converted("UTF-8", _decoded)
+_TEXT: Final = converted("a string", unpadded)
+_PATH_ATTRIBUTES: Final[_Attributes] = {
+    "token": ("label", _TEXT),
+    "serial": ("serial", _TEXT),
+    "manufacturer": ("manufacturer", _TEXT),
+    "model": ("model", _TEXT),
+    "slot-id": ("slot_id", converted("a slot number", _slot_id)),
+    "slot-description": ("slot_description", _TEXT),
+    "slot-manufacturer": ("slot_manufacturer", _TEXT),
+    "library-manufacturer": ("library_manufacturer", _TEXT),
+    "library-description": ("library_description", _TEXT),
+    "library-version": ("library_version", converted("a version", _version)),
+}
+_QUERY_ATTRIBUTES: Final[_Attributes] = {
+    "pin-source": ("pin_file", converted("the absolute path of a file", _pin_file)),
+    "module-path": ("module_path", TEXT),
+}
+_REFUSED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("object", "type", "id"), "it names a key, not a token"),
+    "pin-value": "it contains the PIN, use user_pin_file",
+    "module-name": "it names a module, use library_path",
+}
+"""Attributes of RFC 7512 that have no meaning here, and why."""
+NO_MATCH: Final = TokenMatch(**dict.fromkeys((field.name for field in dataclasses.fields(TokenMatch)), None))
+"""Matches every token."""
+TOKEN_URI: Final[Kind[TokenUri]] = converted("a PKCS#11 URI (RFC 7512) of a token", parse)

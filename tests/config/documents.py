@@ -1,7 +1,7 @@
 """Configuration documents for the tests, and how they are read there."""
 
+from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.plan import Plan, read
-from cofferdam_config.surroundings import Surroundings
 
 SECRET = "s3cr3t-Marker"
 """Stands for a PIN."""
@@ -80,10 +80,11 @@ endorsement_hierarchy_auth = "{SECRET}"
 def read_text(
     text: str,
     *,
+    path: str = "config.toml",
     is_root: bool = False,
     credentials: dict[str, str] | None = None,
     devices: frozenset[str] = frozenset({"/dev/tpmrm0", "/dev/tpmrm1"}),
 ) -> Plan:
-    """Read a document as the file config.toml."""
-    surroundings = Surroundings(credentials=credentials or {}, groups=GROUPS, devices=devices, is_root=is_root)
-    return read(text.encode(), path="config.toml", surroundings=surroundings)
+    """Read a document on a machine that has these things."""
+    facts = HostFacts(credentials=credentials or {}, groups=GROUPS, devices=devices, is_root=is_root)
+    return read(text.encode(), path=path, facts=facts)

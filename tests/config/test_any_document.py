@@ -1,16 +1,16 @@
-"""Whatever is in the file, it becomes a plan or an error, and no text that comes of it holds a secret."""
+"""Any document results in a plan or an error, and no text about it holds a secret."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.config.documents import GROUPS, PARSEC, PKCS11, SECRET, TPM
 
-from cofferdam_config.errors import ConfigError
+from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.plan import Plan, read
-from cofferdam_config.surroundings import Surroundings
+from cofferdam_config.source import ConfigError
 from cofferdam_config.tables import TABLES
 from cofferdam_contracts import settings as documents
 
-SURROUNDINGS = Surroundings(credentials={}, groups=GROUPS, is_root=True)
+FACTS = HostFacts(credentials={}, groups=GROUPS, is_root=True)
 _MANAGER = '[[key_manager]]\nname = "m"\nmanager_type = "SQLite"\n'
 _LINES = (PARSEC + _MANAGER + PKCS11 + TPM).splitlines()
 _TOKEN = f"""\
@@ -28,13 +28,15 @@ application_parents = true
 bus_protection = false
 """
 _OWN_LINES = (PARSEC + f'user_pin = "{SECRET}"\n').splitlines()
-"""A document without errors; its secret stands in a provider that has no use for it."""
+"""A document without errors; its secret is in a provider that does not use it."""
 _TOKEN_LINES = (PARSEC + PKCS11.replace('"m"', '"sqlite-manager"') + _TOKEN).splitlines()
-"""One with a PIN in two places; its secrets also stand where a PIN may have been put by mistake."""
+"""One with a PIN in two places; its secrets are also where somebody may have put a PIN by mistake."""
 _TPM_LINES = (PARSEC + TPM.replace('"m"', '"sqlite-manager"') + _CHIP).splitlines()
 """One with secrets where they may be."""
 
-_KEYS = sorted({key.name for table in TABLES for key in table.keys} | {"admins", "unknown", '"x\\n"', "a.b"})
+_KEYS = sorted(
+    {setting.name for table in TABLES for setting in table.settings} | {"admins", "unknown", '"x\\n"', "a.b"}
+)
 _PLAIN_VALUES = st.sampled_from(
     [
         *("0", "-1", "7", "true", "1.5", "07:32:00", f"0x{'f' * 5000}"),
@@ -53,8 +55,8 @@ _SECRET_VALUES = st.sampled_from(
 )
 _HEADERS = st.sampled_from(
     [
-        *(f"[{table.name}]" for table in TABLES),
-        *(f"[[{table.name}]]" for table in TABLES),
+        *(f"[{table.table_name}]" for table in TABLES),
+        *(f"[[{table.table_name}]]" for table in TABLES),
         *("[provider.x]", "[[authenticator.admins]]", "[unknown]"),
     ]
 )
@@ -63,7 +65,7 @@ _STATEMENTS = st.one_of(_HEADERS, st.builds("{} = {}".format, st.sampled_from(_K
 
 @st.composite
 def _mutations(draw: st.DrawFn) -> str:
-    """Draw a document in which some lines are left out, put in, repeated or have got another value."""
+    """Draw a document in which some lines are removed, added, repeated or have another value."""
     lines = list(draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES])))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
@@ -83,7 +85,7 @@ def _mutations(draw: st.DrawFn) -> str:
 
 @st.composite
 def _edits(draw: st.DrawFn) -> bytes:
-    """Draw a document in one line of which some bytes have become others."""
+    """Draw a document in which some bytes of one line are replaced."""
     lines = [line.encode() for line in draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES]))]
     at = draw(st.integers(0, len(lines) - 1))
     start = draw(st.integers(0, len(lines[at])))
@@ -95,13 +97,13 @@ def _edits(draw: st.DrawFn) -> bytes:
 
 def _read(document: bytes) -> Plan | ConfigError:
     try:
-        return read(document, path="config.toml", surroundings=SURROUNDINGS)
+        return read(document, path="config.toml", facts=FACTS)
     except ConfigError as error:
         return error
 
 
 def _texts(document: bytes) -> list[str]:
-    """Return all texts that reading a document leads to."""
+    """Return all texts that result from reading a document."""
     result = _read(document)
     if isinstance(result, ConfigError):
         assert result.problems
@@ -132,5 +134,5 @@ def test_no_text_holds_a_secret_whatever_the_slip(document: bytes) -> None:
 def test_the_documents_to_start_from_are_a_plan_and_an_error() -> None:
     assert any("user_pin" in text for text in _texts("\n".join(_OWN_LINES).encode()))
     assert len(_texts("\n".join(_LINES).encode())) > 3
-    assert any("pin-source beside user_pin" in text for text in _texts("\n".join(_TOKEN_LINES).encode()))
+    assert any("pin-source besides user_pin" in text for text in _texts("\n".join(_TOKEN_LINES).encode()))
     assert any("owner_hierarchy_auth" in text for text in _texts("\n".join(_TPM_LINES).encode()))

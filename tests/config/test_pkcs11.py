@@ -1,15 +1,14 @@
-"""What the keys of a PKCS#11 provider come to, and what they may not say together."""
+"""The settings of a PKCS#11 provider, and which of them contradict each other."""
 
 from dataclasses import fields
 
 import pytest
 from tests.config.documents import SMALL, read_text
 
-from cofferdam_config.errors import ConfigError
-from cofferdam_config.kinds import Array, Choice
+from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.plan import Plan, read
-from cofferdam_config.provider_table import PROVIDER
-from cofferdam_config.surroundings import Surroundings
+from cofferdam_config.source import ConfigError
+from cofferdam_config.tables import Provider
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch
@@ -45,7 +44,7 @@ def _problems(keys: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_what_a_provider_comes_to_by_itself() -> None:
+def test_the_defaults_of_a_provider() -> None:
     plan = read_text(_text(""))
     assert plan.warnings == ()
     (worker,) = plan.broker.workers
@@ -110,7 +109,7 @@ generate_ms = 5
     assert settings.worker.provider.opcodes == (2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 17, 18, 20, 21, 24, 25, 32)
 
 
-def test_a_slot_number_counts_only_where_it_is_all_there_is() -> None:
+def test_a_slot_number_counts_only_without_other_keys() -> None:
     assert _read("slot_number = 0").token == _token(slot_id=0)
     for key, token in (
         ('serial_number = "12"', _token(serial="12")),
@@ -146,11 +145,11 @@ def test_the_forms_of_a_pin(pin: str, octets: bytes) -> None:
 
 
 @pytest.mark.parametrize("pin", ["hex:0", "hex:zz", "hex:00 11", "hex:0x11"])
-def test_a_pin_that_is_no_hexadecimal_is_refused(pin: str) -> None:
+def test_an_invalid_hexadecimal_pin_is_refused(pin: str) -> None:
     assert _problems(f'user_pin = "{pin}"\n') == (
         (
             "config.toml:14: provider[0].user_pin: found a string, "
-            "allowed: a string, which after `hex:` has pairs of hexadecimal digits"
+            "allowed: a string, with pairs of hexadecimal digits after `hex:`"
         ),
     )
 
@@ -158,11 +157,11 @@ def test_a_pin_that_is_no_hexadecimal_is_refused(pin: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ('user_pin = "1"\nuser_pin_file = "/p"', "user_pin_file: found a PIN beside user_pin"),
-        ('user_pin = "1"\ntoken_uri = "pkcs11:?pin-source=/p"', "token_uri: found pin-source beside user_pin"),
+        ('user_pin = "1"\nuser_pin_file = "/p"', "user_pin_file: found a PIN besides user_pin"),
+        ('user_pin = "1"\ntoken_uri = "pkcs11:?pin-source=/p"', "token_uri: found pin-source besides user_pin"),
         (
             'user_pin_file = "/q"\ntoken_uri = "pkcs11:?pin-source=/p"',
-            "token_uri: found pin-source beside user_pin_file",
+            "token_uri: found pin-source besides user_pin_file",
         ),
     ],
 )
@@ -198,11 +197,11 @@ def test_a_credential_takes_the_place_of_every_pin(key: str, warning: str) -> No
     [
         (
             'serial_number = "1"\ntoken_uri = "pkcs11:serial=2"',
-            "found another serial than serial_number, allowed: the same, or one of them",
+            "found another serial than serial_number, allowed: the same, or only one of them",
         ),
         (
             'token_label = "1"\ntoken_uri = "pkcs11:token=2"',
-            "found another token than token_label, allowed: the same, or one of them",
+            "found another token than token_label, allowed: the same, or only one of them",
         ),
         (
             'allow_export = true\ntoken_uri = "pkcs11:?module-path=/usr/lib/other.so"',
@@ -210,7 +209,7 @@ def test_a_credential_takes_the_place_of_every_pin(key: str, warning: str) -> No
         ),
         (
             'allow_export = true\ntoken_uri = "pkcs11:?pin-value=1234"',
-            ("found a string, allowed: a PKCS#11 URI (RFC 7512) of a token (it has the PIN in it, use user_pin_file)"),
+            ("found a string, allowed: a PKCS#11 URI (RFC 7512) of a token (it contains the PIN, use user_pin_file)"),
         ),
         (
             "allow_export = true\ntoken_uri = 5",
@@ -254,7 +253,7 @@ def test_a_uri_may_repeat_what_the_keys_say() -> None:
             for value in ('["root"]', '"sockets"', '["sockets", "sockets"]')
         ),
         *(
-            ("quirks", value, "a name, or a name, `=` and a number")
+            ("quirks", value, "NAME or NAME=NUMBER with lower-case letters, digits and hyphens")
             for value in ('["A"]', '["a=b"]', '["-a"]', '["a="]', "[1]")
         ),
     ],
@@ -262,14 +261,14 @@ def test_a_uri_may_repeat_what_the_keys_say() -> None:
 def test_what_the_lists_may_hold(key: str, value: str, allowed: str) -> None:
     found = "an array" if value.startswith("[") else "an integer" if value == "5" else "a string"
     assert _problems(f"{key} = {value}") == (
-        f"config.toml:14: provider[0].{key}: found {found}, allowed: an array, each once, of: {allowed}",
+        f"config.toml:14: provider[0].{key}: found {found}, allowed: an array without duplicates of: {allowed}",
     )
 
 
-def test_groups_are_those_of_the_machine_and_not_that_of_root() -> None:
+def test_unknown_groups_and_that_of_root_are_refused() -> None:
     assert _problems('module_groups = ["tss", "nobody-has-it", "root", 0]') == (
         (
-            "config.toml:14: provider[0].module_groups[1]: found a name that no group has, "
+            "config.toml:14: provider[0].module_groups[1]: found an unknown group, "
             "allowed: the name of a group, or its number"
         ),
         "config.toml:14: provider[0].module_groups[2]: found the group of root, allowed: another group",
@@ -283,7 +282,7 @@ def test_groups_need_root() -> None:
     )
 
 
-def test_a_provider_in_software_has_no_use_for_any_of_it() -> None:
+def test_a_provider_in_software_uses_none_of_it() -> None:
     plan = read_text(SMALL + 'user_pin = "1"\nmodule_groups = ["root"]\ntoken_uri = 1\n')
     assert plan.broker.workers[0].groups == ()
     assert [warning.partition(" has ")[2] for warning in plan.warnings] == [
@@ -300,10 +299,7 @@ def test_both_providers_at_once() -> None:
 
 
 def test_the_needs_are_those_of_the_sandbox() -> None:
-    (kind,) = (key.kind for key in PROVIDER.keys if key.name == "module_needs")
-    assert isinstance(kind, Array)
-    assert isinstance(kind.item, Choice)
-    assert kind.item.values == tuple(MODULE_NEEDS)
+    assert Provider.module_needs.kind.choices == tuple(MODULE_NEEDS)
 
 
 SYSTEM = ("a folder of the whole machine", "a file, or a folder further down")
@@ -321,7 +317,7 @@ def _read_at(path: str, keys: str) -> tuple[str, ...]:
     text = text.replace("timeout = 200", 'timeout = 200\nsocket_path = "/srv/s/listen/parsec.sock"')
     text = f'{text}\n{OWN}\n[service]\nstatus_path = "/srv/s/status/sock"\n'
     try:
-        read(text.encode(), path=path, surroundings=Surroundings(credentials={}, groups={}, is_root=False))
+        read(text.encode(), path=path, facts=HostFacts(credentials={}, groups={}, is_root=False))
     except ConfigError as error:
         assert all(problem.startswith(f"{path}:16: provider[0].") for problem in error.problems)
         return tuple(problem.partition("].")[2] for problem in error.problems)
@@ -363,14 +359,14 @@ def test_no_module_gets_a_folder_of_the_whole_machine(key: str, folder: str) -> 
     ],
 )
 @pytest.mark.parametrize("key", ["module_readable", "module_writable"])
-def test_no_module_gets_what_is_the_service_s(key: str, path: str, found: str) -> None:
+def test_no_module_gets_files_of_the_service(key: str, path: str, found: str) -> None:
     allowed = "one elsewhere" if found.startswith("within") else "one that does not"
     assert _read_at("config.toml", f'{key} = ["{path}"]\nuser_pin_file = "/srv/pin/file"') == (
         f"{key}[0]: found a path {found}, allowed: {allowed}",
     )
 
 
-def test_a_module_gets_what_is_beside_it() -> None:
+def test_a_module_gets_files_beside_those_of_the_service() -> None:
     beside = '["/srv/k/kim2", "/srv/k/ki", "/srv/keys/kek2", "/srv/pin/file.old", "/etc/x", "/srv/s/listen/tokens"]'
     for key in ("module_readable", "module_writable"):
         assert _read_at("/srv/c/config.toml", f'{key} = {beside}\nuser_pin_file = "/srv/pin/file"') == ()
@@ -384,7 +380,7 @@ def test_the_configuration_is_not_writable_by_a_module() -> None:
         )
 
 
-def test_the_worker_s_own_folder_is_no_other_s() -> None:
+def test_the_worker_s_own_folder_is_not_the_service_s() -> None:
     for folder, found in (
         ("/etc", SYSTEM[0]),
         ("/srv/k", "a path that holds the folder of the key store"),
@@ -394,7 +390,7 @@ def test_the_worker_s_own_folder_is_no_other_s() -> None:
         assert problem.startswith(f"state_folder: found {found}, allowed: ")
 
 
-def test_credentials_are_no_module_s() -> None:
+def test_no_module_gets_credentials() -> None:
     text = _text(f'module_readable = ["/run/credentials"]\n{OWN}')
     for name in ("cofferdam.pkcs11.pin", "cofferdam.software.kek"):
         with pytest.raises(ConfigError, match=r"module_readable\[0\]: found a path that holds"):

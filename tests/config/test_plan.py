@@ -1,15 +1,14 @@
-"""What each process is told."""
+"""The settings that each process gets."""
 
 from typing import TypeVar
 
 import pytest
 from tests.config.documents import PARSEC, SMALL, read_text
 
-from cofferdam_config.backends import BACKENDS
-from cofferdam_config.kinds import Choice
+from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.places import PROVIDER_TYPES
 from cofferdam_config.plan import Plan, read
-from cofferdam_config.provider_table import PROVIDER
-from cofferdam_config.surroundings import Surroundings
+from cofferdam_config.tables import Provider
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Level, Role
 from cofferdam_contracts.settings import (
@@ -36,7 +35,7 @@ def _document(plan: Plan, role: Role, kind: type[T]) -> T:
     return value
 
 
-def test_what_a_file_of_parsec_comes_to() -> None:
+def test_the_settings_from_a_file_of_parsec() -> None:
     plan = read_text(PARSEC)
     log = LogSettings(level="warning", details=True, timestamp=True)
     provider = ProviderEntry(id=1, uuid=_UUID, name="software", opcodes=_OPCODES)
@@ -197,9 +196,9 @@ def test_a_credential_takes_the_place_of_the_file() -> None:
     assert (software.kek_file, software.kek_create) == ("/run/credentials/kek", False)
 
 
-def test_files_without_a_place_are_in_the_state_folder() -> None:
-    surroundings = Surroundings(credentials={"other": "/x"}, groups={}, is_root=False, state_folder="/srv/state")
-    plan = read(SMALL.encode(), path="c", surroundings=surroundings)
+def test_files_without_a_path_are_in_the_state_folder() -> None:
+    facts = HostFacts(credentials={"other": "/x"}, groups={}, is_root=False, state_folder="/srv/state")
+    plan = read(SMALL.encode(), path="c", facts=facts)
     assert _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings).kek_file == "/srv/state/cofferdam/software.kek"
 
 
@@ -216,7 +215,7 @@ def test_values_beyond_what_the_wire_or_the_kernel_can_express_are_cut() -> None
 
 
 @pytest.mark.parametrize("text", [PARSEC, SMALL, SMALL + 'mbed_its_path = "/é\\u0001"\n'])
-def test_documents_come_back_as_they_were_sent(text: str) -> None:
+def test_settings_survive_being_dumped_and_loaded(text: str) -> None:
     plan = read_text(text)
     values = [plan.broker, *(value for _, _, value in plan.documents)]
     assert [type(value) for value in values] == [BrokerSettings, KimSettings, FrontendSettings, SoftwareSettings]
@@ -224,7 +223,5 @@ def test_documents_come_back_as_they_were_sent(text: str) -> None:
         assert documents.load(type(value), documents.dump(value)) == value
 
 
-def test_there_is_a_backend_for_each_provider_type_that_is_allowed() -> None:
-    (kind,) = (key.kind for key in PROVIDER.keys if key.name == "provider_type")
-    assert isinstance(kind, Choice)
-    assert set(kind.values) == set(BACKENDS)
+def test_every_provider_type_that_is_allowed_is_served() -> None:
+    assert set(Provider.provider_type.kind.choices) == set(PROVIDER_TYPES)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofferdam_config.positions import Lines, Path
+from cofferdam_config.source import Lines, Path
 
 
 def _paths(value: object, path: Path = ()) -> Iterator[Path]:
@@ -90,7 +90,7 @@ def test_a_path_that_is_not_there_gets_the_line_of_the_table_around_it() -> None
     assert lines.of(()) == 1
 
 
-def test_it_is_a_defect_to_scan_what_the_parser_refuses() -> None:
+def test_scanning_what_the_parser_refuses_is_a_defect() -> None:
     with pytest.raises(AssertionError, match="disagree"):
         Lines("=")
 

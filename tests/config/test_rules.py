@@ -1,9 +1,9 @@
-"""What keys have to say together, each with its exact message."""
+"""Rules that involve several settings, each with its exact message."""
 
 import pytest
 from tests.config.documents import SMALL, read_text
 
-from cofferdam_config.errors import ConfigError
+from cofferdam_config.source import ConfigError
 
 _PROVIDER = '[[provider]]\nprovider_type = "MbedCrypto"\nkey_info_manager = "m"\n'
 _MANAGER = '[[key_manager]]\nname = "other"\nmanager_type = "SQLite"\n'
@@ -67,7 +67,7 @@ def test_a_provider_names_a_key_manager(text: str, problem: str) -> None:
 
 def test_a_key_manager_without_a_name_is_one_error_not_two() -> None:
     assert _problems(SMALL.replace('name = "m"\n', "")) == (
-        "config.toml:7: key_manager[0].name: found nothing, allowed: a string of printable characters, at least one",
+        "config.toml:7: key_manager[0].name: found nothing, allowed: a non-empty string of printable characters",
     )
 
 
@@ -75,7 +75,7 @@ def test_a_provider_without_a_key_manager_is_one_error_and_no_warning() -> None:
     assert _problems(SMALL.replace('key_info_manager = "m"\n', "")) == (
         (
             "config.toml:10: provider[0].key_info_manager: found nothing, "
-            "allowed: a string of printable characters, at least one"
+            "allowed: a non-empty string of printable characters"
         ),
     )
 
@@ -145,7 +145,7 @@ def test_a_file_that_a_credential_replaces_is_warned_of() -> None:
 @pytest.mark.parametrize(
     ("name", "warned"), [("0", False), ("1000", False), ("root", True), ("007", True), ("٣", True)]
 )
-def test_an_admin_that_is_no_uid_is_warned_about(name: str, warned: bool) -> None:
+def test_an_admin_that_is_not_a_uid_is_warned_of(name: str, warned: bool) -> None:
     admins = f'auth_type = "UnixPeerCredentials"\nadmins = [{{ name = "{name}" }}]'
     plan = read_text(SMALL.replace('auth_type = "UnixPeerCredentials"', admins))
-    assert any("is no uid" in warning for warning in plan.warnings) == warned
+    assert any("is not a decimal uid" in warning for warning in plan.warnings) == warned

@@ -1,12 +1,11 @@
-"""Documents that are no TOML are refused with the place, and the refusal carries nothing of them along."""
+"""Documents that are not TOML are refused with line and column, and the error holds nothing of their content."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config.documents import SECRET
 
-from cofferdam_config.errors import ConfigError
-from cofferdam_config.source import MAX_DOCUMENT, parse
+from cofferdam_config.source import MAX_DOCUMENT, ConfigError, parse
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,7 @@ from cofferdam_config.source import MAX_DOCUMENT, parse
         ),
     ],
 )
-def test_a_document_that_is_no_toml(document: bytes, problem: str) -> None:
+def test_a_document_that_is_not_toml(document: bytes, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(document, "c.toml")
     assert caught.value.problems == (problem,)
@@ -56,7 +55,7 @@ def test_a_refusal_holds_nothing_of_the_document(document: bytes) -> None:
     assert SECRET not in repr(caught.value)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_document() -> None:
+def test_a_byte_order_mark_is_skipped() -> None:
     tree, lines = parse(b"\xef\xbb\xbfa = 1\n", "c.toml")
     assert tree == {"a": 1}
     assert lines.of(("a",)) == 1

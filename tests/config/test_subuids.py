@@ -1,4 +1,4 @@
-"""Which uids belong to whom, from the tables of the machine: what makes no sense is passed over, never fatal."""
+"""Which uids belong to which user, from the tables of the machine: malformed lines are skipped, never fatal."""
 
 from cofferdam_config.subuids import MAX_RANGES, ranges
 from cofferdam_contracts.settings import BrokerSettings, LogSettings, UidRange, dump
@@ -18,7 +18,7 @@ def test_a_user_that_is_not_in_the_table_is_one_owner_of_all_its_ranges() -> Non
     assert [(each.first, each.owner) for each in found] == [(200000, 200000), (300000, 200000)]
 
 
-def test_lines_that_make_no_sense_are_passed_over() -> None:
+def test_malformed_lines_are_skipped() -> None:
     nonsense = [
         *("ann", "ann:1", "ann:1:2:3", "ann:-1:5", "ann:x:5", "ann:0:5", "ann:4294967295:1", "ann:99999999999:1"),
         *("ann:\u0661:5", "", ":", "#ann:1:5 "),

@@ -1,10 +1,11 @@
-"""The forms of the way to a TPM."""
+"""The forms of a TCTI."""
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cofferdam_config.tcti import TctiError, parse
+from cofferdam_config.kinds import NotAllowedError
+from cofferdam_config.tcti import parse
 from cofferdam_contracts.settings import TctiSettings
 
 NOTHING = dict.fromkeys(("path", "host", "port", "bus_name", "bus_type"))
@@ -40,10 +41,10 @@ def test_what_a_text_says(text: str, kind: str, given: dict[str, object]) -> Non
             (text, "it does not begin with device, mssim, swtpm, tabrmd")
             for text in ("", "tpm", "Device", "libtpms", "/dev/tpm0")
         ),
-        *((text, "its path is not an absolute one of at most 4095 bytes") for text in ("device:tpm0", "device:/\0")),
-        (f"device:/{'a' * 4095}", "its path is not an absolute one of at most 4095 bytes"),
+        *((text, "its path is not an absolute path of at most 4095 bytes") for text in ("device:tpm0", "device:/\0")),
+        (f"device:/{'a' * 4095}", "its path is not an absolute path of at most 4095 bytes"),
         *(
-            (text, "its path is not an absolute one of at most 107 bytes")
+            (text, "its path is not an absolute path of at most 107 bytes")
             for text in ("swtpm:path=", "swtpm:path=a", f"swtpm:path=/{'a' * 107}")
         ),
         *(
@@ -52,23 +53,23 @@ def test_what_a_text_says(text: str, kind: str, given: dict[str, object]) -> Non
         ),
         ("swtpm:path=/a,port=1", "its parameters are not path, each once"),
         *(
-            (f"mssim:host={host}", "its host is neither an address in numbers nor localhost")
+            (f"mssim:host={host}", "its host is not an IP address or localhost")
             for host in ("", "tpm", "127.1", "LOCALHOST")
         ),
         *(
-            (f"mssim:port={port}", "its port is not from 1 to 65534")
+            (f"mssim:port={port}", "its port is not a number from 1 to 65534")
             for port in ("", "0", "65535", "-1", "1e3", "0000001", "\u0663")
         ),
         ("tabrmd:host=127.0.0.1", "its parameters are not bus_name or bus_type, each once"),
         *(
-            (f"tabrmd:bus_name={name}", "its bus_name is no name on D-Bus")
+            (f"tabrmd:bus_name={name}", "its bus_name is not a D-Bus name")
             for name in ("", "a", "a..b", "a.1", f"a.{'b' * 254}")
         ),
-        ("tabrmd:bus_type=System", "its bus_type is neither system nor session"),
+        ("tabrmd:bus_type=System", "its bus_type is not system or session"),
     ],
 )
 def test_what_a_text_may_not_say(text: str, problem: str) -> None:
-    with pytest.raises(TctiError) as caught:
+    with pytest.raises(NotAllowedError) as caught:
         parse(text)
     assert str(caught.value) == problem
     assert caught.value.__cause__ is None
@@ -80,7 +81,7 @@ def test_what_a_text_may_not_say(text: str, problem: str) -> None:
 def test_any_text_is_a_way_or_an_error(text: str) -> None:
     try:
         way = parse(text)
-    except TctiError:
+    except NotAllowedError:
         return
     assert [way.path, way.port, way.bus_name].count(None) == 2
     assert (way.port is None, way.bus_name is None) == (way.host is None, way.bus_type is None)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cofferdam_config.token_uri import TokenUri, TokenUriError, parse
+from cofferdam_config.kinds import NotAllowedError
+from cofferdam_config.token_uri import TokenUri, parse
 from cofferdam_contracts.settings import TokenMatch
 
 ATTRIBUTES = [field.name for field in fields(TokenMatch)]
@@ -74,7 +75,7 @@ def test_what_a_uri_says_besides(query: str, pin_file: str | None, module_path: 
 
 
 _KEY = "it names a key, not a token"
-_UNKNOWN = "it has an attribute that is not known here"
+_UNKNOWN = "it has an unknown attribute"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ _UNKNOWN = "it has an attribute that is not known here"
         ("pkcs11:token=t;id=%69%95%3E%5C%F4%BD%EC%91", _KEY),
         (
             "pkcs11:token=Software%20PKCS%2311%20softtoken;manufacturer=Snake%20Oil,%20Inc.?pin-value=the-pin",
-            "it has the PIN in it, use user_pin_file",
+            "it contains the PIN, use user_pin_file",
         ),
         ("pkcs11:?module-name=mypkcs11", "it names a module, use library_path"),
         ("pkcs11:token=my-token;vendor-aaa=value-a", _UNKNOWN),
@@ -105,12 +106,12 @@ _UNKNOWN = "it has an attribute that is not known here"
         ("pkcs11:token=a;token=a", "it has token twice"),
         ("pkcs11:?pin-source=/a&pin-source=/a", "it has pin-source twice"),
         *(
-            (f"pkcs11:token={value}", "token has a character that has to be written as % and two digits")
+            (f"pkcs11:token={value}", "token has a character that has to be percent-encoded")
             for value in ("a b", "a/b", "%4", "%zz", "é", "a#b", "a\n")
         ),
         ("pkcs11:token=%C3", "token is not UTF-8"),
         *(
-            (f"pkcs11:slot-id={value}", "slot-id is not a number of a slot")
+            (f"pkcs11:slot-id={value}", "slot-id is not a slot number")
             for value in ("", "-1", "0x1", "18446744073709551616", "1" * 5000)
         ),
         *(
@@ -124,7 +125,7 @@ _UNKNOWN = "it has an attribute that is not known here"
     ],
 )
 def test_what_is_refused(text: str, reason: str) -> None:
-    with pytest.raises(TokenUriError) as caught:
+    with pytest.raises(NotAllowedError) as caught:
         parse(text)
     assert str(caught.value) == reason
 
@@ -145,7 +146,7 @@ _VALUES = st.text(alphabet="a1%2F0.:/;&?= é\0", max_size=12)
 def test_any_text_is_a_match_or_the_one_error(text: str) -> None:
     try:
         uri = parse(text)
-    except TokenUriError as error:
+    except NotAllowedError as error:
         assert str(error).isprintable()
         return
     assert isinstance(uri.match.slot_id, int | None)

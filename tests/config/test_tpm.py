@@ -1,12 +1,12 @@
-"""What the keys of a TPM provider come to, and what they may not say together."""
+"""The settings of a TPM provider, and which of them contradict each other."""
 
 from dataclasses import asdict
 
 import pytest
 from tests.config.documents import SECRET, SMALL, read_text
 
-from cofferdam_config.errors import ConfigError
 from cofferdam_config.plan import Plan
+from cofferdam_config.source import ConfigError
 from cofferdam_contracts import settings as documents
 from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.settings import SoftwareSettings, TctiSettings, TpmSettings
@@ -41,7 +41,7 @@ def _problems(text: str, credentials: dict[str, str] | None = None) -> tuple[str
     return caught.value.problems
 
 
-def test_what_a_provider_comes_to_by_itself() -> None:
+def test_the_defaults_of_a_provider() -> None:
     plan = read_text(_text(AUTH))
     assert plan.warnings == ()
     (worker,) = plan.broker.workers
@@ -108,18 +108,18 @@ def test_the_forms_of_a_password(password: str, octets: bytes) -> None:
     assert "auth" not in repr(settings).replace("authenticator", "").replace("auth_type", "")
 
 
-def test_the_owner_s_password_is_somewhere() -> None:
+def test_the_owner_s_password_is_required() -> None:
     assert _problems(_text("")) == (
         (
             "config.toml:10: provider[0].owner_hierarchy_auth: found nothing, "
             "allowed: a string, which may be empty; or owner_hierarchy_auth_file"
         ),
     )
-    # What is refused was not forgotten.
+    # A refused one is not reported as missing as well.
     assert _problems(_text("owner_hierarchy_auth = 'hex:0'")) == (
         (
             "config.toml:14: provider[0].owner_hierarchy_auth: found a string, "
-            "allowed: a string, which after `hex:` has pairs of hexadecimal digits"
+            "allowed: a string, with pairs of hexadecimal digits after `hex:`"
         ),
     )
     (problem,) = _problems(_text("owner_hierarchy_auth_file = 'relative'"))
@@ -131,7 +131,7 @@ def test_a_password_has_one_place(hierarchy: str) -> None:
     keys = f'{hierarchy}_hierarchy_auth = ""\n{hierarchy}_hierarchy_auth_file = "/p"\n'
     assert _problems(_text(keys + (AUTH if hierarchy == "endorsement" else ""))) == (
         (
-            f"config.toml:15: provider[0].{hierarchy}_hierarchy_auth_file: found a password beside "
+            f"config.toml:15: provider[0].{hierarchy}_hierarchy_auth_file: found a password besides "
             f"{hierarchy}_hierarchy_auth, allowed: one place for the password"
         ),
     )
@@ -180,13 +180,13 @@ def test_two_providers_have_two_key_encryption_keys() -> None:
 @pytest.mark.parametrize(
     ("tcti", "groups"), [("device", (107,)), ("tabrmd", (107,)), ("mssim", ()), ("swtpm:path=/s", ())]
 )
-def test_the_group_of_the_tpm_is_for_those_who_need_it(tcti: str, groups: tuple[int, ...]) -> None:
+def test_only_workers_that_need_it_get_the_group_of_the_tpm(tcti: str, groups: tuple[int, ...]) -> None:
     plan = read_text(_text(AUTH, tcti))
     assert plan.warnings == ()
     assert _settings(plan).groups == plan.broker.workers[0].groups == groups
 
 
-def test_a_machine_without_the_group_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_the_group_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.config.documents.GROUPS", {})
     plan = read_text(_text(AUTH))
     assert (plan.warnings, plan.broker.workers[0].groups) == ((), ())
@@ -195,8 +195,8 @@ def test_a_machine_without_the_group_is_no_mistake(monkeypatch: pytest.MonkeyPat
 def test_keys_with_other_parents_cannot_be_given_back() -> None:
     assert _problems(_text(f"{AUTH}application_parents = true\n[kim]\ngive_back = true\n")) == (
         (
-            "config.toml:15: provider[0].application_parents: found true beside kim.give_back, "
-            "allowed: one of them, as Parsec cannot load keys that have another parent than its own"
+            "config.toml:15: provider[0].application_parents: found true together with kim.give_back, "
+            "allowed: only one of them, as Parsec cannot load keys under another parent than its own"
         ),
     )
 
@@ -205,23 +205,23 @@ def test_what_others_may_overhear_is_said() -> None:
     for tcti in ("mssim", "swtpm", "swtpm:path=/s", "tabrmd"):
         assert read_text(_text(f"{AUTH}bus_protection = false", tcti)).warnings == (
             (
-                "config.toml:15: provider[0].bus_protection: passwords and keys go to the TPM in the clear, "
-                "through more than a device of this machine"
+                "config.toml:15: provider[0].bus_protection: passwords and keys are sent in the clear, and "
+                "not directly to a device of this machine"
             ),
         )
 
 
 def test_a_bus_that_is_out_of_reach_is_named() -> None:
     assert read_text(_text(AUTH, "tabrmd:bus_type=session")).warnings == (
-        "config.toml:13: provider[0].tcti: the worker belongs to no session, so it will not find this bus",
+        "config.toml:13: provider[0].tcti: the worker belongs to no login session, so it cannot reach this bus",
     )
 
 
 @pytest.mark.parametrize("tcti", [f"device:{SECRET}", f"mssim:host={SECRET}", f"swtpm:{SECRET}=1", SECRET])
-def test_a_way_that_is_refused_is_not_shown(tcti: str) -> None:
+def test_a_tcti_that_is_refused_is_not_shown(tcti: str) -> None:
     (problem,) = _problems(_text(f"{AUTH}bus_protection = false", tcti))
     assert problem.startswith("config.toml:13: provider[0].tcti: found a string, allowed: a string `device:PATH`, ")
-    assert "or less of it (it" in problem
+    assert "; parameters may be left out (it" in problem
     assert SECRET not in problem
 
 
@@ -239,7 +239,7 @@ def test_no_module_gets_the_secrets_of_a_tpm(key: str, path: str, found: str) ->
     assert problem.endswith(f"{key}[0]: found a path that holds {found}, allowed: one that does not")
 
 
-def test_a_provider_in_software_has_no_use_for_any_of_it() -> None:
+def test_a_provider_in_software_uses_none_of_it() -> None:
     plan = read_text(
         SMALL + 'tcti = 1\nowner_hierarchy_auth_file = "/p"\napplication_parents = 1\nbus_protection = 1\n'
     )
@@ -257,8 +257,8 @@ def test_a_provider_without_its_device_is_left_out_if_that_is_wanted() -> None:
     assert [worker.name for worker in plan.broker.workers] == ["mbed-crypto-provider"]
     assert plan.warnings == (
         (
-            "config.toml:15: provider[0].skip_if_no_tpm: the provider is left out, as there is no /dev/tpmrm0; the "
-            "workers of those after it have a uid that is one less, so it had better be the last"
+            "config.toml:15: provider[0].skip_if_no_tpm: the provider is left out, as there is no device /dev/tpmrm0; "
+            "the workers of the providers after it get a uid that is one lower, so it should be the last"
         ),
     )
     assert len(read_text(text).broker.workers) == 2
@@ -268,7 +268,7 @@ def test_a_provider_without_its_device_is_left_out_if_that_is_wanted() -> None:
     ("keys", "tcti"),
     [("", "device"), ("skip_if_no_tpm = true\n", "swtpm"), ("skip_if_no_tpm = true\n", "device:/srv/tpm")],
 )
-def test_it_stays_where_it_is_needed_or_may_be_there(keys: str, tcti: str) -> None:
+def test_a_provider_stays_if_it_is_needed_or_its_tpm_may_exist(keys: str, tcti: str) -> None:
     plan = read_text(_text(AUTH + keys, tcti), devices=NO_DEVICE)
     assert [worker.name for worker in plan.broker.workers] == ["tpm-provider"]
 
@@ -277,4 +277,4 @@ def test_a_service_has_a_provider() -> None:
     with pytest.raises(ConfigError) as caught:
         read_text(_text(AUTH + "skip_if_no_tpm = true\n"), devices=NO_DEVICE)
     (problem,) = caught.value.problems
-    assert "no provider that is left" in problem
+    assert "no provider left" in problem

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam_config import provider_table
+from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.places import PROVIDER_TYPES
 from cofferdam_config.plan import read
-from cofferdam_config.surroundings import Surroundings
-from cofferdam_config.tables import LIMITS
+from cofferdam_config.tables import Limits
 from cofferdam_config.tcti import DEVICE
 from cofferdam_contracts.ipc.control import WORKERS, Level, Role
 from cofferdam_contracts.roles import UID_COUNT
@@ -20,7 +20,7 @@ from cofferdam_runtime.sandbox.broker import CAPABILITIES
 from cofferdam_runtime.sandbox.limits import BROKER_NICE, RANKS
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
-SURROUNDINGS = Surroundings(credentials={}, groups={}, is_root=True)
+FACTS = HostFacts(credentials={}, groups={}, is_root=True)
 
 
 def _unit(name: str) -> configparser.RawConfigParser:
@@ -36,7 +36,7 @@ def service() -> configparser.RawConfigParser:
 
 
 def test_the_sample_configuration_is_accepted_without_warnings() -> None:
-    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", surroundings=SURROUNDINGS)
+    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", facts=FACTS)
     assert plan.warnings == ()
     assert plan.broker.require == Level.UID
     settings = {role: value for role, _, value in plan.documents}
@@ -53,7 +53,7 @@ def test_what_the_sample_has_commented_out_is_accepted_as_well() -> None:
         line.removeprefix("#") if line.startswith("#[[") or (line.startswith("#") and " = " in line) else line
         for line in lines
     )
-    plan = read(text.encode(), path="config.toml", surroundings=SURROUNDINGS)
+    plan = read(text.encode(), path="config.toml", facts=FACTS)
     assert plan.warnings == ()
     assert {worker.role for worker in plan.broker.workers} == WORKERS
 
@@ -64,13 +64,13 @@ def test_the_unit_leaves_the_broker_its_capabilities(service: configparser.RawCo
 
 
 def test_the_unit_waits_longer_than_the_service_takes(service: configparser.RawConfigParser) -> None:
-    limits = {key.name: key.default for key in LIMITS.keys}
+    limits = {setting.name: setting.default for setting in Limits.settings}
     assert int(service["Service"]["TimeoutStopSec"]) * 1000 > int(str(limits["drain_ms"]))
     assert int(service["Service"]["WatchdogSec"]) * 1000 > int(str(limits["hang_ms"]))
 
 
 def test_the_unit_bounds_what_the_limits_allow(service: configparser.RawConfigParser) -> None:
-    limits = {key.name: key.default for key in LIMITS.keys}
+    limits = {setting.name: setting.default for setting in Limits.settings}
     frontends, connections = int(str(limits["max_frontends"])), int(str(limits["max_connections"]))
     unit = service["Service"]
     workers = len(WORKERS) * (64 + int(str(limits["worker_memory_mb"])))
@@ -109,9 +109,8 @@ def test_the_children_may_confine_themselves(service: configparser.RawConfigPars
 
 def test_the_unit_names_the_credentials_that_there_are() -> None:
     text = (PACKAGING / "systemd" / "cofferdam.service").read_text()
-    credentials = {
-        value for name, value in vars(provider_table).items() if name.endswith("_CREDENTIAL") and isinstance(value, str)
-    }
+    kinds = PROVIDER_TYPES.values()
+    credentials = {kind.kek.credential for kind in kinds} | {one.credential for kind in kinds for one in kind.secrets}
     assert set(re.findall(r"^#LoadCredential=([^:]+):", text, re.MULTILINE)) == credentials
 
 
@@ -122,5 +121,5 @@ def test_the_unit_says_how_a_tpm_is_let_in(service: configparser.RawConfigParser
 
 
 def test_socket_and_configuration_name_the_same_path() -> None:
-    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", surroundings=SURROUNDINGS)
+    plan = read((PACKAGING / "config.toml").read_bytes(), path="config.toml", facts=FACTS)
     assert _unit("cofferdam.socket")["Socket"]["ListenStream"] == plan.broker.socket_path

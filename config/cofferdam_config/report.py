@@ -1,22 +1,21 @@
-"""What the reader says about a document: refusals and warnings, each with its place.
+"""Refusals and warnings about a document, each with file, line and key.
 
-The texts go to the log, so none of them may hold a secret of the configuration: values are shown only for keys that
-the schema marks, names are quoted and cut.
+The texts go to the log, so none of them may hold a secret of the configuration: values are printed only of settings
+that the schema marks as shown; names are quoted and cut.
 """
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cofferdam_config.positions import Lines, Path
+from cofferdam_config.source import ConfigError, Lines, Path
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_SHOWN: Final = 64
 _MAX_BITS: Final = 64
 
-_TYPE_NAMES: Final = {
+_TYPES: Final = {
     bool: "true or false",
     int: "an integer",
     float: "a fraction",
@@ -26,18 +25,9 @@ _TYPE_NAMES: Final = {
 }
 
 
-class ConfigError(Exception):
-    """The configuration cannot be used; `problems` has one line of text for each reason."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        """Take the reasons, in the order of the file."""
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-
-
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """Collects what is wrong with a document and what is only odd."""
+    """Collects the errors of a document and the warnings about it."""
 
     file: str
     lines: Lines
@@ -46,20 +36,20 @@ class Report:
     _refused: set[Path] = field(default_factory=set)
 
     def refuse(self, path: Path, found: str, allowed: str) -> None:
-        """Note a value that stops the service from using the document."""
+        """Record an error: the document cannot be used."""
         self._refused.add(path)
         self._problems.append(self._entry(path, f"found {found}, allowed: {allowed}"))
 
     def is_refused(self, path: Path) -> bool:
-        """Tell whether a value stands there that was refused, so that there seems to be none."""
+        """Tell whether a value was refused, so that the setting only seems to be absent."""
         return path in self._refused
 
     def warn(self, path: Path, text: str) -> None:
-        """Note what an operator should know; the document can be used."""
+        """Record what an operator should know; the document can be used."""
         self._warnings.append(self._entry(path, text))
 
     def raise_problems(self) -> None:
-        """Raise one `ConfigError` with everything that was refused, if anything was."""
+        """Raise one `ConfigError` with all errors, if there are any."""
         if self._problems:
             raise ConfigError(_in_order(self._problems))
 
@@ -74,13 +64,12 @@ class Report:
 
 def key_path(path: Path) -> str:
     """Return a path as text: names with dots between them, indices in brackets."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += ("." if text else "") + (part if _BARE_KEY.fullmatch(part) else quote(part))
-    return text
+    parts = (f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _name(part: str) -> str:
+    return part if _BARE_KEY.fullmatch(part) else quote(part)
 
 
 def quote(text: str) -> str:
@@ -90,7 +79,7 @@ def quote(text: str) -> str:
 
 def describe(value: object) -> str:
     """Return the type of a TOML value, and nothing of the value itself."""
-    return _TYPE_NAMES.get(type(value), "a date or time")
+    return _TYPES.get(type(value), "a date or time")
 
 
 def show(value: object) -> str:
@@ -107,5 +96,5 @@ def show(value: object) -> str:
 
 
 def _in_order(entries: list[tuple[int, str]]) -> tuple[str, ...]:
-    """Return the texts by line, those of one line as they came."""
+    """Return the texts sorted by line; those of one line keep their order."""
     return tuple(text for _, text in sorted(entries, key=lambda entry: entry[0]))
