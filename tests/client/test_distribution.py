@@ -70,7 +70,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _mypy(python: Path, folder: Path, program: str) -> list[str]:
     """Return the errors of `mypy --strict`, as far as it looks at the packages that this interpreter finds."""
     (folder / "program.py").write_text(program)
-    words = ["-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--python-executable", python]
+    words: list[str | Path] = ["-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--python-executable", python]
     done = subprocess.run(
         [sys.executable, *words, "program.py"], check=False, cwd=folder, capture_output=True, text=True
     )
@@ -111,7 +111,7 @@ def test_a_program_with_wrong_types_fails_where_they_are_wrong(python: Path, tmp
 
 
 def _build(folder: Path, target: str, into: Path) -> Path:
-    words = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", into]
+    words: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", into]
     subprocess.run(words, check=True, cwd=folder, capture_output=True)
     (built,) = into.iterdir()
     return built

@@ -13,7 +13,7 @@ from tests.harness.events import reload, replace
 from tests.harness.service import Service
 from tests.harness.wire import ECDSA_SHA_256, P256_SIGN, Caller, call
 
-from cofferdam_client.serve import command
+from cofferdam_cli.serve import command
 from cofferdam_runtime.boot import BOOT
 
 MOST: Final = 125
@@ -30,7 +30,7 @@ finally:
     with open({file!r}, "w") as file:
         file.write("\\n".join(names))
 """
-_BECOME: Final = "import sys; from cofferdam_client.serve import become; become(sys.argv[1:])"
+_BECOME: Final = "import sys; from cofferdam_cli.serve import become; become(sys.argv[1:])"
 
 
 class Recorded(Service):
