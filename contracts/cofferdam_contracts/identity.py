@@ -1,9 +1,9 @@
 """Who owns a key and what it is called."""
 
-from dataclasses import dataclass, field
+from cofferdam_contracts.record import field, record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Application:
     """An authenticated client: the authenticator's number and the name it vouches for.
 
@@ -14,7 +14,7 @@ class Application:
     name: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyIdentity:
     """The full name of a key: authenticator number, application name, key name."""
 

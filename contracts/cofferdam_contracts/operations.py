@@ -5,7 +5,6 @@ The field order is the order on the channels between processes (`ipc.requests`).
 """
 
 import enum
-from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeAlias
 
 from cofferdam_contracts.psa.algorithm import (
@@ -18,6 +17,7 @@ from cofferdam_contracts.psa.algorithm import (
     Mac,
 )
 from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.record import field, record
 from cofferdam_contracts.registry import Opcode
 
 
@@ -31,21 +31,21 @@ class CheckType(enum.IntEnum):
     DERIVE = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ping:
     """Ask for the wire protocol version."""
 
     opcode: ClassVar[Opcode] = Opcode.PING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ListProviders:
     """Ask which providers there are."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_PROVIDERS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ListOpcodes:
     """Ask which operations a provider offers; the number is any u32."""
 
@@ -53,28 +53,28 @@ class ListOpcodes:
     provider_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ListAuthenticators:
     """Ask which authenticators there are."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_AUTHENTICATORS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ListKeys:
     """Ask for the caller's keys of all providers."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_KEYS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ListClients:
     """Ask which applications have keys (administrators only)."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_CLIENTS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeleteClient:
     """Destroy all keys of an application (administrators only)."""
 
@@ -82,7 +82,7 @@ class DeleteClient:
     client: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GenerateKey:
     """Make a new key."""
 
@@ -91,7 +91,7 @@ class GenerateKey:
     attributes: KeyAttributes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImportKey:
     """Store a key that the client has."""
 
@@ -101,7 +101,7 @@ class ImportKey:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DestroyKey:
     """Destroy a key."""
 
@@ -109,7 +109,7 @@ class DestroyKey:
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExportPublicKey:
     """Return the public part of a key."""
 
@@ -117,7 +117,7 @@ class ExportPublicKey:
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExportKey:
     """Return a key with its secret part."""
 
@@ -125,7 +125,7 @@ class ExportKey:
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SignHash:
     """Sign a digest."""
 
@@ -135,7 +135,7 @@ class SignHash:
     hash: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VerifyHash:
     """Verify the signature of a digest."""
 
@@ -146,7 +146,7 @@ class VerifyHash:
     signature: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SignMessage:
     """Hash and sign a message."""
 
@@ -156,7 +156,7 @@ class SignMessage:
     message: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VerifyMessage:
     """Verify the signature of a message."""
 
@@ -167,7 +167,7 @@ class VerifyMessage:
     signature: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AsymmetricEncrypt:
     """Encrypt with a public key; `salt` is the OAEP label, empty for none."""
 
@@ -178,7 +178,7 @@ class AsymmetricEncrypt:
     salt: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AsymmetricDecrypt:
     """Decrypt with a private key; `salt` is the OAEP label, empty for none."""
 
@@ -189,7 +189,7 @@ class AsymmetricDecrypt:
     salt: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AeadEncrypt:
     """Encrypt and authenticate."""
 
@@ -201,7 +201,7 @@ class AeadEncrypt:
     plaintext: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AeadDecrypt:
     """Authenticate and decrypt."""
 
@@ -213,7 +213,7 @@ class AeadDecrypt:
     ciphertext: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CipherEncrypt:
     """Encrypt without authentication; the answer begins with the IV."""
 
@@ -223,7 +223,7 @@ class CipherEncrypt:
     plaintext: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CipherDecrypt:
     """Decrypt what CipherEncrypt returned."""
 
@@ -233,7 +233,7 @@ class CipherDecrypt:
     ciphertext: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MacCompute:
     """Compute the MAC of some input."""
 
@@ -243,7 +243,7 @@ class MacCompute:
     input: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MacVerify:
     """Compute the MAC of some input and compare."""
 
@@ -254,7 +254,7 @@ class MacVerify:
     mac: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RawKeyAgreement:
     """Agree on a secret with the holder of a public key; `alg` is always raw."""
 
@@ -264,7 +264,7 @@ class RawKeyAgreement:
     peer_key: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GenerateRandom:
     """Return random bytes; `size` is any u64."""
 
@@ -272,7 +272,7 @@ class GenerateRandom:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HashCompute:
     """Hash some input."""
 
@@ -281,7 +281,7 @@ class HashCompute:
     input: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HashCompare:
     """Hash some input and compare with a digest."""
 
@@ -291,7 +291,7 @@ class HashCompare:
     hash: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CanDoCrypto:
     """Ask whether the provider could use, generate, import or derive such a key."""
 
@@ -300,7 +300,7 @@ class CanDoCrypto:
     attributes: KeyAttributes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttestKey:
     """Attest a key by activating a credential; an empty attesting key name means the default key."""
 
@@ -311,7 +311,7 @@ class AttestKey:
     secret: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PrepareKeyAttestation:
     """Return what a verifier needs to make a credential for a key."""
 

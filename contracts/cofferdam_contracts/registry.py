@@ -4,8 +4,9 @@ Source: facts on the wire and operations, sections 2.1, 2.3 and 2.4.
 """
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+from cofferdam_contracts.record import record
 
 
 @enum.unique
@@ -98,7 +99,7 @@ INTERNAL_AUTHENTICATOR: Final = 255
 """Authenticator number of the service's own keys in the key store; never listed to anybody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ProviderDescription:
     """How a provider describes itself to clients; `opcodes` is what the reference lists for it."""
 
@@ -110,7 +111,7 @@ class ProviderDescription:
     opcodes: frozenset[Opcode]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class AuthenticatorDescription:
     """How an authenticator describes itself to clients."""
 

@@ -1,13 +1,13 @@
 """The process table: what each role runs, as whom, and whom it may ask."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_contracts.ipc.control import WORKERS, Failure, Role
+from cofferdam_contracts.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
     """One row of the process table: the package that a role runs, its short name, its first uid beyond the base."""
 

@@ -4,15 +4,15 @@ The configuration reader writes these documents; the broker passes them on unrea
 a provider reach only the worker of that provider. Durations are milliseconds, sizes bytes.
 """
 
-import dataclasses
 import json
 import types
 import typing
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from cofferdam_contracts.record import field, fields_of, record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@record(kw_only=True)
 class LogSettings:
     """How a process logs."""
 
@@ -24,7 +24,7 @@ class LogSettings:
     """Whether lines carry the time; the journal has its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class AuthenticatorSettings:
     """One active authenticator."""
 
@@ -33,7 +33,7 @@ class AuthenticatorSettings:
     """Application names with administrator rights, compared as whole strings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ProviderEntry:
     """A configured provider as others see it."""
 
@@ -44,7 +44,7 @@ class ProviderEntry:
     """Operations that ListOpcodes shows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class WorkerEntry:
     """A worker that the broker starts: the index of a provider in configuration order, and its role."""
 
@@ -55,7 +55,7 @@ class WorkerEntry:
     """Supplementary groups that it keeps when it is started as root."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class UidRange:
     """Uids that a user may give to what it runs (subuid(5)): the first, how many, and the user's own uid."""
 
@@ -64,7 +64,7 @@ class UidRange:
     owner: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class BrokerSettings:
     """What the broker itself needs of the configuration; it has no secrets."""
 
@@ -95,7 +95,7 @@ class BrokerSettings:
     """Longest wait for running requests at shutdown and reload."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class FrontendSettings:
     """What a frontend needs."""
 
@@ -122,7 +122,7 @@ class FrontendSettings:
     """Most random bytes a client gets at a time: with the body limit, what bounds an answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class KimSettings:
     """What the key store needs."""
 
@@ -134,7 +134,7 @@ class KimSettings:
     """Most keys of one application."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class WorkerSettings:
     """What every provider worker needs."""
 
@@ -154,7 +154,7 @@ class WorkerSettings:
     """Whether the rows of the key store are believed as they are at the start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SoftwareSettings:
     """What the software provider's worker needs."""
 
@@ -166,7 +166,7 @@ class SoftwareSettings:
     """Folder with the key files of the reference service's provider, to take its keys over from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class TokenMatch:
     """Which token is meant: each text that is not None has to be the token's, without its padding."""
 
@@ -182,7 +182,7 @@ class TokenMatch:
     library_version: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Pkcs11Settings:
     """What the worker of a PKCS#11 module needs."""
 
@@ -220,7 +220,7 @@ class Pkcs11Settings:
     """Supplementary groups that the worker keeps when it is started as root."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class TctiSettings:
     """The way to a TPM; what a kind has no use for is None."""
 
@@ -237,7 +237,7 @@ class TctiSettings:
     """system or session."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class TpmSettings:
     """What the worker of a TPM needs."""
 
@@ -271,7 +271,14 @@ T = TypeVar("T")
 
 def dump(settings: object) -> bytes:
     """Return the JSON document of a settings value."""
-    return json.dumps(dataclasses.asdict(settings), separators=(",", ":")).encode()  # type: ignore[call-overload]
+    return json.dumps(settings, separators=(",", ":"), default=_members).encode()
+
+
+def _members(settings: object) -> dict[str, object]:
+    names = fields_of(type(settings))
+    if not names:
+        raise TypeError(f"a {type(settings).__name__} in settings")
+    return {name: getattr(settings, name) for name in names}
 
 
 def load(kind: type[T], document: bytes) -> T:
@@ -284,11 +291,10 @@ def load(kind: type[T], document: bytes) -> T:
 
 
 def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401  walks any JSON value along a type
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(value, dict) or value.keys() != hints.keys():
+    if fields := fields_of(kind):
+        if not isinstance(value, dict) or value.keys() != fields.keys():
             raise ValueError(f"not the fields of {kind}")
-        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})  # type: ignore[operator]
+        return kind(**{name: _build(hint, value[name]) for name, hint in fields.items()})
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"not a list of {kind}")

@@ -3,10 +3,10 @@
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cofferdam_contracts.ipc.keystore import PENDING_STATES
+from cofferdam_contracts.record import record
 from cofferdam_kim import schema
 from cofferdam_kim.errors import DamagedError
 from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, fault
@@ -26,8 +26,7 @@ _DROP_STALE: Final = """
     )"""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Quarantined:
+class Quarantined(NamedTuple):
     """A row that is not served, and why."""
 
     table: str
@@ -35,7 +34,7 @@ class Quarantined:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class StoreReport:
     """How many keys there are and what is wrong."""
 

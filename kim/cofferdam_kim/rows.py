@@ -1,11 +1,11 @@
 """Rows of the mapping as values, and what makes one unfit to be served."""
 
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.ipc.keystore import MAX_APPLICATION, MAX_KEY_ID, MAX_KEY_NAME
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
+from cofferdam_contracts.record import field, record
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
 from cofferdam_contracts.settings import ProviderEntry
 
@@ -28,7 +28,7 @@ IDENTITY: Final = slice(0, 3)
 PROVIDER_UUID: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyRecord:
     """What is kept of a key: the provider's id of it, the form of the id, the encoded attributes."""
 

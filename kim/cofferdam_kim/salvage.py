@@ -14,10 +14,10 @@ import os
 import sqlite3
 from collections import Counter
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_contracts.ipc.keystore import PENDING_STATES
+from cofferdam_contracts.record import record
 from cofferdam_kim import codes, schema
 from cofferdam_kim.errors import DamagedError, StoreError
 from cofferdam_kim.rows import COLUMNS, IDENTITY, RawRow, fault
@@ -37,7 +37,7 @@ _PAGES_AT: Final = slice(28, 32)
 _Identities = set[RawRow]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Salvaged:
     """A copy in memory of the rows that are served."""
 

@@ -7,13 +7,13 @@ steps of long answers, or so much time of the processor; whoever used more lets 
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from cofferdam_contracts.ipc.control import Record, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import MOST_ANSWERED, Asker, most_bytes
+from cofferdam_contracts.record import record
 from cofferdam_contracts.status import Status
 from cofferdam_kim.service import Answer, Gradual, KimService, Peer
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
@@ -27,7 +27,7 @@ TURN_NS: Final = 2_000_000
 _ENVELOPE: Final = 2
 
 
-@dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class Asking:
     """A channel and who is at its other end."""
 

@@ -6,7 +6,6 @@ raises `ForbiddenMessageError`, upon which its channel is closed without an answ
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from cofferdam_contracts.identity import Application, KeyIdentity
@@ -14,6 +13,7 @@ from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import CODED_ROW, MAX_ANSWER, SCHEMAS, Asker, KimMessage
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
+from cofferdam_contracts.record import record
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -25,7 +25,7 @@ _OVERHEAD: Final = 16
 """More bytes than msgpack puts around one value."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerPeer:
     """The worker of a provider."""
 
@@ -33,7 +33,7 @@ class WorkerPeer:
     provider: ProviderEntry
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FrontendPeer:
     """The frontend of a principal: the uid that the kernel says its clients have."""
 
@@ -47,7 +47,7 @@ Answer: TypeAlias = tuple[Status, tuple[Any, ...]]
 Entry = TypeVar("Entry", bound=tuple[Any, ...] | str)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Gradual:
     """An answer that takes several steps, between which others are served; what they return is its one field."""
 

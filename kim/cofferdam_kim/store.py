@@ -15,11 +15,11 @@ import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from typing import Final
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, PENDING_STATES, ROWS_AT_ONCE, PendingState
+from cofferdam_contracts.record import replace
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import codes, place, schema

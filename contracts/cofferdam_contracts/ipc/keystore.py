@@ -10,9 +10,9 @@ Every question may be asked again when its answer was lost: repeating it word fo
 import enum
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from cofferdam_contracts.record import record
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.status import Status
 
@@ -85,7 +85,7 @@ class PendingState(enum.IntEnum):
 PENDING_STATES: Final = frozenset(PendingState)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Field:
     """A field of a message: its exact type, and the largest number or the most bytes (of text: in UTF-8)."""
 
@@ -110,7 +110,7 @@ def _utf8_length(text: str) -> int:
         return MAX_ANSWER
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Array:
     """A field of an answer that is an array of values or rows; if `of` is None, its reader checks what is in it."""
 
@@ -129,7 +129,7 @@ def _accepts(fields: tuple["Field | Array", ...], values: tuple[object, ...]) ->
     return len(values) == len(fields) and all(field.accepts(value) for field, value in zip(fields, values, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Schema:
     """Who may ask, the fields of the question and those of the answer."""
 

@@ -8,7 +8,6 @@ claim. `SCHEMAS` is the whole protocol; what it does not name is refused.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +32,7 @@ from cofferdam_contracts.psa.encoding import (
     encode_algorithm,
     encode_attributes,
 )
+from cofferdam_contracts.record import fields_of, record
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import Status
 
@@ -132,7 +132,7 @@ _CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Callable[[Any]
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Schema:
     """The fields of one operation on the channel, in order, and how each is written and read."""
 
@@ -146,7 +146,7 @@ class Schema:
 
 
 def _schema(kind: type[WorkerOperation]) -> Schema:
-    codecs = {field.name: _CODECS[field.type] for field in fields(kind)}
+    codecs = {name: _CODECS[annotation] for name, annotation in fields_of(kind).items()}
     writers = [(index, write) for index, (write, _) in enumerate(codecs.values(), _ENVELOPE) if write is not None]
     getter = attrgetter(*codecs)
     values = getter if len(codecs) > 1 else lambda operation: (getter(operation),)

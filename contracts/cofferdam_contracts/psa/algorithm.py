@@ -5,8 +5,9 @@ an enumeration in the key store is that number minus one throughout, see `encodi
 """
 
 import enum
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from cofferdam_contracts.record import record
 
 
 @enum.unique
@@ -114,19 +115,19 @@ class DerivationScheme(enum.IntEnum):
     TLS12_PSK_TO_MS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoAlgorithm:
     """The policy algorithm that permits nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HashAlgorithm:
     """A bare hash."""
 
     hash: Hash
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mac:
     """A MAC; `hash` is set for HMAC only, `length` (bytes) only when truncated."""
 
@@ -135,14 +136,14 @@ class Mac:
     length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cipher:
     """An unauthenticated cipher mode."""
 
     mode: CipherMode
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Aead:
     """An authenticated cipher; `tag_length` (bytes) only when given explicitly, else the default of 16."""
 
@@ -150,7 +151,7 @@ class Aead:
     tag_length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AsymmetricSignature:
     """A signature scheme; `hash` is None exactly for the schemes outside `HASHED_SIGNATURES`."""
 
@@ -158,7 +159,7 @@ class AsymmetricSignature:
     hash: Hash | AnyHash | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AsymmetricEncryption:
     """An encryption scheme; `hash` is set for OAEP only (label hash and MGF1 hash)."""
 
@@ -166,7 +167,7 @@ class AsymmetricEncryption:
     hash: Hash | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyDerivation:
     """A key derivation function with its hash."""
 
@@ -174,7 +175,7 @@ class KeyDerivation:
     hash: Hash
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyAgreement:
     """A key agreement, raw or followed by a derivation."""
 

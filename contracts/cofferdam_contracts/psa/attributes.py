@@ -1,10 +1,10 @@
 """PSA key attributes as values."""
 
 import enum
-from dataclasses import dataclass
 from typing import Final
 
 from cofferdam_contracts.psa.algorithm import Algorithm
+from cofferdam_contracts.record import record
 
 
 @enum.unique
@@ -83,7 +83,7 @@ RSA_KINDS: Final = frozenset({KeyKind.RSA_KEY_PAIR, KeyKind.RSA_PUBLIC_KEY})
 DH_KINDS: Final = frozenset({KeyKind.DH_KEY_PAIR, KeyKind.DH_PUBLIC_KEY})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyType:
     """A key type; `family` is set exactly for the elliptic-curve and Diffie-Hellman kinds."""
 
@@ -91,7 +91,7 @@ class KeyType:
     family: EccFamily | DhFamily | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyAttributes:
     """What a key is and what it may be used for; the lifetime is always persistent."""
 

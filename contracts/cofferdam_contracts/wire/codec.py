@@ -5,12 +5,12 @@ reference would read the same out of it. Everything else is first made canonical
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError, Message
 
+from cofferdam_contracts.record import record
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.strict import Schema, canonical, schema_of
 
@@ -22,7 +22,7 @@ V = TypeVar("V")
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Codec(Generic[V]):
     """One kind of body: its message, and how a message without unknown fields becomes a value and back."""
 

@@ -5,9 +5,9 @@ sends the same wrong bytes gets the same status from both. The sizes that a clie
 is kept for them.
 """
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from cofferdam_contracts.record import record
 from cofferdam_contracts.registry import AuthType, Opcode, ProviderId
 from cofferdam_contracts.status import Status
 from cofferdam_contracts.wire.header import (
@@ -38,7 +38,7 @@ class WireError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """What a client may announce."""
 
@@ -58,7 +58,7 @@ class Request(NamedTuple):
         return f"Request({self.header!r}, {len(self.body)} bytes of body, {len(self.auth)} of authentication)"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NeedData:
     """There is no whole request yet."""
 

@@ -4,9 +4,9 @@ Source: facts on the wire, sections 1.2 (fields) and 1.3 (the two response heade
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from cofferdam_contracts.record import record
 from cofferdam_contracts.registry import AuthType, Opcode, ProviderId
 from cofferdam_contracts.status import Status
 
@@ -49,7 +49,7 @@ class RequestHeader(NamedTuple):
     opcode: Opcode
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ResponseHeader:
     """The fields of a response that mean something to a client; `status` may be a number this version does not know."""
 

@@ -5,12 +5,12 @@ what a worker answers, see `ipc.requests`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
 from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.record import record
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.wire import parsec_pb2 as pb
 from cofferdam_contracts.wire.algorithms import invalid
@@ -18,7 +18,7 @@ from cofferdam_contracts.wire.attributes import attributes, attributes_message
 from cofferdam_contracts.wire.codec import Codec, codec
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProviderInfo:
     """One entry of ListProviders; the version is (major, minor, revision)."""
 
@@ -29,7 +29,7 @@ class ProviderInfo:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AuthenticatorInfo:
     """One entry of ListAuthenticators; the version is (major, minor, revision)."""
 
@@ -38,7 +38,7 @@ class AuthenticatorInfo:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyInfo:
     """One entry of ListKeys."""
 

@@ -6,12 +6,12 @@ shortest form, so that afterwards both decoders agree. Source: facts on the wire
 """
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from cofferdam_contracts.record import record
 from cofferdam_contracts.status import ServiceError, Status
 
 VARINT, FIXED64, LENGTH_DELIMITED, START_GROUP, END_GROUP, FIXED32 = range(6)
@@ -22,7 +22,7 @@ _VARINT: Final = re.compile(rb"[\x80-\xff]{0,8}[\x00-\x7f]|[\x80-\xff]{9}[\x00\x
 _FIXED_WIDTH: Final = {FIXED64: 8, FIXED32: 4}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Known:
     """A field of a message: how it must be encoded, and the message in it if there is one."""
 

@@ -5,7 +5,7 @@ generation in the slow lane, `Gradual` for what is done in steps.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from cofferdam_contracts.identity import Application
@@ -24,6 +24,7 @@ from cofferdam_contracts.operations import (
     PrepareKeyAttestation,
 )
 from cofferdam_contracts.psa.policy import is_deprecated
+from cofferdam_contracts.record import replace
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.settings import WorkerSettings
 from cofferdam_contracts.status import ServiceError, Status

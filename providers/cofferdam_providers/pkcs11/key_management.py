@@ -1,13 +1,13 @@
 """Making, taking over and destroying keys in the token."""
 
 import functools
-from dataclasses import replace
 from typing import Final
 
 from pkcs11 import Attribute, ObjectClass
 from pkcs11 import KeyType as Type
 
 from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
+from cofferdam_contracts.record import replace
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError, UnsettledError
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates

@@ -7,7 +7,6 @@ before they are initialised again.
 
 import os
 import time
-from dataclasses import replace
 from typing import Final
 
 from pkcs11 import exceptions as library
@@ -15,6 +14,7 @@ from pkcs11 import exceptions as library
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes, Usage
+from cofferdam_contracts.record import replace
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_contracts.status import ServiceError, Status

@@ -1,12 +1,12 @@
 """Which keys can be made and taken over here, and making and taking them over."""
 
-from dataclasses import replace
 from typing import Final
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, EccFamily, KeyAttributes, KeyKind
+from cofferdam_contracts.record import replace
 from cofferdam_providers.pyca.curves import Curve, find_curve, has_curves
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.keys import (

@@ -1,12 +1,12 @@
 """The software provider: the narrow interface of `base.provider` on top of this package's modules."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind
+from cofferdam_contracts.record import replace
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, StoredKey

@@ -1,10 +1,10 @@
 """Making keys in the TPM, and taking over public ones."""
 
 import os
-from dataclasses import replace
 
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes
 from cofferdam_contracts.psa.policy import has_room
+from cofferdam_contracts.record import replace
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.keys import EccKey, RsaKey, read_key

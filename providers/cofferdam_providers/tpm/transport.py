@@ -11,9 +11,9 @@ import socket
 import stat
 import struct
 import time
-from dataclasses import replace
 from typing import Final, Protocol
 
+from cofferdam_contracts.record import replace
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_providers.tpm.codes import HEADER, MOST_BYTES
 
