@@ -34,6 +34,10 @@ class Common(enum.IntEnum):
     """[SYNCED, token]: the answer; it comes after the answers to everything that was sent before the SYNC."""
 
 
+_PART: Final = int(Common.PART)
+"""A plain number, which compares faster than a member of an enumeration."""
+
+
 class FramingError(ValueError):
     """Raised when a peer sends bytes that are not a message; the channel must not be used any more."""
 
@@ -58,17 +62,15 @@ def _refuse(*_arguments: object) -> NoReturn:
     raise FramingError("maps and extension types are not used between processes")
 
 
-def _unpack(data: bytes | bytearray | memoryview, limit: int) -> tuple[Any, ...]:
+def _unpack(data: bytes | memoryview) -> tuple[Any, ...]:
     try:
+        # What is not limited here, msgpack limits to the size of the data: strings, and by that what is allocated.
         message = msgpack.unpackb(
             data,
             use_list=False,
-            strict_map_key=True,
             object_pairs_hook=_refuse,
             ext_hook=_refuse,
-            max_str_len=limit,
-            max_bin_len=limit,
-            max_array_len=min(limit, MAX_ITEMS),
+            max_array_len=min(len(data), MAX_ITEMS),
             max_map_len=0,
             max_ext_len=0,
         )
@@ -99,13 +101,13 @@ class Assembler:
         """
         if len(datagram) > self._longest:
             raise FramingError(f"a datagram of {len(datagram)} bytes, the limit is {self._limit}")
-        message = _unpack(datagram, min(self._limit, len(datagram)))
-        if message[0] != Common.PART:
-            if self._total:
-                raise FramingError("a message inside the parts of another")
-            self._adopted = False
-            return message
-        return self._add(message)
+        message = _unpack(datagram)
+        if message[0] == _PART:
+            return self._add(message)
+        if self._total:
+            raise FramingError("a message inside the parts of another")
+        self._adopted = False
+        return message
 
     def _add(self, part: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if [type(value) for value in part] != [int, int, int, bytes]:
@@ -126,7 +128,7 @@ class Assembler:
             return None
         whole = bytes(self._parts)
         self._parts, self._total, self._index = bytearray(), 0, 0
-        message = _unpack(whole, self._limit)
-        if message[0] == Common.PART:
+        message = _unpack(whole)
+        if message[0] == _PART:
             raise FramingError("parts inside parts")
         return message

@@ -9,10 +9,10 @@ Every question may be asked again when its answer was lost: repeating it word fo
 
 import enum
 import struct
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from operator import call
+from typing import Any, Final, TypeAlias
 
-from cofferdam_contracts.record import record
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.status import Status
 
@@ -85,65 +85,72 @@ class PendingState(enum.IntEnum):
 PENDING_STATES: Final = frozenset(PendingState)
 
 
-@record
-class Field:
-    """A field of a message: its exact type, and the largest number or the most bytes (of text: in UTF-8)."""
+Check: TypeAlias = Callable[[Any], bool]
+"""Tells whether a value may stand in a field."""
 
-    type: type
-    most: int
 
-    def accepts(self, value: object) -> bool:
-        """Tell whether a value may stand in this field."""
-        if type(value) is not self.type:
-            return False
-        if isinstance(value, int):
-            return 0 <= value <= self.most
-        if isinstance(value, str):
-            return len(value) <= self.most and _utf8_length(value) <= self.most
-        return isinstance(value, bytes) and len(value) <= self.most
+def _is_natural(most: int) -> Check:
+    return lambda value: type(value) is int and 0 <= value <= most
+
+
+def _is_text(most: int) -> Check:
+    return lambda value: type(value) is str and len(value) <= most and (value.isascii() or _utf8_length(value) <= most)
+
+
+def _is_binary(most: int) -> Check:
+    return lambda value: type(value) is bytes and len(value) <= most
 
 
 def _utf8_length(text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError:
-        return MAX_ANSWER
+        return MAX_ANSWER + 1
 
 
-@record
+_CHECKS: Final[Mapping[type, Callable[[int], Check]]] = {int: _is_natural, str: _is_text, bytes: _is_binary}
+
+
+class Field:
+    """A field of a message: its exact type, and the largest number or the most bytes (of text: in UTF-8)."""
+
+    def __init__(self, kind: type, most: int) -> None:
+        self.type = kind
+        self.most = most
+        self.accepts = _CHECKS[kind](most)
+
+
 class Array:
-    """A field of an answer that is an array of values or rows; if `of` is None, its reader checks what is in it."""
+    """A field of an answer that is an array of values or rows; if `of` is None, its reader checks the elements."""
 
-    of: Field | tuple[Field, ...] | None = None
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether a value may stand in this field."""
-        if type(value) is not tuple or self.of is None:
-            return type(value) is tuple
-        if isinstance(self.of, Field):
-            return all(map(self.of.accepts, value))
-        return all(type(row) is tuple and _accepts(self.of, row) for row in value)
+    def __init__(self, of: Field | tuple[Field, ...] | None = None) -> None:
+        self.accepts = _is_array(of)
 
 
-def _accepts(fields: tuple["Field | Array", ...], values: tuple[object, ...]) -> bool:
-    return len(values) == len(fields) and all(field.accepts(value) for field, value in zip(fields, values, strict=True))
+def _is_array(of: Field | tuple[Field, ...] | None) -> Check:
+    if of is None:
+        return lambda value: type(value) is tuple
+    accepts = of.accepts if isinstance(of, Field) else _is_row(of)
+    return lambda value: type(value) is tuple and all(map(accepts, value))
 
 
-@record
-class Schema:
-    """Who may ask, the fields of the question and those of the answer."""
+def _is_row(fields: tuple[Field | Array, ...]) -> Check:
+    """Return the check of an array with exactly these fields; it is made once, as every message passes three."""
+    checks = tuple(field.accepts for field in fields)
+    count = len(checks)
+    return lambda values: type(values) is tuple and len(values) == count and all(map(call, checks, values))
 
-    asker: Asker
-    fields: tuple[Field, ...]
-    answer: tuple[Field | Array, ...]
 
-    def accepts(self, values: tuple[object, ...]) -> bool:
-        """Tell whether the values are the fields of this question."""
-        return _accepts(self.fields, values)
+class QuestionSchema:
+    """Who may ask a question, its fields and those of its answer."""
 
-    def accepts_answer(self, values: tuple[object, ...]) -> bool:
-        """Tell whether the values are the fields of the answer."""
-        return _accepts(self.answer, values)
+    def __init__(self, asker: Asker, fields: tuple[Field, ...], answer: tuple[Field | Array, ...]) -> None:
+        self.asker = asker
+        self.fields = fields
+        self.accepts = _is_row(fields)
+        """Tells whether a tuple is the fields of this question."""
+        self.accepts_answer = _is_row(answer)
+        """Tells whether a tuple is the fields of its answer."""
 
 
 _AROUND: Final = 16
@@ -166,40 +173,42 @@ CODED_ROW: Final = struct.Struct(f"<Q{MAX_CODE}s")
 ROWS_AT_ONCE: Final = MAX_KEY_ID // CODED_ROW.size
 """Rows that one ADOPT gives their codes."""
 
-SCHEMAS: Final[Mapping[KimMessage, Schema]] = {
+SCHEMAS: Final[Mapping[KimMessage, QuestionSchema]] = {
     # -> key id, key id version, attributes, code (empty when the row has none), row number
-    KimMessage.LOOKUP: Schema(Asker.WORKER, _NAME, (*_RECORD, Field(int, MAX_ROW_NUMBER))),
+    KimMessage.LOOKUP: QuestionSchema(Asker.WORKER, _NAME, (*_RECORD, Field(int, MAX_ROW_NUMBER))),
     # The key id is the planned one, or empty.
-    KimMessage.RESERVE: Schema(Asker.WORKER, _NAME + _RECORD, ()),
+    KimMessage.RESERVE: QuestionSchema(Asker.WORKER, _NAME + _RECORD, ()),
     # The last field is the new seal of the provider's codes; empty where the row has no code.
-    KimMessage.ACTIVATE: Schema(Asker.WORKER, (*_NAME, *_RECORD, _SEAL), ()),
-    KimMessage.CANCEL: Schema(Asker.WORKER, _NAME, ()),
+    KimMessage.ACTIVATE: QuestionSchema(Asker.WORKER, (*_NAME, *_RECORD, _SEAL), ()),
+    KimMessage.CANCEL: QuestionSchema(Asker.WORKER, _NAME, ()),
     # The code is that of the row in its new state, the seal that of the codes that remain.
-    KimMessage.MARK_DELETING: Schema(Asker.WORKER, (*_NAME, _CODE, _SEAL), ()),
-    KimMessage.REMOVE: Schema(Asker.WORKER, _NAME, ()),
+    KimMessage.MARK_DELETING: QuestionSchema(Asker.WORKER, (*_NAME, _CODE, _SEAL), ()),
+    KimMessage.REMOVE: QuestionSchema(Asker.WORKER, _NAME, ()),
     # -> array of [state, authenticator, application, key name, key id, key id version, attributes, code]
-    KimMessage.PENDING: Schema(Asker.WORKER, (), (Array((Field(int, max(PendingState)), *_STORED_NAME, *_RECORD)),)),
+    KimMessage.PENDING: QuestionSchema(
+        Asker.WORKER, (), (Array((Field(int, max(PendingState)), *_STORED_NAME, *_RECORD)),)
+    ),
     # -> check value of the provider's key, seal of the codes of its active rows, the codes one after the other
-    KimMessage.STATE: Schema(Asker.WORKER, (), (Field(bytes, MAX_CHECK), _SEAL, Field(bytes, MAX_ANSWER))),
+    KimMessage.STATE: QuestionSchema(Asker.WORKER, (), (Field(bytes, MAX_CHECK), _SEAL, Field(bytes, MAX_ANSWER))),
     # Check value of the provider's key; 1 to forget the codes of its active rows; the seal of no codes, which is kept
     # unless there is a seal already and nothing is forgotten.
-    KimMessage.ENROL: Schema(Asker.WORKER, (Field(bytes, MAX_CHECK), Field(int, 1), _SEAL), ()),
+    KimMessage.ENROL: QuestionSchema(Asker.WORKER, (Field(bytes, MAX_CHECK), Field(int, 1), _SEAL), ()),
     # Row number after which to go on
     # -> array of [row number, authenticator, application, key name, key id, key id version, attributes]
-    KimMessage.ROWS: Schema(
+    KimMessage.ROWS: QuestionSchema(
         Asker.WORKER,
         (Field(int, MAX_ROW_NUMBER),),
         (Array((Field(int, MAX_ROW_NUMBER), *_STORED_NAME, *_RECORD[:-1])),),
     ),
     # `CODED_ROW` for each row that gets a code, one after the other; the new seal.
-    KimMessage.ADOPT: Schema(Asker.WORKER, (Field(bytes, MAX_KEY_ID), _SEAL), ()),
+    KimMessage.ADOPT: QuestionSchema(Asker.WORKER, (Field(bytes, MAX_KEY_ID), _SEAL), ()),
     # -> array of key names of the asking provider
-    KimMessage.CLIENT_KEYS: Schema(Asker.WORKER, _APPLICATION, (Array(Field(str, MAX_ANSWER)),)),
+    KimMessage.CLIENT_KEYS: QuestionSchema(Asker.WORKER, _APPLICATION, (Array(Field(str, MAX_ANSWER)),)),
     # application empty for Unix peer credentials: the channel's uid counts
     # -> array of pages, see `ipc.pages`
-    KimMessage.LIST_KEYS: Schema(Asker.FRONTEND, _APPLICATION, (Array(),)),
+    KimMessage.LIST_KEYS: QuestionSchema(Asker.FRONTEND, _APPLICATION, (Array(),)),
     # The application is the administrator, as in LIST_KEYS -> array of application names of the same authenticator
-    KimMessage.LIST_CLIENTS: Schema(Asker.FRONTEND, _APPLICATION, (Array(),)),
+    KimMessage.LIST_CLIENTS: QuestionSchema(Asker.FRONTEND, _APPLICATION, (Array(),)),
 }
 
 

@@ -201,7 +201,7 @@ def test_every_request_with_a_field_too_many_too_few_or_of_another_type_closes_t
     with running(tmp_path, Device({})) as worker:
         wrong: tuple[object, ...] = (None, 1.5, -1, (), True)
         for number, schema in SCHEMAS.items():
-            count = len(schema.names)
+            count = len(schema.readers)
             messages = [(number, 1, 1 << 62, 3, ""), (number, 1, 1 << 62, 3, "", *["x"] * (count + 1)), (number,)]
             messages += [(number, 1, 1 << 62, 3, "", *[value] * count) for value in wrong]
             messages += [(number, "1", 1 << 62, 3, "", *["x"] * count), (number, 1, 1 << 62, "3", "", *["x"] * count)]
