@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
+from cofferdam_contracts.ipc.limits import MAX_APPLICATION
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings
 from cofferdam_contracts.status import ServiceError, Status

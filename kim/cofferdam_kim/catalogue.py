@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from cofferdam_contracts.identity import Application
-from cofferdam_contracts.ipc.keystore import MAX_LISTING
+from cofferdam_contracts.ipc.limits import AROUND, MAX_LISTING
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -38,8 +38,6 @@ _SOME: Final = 1000
 """Names in an answer to a worker, rather less than a message has room for."""
 _ATTRIBUTES: Final = 7
 """Index of the attributes in a row of `COLUMNS`."""
-_AROUND: Final = 16
-"""More bytes than msgpack puts around a name."""
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
@@ -127,7 +125,7 @@ class Catalogue:
             last = found
             if (yield from self._has_keys(Application(authenticator, found))):
                 clients.append(found)
-                room -= len(found.encode()) + _AROUND
+                room -= len(found.encode()) + AROUND
                 if room < 0:
                     raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of more than {len(clients)} clients")
             looked += 1

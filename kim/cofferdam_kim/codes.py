@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_CHECK, MAX_CODE, MAX_SEAL
+from cofferdam_contracts.ipc.limits import MAX_CHECK, MAX_CODE, MAX_SEAL
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import schema

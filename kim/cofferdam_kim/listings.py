@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cofferdam_contracts.identity import Application
-from cofferdam_contracts.ipc.keystore import MAX_LISTING
+from cofferdam_contracts.ipc.limits import MAX_LISTING
 from cofferdam_contracts.ipc.pages import pack_page
 from cofferdam_contracts.status import ServiceError, Status
 

@@ -3,7 +3,7 @@
 from typing import Any, Final, TypeAlias
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_APPLICATION, MAX_KEY_ID, MAX_KEY_NAME
+from cofferdam_contracts.ipc.limits import MAX_APPLICATION, MAX_KEY_ID, MAX_KEY_NAME
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.record import field, record
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType

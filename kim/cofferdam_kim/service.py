@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
-from cofferdam_contracts.ipc.keystore import CODED_ROW, MAX_ANSWER, SCHEMAS, Asker, KimMessage
+from cofferdam_contracts.ipc.keystore import CODED_ROW, SCHEMAS, Asker, KimMessage
+from cofferdam_contracts.ipc.limits import AROUND, MAX_ANSWER
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.record import record
 from cofferdam_contracts.registry import AuthType
@@ -20,9 +21,6 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.catalogue import Steps
 from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord
 from cofferdam_kim.store import KeyStore
-
-_OVERHEAD: Final = 16
-"""More bytes than msgpack puts around one value."""
 
 
 @record
@@ -280,12 +278,12 @@ def _size(entry: tuple[Any, ...] | str) -> int:
         len(value.encode()) if isinstance(value, str) else len(value) if isinstance(value, bytes) else 0
         for value in values
     )
-    return sum(sizes, _OVERHEAD * (len(values) + 1))
+    return sum(sizes, AROUND * (len(values) + 1))
 
 
 def _cut(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield as many entries as fit into an answer."""
-    room = MAX_ANSWER - _OVERHEAD * 4
+    room = MAX_ANSWER - AROUND * 4
     for entry in entries:
         room -= _size(entry)
         if room < 0:

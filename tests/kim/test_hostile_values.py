@@ -11,15 +11,8 @@ from tests.kim.support import MBED, PKCS11, PLANNED, RECORD, TPM, create, name, 
 from tests.kim.test_serve import Kim
 
 from cofferdam_contracts.ipc.control import FromChild, Record, Role
-from cofferdam_contracts.ipc.keystore import (
-    MAX_ATTRIBUTES,
-    MAX_CODE,
-    MAX_KEY_ID,
-    MAX_SEAL,
-    ROWS_AT_ONCE,
-    Asker,
-    KimMessage,
-)
+from cofferdam_contracts.ipc.keystore import ROWS_AT_ONCE, Asker, KimMessage
+from cofferdam_contracts.ipc.limits import MAX_ATTRIBUTES, MAX_CODE, MAX_KEY_ID, MAX_SEAL
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.status import Status
 from cofferdam_kim.owners import Owners

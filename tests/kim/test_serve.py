@@ -9,8 +9,9 @@ import pytest
 from tests.kim.support import ECDSA, MBED, PROVIDERS, mapping_row, name, open_store, reference_database
 
 from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
-from cofferdam_contracts.ipc.framing import PART_SIZE, Common, pack
-from cofferdam_contracts.ipc.keystore import MAX_CODE, MAX_KEY_ID, Asker, KimMessage
+from cofferdam_contracts.ipc.framing import Common, pack
+from cofferdam_contracts.ipc.keystore import Asker, KimMessage
+from cofferdam_contracts.ipc.limits import MAX_CODE, MAX_KEY_ID, PART_SIZE
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings
 from cofferdam_contracts.status import Status

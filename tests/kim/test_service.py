@@ -27,17 +27,8 @@ from tests.kim.support import (
 
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
-from cofferdam_contracts.ipc.keystore import (
-    CODED_ROW,
-    MAX_APPLICATION,
-    MAX_CODE,
-    MAX_KEY_ID,
-    MAX_KEY_NAME,
-    MAX_SEAL,
-    SCHEMAS,
-    Asker,
-    KimMessage,
-)
+from cofferdam_contracts.ipc.keystore import CODED_ROW, SCHEMAS, Asker, KimMessage
+from cofferdam_contracts.ipc.limits import MAX_APPLICATION, MAX_CODE, MAX_KEY_ID, MAX_KEY_NAME, MAX_SEAL
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings

@@ -12,12 +12,7 @@ from typing import Any, Final, NoReturn
 
 import msgpack
 
-PART_SIZE: Final = 60_000
-"""Payload bytes of one datagram; a SOCK_SEQPACKET socket takes at least 200 kB with default kernel settings."""
-MAX_DATAGRAM: Final = PART_SIZE + 32
-"""Bytes of the largest datagram: a full part and the array around it."""
-MAX_ITEMS: Final = 1_000_000
-"""Elements of the largest array (a listing of keys); the size cap of the channel is what bounds it in practice."""
+from cofferdam_contracts.ipc.limits import MAX_DATAGRAM, MAX_ITEMS, PART_SIZE
 
 
 @enum.unique
@@ -87,7 +82,7 @@ class Assembler:
     def __init__(self, limit: int, *, adopted: bool = False) -> None:
         """Accept messages of at most `limit` bytes; an adopted channel may begin in the middle of a message."""
         self._limit = limit
-        self._longest = min(limit + 64, MAX_DATAGRAM)
+        self._longest = limit if limit <= PART_SIZE else MAX_DATAGRAM
         self._adopted = adopted
         self._parts = bytearray()
         self._total = 0

@@ -13,30 +13,21 @@ from collections.abc import Callable, Mapping
 from operator import call
 from typing import Any, Final, TypeAlias
 
+from cofferdam_contracts.ipc.limits import (
+    AROUND,
+    MAX_ANSWER,
+    MAX_APPLICATION,
+    MAX_ATTRIBUTES,
+    MAX_CHECK,
+    MAX_CODE,
+    MAX_KEY_ID,
+    MAX_KEY_NAME,
+    MAX_LISTING,
+    MAX_ROW_NUMBER,
+    MAX_SEAL,
+)
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.status import Status
-
-MAX_APPLICATION: Final = 4096
-"""Bytes of an application name. Names are kept in memory for each key in use and sent with each listing."""
-MAX_KEY_NAME: Final = 4096
-"""Bytes of a key name, for the same reason; the reference's on-disk store takes 189."""
-MAX_KEY_ID: Final = 1 << 16
-"""Bytes of a backend's key id, which may be a wrapped key."""
-MAX_ATTRIBUTES: Final = 256
-"""Bytes of encoded attributes."""
-MAX_CODE: Final = 48
-"""Bytes of the authentication code of a row; what they mean is known to the workers alone."""
-MAX_SEAL: Final = 32
-"""Bytes of what authenticates the set of a provider's codes."""
-MAX_CHECK: Final = 16
-"""Bytes that tell whether a provider's key-encryption key is the one that its rows were made with."""
-MAX_ROW_NUMBER: Final = (1 << 63) - 1
-MAX_ANSWER: Final = 16 << 20
-"""Bytes of the largest answer to a worker. A listing that is longer is cut, so that the worker handles what it got and
-asks again."""
-MAX_LISTING: Final = 4 << 20
-"""Bytes of the largest answer to a frontend, which has it in memory several times while it encodes it. A listing that
-is longer is refused; 10,000 keys with names of 256 bytes fit in."""
 
 ID_TAKEN: Final = Status.PSA_ERROR_GENERIC_ERROR
 """Answer to a planned key id that another key of the provider has, and to nothing else; another id may be free."""
@@ -153,8 +144,6 @@ class QuestionSchema:
         """Tells whether a tuple is the fields of its answer."""
 
 
-_AROUND: Final = 16
-"""More bytes than msgpack puts around one value."""
 _ENVELOPE: Final = 3
 """The array, the number and the id of a question."""
 _APPLICATION: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_APPLICATION))
@@ -215,7 +204,7 @@ SCHEMAS: Final[Mapping[KimMessage, QuestionSchema]] = {
 def most_bytes(asker: Asker) -> int:
     """Return the bytes of the largest question that somebody may ask."""
     return max(
-        sum(_AROUND + (0 if field.type is int else field.most) for field in schema.fields) + _AROUND * _ENVELOPE
+        sum(AROUND + (0 if field.type is int else field.most) for field in schema.fields) + AROUND * _ENVELOPE
         for schema in SCHEMAS.values()
         if schema.asker is asker
     )

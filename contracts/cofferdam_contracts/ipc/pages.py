@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 
 import msgpack
 
-from cofferdam_contracts.ipc.framing import MAX_ITEMS, FramingError
+from cofferdam_contracts.ipc.framing import FramingError
+from cofferdam_contracts.ipc.limits import MAX_ITEMS
 
 Kind: TypeAlias = tuple[int, bytes]
 """Provider number and encoded attributes."""

@@ -36,8 +36,6 @@ from cofferdam_contracts.record import fields_of, record
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import Status
 
-OVERHEAD: Final = 1 << 16
-"""Bytes of a message beside the client's body or the worker's result: names, attributes, framing."""
 ANSWER: Final = 0x80
 """Bit that turns the number of a request into that of its answer; opcodes stay below it."""
 _ENVELOPE: Final = 5
@@ -45,11 +43,6 @@ _ANSWER_HEADER: Final = 3
 _STATUSES: Final = frozenset(map(int, Status))
 
 WorkerOperation = CryptoOperation | DeleteClient
-
-
-def message_limit(body_len_limit: int, buffer_size_limit: int) -> int:
-    """Return the bytes of the largest message between a frontend and a worker, in either direction."""
-    return max(body_len_limit, buffer_size_limit) + OVERHEAD
 
 
 class ProviderRequest(NamedTuple):

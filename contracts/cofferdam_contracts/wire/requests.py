@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
-from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
+from cofferdam_contracts.ipc.limits import MAX_APPLICATION
 from cofferdam_contracts.operations import (
     AeadDecrypt,
     AeadEncrypt,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
-from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
+from cofferdam_contracts.ipc.limits import MAX_APPLICATION
 from cofferdam_contracts.ipc.requests import ProviderRequest
 from cofferdam_contracts.registry import AuthType
 

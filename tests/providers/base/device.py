@@ -13,7 +13,7 @@ from typing import Any
 
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.limits import MAX_ANSWER
 from cofferdam_contracts.ipc.requests import Answer, WorkerOperation, decode_answer, encode_request
 from cofferdam_contracts.operations import SignHash
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme

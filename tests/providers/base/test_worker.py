@@ -17,9 +17,10 @@ from tests.contracts.strategies import operations_of
 from tests.providers.base.device import ATTRIBUTES, ECDSA, KEK, LOG, SETTINGS, UNIX, Device, running
 
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_contracts.ipc.framing import PART_SIZE, Common
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER, MAX_APPLICATION, Field, KimMessage
+from cofferdam_contracts.ipc.framing import Common
 from cofferdam_contracts.ipc.keystore import SCHEMAS as STORE_SCHEMAS
+from cofferdam_contracts.ipc.keystore import Field, KimMessage
+from cofferdam_contracts.ipc.limits import MAX_ANSWER, MAX_APPLICATION, MAX_PARTS, PART_SIZE
 from cofferdam_contracts.ipc.requests import SCHEMAS, encode_request
 from cofferdam_contracts.operations import (
     CanDoCrypto,
@@ -42,7 +43,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.row_codes import RowCodes
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import MAX_SLOW
-from cofferdam_runtime.channel import MAX_PARTS, Channel, ChannelClosedError
+from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.pairs import socket_pair
 
 DIRECT = AuthenticatorSettings(auth_type=AuthType.DIRECT, admins=())
