@@ -29,11 +29,20 @@ _CLASS_VARIABLE: Final[object] = ClassVar
 class _Field:
     """The options of one field."""
 
-    __slots__ = ("compare", "default", "factory", "repr")
+    __slots__ = ("compare", "default", "factory", "init", "repr")
 
-    def __init__(self, default: object, factory: Callable[[], object] | None, *, repr: bool, compare: bool) -> None:  # noqa: A002  as in dataclasses
+    def __init__(
+        self,
+        default: object = _UNSET,
+        factory: Callable[[], object] | None = None,
+        *,
+        init: bool = True,
+        repr: bool = True,  # noqa: A002  as in dataclasses
+        compare: bool = True,
+    ) -> None:
         self.default = default
         self.factory = factory
+        self.init = init
         self.repr = repr
         self.compare = compare
 
@@ -42,11 +51,12 @@ def field(
     *,
     default: Any = _UNSET,  # noqa: ANN401  of the type of the field
     default_factory: Callable[[], Any] | None = None,
+    init: bool = True,
     repr: bool = True,  # noqa: A002  as in dataclasses
     compare: bool = True,
 ) -> Any:  # noqa: ANN401
     """Describe a field, as `dataclasses.field` does; one that is secret or names a client gets `repr=False`."""
-    return _Field(default, default_factory, repr=repr, compare=compare)
+    return _Field(default, default_factory, init=init, repr=repr, compare=compare)
 
 
 class _DataclassFields:
@@ -59,7 +69,7 @@ class _DataclassFields:
         for name, given in owner._record.items():  # noqa: SLF001
             default = {} if given.default is _UNSET else {"default": given.default}
             factory = {} if given.factory is None else {"default_factory": given.factory}
-            spec = dataclasses.field(repr=given.repr, compare=given.compare, **default, **factory)
+            spec = dataclasses.field(init=given.init, repr=given.repr, compare=given.compare, **default, **factory)
             described.append((name, owner.__annotations__[name], spec))
         made: Any = dataclasses.make_dataclass(owner.__name__, described, kw_only=True)
         owner.__dataclass_fields__ = made.__dataclass_fields__
@@ -72,6 +82,8 @@ def _constructor(kind: Any, fields: dict[str, _Field], *, kw_only: bool) -> Any:
     parameters = ["self", "*"] if kw_only and fields else ["self"]
     lines = ["    pass"]
     for name, given in fields.items():
+        if not given.init:
+            continue
         value = name
         if given.factory is not None:
             names[f"_make_{name}"] = given.factory
@@ -81,6 +93,8 @@ def _constructor(kind: Any, fields: dict[str, _Field], *, kw_only: bool) -> Any:
         optional = given.factory is not None or given.default is not _UNSET
         parameters.append(f"{name}=_default_{name}" if optional else name)
         lines.append(f"    _set_{name}(self, {value})")
+    if hasattr(kind, "__post_init__"):
+        lines.append("    self.__post_init__()")
     exec(f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines), names)  # noqa: S102  names from our own source
     return names["__init__"]
 
@@ -144,7 +158,7 @@ def _make_record(kind: type[T], *, kw_only: bool, frozen: bool, eq: bool) -> typ
     for name, annotation in kind.__annotations__.items():
         if get_origin(annotation) is not _CLASS_VARIABLE:
             given = body.pop(name, _UNSET)
-            fields[name] = given if isinstance(given, _Field) else _Field(given, None, repr=True, compare=True)
+            fields[name] = given if isinstance(given, _Field) else _Field(given)
     compared = [name for name, given in fields.items() if given.compare]
     shared: dict[str, object] = {
         "__slots__": tuple(fields),

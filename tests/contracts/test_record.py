@@ -121,3 +121,21 @@ def test_the_rest_of_the_class_remains() -> None:
     match Point(1, 2):
         case Point(x, y):
             assert (x, y) == (1, 2)
+
+
+@record
+class Derived:
+    """One field comes with the value, the other is derived from it."""
+
+    given: int
+    double: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "double", 2 * self.given)
+
+
+def test_a_field_may_be_derived_from_others() -> None:
+    assert (Derived(2).double, repr(Derived(2))) == (4, "Derived(given=2, double=4)")
+    assert Derived(2) == dataclasses.replace(Derived(1), given=2)
+    with pytest.raises(TypeError):
+        Derived(1, 2)  # type: ignore[call-arg]
