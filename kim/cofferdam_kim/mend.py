@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 
-from cofferdam_kim import place, schema
+from cofferdam_kim import location, schema
 from cofferdam_kim.errors import DamagedError, StoreError
 from cofferdam_kim.rows import COLUMNS
 from cofferdam_kim.salvage import salvage
@@ -48,7 +48,7 @@ def mend(path: str) -> str:
         StoreError: It cannot be used, or nothing of it can be read.
         OSError: The new file cannot be written.
     """
-    place.check_file(path)
+    location.check_file(path)
     try:
         schema.open_sound(path).close()
     except DamagedError as damage:
@@ -71,7 +71,7 @@ def _add_pending(memory: sqlite3.Connection, pending: list[tuple[object, ...]]) 
 def _write(memory: sqlite3.Connection, path: str) -> None:
     """Put a database into the place of another one."""
     mended = path + ".mended"
-    os.close(os.open(mended, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, place.FILE_MODE))
+    os.close(os.open(mended, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, location.FILE_MODE))
     with closing(sqlite3.connect(mended)) as written:
         memory.backup(written)
     os.rename(path, path + ".damaged")

@@ -37,6 +37,8 @@ class KeyRecord:
     attributes: bytes
     code: bytes = field(default=b"", compare=False, repr=False)
     """The authentication code that the provider's worker gave the row; empty when it has none."""
+    number: int = field(default=0, compare=False)
+    """Number of its row in the mapping, 0 where it does not matter."""
 
 
 def identity_of(row: RawRow) -> KeyIdentity:
