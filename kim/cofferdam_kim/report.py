@@ -1,4 +1,4 @@
-"""What the store found when it was opened."""
+"""The check of all rows when the store is opened, and its report to the operator."""
 
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -15,8 +15,8 @@ _ROW_ID: Final = 9
 """Index of the row number in a scanned row, after `COLUMNS`."""
 _STATE: Final = 10
 _SHOWN: Final = 10
-"""Quarantined rows that the log names one by one."""
-# While the reference service has the database, it may give the id of a pending key to a new one. Resolving the pending
+"""Quarantined rows that are logged one by one."""
+# While the reference service uses the database, it may give the id of a pending key to a new key. Resolving the pending
 # key would then destroy the new one.
 _DROP_STALE: Final = """
     DELETE FROM cofferdam_pending WHERE length(key_id) > 0 AND EXISTS (
@@ -36,24 +36,24 @@ class Quarantined(NamedTuple):
 
 @record(kw_only=True)
 class StoreReport:
-    """How many keys there are and what is wrong."""
+    """How many keys there are, and what is wrong."""
 
     keys: int
     """Active keys of configured providers."""
     unconfigured: int
-    """Keys of providers that are not configured; kept, never served."""
+    """Keys of providers that are not configured; they are kept but not served."""
     pending: int
-    """Keys that were being made or destroyed."""
+    """Keys whose creation or destruction is unfinished."""
     quarantined: tuple[Quarantined, ...]
     damage: DamagedError | None = None
-    """What is wrong with the database as a whole; then it is served from memory and not changed."""
+    """What is wrong with the database as a whole; it is then served from memory and not changed."""
     dropped: int = 0
-    """Rows that a damaged database holds and that cannot be served."""
+    """Rows of a damaged database that cannot be served."""
     incomplete: bool = False
-    """Whether a damaged database may have held keys that nobody can read any more."""
+    """Whether a damaged database may have held keys that can no longer be read."""
 
     def warnings(self) -> Iterator[str]:
-        """Yield a line for each thing that the operator should know; no line names a client or a key."""
+        """Yield the log lines for the operator; no line names a client or a key."""
         if self.damage is not None:
             rest = "others cannot be read, so that nothing is listed" if self.incomplete else f"{self.dropped} are not"
             yield (
@@ -69,7 +69,7 @@ class StoreReport:
 
 
 def inspect(connection: sqlite3.Connection, path: str, uuids: Collection[str]) -> StoreReport:
-    """Look at every row and bring the quarantine up to date.
+    """Check every row and update the quarantine.
 
     Raises:
         StoreError: The rows cannot be read.
@@ -80,7 +80,7 @@ def inspect(connection: sqlite3.Connection, path: str, uuids: Collection[str]) -
     except schema.FAILURES as error:
         raise schema.unusable(path, error) from error
     quarantined = tuple(sorted(bad + bad_pending))
-    # What is on record serves the operator's tools only; a full disk must not keep the service from starting.
+    # The quarantine table is for the operator's tools only; a full disk must not prevent the service from starting.
     with suppress(*schema.FAILURES):
         _record(connection, quarantined)
     return StoreReport(

@@ -1,4 +1,4 @@
-"""Rows of the mapping as values, and what makes one unfit to be served."""
+"""Rows of the mapping as values, and the rules that a row must satisfy to be served."""
 
 from typing import Any, Final, TypeAlias
 
@@ -15,11 +15,11 @@ COLUMNS: Final = (
 )
 KNOWN_AUTHENTICATORS: Final = frozenset({*map(int, AuthType), INTERNAL_AUTHENTICATOR})
 KEY_ID_VERSIONS: Final = frozenset({1, 2})
-"""1 is the reference's form of a key id, 2 the providers' own."""
+"""1 is the reference's format of a key id, 2 the providers' own."""
 ATTRIBUTES_VERSION: Final = 1
 
 RawRow: TypeAlias = tuple[Any, ...]
-"""The values of `COLUMNS` as SQLite gives them: of any type, whatever the schema says."""
+"""The values of `COLUMNS` as SQLite returns them: of any type, whatever the schema says."""
 
 _NAMES: Final = tuple(COLUMNS.replace(" ", "").split(","))
 _TYPES: Final = (int, str, str, str, str, bytes, int, bytes, int)
@@ -30,7 +30,7 @@ PROVIDER_UUID: Final = 3
 
 @record
 class KeyRecord:
-    """What is kept of a key: the provider's id of it, the form of the id, the encoded attributes."""
+    """What is stored of a key: the provider's id, the format of that id, the encoded attributes."""
 
     key_id: bytes = field(repr=False)
     version: int
@@ -42,22 +42,22 @@ class KeyRecord:
 
 
 def identity_of(row: RawRow) -> KeyIdentity:
-    """Return whose key a sound row is."""
+    """Return the identity of the key in a sound row."""
     return KeyIdentity(*row[IDENTITY])
 
 
 def record_of(row: RawRow) -> KeyRecord:
-    """Return what a sound row says of its key."""
+    """Return the record of the key in a sound row."""
     return KeyRecord(row[5], row[6], row[7])
 
 
 def belongs(row: RawRow, provider: ProviderEntry) -> bool:
-    """Tell whether a row is the provider's; one whose provider cannot be read is everybody's to report."""
+    """Tell whether a row is the provider's; a row whose provider is unreadable is reported to every provider."""
     return row[PROVIDER_UUID] == provider.uuid or type(row[PROVIDER_UUID]) is not str
 
 
 def fault(row: RawRow) -> str | None:  # noqa: PLR0911  one return per rule
-    """Say why a row cannot be served, or return None; the reason holds no names."""
+    """Return why a row cannot be served, or None; the reason contains no names."""
     if tuple(map(type, row)) != _TYPES:
         wrong = [name for name, value, kind in zip(_NAMES, row, _TYPES, strict=True) if type(value) is not kind]
         return f"wrong type in {', '.join(wrong)}"
