@@ -13,6 +13,7 @@ from cofferdam_contracts.ipc.limits import MAX_CHECK, MAX_CODE, MAX_SEAL
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import schema
+from cofferdam_kim.rows import full_name
 
 ACTIVE: Final = 0
 """State of a usable row; the other states are those of `PendingState`."""
@@ -34,7 +35,7 @@ _SEAL: Final = "UPDATE cofferdam_providers SET seal = ? WHERE provider_uuid = ?"
 
 def find(connection: sqlite3.Connection, identity: KeyIdentity, state: int) -> bytes:
     """Return the code of a row in a state, empty when the row has none."""
-    found = connection.execute(_FIND, (*_name(identity), state)).fetchone()
+    found = connection.execute(_FIND, (*full_name(identity), state)).fetchone()
     return b"" if found is None else _bytes(found[0], MAX_CODE) or _BROKEN
 
 
@@ -43,12 +44,12 @@ def put(
 ) -> None:
     """Store the code of a row; an empty code means that there is none."""
     if code:
-        connection.execute(_PUT, (*_name(identity), state, provider.uuid, code))
+        connection.execute(_PUT, (*full_name(identity), state, provider.uuid, code))
 
 
 def drop(connection: sqlite3.Connection, identity: KeyIdentity, state: int) -> None:
     """Delete the code of a row that has left a state."""
-    connection.execute(_DROP, (*_name(identity), state))
+    connection.execute(_DROP, (*full_name(identity), state))
 
 
 def state_of(connection: sqlite3.Connection, provider: ProviderEntry) -> tuple[bytes, bytes, bytes]:
@@ -95,10 +96,6 @@ def write(connection: sqlite3.Connection, kept: Kept) -> None:
         for row in rows:
             with suppress(*schema.FAILURES):
                 connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608
-
-
-def _name(identity: KeyIdentity) -> tuple[int, str, str]:
-    return identity.authenticator, identity.application, identity.key_name
 
 
 def _bytes(value: object, most: int) -> bytes:

@@ -83,12 +83,7 @@ def inspect(connection: sqlite3.Connection, path: str, uuids: Collection[str]) -
     # The quarantine table is for the operator's tools only; a full disk must not prevent the service from starting.
     with suppress(*schema.FAILURES):
         _record(connection, quarantined)
-    return StoreReport(
-        keys=served,
-        unconfigured=unconfigured,
-        pending=pending,
-        quarantined=quarantined,
-    )
+    return StoreReport(keys=served, unconfigured=unconfigured, pending=pending, quarantined=quarantined)
 
 
 def _scan_keys(connection: sqlite3.Connection, uuids: Collection[str]) -> tuple[int, int, list[Quarantined]]:
@@ -125,15 +120,11 @@ def _pending_fault(row: RawRow) -> str | None:
 
 
 def _record(connection: sqlite3.Connection, quarantined: tuple[Quarantined, ...]) -> None:
-    found = [(bad.table, bad.row_id, bad.reason) for bad in quarantined]
     stored = connection.execute("SELECT table_name, row_id, reason FROM cofferdam_quarantine ORDER BY 1, 2").fetchall()
-    if stored == found:
+    if stored == list(quarantined):
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with schema.transaction(connection):
         connection.execute("DELETE FROM cofferdam_quarantine")
-        connection.executemany("INSERT INTO cofferdam_quarantine (table_name, row_id, reason) VALUES (?, ?, ?)", found)
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        connection.executemany(
+            "INSERT INTO cofferdam_quarantine (table_name, row_id, reason) VALUES (?, ?, ?)", quarantined
+        )

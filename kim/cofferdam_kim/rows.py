@@ -41,6 +41,11 @@ class KeyRecord:
     """Number of its row in the mapping, 0 where it does not matter."""
 
 
+def full_name(identity: KeyIdentity) -> tuple[int, str, str]:
+    """Return the columns that `IDENTITY` selects."""
+    return identity.authenticator, identity.application, identity.key_name
+
+
 def identity_of(row: RawRow) -> KeyIdentity:
     """Return the identity of the key in a sound row."""
     return KeyIdentity(*row[IDENTITY])

@@ -9,7 +9,7 @@ import itertools
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Final
 
 from cofferdam_kim.errors import DamagedError, StoreError, in_use
@@ -20,15 +20,20 @@ VERSION: Final = 1
 _LOCK_PATIENCE: Final = 2.0
 """Seconds to wait for a predecessor that is about to exit."""
 
-_REFERENCE_TABLES: Final = {
-    "kim_metadata": """
-        CREATE TABLE kim_metadata (
+
+# A damaged schema is recognised by its text, so these have to stay as they are to the last space.
+def _metadata(name: str) -> str:
+    return f"""
+        CREATE TABLE {name} (
             id TEXT NOT NULL,
             int_value INTEGER NOT NULL,
             PRIMARY KEY (id)
-        )""",
-    "key_mapping": """
-        CREATE TABLE key_mapping (
+        )"""
+
+
+def _key_table(name: str, more: str = "") -> str:
+    return f"""
+        CREATE TABLE {name} (
             authenticator_id INTEGER NOT NULL,
             application_name TEXT NOT NULL,
             key_name TEXT NOT NULL,
@@ -38,31 +43,18 @@ _REFERENCE_TABLES: Final = {
             key_id_version INTEGER NOT NULL,
             key_attributes BLOB NOT NULL,
             key_attributes_version INTEGER NOT NULL,
-            PRIMARY KEY (authenticator_id, application_name, key_name)
-        )""",
+            {more}PRIMARY KEY (authenticator_id, application_name, key_name)
+        )"""
+
+
+_REFERENCE_TABLES: Final = {
+    "kim_metadata": _metadata("kim_metadata"),
+    "key_mapping": _key_table("key_mapping"),
 }
 _OWN_TABLES: Final = {
-    "cofferdam_metadata": """
-        CREATE TABLE cofferdam_metadata (
-            id TEXT NOT NULL,
-            int_value INTEGER NOT NULL,
-            PRIMARY KEY (id)
-        )""",
+    "cofferdam_metadata": _metadata("cofferdam_metadata"),
     # Keys that are being created (state 1) or destroyed (state 2).
-    "cofferdam_pending": """
-        CREATE TABLE cofferdam_pending (
-            authenticator_id INTEGER NOT NULL,
-            application_name TEXT NOT NULL,
-            key_name TEXT NOT NULL,
-            provider_uuid TEXT NOT NULL,
-            provider_name TEXT NOT NULL,
-            key_id BLOB NOT NULL,
-            key_id_version INTEGER NOT NULL,
-            key_attributes BLOB NOT NULL,
-            key_attributes_version INTEGER NOT NULL,
-            state INTEGER NOT NULL,
-            PRIMARY KEY (authenticator_id, application_name, key_name)
-        )""",
+    "cofferdam_pending": _key_table("cofferdam_pending", "state INTEGER NOT NULL,\n            "),
     # Rows of the named table that are not served, for the operator to inspect and repair.
     "cofferdam_quarantine": """
         CREATE TABLE cofferdam_quarantine (
@@ -73,12 +65,7 @@ _OWN_TABLES: Final = {
         )""",
 }
 _CODE_TABLES: Final = {
-    "cofferdam_codes_metadata": """
-        CREATE TABLE cofferdam_codes_metadata (
-            id TEXT NOT NULL,
-            int_value INTEGER NOT NULL,
-            PRIMARY KEY (id)
-        )""",
+    "cofferdam_codes_metadata": _metadata("cofferdam_codes_metadata"),
     # Authentication codes of rows, with the state of the row (0 for an active one).
     "cofferdam_codes": """
         CREATE TABLE cofferdam_codes (
@@ -222,6 +209,19 @@ def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit the changes of the block, or roll them back if it fails."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            with suppress(*FAILURES):
+                connection.execute("ROLLBACK")
+
+
 def damage(connection: sqlite3.Connection) -> str | None:
     """Return the first fault in the structure of the database, or None."""
     try:
@@ -296,19 +296,12 @@ def _check_group(connection: sqlite3.Connection, path: str, group: tuple[str, di
 
 
 def _create(connection: sqlite3.Connection, groups: list[tuple[str, dict[str, str]]]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for metadata, tables in groups:
             for statement in tables.values():
                 connection.execute(statement)
-            connection.execute(
-                f"INSERT INTO {metadata} (id, int_value) VALUES ('schema_version', ?)",  # noqa: S608  a constant
-                (VERSION,),
-            )
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            version = f"INSERT INTO {metadata} (id, int_value) VALUES ('schema_version', ?)"  # noqa: S608  a constant
+            connection.execute(version, (VERSION,))
 
 
 def _check_version(connection: sqlite3.Connection, path: str, metadata: str) -> None:
@@ -326,12 +319,9 @@ def _check_version(connection: sqlite3.Connection, path: str, metadata: str) -> 
 
 def _check_columns(connection: sqlite3.Connection, path: str, table: str, statement: str) -> None:
     found = connection.execute(f"PRAGMA table_info({table})").fetchall()
-    scratch = sqlite3.connect(":memory:")
-    try:
+    with closing(sqlite3.connect(":memory:")) as scratch:
         scratch.execute(statement)
         expected = scratch.execute(f"PRAGMA table_info({table})").fetchall()
-    finally:
-        scratch.close()
     if found != expected:
         if _is_flipped(connection, table, statement, found, expected):
             raise DamagedError(path, f"a damaged column of {table}")

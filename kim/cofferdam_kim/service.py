@@ -19,7 +19,7 @@ from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.catalogue import Steps
-from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord
+from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord, full_name
 from cofferdam_kim.store import MappingStore
 
 
@@ -108,7 +108,7 @@ class KimService:
             return self._refusal(error)
         if isinstance(found, GradualAnswer):
             return self.go_on(found) or found
-        return Status.SUCCESS, found
+        return Status.SUCCESS, found or ()
 
     def go_on(self, gradual: GradualAnswer) -> Answer | None:
         """Compute one step of an answer; return the answer after the last step."""
@@ -129,27 +129,22 @@ class KimService:
         record = self._store.lookup(peer.provider, _identity(*name))
         return record.key_id, record.version, record.attributes, record.code, record.number
 
-    def _reserve(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+    def _reserve(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
         self._store.reserve(peer.provider, _identity(*fields[:3]), _record(*fields[3:]))
-        return ()
 
-    def _activate(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+    def _activate(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
         self._store.activate(peer.provider, _identity(*fields[:3]), _record(*fields[3:-1]), fields[-1])
         self._on_change(*fields[:2])
-        return ()
 
-    def _cancel(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
+    def _cancel(self, peer: WorkerPeer, *name: Any) -> None:  # noqa: ANN401
         self._store.cancel(peer.provider, _identity(*name))
-        return ()
 
-    def _mark_deleting(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+    def _mark_deleting(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
         self._store.mark_deleting(peer.provider, _identity(*fields[:3]), *fields[3:])
-        return ()
 
-    def _remove(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
+    def _remove(self, peer: WorkerPeer, *name: Any) -> None:  # noqa: ANN401
         self._store.remove(peer.provider, _identity(*name))
         self._on_change(*name[:2])
-        return ()
 
     def _pending(self, peer: WorkerPeer) -> tuple[Any, ...]:
         found = self._store.pending(peer.provider)
@@ -158,19 +153,17 @@ class KimService:
     def _state(self, peer: WorkerPeer) -> tuple[Any, ...]:
         return self._store.state(peer.provider)
 
-    def _enrol(self, peer: WorkerPeer, check: bytes, anew: int, seal: bytes) -> tuple[()]:
+    def _enrol(self, peer: WorkerPeer, check: bytes, anew: int, seal: bytes) -> None:
         self._store.enrol(peer.provider, check, seal, anew=bool(anew))
-        return ()
 
     def _rows(self, peer: WorkerPeer, after: int) -> tuple[Any, ...]:
         found = self._store.rows(peer.provider, after)
         return (tuple(_cut((number, *_flat(identity, record)) for number, identity, record in found)),)
 
-    def _adopt(self, peer: WorkerPeer, coded: bytes, seal: bytes) -> tuple[()]:
+    def _adopt(self, peer: WorkerPeer, coded: bytes, seal: bytes) -> None:
         if len(coded) % CODED_ROW.size:
             raise ForbiddenMessageError(f"{len(coded)} bytes of coded rows")
         self._store.adopt(peer.provider, CODED_ROW.iter_unpack(coded), seal)
-        return ()
 
     def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> GradualAnswer:
         _check_authenticator(authenticator)
@@ -198,7 +191,7 @@ class KimService:
         return Application(authenticator, naming(peer, application))
 
     # The asker in the schema decides the type of the peer that a handler gets.
-    _HANDLERS: ClassVar[Mapping[KimMessage, Callable[..., tuple[Any, ...] | GradualAnswer]]] = {
+    _HANDLERS: ClassVar[Mapping[KimMessage, Callable[..., tuple[Any, ...] | GradualAnswer | None]]] = {
         KimMessage.LOOKUP: _lookup,
         KimMessage.RESERVE: _reserve,
         KimMessage.ACTIVATE: _activate,
@@ -260,8 +253,7 @@ def _record(key_id: bytes, version: int, attributes: bytes, code: bytes) -> KeyR
 
 
 def _flat(identity: KeyIdentity, record: KeyRecord) -> tuple[Any, ...]:
-    owner = (identity.authenticator, identity.application, identity.key_name)
-    return (*owner, record.key_id, record.version, record.attributes)
+    return (*full_name(identity), record.key_id, record.version, record.attributes)
 
 
 def _size(entry: tuple[Any, ...] | str) -> int:

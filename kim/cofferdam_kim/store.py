@@ -35,6 +35,7 @@ from cofferdam_kim.rows import (
     RawRow,
     belongs,
     fault,
+    full_name,
     identity_of,
     record_of,
 )
@@ -138,7 +139,7 @@ class MappingStore:
     def lookup(self, provider: ProviderEntry, identity: KeyIdentity) -> KeyRecord:
         """Return the record of a provider's active key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
         try:
-            row = self._find_key(identity)
+            row = self._find(_FIND_KEY, identity)
             if row is None or not belongs(row, provider):
                 raise self._absent()
             self._refuse_bad(row)
@@ -153,9 +154,9 @@ class MappingStore:
         """
         wanted = _row(provider, identity, planned)
         with self._transaction():
-            if self._find_key(identity) is not None:
+            if self._find(_FIND_KEY, identity) is not None:
                 raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key has this name")
-            pending = self._find_pending(identity)
+            pending = self._find(_FIND_PENDING, identity)
             if pending is None:
                 self._check_quota(identity)
                 self._refuse_taken(provider, planned)
@@ -173,12 +174,12 @@ class MappingStore:
         """
         wanted = _row(provider, identity, record)
         with self._transaction(identity):
-            live = self._find_key(identity)
+            live = self._find(_FIND_KEY, identity)
             if live is not None:
                 if live[PROVIDER_UUID] != provider.uuid or record_of(live) != record:
                     raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "another key has this name")
                 return
-            pending = self._find_pending(identity)
+            pending = self._find(_FIND_PENDING, identity)
             if not self._delete_pending(provider, identity, PendingState.RESERVED):
                 raise ServiceError(Status.PSA_ERROR_BAD_STATE, "the name is not reserved")
             # A provider that plans no identifiers makes them unique itself; a planned one is reserved already.
@@ -202,8 +203,8 @@ class MappingStore:
         `code` authenticates the row in its new state, `seal` the set of the remaining codes.
         """
         with self._transaction(identity):
-            live = self._find_key(identity)
-            pending = self._find_pending(identity)
+            live = self._find(_FIND_KEY, identity)
+            pending = self._find(_FIND_PENDING, identity)
             if live is None or not belongs(live, provider):
                 if pending is None or not _is(pending, provider, PendingState.DELETING):
                     raise self._absent()
@@ -306,27 +307,19 @@ class MappingStore:
             )
 
     def _check_quota(self, identity: KeyIdentity) -> None:
-        owner = (identity.authenticator, identity.application)
-        (count,) = self._connection.execute(_COUNT_KEYS, owner * 2).fetchone()
+        (count,) = self._connection.execute(_COUNT_KEYS, full_name(identity)[:2] * 2).fetchone()
         if self._max_keys is not None and count >= self._max_keys:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"an application has limits.max_keys = {count}")
 
-    def _find_key(self, identity: KeyIdentity) -> RawRow | None:
-        return self._find(_FIND_KEY, identity)
-
-    def _find_pending(self, identity: KeyIdentity) -> RawRow | None:
-        return self._find(_FIND_PENDING, identity)
-
     def _find(self, statement: str, identity: KeyIdentity) -> RawRow | None:
-        wanted = (identity.authenticator, identity.application, identity.key_name)
+        wanted = full_name(identity)
         row: RawRow | None = self._connection.execute(statement, wanted).fetchone()
         if row is not None and row[IDENTITY] != wanted:
             raise self._misled()
         return row
 
     def _delete_pending(self, provider: ProviderEntry, identity: KeyIdentity, state: PendingState) -> bool:
-        wanted = (identity.authenticator, identity.application, identity.key_name, provider.uuid, state)
-        if self._connection.execute(_DELETE_PENDING, wanted).rowcount != 1:
+        if self._connection.execute(_DELETE_PENDING, (*full_name(identity), provider.uuid, state)).rowcount != 1:
             return False
         codes.drop(self._connection, identity, state)
         return True
@@ -382,9 +375,8 @@ class MappingStore:
             raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is read only: {self._read_only}")
         with self._translated():
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield
-                self._connection.execute("COMMIT")
+                with schema.transaction(self._connection):
+                    yield
             except schema.FAILURES as error:
                 if changed is not None:
                     # Only the disk can tell whether the change was written.
@@ -393,24 +385,11 @@ class MappingStore:
                     # The kernel has dropped the pages and will report success next time: nothing may rely on them.
                     self._read_only = f"{schema.error_name(error)}; start the service anew"
                 raise
-            finally:
-                if self._connection.in_transaction:
-                    with suppress(*schema.FAILURES):
-                        self._connection.execute("ROLLBACK")
 
 
 def _row(provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> RawRow:
-    row = (
-        identity.authenticator,
-        identity.application,
-        identity.key_name,
-        provider.uuid,
-        provider.name,
-        record.key_id,
-        record.version,
-        record.attributes,
-        ATTRIBUTES_VERSION,
-    )
+    names = (*full_name(identity), provider.uuid, provider.name)
+    row = (*names, record.key_id, record.version, record.attributes, ATTRIBUTES_VERSION)
     reason = fault(row)
     if reason is not None:
         raise ValueError(reason)
