@@ -1,9 +1,9 @@
-"""How a message becomes datagrams on a channel between processes, and back.
+"""Converts messages to datagrams of a channel between processes, and back; without I/O.
 
-A message is one msgpack array of scalars, byte strings and arrays of such: no maps, no extension types. It travels as
-one datagram, or, when it is larger than `PART_SIZE`, as consecutive parts `[PART, index, total, bytes]`, of which all
-but the last are full, so that the size of a message bounds its datagrams. Sizes are checked before anything is
-allocated for them. No I/O here.
+A message is one msgpack array of scalars, byte strings and arrays of them: no maps, no extension types. It is sent as
+one datagram or, when it is larger than `PART_SIZE`, as consecutive parts `[PART, index, total, bytes]`. All parts but
+the last are full, so that the size of a message bounds the number of its datagrams. Sizes are checked before memory is
+allocated for them.
 """
 
 import enum
@@ -17,16 +17,16 @@ from cofferdam_contracts.ipc.limits import MAX_DATAGRAM, MAX_ITEMS, PART_SIZE
 
 @enum.unique
 class Common(enum.IntEnum):
-    """Numbers that mean the same on every channel; none is an opcode or a question to the key store."""
+    """Message numbers with the same meaning on every channel; none is an opcode or a question to the key store."""
 
     PART = 0x60
     """[PART, index, total bytes of the message, bytes]"""
     HELLO = 0x62
-    """[HELLO] from a server that took over the channel of a predecessor; what the predecessor had begun is lost."""
+    """[HELLO] from a server that has taken over a predecessor's channel; the predecessor's unfinished work is lost."""
     SYNC = 0x64
     """[SYNC, token] from the client of the channel, after a HELLO."""
     SYNCED = 0x65
-    """[SYNCED, token]: the answer; it comes after the answers to everything that was sent before the SYNC."""
+    """[SYNCED, token]: the answer to SYNC, sent after the answers to everything that was sent before it."""
 
 
 _PART: Final = int(Common.PART)
@@ -34,7 +34,7 @@ _PART: Final = int(Common.PART)
 
 
 class FramingError(ValueError):
-    """Raised when a peer sends bytes that are not a message; the channel must not be used any more."""
+    """Raised when a peer sends bytes that are not a message; the channel must not be used again."""
 
 
 def pack(message: tuple[object, ...] | list[object]) -> bytes:
@@ -59,7 +59,7 @@ def _refuse(*_arguments: object) -> NoReturn:
 
 def _unpack(data: bytes | memoryview) -> tuple[Any, ...]:
     try:
-        # What is not limited here, msgpack limits to the size of the data: strings, and by that what is allocated.
+        # By default msgpack limits the length of strings to the size of the data.
         message = msgpack.unpackb(
             data,
             use_list=False,
@@ -77,7 +77,7 @@ def _unpack(data: bytes | memoryview) -> tuple[Any, ...]:
 
 
 class Assembler:
-    """Puts the datagrams of one direction of a channel together to messages."""
+    """Assembles the datagrams of one direction of a channel into messages."""
 
     def __init__(self, limit: int, *, adopted: bool = False) -> None:
         """Accept messages of at most `limit` bytes; an adopted channel may begin in the middle of a message."""

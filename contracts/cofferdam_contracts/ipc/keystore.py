@@ -1,10 +1,10 @@
 """Messages to the key store (kim) and its answers.
 
-A frame is one msgpack array `[number, request id, fields…]`; the answer is `[number + 1, request id, status, fields…]`
-with the fields only when the status is success. `SCHEMAS` is the whole protocol: who may ask, what the fields are.
-The provider of a question is that of the channel it came on, and so is the peer uid; no field names them.
+A question is one msgpack array `[number, request id, fields…]`; its answer is `[number + 1, request id, status,
+fields…]`, with fields only when the status is success. `SCHEMAS` is the whole protocol: who may ask, and what the
+fields are. The provider or the uid that a question is about is that of the channel it arrives on; no field names it.
 
-Every question may be asked again when its answer was lost: repeating it word for word has no further effect.
+Every question may be repeated when its answer was lost: the identical question has no further effect.
 """
 
 import enum
@@ -30,7 +30,7 @@ from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.status import Status
 
 ID_TAKEN: Final = Status.PSA_ERROR_GENERIC_ERROR
-"""Answer to a planned key id that another key of the provider has, and to nothing else; another id may be free."""
+"""Status for a planned key id that another key of the provider has, and for nothing else; another id may be free."""
 
 
 @enum.unique
@@ -55,19 +55,19 @@ class KimMessage(enum.IntEnum):
 
 @enum.unique
 class Asker(enum.IntEnum):
-    """Who is at the other end of a channel of the key store."""
+    """The kind of peer at the other end of a channel of the key store."""
 
     WORKER = 1
     FRONTEND = 2
 
 
 MOST_ANSWERED: Final[Mapping[Asker, int]] = {Asker.WORKER: MAX_ANSWER, Asker.FRONTEND: MAX_LISTING}
-"""Bytes of the largest answer that somebody gets."""
+"""Bytes of the largest answer to each kind of peer."""
 
 
 @enum.unique
 class PendingState(enum.IntEnum):
-    """What was going on with a key that is neither usable nor gone."""
+    """The unfinished step of a key that is neither usable nor gone."""
 
     RESERVED = 1
     DELETING = 2
@@ -145,55 +145,55 @@ class QuestionSchema:
 
 
 _ENVELOPE: Final = 3
-"""The array, the number and the id of a question."""
+"""Values around the fields of a question: the array itself, the number and the id."""
 _APPLICATION: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_APPLICATION))
 """Authenticator, application name."""
 _NAME: Final = (*_APPLICATION, Field(str, MAX_KEY_NAME))
 _CODE: Final = Field(bytes, MAX_CODE)
 _SEAL: Final = Field(bytes, MAX_SEAL)
 _RECORD: Final = (Field(bytes, MAX_KEY_ID), Field(int, 2), Field(bytes, MAX_ATTRIBUTES), _CODE)
-"""Key id, key id version, attributes, the row's code (empty for a row that its provider seals)."""
+"""Key id, key id version, attributes, the row's code (empty for a row that its provider encrypts)."""
 
 _STORED_NAME: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_ANSWER), Field(str, MAX_ANSWER))
-"""The name of a row: another service may have stored a longer one than is taken here."""
+"""The name in a row: another service may have stored a longer one than is accepted here."""
 
 CODED_ROW: Final = struct.Struct(f"<Q{MAX_CODE}s")
 """A row number and the code of that row."""
 ROWS_AT_ONCE: Final = MAX_KEY_ID // CODED_ROW.size
-"""Rows that one ADOPT gives their codes."""
+"""Most rows that one ADOPT assigns codes to."""
 
 SCHEMAS: Final[Mapping[KimMessage, QuestionSchema]] = {
     # -> key id, key id version, attributes, code (empty when the row has none), row number
     KimMessage.LOOKUP: QuestionSchema(Asker.WORKER, _NAME, (*_RECORD, Field(int, MAX_ROW_NUMBER))),
     # The key id is the planned one, or empty.
     KimMessage.RESERVE: QuestionSchema(Asker.WORKER, _NAME + _RECORD, ()),
-    # The last field is the new seal of the provider's codes; empty where the row has no code.
+    # The last field is the new seal of the provider's codes; it is empty if the row has no code.
     KimMessage.ACTIVATE: QuestionSchema(Asker.WORKER, (*_NAME, *_RECORD, _SEAL), ()),
     KimMessage.CANCEL: QuestionSchema(Asker.WORKER, _NAME, ()),
-    # The code is that of the row in its new state, the seal that of the codes that remain.
+    # The code authenticates the row in its new state, the seal the remaining codes.
     KimMessage.MARK_DELETING: QuestionSchema(Asker.WORKER, (*_NAME, _CODE, _SEAL), ()),
     KimMessage.REMOVE: QuestionSchema(Asker.WORKER, _NAME, ()),
     # -> array of [state, authenticator, application, key name, key id, key id version, attributes, code]
     KimMessage.PENDING: QuestionSchema(
         Asker.WORKER, (), (Array((Field(int, max(PendingState)), *_STORED_NAME, *_RECORD)),)
     ),
-    # -> check value of the provider's key, seal of the codes of its active rows, the codes one after the other
+    # -> check value of the provider's key, seal of the codes of its active rows, the concatenated codes
     KimMessage.STATE: QuestionSchema(Asker.WORKER, (), (Field(bytes, MAX_CHECK), _SEAL, Field(bytes, MAX_ANSWER))),
-    # Check value of the provider's key; 1 to forget the codes of its active rows; the seal of no codes, which is kept
-    # unless there is a seal already and nothing is forgotten.
+    # Check value of the provider's key; 1 to delete the codes of its active rows; the seal of the empty set of codes,
+    # which is stored unless there is a seal already and no codes are deleted.
     KimMessage.ENROL: QuestionSchema(Asker.WORKER, (Field(bytes, MAX_CHECK), Field(int, 1), _SEAL), ()),
-    # Row number after which to go on
+    # Row number after which to continue
     # -> array of [row number, authenticator, application, key name, key id, key id version, attributes]
     KimMessage.ROWS: QuestionSchema(
         Asker.WORKER,
         (Field(int, MAX_ROW_NUMBER),),
         (Array((Field(int, MAX_ROW_NUMBER), *_STORED_NAME, *_RECORD[:-1])),),
     ),
-    # `CODED_ROW` for each row that gets a code, one after the other; the new seal.
+    # Concatenated `CODED_ROW` of each row that gets a code; the new seal.
     KimMessage.ADOPT: QuestionSchema(Asker.WORKER, (Field(bytes, MAX_KEY_ID), _SEAL), ()),
     # -> array of key names of the asking provider
     KimMessage.CLIENT_KEYS: QuestionSchema(Asker.WORKER, _APPLICATION, (Array(Field(str, MAX_ANSWER)),)),
-    # application empty for Unix peer credentials: the channel's uid counts
+    # The application is empty for Unix peer credentials, where the channel's uid is used.
     # -> array of pages, see `ipc.pages`
     KimMessage.LIST_KEYS: QuestionSchema(Asker.FRONTEND, _APPLICATION, (Array(),)),
     # The application is the administrator, as in LIST_KEYS -> array of application names of the same authenticator
@@ -202,7 +202,7 @@ SCHEMAS: Final[Mapping[KimMessage, QuestionSchema]] = {
 
 
 def most_bytes(asker: Asker) -> int:
-    """Return the bytes of the largest question that somebody may ask."""
+    """Return the bytes of the largest question of a kind of peer."""
     return max(
         sum(AROUND + (0 if field.type is int else field.most) for field in schema.fields) + AROUND * _ENVELOPE
         for schema in SCHEMAS.values()

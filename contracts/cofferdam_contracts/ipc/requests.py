@@ -3,8 +3,8 @@
 A request is `[opcode, request id, deadline, authenticator, application name, fields…]`, its answer
 `[opcode | ANSWER, request id, status, results…]` with results only when the status is success. The deadline counts
 microseconds of the monotonic clock, which all processes share. The application name is empty unless the
-authenticator is Direct: for Unix peer credentials the name is the uid the channel belongs to, which no field can
-claim. `SCHEMAS` is the whole protocol; what it does not name is refused.
+authenticator is Direct: for Unix peer credentials the name is the uid that the channel belongs to, which no field can
+claim. `SCHEMAS` is the whole protocol; everything else is refused.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import Status
 
 ANSWER: Final = 0x80
-"""Bit that turns the number of a request into that of its answer; opcodes stay below it."""
+"""Bit that is added to the number of a request in its answer; opcodes are below it."""
 _ENVELOPE: Final = 5
 _ANSWER_HEADER: Final = 3
 _STATUSES: Final = frozenset(map(int, Status))
@@ -64,12 +64,12 @@ class Answer(NamedTuple):
     results: tuple[bytes, ...]
 
     def __repr__(self) -> str:
-        """Show how much there is, not what: results are keys, plaintext and signatures."""
+        """Show sizes only: results are keys, plaintext and signatures."""
         return f"Answer({self.opcode}, {self.id}, {self.status}, {[len(result) for result in self.results]} bytes)"
 
 
 Reader: TypeAlias = Callable[[Any], Any]
-"""Checks a value of a message and returns what it stands for."""
+"""Checks a value of a message and converts it."""
 
 
 def _plain(kind: type) -> Reader:
@@ -108,7 +108,7 @@ def _member(kind: type[Hash] | type[CheckType]) -> Reader:
 # Looking a number up here is four times as fast as calling the enumeration.
 _AUTH_TYPES: Final = {int(member): member for member in AuthType}
 
-# Per annotated type of an operation's field: how it is written, how it is read.
+# For each annotated type of an operation's field: its writer (None: it is sent as it is) and its reader.
 _CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Reader]]] = {
     bytes: (None, _BYTES),
     str: (None, _STR),
@@ -127,13 +127,13 @@ _CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Reader]]] = {
 
 @record
 class OperationSchema:
-    """The fields of one operation on the channel, in order, and how each is written and read."""
+    """The writers and readers of one operation's fields, in order."""
 
     kind: type[WorkerOperation]
     values: Callable[[Any], tuple[Any, ...]]
-    """Takes the fields out of an operation."""
+    """Returns the fields of an operation."""
     writers: tuple[tuple[int, Callable[[Any], Any]], ...]
-    """For fields that do not travel as they are: where in the message, and how they are written."""
+    """Position in the message and writer of each field that is not sent as it is."""
     readers: tuple[Reader, ...]
 
 
@@ -148,7 +148,7 @@ def _schema(kind: type[WorkerOperation]) -> OperationSchema:
 SCHEMAS: Final[Mapping[int, OperationSchema]] = {
     int(opcode): _schema(kind) for opcode, kind in operations.OPERATIONS.items() if issubclass(kind, WorkerOperation)
 }
-"""Every request that a worker takes, by number."""
+"""Every request that a worker accepts, by number."""
 
 
 def encode_request(
@@ -167,7 +167,7 @@ def decode_request(message: tuple[Any, ...]) -> ProviderRequest:
     """Read a request.
 
     Raises:
-        ForbiddenMessageError: The message is not in `SCHEMAS`, or not as it says there.
+        ForbiddenMessageError: The message is not in `SCHEMAS`, or its fields are wrong.
     """
     schema = SCHEMAS.get(message[0])
     if schema is None or len(message) != _ENVELOPE + len(schema.readers):
