@@ -134,7 +134,6 @@ def _nothing(_value: object) -> tuple[()]:
     return ()
 
 
-_VALUE: Final = {"__eq__": _equal, "__hash__": _hash}
 _FROZEN: Final = {"__setattr__": _refuse, "__delattr__": _refuse}
 
 
@@ -165,7 +164,7 @@ def _make_record(kind: type[T], *, kw_only: bool, frozen: bool, eq: bool) -> typ
         "__match_args__": () if kw_only else tuple(fields),
         "__repr__": _show,
         "__dataclass_fields__": _DataclassFields(),
-        **(_VALUE if eq else {}),
+        **({"__eq__": _equal, "__hash__": _hash if frozen else None} if eq else {}),
         **(_FROZEN if frozen else {}),
         "_record": fields,
         "_compared": attrgetter(*compared) if compared else staticmethod(_nothing),

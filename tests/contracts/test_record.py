@@ -112,6 +112,17 @@ def test_copies_differ_in_what_is_said(copy: Callable[..., Point]) -> None:
         copy(Point(1, 2), z=3)
 
 
+def test_what_can_be_changed_is_no_key() -> None:
+    @record(frozen=False)
+    class Compared:
+        value: int
+
+    assert Compared(1) == Compared(1)
+    assert Compared(1) != Compared(2)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Compared(1))
+
+
 def test_the_rest_of_the_class_remains() -> None:
     assert Point(1, 2).sum == 3
     assert Point.axes == Point(1).axes == 2
