@@ -35,9 +35,9 @@ from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind
 from cofferdam_contracts.psa.encoding import decode_attributes, encode_attributes
 from cofferdam_contracts.registry import PROVIDERS, AuthType, ProviderId
 from cofferdam_contracts.settings import LogSettings, ProviderEntry, TctiSettings, TpmSettings, WorkerSettings
-from cofferdam_kim.place import prepare
+from cofferdam_kim.location import prepare
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 from cofferdam_providers.base.key_encryption_key import Kek
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, StoredKey
 from cofferdam_providers.pyca.asym_sign import digest_to_sign
@@ -108,7 +108,7 @@ class Reference:
 class StoreRows:
     """The key store as the provider sees it."""
 
-    def __init__(self, store: KeyStore) -> None:
+    def __init__(self, store: MappingStore) -> None:
         """Use this one."""
         self._store = store
 
@@ -129,7 +129,7 @@ class StoreRows:
 class Ours:
     """The TPM provider, which stores keys as the reference can use them, and the key store."""
 
-    def __init__(self, provider: TpmProvider, store: KeyStore) -> None:
+    def __init__(self, provider: TpmProvider, store: MappingStore) -> None:
         """Use these."""
         self._provider = provider
         self._rows = StoreRows(store)
@@ -190,7 +190,7 @@ def take_over(reference: Reference) -> Iterator[Ours]:
             Log("give-back"),
         )
         prepare(str(database))
-        with closing(KeyStore.open(str(database), (_TPM_ENTRY,))) as store:
+        with closing(MappingStore.open(str(database), (_TPM_ENTRY,))) as store:
             provider.open()
             yield Ours(provider, store)
             provider.close()

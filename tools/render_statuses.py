@@ -43,8 +43,8 @@ MEANINGS: Final[Mapping[Status, str]] = {
     Status.PSA_ERROR_INSUFFICIENT_STORAGE: "The application has as many keys as `limits.max_keys` allows, or "
     "the token is full.",
     Status.PSA_ERROR_INSUFFICIENT_MEMORY: "Too much at once: `max_in_flight` requests of this uid are in flight, its "
-    "requests and responses fill `frontend_buffer_mb`, or 16 key generations are waiting. Nothing was done, or there was "
-    "no room for a large result. Or the token's module is short of memory.",
+    "requests and responses fill `frontend_buffer_mb`, or 16 key generations are waiting. Nothing was done, or there "
+    "was no room for a large result. Or the token's module is short of memory.",
     Status.PSA_ERROR_COMMUNICATION_FAILURE: "The provider did not answer within `answer_timeout_ms`, or its process "
     "died. The operation may have been carried out. With a token also: it refuses the PIN, or its module fails for a "
     "reason that has no status of its own.",

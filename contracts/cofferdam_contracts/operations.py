@@ -1,12 +1,12 @@
-"""Operations as values: what a client asks for, free of any wire format.
+"""Operations as values: what a client asks for, independent of any wire format.
 
-A value of these types is complete but not yet authorised: policies and the key itself are looked at by the worker.
+A value of these types is complete but not yet authorised: the worker checks policies and the key itself.
 The field order is the order on the channels between processes (`ipc.requests`).
 """
 
 import enum
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias, get_args
 
 from cofferdam_contracts.psa.algorithm import (
     Aead,
@@ -351,40 +351,5 @@ CryptoOperation: TypeAlias = (
 )
 Operation: TypeAlias = CoreOperation | CryptoOperation
 
-OPERATIONS: Final[dict[Opcode, type[Operation]]] = {
-    operation.opcode: operation
-    for operation in (
-        Ping,
-        ListProviders,
-        ListOpcodes,
-        ListAuthenticators,
-        ListKeys,
-        ListClients,
-        DeleteClient,
-        GenerateKey,
-        ImportKey,
-        DestroyKey,
-        ExportPublicKey,
-        ExportKey,
-        SignHash,
-        VerifyHash,
-        SignMessage,
-        VerifyMessage,
-        AsymmetricEncrypt,
-        AsymmetricDecrypt,
-        AeadEncrypt,
-        AeadDecrypt,
-        CipherEncrypt,
-        CipherDecrypt,
-        MacCompute,
-        MacVerify,
-        RawKeyAgreement,
-        GenerateRandom,
-        HashCompute,
-        HashCompare,
-        CanDoCrypto,
-        AttestKey,
-        PrepareKeyAttestation,
-    )
-}
+OPERATIONS: Final[dict[Opcode, type[Operation]]] = {operation.opcode: operation for operation in get_args(Operation)}
 """The type of every operation, complete over `Opcode`."""

@@ -1,7 +1,7 @@
-"""What each process is told at its start: one JSON document per process, over an inherited descriptor.
+"""The settings of each process: one JSON document per process, over an inherited descriptor.
 
-The configuration reader writes these documents; the broker passes them on unread, except its own. So the secrets of
-a provider reach only the worker of that provider. Durations are milliseconds, sizes bytes.
+The configuration reader writes these documents; the broker reads only its own and passes the others on, so the secrets
+of a provider reach only that provider's worker. Durations are in milliseconds, sizes in bytes.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ class LogSettings:
     """How a process logs."""
 
     level: str = "warning"
-    """off, error, warning, info or debug; nothing below it is written."""
+    """off, error, warning, info or debug; messages below this level are not written."""
     details: bool = False
     """Whether application names, key names and error causes may be logged (`log_error_details`)."""
     timestamp: bool = True
@@ -35,13 +35,13 @@ class AuthenticatorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderEntry:
-    """A configured provider as others see it."""
+    """A configured provider as other processes see it."""
 
     id: int
     uuid: str
     name: str
     opcodes: tuple[int, ...]
-    """Operations that ListOpcodes shows."""
+    """Operations that ListOpcodes returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +52,12 @@ class WorkerEntry:
     role: int
     name: str
     groups: tuple[int, ...] = ()
-    """Supplementary groups that it keeps when it is started as root."""
+    """Supplementary groups that it keeps when the service is started as root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UidRange:
-    """Uids that a user may give to what it runs (subuid(5)): the first, how many, and the user's own uid."""
+    """Uids that a user may assign to its own processes (subuid(5)): the first, their count, and the user's uid."""
 
     first: int
     count: int
@@ -66,33 +66,33 @@ class UidRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerSettings:
-    """What the broker itself needs of the configuration; it has no secrets."""
+    """What the broker needs of the configuration; it contains no secrets."""
 
     log: LogSettings
     socket_path: str
     status_path: str
-    """A socket on which the broker writes its status to whoever connects and may."""
+    """A socket on which the broker writes its status to every permitted peer that connects."""
     uid_base: int
-    """First of the numeric uids that processes get when started as root."""
+    """First of the numeric uids of the processes when the service is started as root."""
     require: int
     """Lowest `Level` that every process must reach."""
     workers: tuple[WorkerEntry, ...]
     subuids: tuple[UidRange, ...]
-    """Uids that count as those of a user."""
+    """Uids that are counted as their user's."""
     max_frontends: int
-    """Most principals served at one time."""
+    """Most principals served at a time."""
     max_connections: int
     """Most connections that wait for the frontends of one user's uids."""
     idle_ms: int
-    """A frontend without clients retires after this long."""
+    """A frontend without clients exits after this time."""
     hang_ms: int
-    """A process that leaves a ping unanswered this long is killed and replaced."""
+    """A process that does not answer a ping within this time is killed and replaced."""
     start_ms: int
-    """A process that is not ready after this long counts as failed."""
+    """A process that is not ready within this time counts as failed."""
     generate_ms: int
-    """A device may take this long to make one key, before its worker counts as hanging."""
+    """Longest time that a device may take to create one key before its worker counts as hanging."""
     drain_ms: int
-    """Longest wait for running requests at shutdown and reload."""
+    """Longest wait for requests under way at shutdown and reload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,19 +107,19 @@ class FrontendSettings:
     read_timeout_ms: int
     """Longest silence while a request is being received (`listener.timeout`)."""
     request_timeout_ms: int
-    """Longest time from the first byte of a request until it has arrived whole."""
+    """Longest time from the first byte of a request to its last."""
     answer_timeout_ms: int
-    """Deadline of an operation in its provider."""
+    """Longest time until the provider has answered an operation."""
     idle_connection_ms: int
-    """How long a connection that asked to stay open may be silent between requests."""
+    """Longest silence between requests on a connection that asked to stay open."""
     max_connections: int
-    """Connections one principal may have open; more are closed at once."""
+    """Most open connections of one principal; further ones are closed at once."""
     max_in_flight: int
-    """Requests of one principal under way; more get an error at once."""
+    """Most requests of one principal under way; further ones get an error at once."""
     buffer_limit: int
-    """Bytes kept for one principal's clients: requests that are not whole, responses and requests that wait."""
+    """Bytes kept for one principal's clients: incomplete requests, waiting requests and responses."""
     buffer_size_limit: int
-    """Most random bytes a client gets at a time: with the body limit, what bounds an answer."""
+    """Most random bytes that a client gets at a time; together with the body limit it bounds an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,15 +143,15 @@ class WorkerSettings:
     provider: ProviderEntry
     authenticators: tuple[AuthenticatorSettings, ...]
     buffer_size_limit: int
-    """Most random bytes a client gets at a time."""
+    """Most random bytes that a client gets at a time."""
     body_len_limit: int
     allow_deprecated: bool
     key_cache: int
-    """Keys kept ready for use."""
+    """Most keys that are kept ready for use."""
     memory_limit: int
-    """Bytes that a worker which runs a vendor's code may grow by before it makes room for a successor."""
+    """Bytes by which a worker that runs a vendor's code may grow before it exits for a successor."""
     adopt_rows: bool
-    """Whether the rows of the key store are believed as they are at the start."""
+    """Whether the rows of the key store are trusted as they are at the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,15 +160,15 @@ class SoftwareSettings:
 
     worker: WorkerSettings
     kek_file: str = field(repr=False)
-    """Path of the key-encryption key: 32 bytes; made at the first start when `kek_create` is set."""
+    """Path of the key-encryption key: 32 bytes; created at the first start if `kek_create` is set."""
     kek_create: bool
     mbed_its_path: str | None
-    """Folder with the key files of the reference service's provider, to take its keys over from."""
+    """Folder with the key files of the reference service's provider, whose keys are taken over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenMatch:
-    """Which token is meant: each text that is not None has to be the token's, without its padding."""
+    """Identifies a token: each text that is not None must equal the token's, without its padding."""
 
     label: str | None
     serial: str | None
@@ -190,39 +190,39 @@ class Pkcs11Settings:
     library_path: str
     token: TokenMatch = field(repr=False)
     slot_number: int | None
-    """The slot that was configured, to say so when the token is in another one."""
+    """The configured slot, for the message that the token is in another one."""
     pin: str | None = field(repr=False)
     """The bytes of the PIN, in hexadecimal."""
     pin_file: str | None = field(repr=False)
-    """File with the PIN, read before the worker is confined. Neither of both: no login."""
+    """File with the PIN, read before the worker is confined. With neither `pin` nor `pin_file`, no login."""
     kek_file: str = field(repr=False)
     """Path of the key that this provider's rows are authenticated with, as in `SoftwareSettings`."""
     kek_create: bool
     state_folder: str
-    """Folder that this worker has to itself."""
+    """Private folder of this worker."""
     software_public_operations: bool
     """Whether public keys are used outside the device."""
     allow_export: bool
-    """Whether keys may be made that can be exported."""
+    """Whether exportable keys may be created."""
     give_back: bool
-    """Whether new keys are made so that the reference service can use them as well."""
+    """Whether new keys are created so that the reference service can use them as well."""
     environment: tuple[str, ...] = field(repr=False)
-    """What the module finds in its environment, each as NAME=value."""
+    """Environment variables of the module, each as NAME=value."""
     readable: tuple[str, ...]
     """Files and folders that the module may read while it serves."""
     writable: tuple[str, ...]
-    """Files and folders that it may write as well."""
+    """Files and folders that it may read and write."""
     needs: tuple[str, ...]
-    """What the module does beyond files, by the names of the sandbox's `MODULE_NEEDS`."""
+    """What the module needs besides files: names of the sandbox's `MODULE_NEEDS`."""
     quirks: tuple[str, ...]
-    """Deviations of the module from the standard, as name or name=number; the worker knows which there are."""
+    """Deviations of the module from the standard, as name or name=number; the worker defines the names."""
     groups: tuple[int, ...]
-    """Supplementary groups that the worker keeps when it is started as root."""
+    """Supplementary groups that the worker keeps when the service is started as root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TctiSettings:
-    """The way to a TPM; what a kind has no use for is None."""
+    """How to reach a TPM; fields that a kind does not use are None."""
 
     kind: str
     """device, mssim, swtpm or tabrmd."""
@@ -246,24 +246,24 @@ class TpmSettings:
     owner_auth: str | None = field(repr=False)
     """The bytes of the owner hierarchy's authorisation value, in hexadecimal."""
     owner_auth_file: str | None = field(repr=False)
-    """File with them, read before the worker is confined. One of both is given."""
+    """File with these bytes, read before the worker is confined. Exactly one of the two is set."""
     endorsement_auth: str | None = field(repr=False)
-    """That of the endorsement hierarchy."""
+    """The same for the endorsement hierarchy."""
     endorsement_auth_file: str | None = field(repr=False)
-    """Neither of both: the value is empty."""
+    """With neither of the two, the value is empty."""
     skip_if_no_tpm: bool
-    """Whether it is no mistake that there is no TPM."""
+    """Whether a missing TPM is not an error."""
     kek_file: str = field(repr=False)
     """Path of the key that this provider's rows are encrypted with, as in `SoftwareSettings`."""
     kek_create: bool
     give_back: bool
     """Whether new keys are stored so that the reference service can use them as well."""
     application_parents: bool
-    """Whether each application has a storage parent of its own in the TPM."""
+    """Whether each application has its own storage parent in the TPM."""
     bus_protection: bool
     """Whether commands are authorised and their secrets encrypted with salted HMAC sessions."""
     groups: tuple[int, ...]
-    """Supplementary groups that the worker keeps when it is started as root."""
+    """Supplementary groups that the worker keeps when the service is started as root."""
 
 
 T = TypeVar("T")
@@ -271,11 +271,15 @@ T = TypeVar("T")
 
 def dump(settings: object) -> bytes:
     """Return the JSON document of a settings value."""
-    return json.dumps(dataclasses.asdict(settings), separators=(",", ":")).encode()  # type: ignore[call-overload]
+    return json.dumps(settings, separators=(",", ":"), default=_members).encode()
+
+
+def _members(settings: object) -> dict[str, object]:
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
 
 
 def load(kind: type[T], document: bytes) -> T:
-    """Read a settings value back, exactly: every field present and of its type, none besides.
+    """Read a settings value back: every field must be present and of its type, and no other.
 
     Raises:
         ValueError: The document is not that of a `kind`.
@@ -285,7 +289,7 @@ def load(kind: type[T], document: bytes) -> T:
 
 def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401  walks any JSON value along a type
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
+        hints = {field.name: field.type for field in dataclasses.fields(kind)}
         if not isinstance(value, dict) or value.keys() != hints.keys():
             raise ValueError(f"not the fields of {kind}")
         return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})  # type: ignore[operator]

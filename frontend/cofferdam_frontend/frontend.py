@@ -4,8 +4,7 @@ import time
 from typing import Final
 
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
-from cofferdam_contracts.ipc.keystore import MAX_LISTING
-from cofferdam_contracts.ipc.requests import message_limit
+from cofferdam_contracts.ipc.limits import MAX_LISTING, message_limit
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Limits, Request

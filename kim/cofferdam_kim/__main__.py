@@ -1,4 +1,4 @@
-"""The process of the key store: open the database, give up the rest, answer until the broker says stop."""
+"""The process of the key store (kim): open the database, drop privileges, answer until the broker sends STOP."""
 
 import os
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from cofferdam_contracts.ipc.control import Failure, Role, ToChild
 from cofferdam_contracts.settings import KimSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.errors import StoreError
-from cofferdam_kim.owners import Owners
-from cofferdam_kim.place import prepare, split
+from cofferdam_kim.location import prepare, split
+from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 from cofferdam_runtime.entry import Child, begin, confine, give_up
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -31,21 +31,28 @@ def main() -> int:
         for warning in prepare(settings.path, start.uid, start.uid):
             log.warning(warning)
         achieved = confine(start, log, POLICIES[Role.KIM].with_paths(writable=(folder,)))
-        store = KeyStore.open(settings.path, settings.providers)
+        store = MappingStore.open(settings.path, settings.providers, settings.max_keys)
     except StoreError as error:
         log.error("the key store cannot be opened", cause=error)
         give_up(start.control, Failure.STORE)
-    store.max_keys = settings.max_keys
     for line in store.report.warnings():
         log.warning(line)
+    owners = OwnerNotifier(store, start.control.send)
     service = KimService(
-        store, settings.providers, settings.authenticators, lambda error: log.error("the key store failed", cause=error)
+        store,
+        settings.providers,
+        settings.authenticators,
+        on_failure=lambda error: log.error("the key store failed", cause=error),
+        on_change=owners.changed,
     )
-    server = Server(service, loop, log)
+    server = Server(
+        service,
+        loop,
+        log,
+        served=lambda: child.count_one(),  # noqa: PLW0108  the child is made with the server
+        violated=lambda role, serial: child.violated(role, serial),  # noqa: PLW0108
+    )
     child = Child(start, log, loop, {ToChild.CHANNEL: server.add_channel})
-    server.served, server.violated = child.count_one, child.violated
-    owners = Owners(store, start.control.send)
-    service.on_change = owners.changed
     child.ready(achieved, *_sealed(store, settings.providers))
 
     def tick() -> float:
@@ -57,14 +64,14 @@ def main() -> int:
     return 0
 
 
-def _sealed(store: KeyStore, providers: Sequence[ProviderEntry]) -> tuple[int, int]:
-    """Return which providers have a check value of their key, and which have rows of their own form, as bits."""
+def _sealed(store: MappingStore, providers: Sequence[ProviderEntry]) -> tuple[int, int]:
+    """Return which providers have a check value of their key, and which have rows in their own format, as bits."""
     checks = rows = 0
     for index, provider in enumerate(providers):
         try:
             check, own = store.sealed(provider)
         except ServiceError:
-            # Nobody can tell, so no key may be made.
+            # It is unknown, so no new key may be made.
             check = own = True
         checks |= check << index
         rows |= own << index

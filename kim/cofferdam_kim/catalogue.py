@@ -1,7 +1,7 @@
-"""What applications have, for those who list it: long questions, answered in steps between which others are served.
+"""Listings of keys and applications, produced in steps between which other questions are answered.
 
-The rows are read through the index, some at a time, and each by its number, so that all of it comes from the table. The
-listings of keys are kept in memory; see `listings` for what may be in one.
+Rows are found through the index, a few at a time, and each is read by its row number, so that all its values come from
+the table. Listings of keys are kept in memory; `listings` says what may be in one.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from cofferdam_contracts.identity import Application
-from cofferdam_contracts.ipc.keystore import MAX_LISTING
+from cofferdam_contracts.ipc.limits import AROUND, MAX_LISTING
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -18,8 +18,8 @@ from cofferdam_kim import schema
 from cofferdam_kim.listings import Listing, Listings
 from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, belongs
 
-# The names of an index stand beside the rows that it leads to. Text is compared as bytes, as it may be damaged; what is
-# no text sorts elsewhere, and is no name.
+# The name in an index entry is returned beside the row that the entry leads to. Text is compared as bytes because it
+# may be damaged; values that are not text sort elsewhere and are not names.
 _SOME_ROWS: Final = f"""
     SELECT {", ".join(f"row.{column}" for column in COLUMNS.split(", "))}, row.rowid, entry.key_name FROM (
         SELECT rowid AS number, key_name FROM key_mapping
@@ -31,70 +31,69 @@ _NEXT_APPLICATION: Final = (
     " AND application_name < x'' ORDER BY application_name LIMIT 1"
 )
 STEP: Final = 64
-"""Rows read in one step of a listing, between which others are served."""
+"""Rows read in one step of a listing."""
 _CLIENTS: Final = 32
-"""Applications looked for in one step."""
+"""Applications looked up in one step."""
 _SOME: Final = 1000
-"""Names in an answer to a worker, rather less than a message has room for."""
+"""Names in an answer to a worker, well below what fits into a message."""
 _ATTRIBUTES: Final = 7
 """Index of the attributes in a row of `COLUMNS`."""
-_AROUND: Final = 16
-"""More bytes than msgpack puts around a name."""
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
-"""What takes so long that others are served between its steps."""
+"""A computation that takes so long that other questions are answered between its steps."""
 
 
 class Catalogue:
     """Reads the rows of an open store; every method may raise `ServiceError`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it needs of the store
         self,
         connection: sqlite3.Connection,
         providers: Sequence[ProviderEntry],
         fault: Callable[[RawRow], str | None],
         failed: Callable[[Exception], ServiceError],
         misled: Callable[[], ServiceError],
+        *,
+        refusal: str | None,
     ) -> None:
         """List keys of these providers.
 
         Args:
             connection: The store's.
-            providers: In their order.
-            fault: Says what is wrong with a row, and holds it back from then on.
-            failed: Makes the error of one of `schema.FAILURES`.
-            misled: Makes the error of an index that leads to another row.
+            providers: In the order of the configuration.
+            fault: Returns what is wrong with a row, and withholds the row from then on.
+            failed: Converts one of `schema.FAILURES` to an error.
+            misled: Returns the error for an index entry that leads to the wrong row.
+            refusal: Why nothing can be listed, if so: clients would take an incomplete listing for the whole.
         """
         self._connection = connection
         self._order = {provider.uuid: position for position, provider in enumerate(providers)}
-        self._fault, self._failed, self._misled = fault, failed, misled
+        self._fault, self._failed, self._misled, self._refusal = fault, failed, misled, refusal
         self.listings = Listings([provider.id for provider in providers])
-        self.refusal: str | None = None
-        """Why nothing can be listed, if so: a client would take what is left of a listing for the whole."""
 
     def add(self, row: RawRow) -> None:
-        """Note a row that was committed."""
+        """Add a row, once it is committed, to the listing in memory."""
         position, attributes = self._order[row[PROVIDER_UUID]], row[_ATTRIBUTES]
         self.listings.change(_owner(row), lambda listing: listing.put(position, row[2], attributes))
 
     def remove(self, row: RawRow) -> None:
-        """Note that a row was deleted, and that this was committed."""
+        """Remove a row, once its deletion is committed, from the listing in memory."""
         position = self._order[row[PROVIDER_UUID]]
         self.listings.change(_owner(row), lambda listing: listing.drop(position, row[2]))
 
     def client_keys(self, provider: ProviderEntry, application: Application) -> Steps[list[str]]:
-        """Return names of an application's keys in one provider; more than some are got by asking again.
+        """Return some names of an application's keys in one provider; the worker destroys those and asks again.
 
-        `PSA_ERROR_DATA_CORRUPT` when only rows are left that are held back: their keys are not gone.
+        `PSA_ERROR_DATA_CORRUPT` when only withheld rows are left: their keys still exist.
         """
         names: list[str] = []
         bad = 0
         cursor: bytes | None = b""
         while cursor is not None and len(names) < _SOME:
-            rows, cursor, held_back = self._some_rows(application, cursor, STEP)
+            rows, cursor, withheld = self._some_rows(application, cursor, STEP)
             names += [row[2] for row in rows if row[PROVIDER_UUID] == provider.uuid]
-            bad += sum(belongs(row, provider) for row in held_back)
+            bad += sum(belongs(row, provider) for row in withheld)
             if cursor is not None:
                 yield
         if bad and not names:
@@ -102,7 +101,7 @@ class Catalogue:
         return names[:_SOME]
 
     def list_keys(self, application: Application, owner: int) -> Steps[tuple[bytes, ...]]:
-        """Return the pages of an application's listing, in the order of the providers; kept at the expense of a uid."""
+        """Return the pages of an application's listing, in the order of the providers; a uid is charged for them."""
         while True:
             listing = self.listings.of(application, owner)
             listing.readers += 1
@@ -127,7 +126,7 @@ class Catalogue:
             last = found
             if (yield from self._has_keys(Application(authenticator, found))):
                 clients.append(found)
-                room -= len(found.encode()) + _AROUND
+                room -= len(found.encode()) + AROUND
                 if room < 0:
                     raise ServiceError(Status.RESPONSE_TOO_LARGE, f"a listing of more than {len(clients)} clients")
             looked += 1
@@ -147,7 +146,7 @@ class Catalogue:
         self.listings.make_room(listing)
 
     def _has_keys(self, application: Application) -> Steps[bool]:
-        """Tell whether one of the rows would be listed; the first one usually tells."""
+        """Tell whether any row of an application would be listed; usually the first one is."""
         cursor: bytes | None = b""
         most = 1
         while cursor is not None:
@@ -173,16 +172,16 @@ class Catalogue:
         return None if row is None else row[0]
 
     def _refuse(self) -> None:
-        if self.refusal is not None:
-            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, self.refusal)
+        if self._refusal is not None:
+            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, self._refusal)
 
     def _some_rows(
         self, application: Application, cursor: bytes, most: int
     ) -> tuple[list[RawRow], bytes | None, list[RawRow]]:
-        """Look at an application's next rows, by name.
+        """Read an application's next rows, in the order of their names.
 
         Returns:
-            The sound ones, where to go on (None when there are no more), and those that are held back.
+            The sound rows, where to continue (None when there are no more), and the withheld rows.
         """
         if application.authenticator == INTERNAL_AUTHENTICATOR:
             return [], None, []
@@ -194,7 +193,7 @@ class Catalogue:
         except schema.FAILURES as error:
             raise self._failed(error) from error
         following = [_after(row[-1]) for row in rows]
-        # In a damaged index an entry may lead to another row, or back to where a search began.
+        # An entry of a damaged index may lead to another row, or back to where the search began.
         if any(row[:2] != owner or row[2] != row[-1] for row in rows) or not _ascend(cursor, following):
             raise self._misled()
         sound: list[RawRow] = []

@@ -1,7 +1,7 @@
-"""The authentication codes of rows, as the key store keeps them for the workers: it can neither make nor check one.
+"""The authentication codes of rows, stored for the workers: the key store can neither create nor verify one.
 
-Every function works within the transaction of its caller. What is not of the type that it should be, or longer than
-any, is handed out as a code that no row has, so that the worker refuses the row.
+Every function runs within the transaction of its caller. A value of the wrong type or of excessive length is returned
+as a code that no row has, so that the worker refuses the row.
 """
 
 import sqlite3
@@ -9,13 +9,14 @@ from contextlib import suppress
 from typing import Final
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_CHECK, MAX_CODE, MAX_SEAL
+from cofferdam_contracts.ipc.limits import MAX_CHECK, MAX_CODE, MAX_SEAL
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import schema
+from cofferdam_kim.rows import full_name
 
 ACTIVE: Final = 0
-"""State of a row that is neither being made nor being destroyed; the others are those of `PendingState`."""
+"""State of a usable row; the other states are those of `PendingState`."""
 _BROKEN: Final = b"\0"
 _NAMED: Final = "authenticator_id = ? AND application_name = ? AND key_name = ? AND state = ?"
 _FIND: Final = f"SELECT code FROM cofferdam_codes WHERE {_NAMED}"  # noqa: S608
@@ -33,33 +34,33 @@ _SEAL: Final = "UPDATE cofferdam_providers SET seal = ? WHERE provider_uuid = ?"
 
 
 def find(connection: sqlite3.Connection, identity: KeyIdentity, state: int) -> bytes:
-    """Return the code of a row in a state, empty when it has none."""
-    found = connection.execute(_FIND, (*_name(identity), state)).fetchone()
+    """Return the code of a row in a state, empty when the row has none."""
+    found = connection.execute(_FIND, (*full_name(identity), state)).fetchone()
     return b"" if found is None else _bytes(found[0], MAX_CODE) or _BROKEN
 
 
 def put(
     connection: sqlite3.Connection, identity: KeyIdentity, state: int, provider: ProviderEntry, code: bytes
 ) -> None:
-    """Keep the code of a row; an empty one is none."""
+    """Store the code of a row; an empty code means that there is none."""
     if code:
-        connection.execute(_PUT, (*_name(identity), state, provider.uuid, code))
+        connection.execute(_PUT, (*full_name(identity), state, provider.uuid, code))
 
 
 def drop(connection: sqlite3.Connection, identity: KeyIdentity, state: int) -> None:
-    """Forget the code of a row that is no longer in a state."""
-    connection.execute(_DROP, (*_name(identity), state))
+    """Delete the code of a row that has left a state."""
+    connection.execute(_DROP, (*full_name(identity), state))
 
 
 def state_of(connection: sqlite3.Connection, provider: ProviderEntry) -> tuple[bytes, bytes, bytes]:
-    """Return the check value of a provider's key, the seal of its codes, and the codes of its active rows joined."""
+    """Return the check value of a provider's key, the seal of its codes, and the joined codes of its active rows."""
     check, seal = connection.execute(_PROVIDER, (provider.uuid,)).fetchone() or (b"", b"")
     joined = b"".join(_bytes(code, MAX_CODE) for (code,) in connection.execute(_ALL, (provider.uuid,)))
     return _bytes(check, MAX_CHECK), _bytes(seal, MAX_SEAL), joined
 
 
 def enrol(connection: sqlite3.Connection, provider: ProviderEntry, check: bytes, seal: bytes, *, anew: bool) -> None:
-    """Keep the check value of a provider's key and its first seal, and forget its codes where they are made anew."""
+    """Store the check value of a provider's key and its first seal; delete its codes if they are made anew."""
     _, kept, _ = state_of(connection, provider)
     if anew:
         connection.execute(_FORGET, (provider.uuid,))
@@ -67,10 +68,10 @@ def enrol(connection: sqlite3.Connection, provider: ProviderEntry, check: bytes,
 
 
 def set_seal(connection: sqlite3.Connection, provider: ProviderEntry, seal: bytes) -> None:
-    """Keep the seal that goes with a change of the codes; an empty one says that they did not change.
+    """Store the seal that covers changed codes; an empty seal means that they did not change.
 
     Raises:
-        ServiceError: `KEY_INFO_MANAGER_ERROR`: the provider is not enrolled, so there is nothing to keep it in. Codes
+        ServiceError: `KEY_INFO_MANAGER_ERROR`: the provider is not enrolled, so it has no row for the seal. Codes
             without their seal would look as if some had been removed.
     """
     if seal and connection.execute(_SEAL, (seal, provider.uuid)).rowcount != 1:
@@ -80,7 +81,7 @@ def set_seal(connection: sqlite3.Connection, provider: ProviderEntry, seal: byte
 
 
 def read(connection: sqlite3.Connection) -> Kept:
-    """Return what can be read of the codes of a damaged database."""
+    """Return the readable part of the code tables of a damaged database."""
     kept: Kept = {table: [] for table in _COLUMNS}
     for table, rows in kept.items():
         with suppress(*schema.FAILURES):
@@ -89,16 +90,12 @@ def read(connection: sqlite3.Connection) -> Kept:
 
 
 def write(connection: sqlite3.Connection, kept: Kept) -> None:
-    """Put what was read into a database; what does not fit is left out."""
+    """Write those rows into a database, leaving out what does not fit."""
     for table, rows in kept.items():
         marks = ", ".join("?" * _COLUMNS[table])
         for row in rows:
             with suppress(*schema.FAILURES):
                 connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608
-
-
-def _name(identity: KeyIdentity) -> tuple[int, str, str]:
-    return identity.authenticator, identity.application, identity.key_name
 
 
 def _bytes(value: object, most: int) -> bytes:

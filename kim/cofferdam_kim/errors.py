@@ -5,7 +5,7 @@ import sys
 
 
 class StoreError(Exception):
-    """Raised when the database cannot be used; says where, what was found, what was expected and what helps."""
+    """Raised when the database cannot be used; names the file, what was found, what was expected and the remedy."""
 
     def __init__(self, where: str, *, found: str, expected: str, remedy: str) -> None:
         super().__init__(where, found, expected, remedy)
@@ -15,7 +15,7 @@ class StoreError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return one line for the log."""
         return f"{self.where}: found {self.found}, expected {self.expected}; {self.remedy}"
 
 
@@ -30,7 +30,7 @@ def in_use(path: str) -> StoreError:
 
 
 class DamagedError(StoreError):
-    """Raised when what the database has is not what anybody wrote; some of it may still be read."""
+    """Raised when the database is corrupt; some of it may still be readable."""
 
     def __init__(self, where: str, found: str, remedy: str | None = None) -> None:
         # SQLite's own `.recover` is not in every build of its command line tool.

@@ -1,8 +1,8 @@
 """The command that mends a damaged database: `python -m cofferdam_kim.mend DATABASE`, while the service is stopped.
 
-The keys that are served of it, and what is known of keys that were being made or destroyed, are written into a new
-file, which takes the place of the damaged one. That one stays beside it, with `.damaged` after its name. Whoever wrote
-the file may have had the key store in its power, so root becomes the key store's user before anything of it is read.
+The keys that can be served, and the readable rows of keys whose creation or destruction is unfinished, are written into
+a new file, which replaces the damaged one. The damaged file is kept with `.damaged` appended to its name. An attacker
+who controlled the key store may have written the file, so root becomes the key store's user before reading any of it.
 """
 
 import os
@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 
-from cofferdam_kim import place, schema
+from cofferdam_kim import location, schema
 from cofferdam_kim.errors import DamagedError, StoreError
 from cofferdam_kim.rows import COLUMNS
 from cofferdam_kim.salvage import salvage
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Mend the one database that is named and say what was saved; return the exit status."""
+    """Mend the named database and print what was saved; return the exit status."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m cofferdam_kim.mend DATABASE\n")
         return 2
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _become_owner(folder: str) -> None:
-    """Become, for good, the user that the database's folder belongs to, as the database does."""
+    """Switch permanently to the user that owns the database and its folder."""
     found = os.stat(folder)
     if found.st_uid != os.geteuid():
         os.setgroups([])
@@ -45,10 +45,10 @@ def mend(path: str) -> str:
     """Mend a database if it is damaged; return what was done.
 
     Raises:
-        StoreError: It cannot be used, or nothing of it can be read.
+        StoreError: The database cannot be used, or nothing in it can be read.
         OSError: The new file cannot be written.
     """
-    place.check_file(path)
+    location.check_file(path)
     try:
         schema.open_sound(path).close()
     except DamagedError as damage:
@@ -69,9 +69,9 @@ def _add_pending(memory: sqlite3.Connection, pending: list[tuple[object, ...]]) 
 
 
 def _write(memory: sqlite3.Connection, path: str) -> None:
-    """Put a database into the place of another one."""
+    """Replace a database file, keeping the old one."""
     mended = path + ".mended"
-    os.close(os.open(mended, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, place.FILE_MODE))
+    os.close(os.open(mended, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, location.FILE_MODE))
     with closing(sqlite3.connect(mended)) as written:
         memory.backup(written)
     os.rename(path, path + ".damaged")

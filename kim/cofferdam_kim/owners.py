@@ -1,4 +1,4 @@
-"""Which uids own keys, told to the broker: they are served before those that only hold a place."""
+"""Tells the broker which uids own keys: they keep their place before uids without keys."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,34 +8,34 @@ from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.control import FromChild, Record
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import ServiceError
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 _AT_A_TIME: Final = 32
-"""Records sent before others have their turn."""
+"""Records sent before questions are answered again."""
 _MOST_UID: Final = (1 << 32) - 1
 
 
-class Owners:
-    """What the broker knows of owners, and what it does not know yet."""
+class OwnerNotifier:
+    """Keeps track of what the broker has not been told yet."""
 
-    def __init__(self, store: KeyStore, send: Callable[[Record], bool]) -> None:
-        """Find the owners there are; `send` returns False while the broker takes nothing."""
+    def __init__(self, store: MappingStore, send: Callable[[Record], bool]) -> None:
+        """Find the present owners; `send` returns False while the broker accepts no record."""
         self._store = store
         self._send = send
         self._untold: dict[int, bool] = {}
-        with suppress(ServiceError):  # the log has it; nobody has a place kept then
+        with suppress(ServiceError):  # it is in the log; no uid keeps a place for its keys then
             names = store.names(AuthType.UNIX_PEER_CREDENTIALS)
             self._untold.update((uid, True) for name in names if (uid := _uid(name)) is not None)
 
     def changed(self, authenticator: int, name: str) -> None:
-        """See whether an application owns keys now."""
+        """Check whether an application owns keys now."""
         uid = _uid(name) if authenticator == AuthType.UNIX_PEER_CREDENTIALS else None
         if uid is not None:
             with suppress(ServiceError):
                 self._untold[uid] = self._store.has_keys(Application(authenticator, name))
 
     def tell(self) -> bool:
-        """Tell the broker some of what it does not know, as far as it takes it; return whether it would take more."""
+        """Send some of what the broker does not know, as far as it accepts it; return whether to call again at once."""
         for uid, owns in list(self._untold.items())[:_AT_A_TIME]:
             if not self._send(Record(FromChild.OWNER, uid, owns)):
                 return False
@@ -44,7 +44,7 @@ class Owners:
 
 
 def _uid(name: object) -> int | None:
-    """Return the uid that a name is the text of; no other text is one, nor is another type."""
+    """Return the uid whose canonical text a name is; None for other text and other types."""
     if type(name) is not str:
         return None
     return int(name) if name.isdecimal() and len(name) <= len(str(_MOST_UID)) and str(int(name)) == name else None

@@ -1,10 +1,10 @@
-"""What the store found when it was opened."""
+"""The check of all rows when the store is opened, and its report to the operator."""
 
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cofferdam_contracts.ipc.keystore import PENDING_STATES
 from cofferdam_kim import schema
@@ -15,8 +15,8 @@ _ROW_ID: Final = 9
 """Index of the row number in a scanned row, after `COLUMNS`."""
 _STATE: Final = 10
 _SHOWN: Final = 10
-"""Quarantined rows that the log names one by one."""
-# While the reference service has the database, it may give the id of a pending key to a new one. Resolving the pending
+"""Quarantined rows that are logged one by one."""
+# While the reference service uses the database, it may give the id of a pending key to a new key. Resolving the pending
 # key would then destroy the new one.
 _DROP_STALE: Final = """
     DELETE FROM cofferdam_pending WHERE length(key_id) > 0 AND EXISTS (
@@ -26,8 +26,7 @@ _DROP_STALE: Final = """
     )"""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Quarantined:
+class Quarantined(NamedTuple):
     """A row that is not served, and why."""
 
     table: str
@@ -37,24 +36,24 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReport:
-    """How many keys there are and what is wrong."""
+    """How many keys there are, and what is wrong."""
 
     keys: int
     """Active keys of configured providers."""
     unconfigured: int
-    """Keys of providers that are not configured; kept, never served."""
+    """Keys of providers that are not configured; they are kept but not served."""
     pending: int
-    """Keys that were being made or destroyed."""
+    """Keys whose creation or destruction is unfinished."""
     quarantined: tuple[Quarantined, ...]
     damage: DamagedError | None = None
-    """What is wrong with the database as a whole; then it is served from memory and not changed."""
+    """What is wrong with the database as a whole; it is then served from memory and not changed."""
     dropped: int = 0
-    """Rows that a damaged database holds and that cannot be served."""
+    """Rows of a damaged database that cannot be served."""
     incomplete: bool = False
-    """Whether a damaged database may have held keys that nobody can read any more."""
+    """Whether a damaged database may have held keys that can no longer be read."""
 
     def warnings(self) -> Iterator[str]:
-        """Yield a line for each thing that the operator should know; no line names a client or a key."""
+        """Yield the log lines for the operator; no line names a client or a key."""
         if self.damage is not None:
             rest = "others cannot be read, so that nothing is listed" if self.incomplete else f"{self.dropped} are not"
             yield (
@@ -70,7 +69,7 @@ class StoreReport:
 
 
 def inspect(connection: sqlite3.Connection, path: str, uuids: Collection[str]) -> StoreReport:
-    """Look at every row and bring the quarantine up to date.
+    """Check every row and update the quarantine.
 
     Raises:
         StoreError: The rows cannot be read.
@@ -81,15 +80,10 @@ def inspect(connection: sqlite3.Connection, path: str, uuids: Collection[str]) -
     except schema.FAILURES as error:
         raise schema.unusable(path, error) from error
     quarantined = tuple(sorted(bad + bad_pending))
-    # What is on record serves the operator's tools only; a full disk must not keep the service from starting.
+    # The quarantine table is for the operator's tools only; a full disk must not prevent the service from starting.
     with suppress(*schema.FAILURES):
         _record(connection, quarantined)
-    return StoreReport(
-        keys=served,
-        unconfigured=unconfigured,
-        pending=pending,
-        quarantined=quarantined,
-    )
+    return StoreReport(keys=served, unconfigured=unconfigured, pending=pending, quarantined=quarantined)
 
 
 def _scan_keys(connection: sqlite3.Connection, uuids: Collection[str]) -> tuple[int, int, list[Quarantined]]:
@@ -126,15 +120,11 @@ def _pending_fault(row: RawRow) -> str | None:
 
 
 def _record(connection: sqlite3.Connection, quarantined: tuple[Quarantined, ...]) -> None:
-    found = [(bad.table, bad.row_id, bad.reason) for bad in quarantined]
     stored = connection.execute("SELECT table_name, row_id, reason FROM cofferdam_quarantine ORDER BY 1, 2").fetchall()
-    if stored == found:
+    if stored == list(quarantined):
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with schema.transaction(connection):
         connection.execute("DELETE FROM cofferdam_quarantine")
-        connection.executemany("INSERT INTO cofferdam_quarantine (table_name, row_id, reason) VALUES (?, ?, ?)", found)
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        connection.executemany(
+            "INSERT INTO cofferdam_quarantine (table_name, row_id, reason) VALUES (?, ?, ?)", quarantined
+        )

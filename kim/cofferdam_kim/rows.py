@@ -1,10 +1,10 @@
-"""Rows of the mapping as values, and what makes one unfit to be served."""
+"""Rows of the mapping as values, and the rules that a row must satisfy to be served."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from cofferdam_contracts.identity import MAX_APPLICATION, KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_KEY_ID, MAX_KEY_NAME
+from cofferdam_contracts.ipc.limits import MAX_KEY_ID, MAX_KEY_NAME
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
 from cofferdam_contracts.settings import ProviderEntry
@@ -15,11 +15,11 @@ COLUMNS: Final = (
 )
 KNOWN_AUTHENTICATORS: Final = frozenset({*map(int, AuthType), INTERNAL_AUTHENTICATOR})
 KEY_ID_VERSIONS: Final = frozenset({1, 2})
-"""1 is the reference's form of a key id, 2 the providers' own."""
+"""1 is the reference's format of a key id, 2 the providers' own."""
 ATTRIBUTES_VERSION: Final = 1
 
 RawRow: TypeAlias = tuple[Any, ...]
-"""The values of `COLUMNS` as SQLite gives them: of any type, whatever the schema says."""
+"""The values of `COLUMNS` as SQLite returns them: of any type, whatever the schema says."""
 
 _NAMES: Final = tuple(COLUMNS.replace(" ", "").split(","))
 _TYPES: Final = (int, str, str, str, str, bytes, int, bytes, int)
@@ -30,32 +30,39 @@ PROVIDER_UUID: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What is kept of a key: the provider's id of it, the form of the id, the encoded attributes."""
+    """What is stored of a key: the provider's id, the format of that id, the encoded attributes."""
 
     key_id: bytes = field(repr=False)
     version: int
     attributes: bytes
     code: bytes = field(default=b"", compare=False, repr=False)
     """The authentication code that the provider's worker gave the row; empty when it has none."""
+    number: int = field(default=0, compare=False)
+    """Number of its row in the mapping, 0 where it does not matter."""
+
+
+def full_name(identity: KeyIdentity) -> tuple[int, str, str]:
+    """Return the columns that `IDENTITY` selects."""
+    return identity.authenticator, identity.application, identity.key_name
 
 
 def identity_of(row: RawRow) -> KeyIdentity:
-    """Return whose key a sound row is."""
+    """Return the identity of the key in a sound row."""
     return KeyIdentity(*row[IDENTITY])
 
 
 def record_of(row: RawRow) -> KeyRecord:
-    """Return what a sound row says of its key."""
+    """Return the record of the key in a sound row."""
     return KeyRecord(row[5], row[6], row[7])
 
 
 def belongs(row: RawRow, provider: ProviderEntry) -> bool:
-    """Tell whether a row is the provider's; one whose provider cannot be read is everybody's to report."""
+    """Tell whether a row is the provider's; a row whose provider is unreadable is reported to every provider."""
     return row[PROVIDER_UUID] == provider.uuid or type(row[PROVIDER_UUID]) is not str
 
 
 def fault(row: RawRow) -> str | None:  # noqa: PLR0911  one return per rule
-    """Say why a row cannot be served, or return None; the reason holds no names."""
+    """Return why a row cannot be served, or None; the reason contains no names."""
     if tuple(map(type, row)) != _TYPES:
         wrong = [name for name, value, kind in zip(_NAMES, row, _TYPES, strict=True) if type(value) is not kind]
         return f"wrong type in {', '.join(wrong)}"

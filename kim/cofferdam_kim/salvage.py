@@ -1,13 +1,13 @@
-"""What can still be served of a database whose structure is damaged.
+"""Recovers the rows that can still be served from a database whose structure is damaged.
 
-The rows that can be read and are sound are served from a copy in memory, and nothing is changed until the operator has
-repaired the file. SQLite refuses a whole page for one wrong byte in its structure; what is before and after it is read
-all the same. The table and its index say twice which keys there are. Where one of them has a hole, a key counts only if
-the other one has it too: a pointer that is damaged may lead to rows of another table, such as those of keys that are
-being destroyed. When keys are missing or may be, the copy is not `complete`, and nobody is given a list.
+Readable and sound rows are served from a copy in memory, and nothing is changed until the operator has repaired the
+file. SQLite rejects a whole page for one wrong byte in its structure; the pages before and after it are read all the
+same. The table and its index both record which keys exist. If one of them has a gap, a key counts only when the other
+one has it too: a damaged pointer may lead to rows of another table, such as keys that are being destroyed. When keys
+are or may be missing, the copy is not `complete`, and nothing is listed.
 
-The first page has the schema, which is the same in every database of this service and of the reference. When it is what
-is damaged, it is replaced in memory by that of an empty database.
+The first page holds the schema, which is the same in every database of this service and of the reference. If that page
+is damaged, the first page of an empty database replaces it in memory.
 """
 
 import os
@@ -22,7 +22,7 @@ from cofferdam_kim import codes, schema
 from cofferdam_kim.errors import DamagedError, StoreError
 from cofferdam_kim.rows import COLUMNS, IDENTITY, RawRow, fault
 
-# Through the table itself, and through the index alone.
+# One query reads the table itself, the other one the index alone.
 _TABLE: Final = f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED WHERE rowid >= ? ORDER BY rowid"  # noqa: S608
 _NAMES: Final = "authenticator_id, application_name, key_name"
 _INDEX: Final = (
@@ -33,7 +33,7 @@ _FIRST: Final = -(1 << 63)
 _LAST: Final = (1 << 63) - 1
 _PAGE: Final = 4096
 _PAGES_AT: Final = slice(28, 32)
-"""Where a database's header has its number of pages."""
+"""Position of the number of pages in a database's header."""
 _Identities = set[RawRow]
 
 
@@ -45,16 +45,16 @@ class Salvaged:
     dropped: int
     """Rows that were read and are not served."""
     complete: bool
-    """Whether no key can be missing but those."""
+    """Whether no other keys can be missing."""
     pending: list[RawRow]
-    """Keys that were being made or destroyed, with their state, as far as they can be read."""
+    """Readable rows, with their state, of keys whose creation or destruction is unfinished."""
 
 
 def salvage(path: str, found: DamagedError) -> Salvaged:
-    """Copy what can be read.
+    """Copy the readable rows.
 
     Raises:
-        StoreError: That is nothing.
+        StoreError: Nothing can be read.
     """
     pending: list[RawRow] = []
     for way in (_by_its_schema, _by_its_layout):
@@ -73,7 +73,7 @@ def salvage(path: str, found: DamagedError) -> Salvaged:
 
 
 def _by_its_schema(path: str) -> sqlite3.Connection:
-    """Open the file as it is, but for tables whose schema cannot be understood."""
+    """Open the file as it is, ignoring tables whose schema cannot be parsed."""
     connection = schema.open_database(path, damaged=True)
     connection.execute("PRAGMA query_only = ON")
     return connection
@@ -98,7 +98,7 @@ def _by_its_layout(path: str) -> sqlite3.Connection:
 
 
 def _read(connection: sqlite3.Connection, *, trusted: bool) -> tuple[list[RawRow], bool]:
-    """Return the rows to serve, and whether no other key can exist; what is not trusted has to be in the index."""
+    """Return the rows to serve, and whether no other key can exist; untrusted rows must also be in the index."""
     rows, table_whole = _read_table(connection)
     names, index_whole = _read_index(connection)
     here = {row[IDENTITY] for row in rows}
@@ -108,7 +108,7 @@ def _read(connection: sqlite3.Connection, *, trusted: bool) -> tuple[list[RawRow
 
 
 def _read_table(connection: sqlite3.Connection) -> tuple[list[RawRow], bool]:
-    """Return the rows of the table, and whether it could be read as a whole."""
+    """Return the rows of the table, and whether it could be read completely."""
     rows: dict[int, RawRow] = {}
     at: int | None = _FIRST
     last, whole = _FIRST, True
@@ -116,14 +116,14 @@ def _read_table(connection: sqlite3.Connection) -> tuple[list[RawRow], bool]:
         last = max(last, at)
         try:
             for *row, number in connection.execute(_TABLE, (at,)):
-                # A page that is not in its place may come twice.
+                # A misplaced page may be read twice.
                 whole = whole and number >= last
                 last = max(last, number + 1)
                 rows.setdefault(number, tuple(row))
             return list(rows.values()), whole
         except schema.FAILURES:
             whole = False
-            # SQLite gives numbers from 1 on.
+            # SQLite assigns row numbers from 1 on.
             at = _beyond(connection, max(last, 0))
     return list(rows.values()), whole
 
@@ -154,7 +154,7 @@ def _succeeds(connection: sqlite3.Connection, at: int) -> bool:
 
 
 def _read_index(connection: sqlite3.Connection) -> tuple[_Identities, bool]:
-    """Return the names that the index has, and whether it could be read as a whole."""
+    """Return the names in the index, and whether it could be read completely."""
     names: _Identities = set()
     whole = True
     for direction in ("ASC", "DESC"):
@@ -174,15 +174,15 @@ def _read_pending(connection: sqlite3.Connection) -> list[RawRow]:
 
 
 def _copy(path: str, rows: list[RawRow], kept: codes.Kept) -> tuple[sqlite3.Connection, int]:
-    """Return a copy in memory of the sound rows, and how many were left out."""
+    """Return a copy in memory of the sound rows, and the number of rows left out."""
     sound = [row for row in rows if fault(row) is None]
-    # Of two rows with one name nothing tells which is right.
+    # If two rows have the same name, nothing tells which one is right.
     seen = Counter(row[IDENTITY] for row in sound)
     single = [row for row in sound if seen[row[IDENTITY]] == 1]
     memory = schema.in_memory(path)
     memory.execute("BEGIN")
     memory.executemany(f"INSERT INTO key_mapping ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", single)  # noqa: S608
-    # Without their codes rows are refused by the workers, which is the safe side.
+    # Workers refuse rows whose codes are missing, which is safe.
     codes.write(memory, kept)
     memory.execute("COMMIT")
     return memory, len(rows) - len(single)

@@ -1,15 +1,15 @@
-"""The database: the two tables that the reference service has, exactly, and ours beside them.
+"""The schema of the database: exactly the two tables of the reference service, and our own beside them.
 
-The reference ignores other tables, so a database can be taken over from it and given back. Unlike the reference, the
-database is kept in WAL mode and locked for as long as it is open: two services over one store would undo each
-other's half-done changes. Source: docs/reference/parsec-behaviour.md, "The SQLite store".
+The reference ignores other tables, so a database can be taken over from it and given back. Unlike in the reference, the
+database is in WAL mode and locked while it is open: two services on one store would undo each other's unfinished
+changes. Source: docs/reference/parsec-behaviour.md, "The SQLite store".
 """
 
 import itertools
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Final
 
 from cofferdam_kim.errors import DamagedError, StoreError, in_use
@@ -18,52 +18,44 @@ from cofferdam_kim.rows import RawRow
 VERSION: Final = 1
 """`schema_version` in both metadata tables: the reference's and ours."""
 _LOCK_PATIENCE: Final = 2.0
-"""Seconds to wait for a predecessor that is about to end."""
+"""Seconds to wait for a predecessor that is about to exit."""
+
+
+# A damaged schema is recognised by its text, so these have to stay as they are to the last space.
+def _metadata(name: str) -> str:
+    return f"""
+        CREATE TABLE {name} (
+            id TEXT NOT NULL,
+            int_value INTEGER NOT NULL,
+            PRIMARY KEY (id)
+        )"""
+
+
+def _key_table(name: str, more: str = "") -> str:
+    return f"""
+        CREATE TABLE {name} (
+            authenticator_id INTEGER NOT NULL,
+            application_name TEXT NOT NULL,
+            key_name TEXT NOT NULL,
+            provider_uuid TEXT NOT NULL,
+            provider_name TEXT NOT NULL,
+            key_id BLOB NOT NULL,
+            key_id_version INTEGER NOT NULL,
+            key_attributes BLOB NOT NULL,
+            key_attributes_version INTEGER NOT NULL,
+            {more}PRIMARY KEY (authenticator_id, application_name, key_name)
+        )"""
+
 
 _REFERENCE_TABLES: Final = {
-    "kim_metadata": """
-        CREATE TABLE kim_metadata (
-            id TEXT NOT NULL,
-            int_value INTEGER NOT NULL,
-            PRIMARY KEY (id)
-        )""",
-    "key_mapping": """
-        CREATE TABLE key_mapping (
-            authenticator_id INTEGER NOT NULL,
-            application_name TEXT NOT NULL,
-            key_name TEXT NOT NULL,
-            provider_uuid TEXT NOT NULL,
-            provider_name TEXT NOT NULL,
-            key_id BLOB NOT NULL,
-            key_id_version INTEGER NOT NULL,
-            key_attributes BLOB NOT NULL,
-            key_attributes_version INTEGER NOT NULL,
-            PRIMARY KEY (authenticator_id, application_name, key_name)
-        )""",
+    "kim_metadata": _metadata("kim_metadata"),
+    "key_mapping": _key_table("key_mapping"),
 }
 _OWN_TABLES: Final = {
-    "cofferdam_metadata": """
-        CREATE TABLE cofferdam_metadata (
-            id TEXT NOT NULL,
-            int_value INTEGER NOT NULL,
-            PRIMARY KEY (id)
-        )""",
-    # Keys that are being made (state 1) or destroyed (state 2).
-    "cofferdam_pending": """
-        CREATE TABLE cofferdam_pending (
-            authenticator_id INTEGER NOT NULL,
-            application_name TEXT NOT NULL,
-            key_name TEXT NOT NULL,
-            provider_uuid TEXT NOT NULL,
-            provider_name TEXT NOT NULL,
-            key_id BLOB NOT NULL,
-            key_id_version INTEGER NOT NULL,
-            key_attributes BLOB NOT NULL,
-            key_attributes_version INTEGER NOT NULL,
-            state INTEGER NOT NULL,
-            PRIMARY KEY (authenticator_id, application_name, key_name)
-        )""",
-    # Rows of the table named that are not served, for the operator to look at and repair.
+    "cofferdam_metadata": _metadata("cofferdam_metadata"),
+    # Keys that are being created (state 1) or destroyed (state 2).
+    "cofferdam_pending": _key_table("cofferdam_pending", "state INTEGER NOT NULL,\n            "),
+    # Rows of the named table that are not served, for the operator to inspect and repair.
     "cofferdam_quarantine": """
         CREATE TABLE cofferdam_quarantine (
             table_name TEXT NOT NULL,
@@ -73,13 +65,8 @@ _OWN_TABLES: Final = {
         )""",
 }
 _CODE_TABLES: Final = {
-    "cofferdam_codes_metadata": """
-        CREATE TABLE cofferdam_codes_metadata (
-            id TEXT NOT NULL,
-            int_value INTEGER NOT NULL,
-            PRIMARY KEY (id)
-        )""",
-    # Authentication codes of rows, in the state that the row is in (0 for an active one).
+    "cofferdam_codes_metadata": _metadata("cofferdam_codes_metadata"),
+    # Authentication codes of rows, with the state of the row (0 for an active one).
     "cofferdam_codes": """
         CREATE TABLE cofferdam_codes (
             authenticator_id INTEGER NOT NULL,
@@ -90,7 +77,7 @@ _CODE_TABLES: Final = {
             code BLOB NOT NULL,
             PRIMARY KEY (authenticator_id, application_name, key_name, state)
         )""",
-    # For each provider the check value of its key, and what authenticates the set of its codes.
+    # For each provider, the check value of its key and the seal that authenticates the set of its codes.
     "cofferdam_providers": """
         CREATE TABLE cofferdam_providers (
             provider_uuid TEXT NOT NULL,
@@ -104,21 +91,21 @@ _GROUPS: Final = (
     ("cofferdam_metadata", _OWN_TABLES),
     ("cofferdam_codes_metadata", _CODE_TABLES),
 )
-"""Tables that are there together or not at all, and which of them holds their version."""
+"""Groups of tables that exist together or not at all, each with the table that holds its version."""
 FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
-"""What SQLite's module raises: also for messages that quote damaged text, and for lengths that are damaged."""
+"""What the sqlite3 module raises, also for messages that quote damaged text and for damaged lengths."""
 _FORMAT: Final = 18
-"""Where the header has the version of the format for writing."""
+"""Offset of the format version for writing in the header."""
 _FORMATS: Final = frozenset({b"\1", b"\2"})
 _FLIPPED: Final = 2
-"""Bits in which a word of the schema may differ before it is another word, and no damage."""
+"""Most bits in which a damaged word of the schema differs from the original; with more it is another word."""
 
 
 def open_database(path: str, *, damaged: bool = False) -> sqlite3.Connection:
-    """Open an existing database file and lock it; of a damaged one read what has a schema that can be understood.
+    """Open an existing database file and lock it; if it is `damaged`, tables with a parsable schema can be read.
 
     Raises:
-        StoreError: It is in use, or no database.
+        StoreError: It is in use, or it is not a database.
     """
     try:
         connection = sqlite3.connect(
@@ -128,10 +115,10 @@ def open_database(path: str, *, damaged: bool = False) -> sqlite3.Connection:
         raise unusable(path, error) from error
     try:
         if damaged:
-            # What is wrong with one table shall not keep another one from being read.
+            # A fault in one table must not prevent others from being read.
             connection.execute("PRAGMA writable_schema = ON")
         configure(connection)
-        # The lock is taken by the first access, and then kept.
+        # The first access takes the lock, which is then kept.
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
@@ -147,7 +134,7 @@ def open_database(path: str, *, damaged: bool = False) -> sqlite3.Connection:
 
 
 def configure(connection: sqlite3.Connection) -> None:
-    """Set what a connection needs to be safe, before it touches the file."""
+    """Apply the safe settings to a connection before it accesses the file."""
     for pragma in (
         "locking_mode = EXCLUSIVE",
         "synchronous = FULL",
@@ -158,12 +145,12 @@ def configure(connection: sqlite3.Connection) -> None:
         "trusted_schema = OFF",
     ):
         connection.execute(f"PRAGMA {pragma}")
-    # Text that is no UTF-8 must not stop a scan; such names are told by their surrogates.
+    # Text that is not UTF-8 must not stop a scan; such names are recognised by their surrogates.
     connection.text_factory = _text
 
 
 def establish(connection: sqlite3.Connection, path: str) -> None:
-    """Create the tables that are missing, and check those that are there.
+    """Create missing tables and check existing ones.
 
     Raises:
         StoreError: The tables are not those of this version.
@@ -186,10 +173,10 @@ def in_memory(path: str) -> sqlite3.Connection:
 
 
 def check_mapping(connection: sqlite3.Connection, path: str) -> None:
-    """Check that the mapping of a damaged database is there and is not that of another version, as far as it says.
+    """Check that a damaged database has the mapping and, if its version can be read, that it is the right one.
 
     Raises:
-        StoreError: It is not.
+        StoreError: It has no mapping, or that of another version.
     """
     _check_columns(connection, path, "key_mapping", _REFERENCE_TABLES["key_mapping"])
     with suppress(*FAILURES):
@@ -197,10 +184,10 @@ def check_mapping(connection: sqlite3.Connection, path: str) -> None:
 
 
 def open_sound(path: str) -> sqlite3.Connection:
-    """Open a database, check its structure, and make the tables that it lacks.
+    """Open a database, check its structure, and create missing tables.
 
     Raises:
-        DamagedError: Something is wrong with its structure.
+        DamagedError: Its structure is damaged.
         StoreError: It cannot be used.
     """
     connection = open_database(path)
@@ -214,7 +201,7 @@ def open_sound(path: str) -> sqlite3.Connection:
 
 @contextmanager
 def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    """Close a connection that cannot be used."""
+    """Close the connection if the block fails."""
     try:
         yield
     except BaseException:
@@ -222,10 +209,23 @@ def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def damage(connection: sqlite3.Connection) -> str | None:
-    """Return the first thing that is wrong with the structure of the database, or None."""
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit the changes of the block, or roll them back if it fails."""
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        # Unlike quick_check this compares the indices with the tables: a lookup goes through an index.
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            with suppress(*FAILURES):
+                connection.execute("ROLLBACK")
+
+
+def damage(connection: sqlite3.Connection) -> str | None:
+    """Return the first fault in the structure of the database, or None."""
+    try:
+        # Unlike quick_check, this compares the indices, which lookups use, with the tables.
         (finding,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     except FAILURES as error:
         return error_name(error)
@@ -260,7 +260,7 @@ def unusable(path: str, error: Exception) -> StoreError:
 
 
 def _is_of_another_format(path: str) -> bool:
-    """Tell whether SQLite writes nothing because of the header, and not because of owner and mode."""
+    """Tell whether SQLite refuses to write because of the header, not because of owner and mode."""
     with suppress(OSError), open(path, "rb") as file:
         return file.read(_FORMAT + 1)[_FORMAT:] not in _FORMATS
     return False
@@ -271,10 +271,10 @@ def _text(raw: bytes) -> str:
 
 
 def _check_group(connection: sqlite3.Connection, path: str, group: tuple[str, dict[str, str]]) -> bool:
-    """Tell whether the tables of a group are there, all and as they should be."""
+    """Tell whether the tables of a group exist, and check them if so."""
     metadata, tables = group
     rows = connection.execute("SELECT name, type FROM sqlite_schema").fetchall()
-    # A damaged type has a sound name.
+    # An entry with a damaged type may have a sound name.
     names = {name for name, _ in rows if isinstance(name, str)}
     present = {name for name, kind in rows if kind in {"table", "view"}} & set(tables)
     if not present and not any(_alike(name, table) for name in names for table in tables):
@@ -296,23 +296,16 @@ def _check_group(connection: sqlite3.Connection, path: str, group: tuple[str, di
 
 
 def _create(connection: sqlite3.Connection, groups: list[tuple[str, dict[str, str]]]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for metadata, tables in groups:
             for statement in tables.values():
                 connection.execute(statement)
-            connection.execute(
-                f"INSERT INTO {metadata} (id, int_value) VALUES ('schema_version', ?)",  # noqa: S608  a constant
-                (VERSION,),
-            )
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            version = f"INSERT INTO {metadata} (id, int_value) VALUES ('schema_version', ?)"  # noqa: S608  a constant
+            connection.execute(version, (VERSION,))
 
 
 def _check_version(connection: sqlite3.Connection, path: str, metadata: str) -> None:
-    # The reference takes a missing row for its own version.
+    # The reference treats a missing row as its own version.
     rows = connection.execute(f"SELECT int_value FROM {metadata} WHERE id = 'schema_version'")  # noqa: S608
     for (version,) in rows:
         if version != VERSION:
@@ -326,12 +319,9 @@ def _check_version(connection: sqlite3.Connection, path: str, metadata: str) -> 
 
 def _check_columns(connection: sqlite3.Connection, path: str, table: str, statement: str) -> None:
     found = connection.execute(f"PRAGMA table_info({table})").fetchall()
-    scratch = sqlite3.connect(":memory:")
-    try:
+    with closing(sqlite3.connect(":memory:")) as scratch:
         scratch.execute(statement)
         expected = scratch.execute(f"PRAGMA table_info({table})").fetchall()
-    finally:
-        scratch.close()
     if found != expected:
         if _is_flipped(connection, table, statement, found, expected):
             raise DamagedError(path, f"a damaged column of {table}")
@@ -347,7 +337,7 @@ def _check_columns(connection: sqlite3.Connection, path: str, table: str, statem
 
 
 def _refuse_triggers(connection: sqlite3.Connection, path: str) -> None:
-    """Refuse triggers: one on our tables would see every key and could bring deleted ones back."""
+    """Refuse triggers: one on our tables would see every key and could restore deleted ones."""
     row = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchone()
     if row is not None:
         raise StoreError(path, found=f"a trigger {row[0]!r}", expected="no triggers", remedy="drop it")
@@ -356,7 +346,7 @@ def _refuse_triggers(connection: sqlite3.Connection, path: str) -> None:
 def _is_flipped(
     connection: sqlite3.Connection, table: str, statement: str, found: list[RawRow], expected: list[RawRow]
 ) -> bool:
-    """Tell whether the columns of a table are the expected ones but for a few bits, in themselves or in its text."""
+    """Tell whether a table's columns, or its SQL text, differ from the expected ones in a few bits only."""
     if len(found) == len(expected) and all(map(_alike, itertools.chain(*found), itertools.chain(*expected))):
         return True
     row = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
@@ -364,7 +354,7 @@ def _is_flipped(
 
 
 def _alike(found: object, expected: object) -> bool:
-    """Tell whether a word or a number is the expected one but for a few bits."""
+    """Tell whether a word or a number differs from the expected one in a few bits only."""
     one, other = (str(value).encode("utf-8", "surrogateescape") for value in (found, expected))
     if len(one) != len(other):
         return False

@@ -1,8 +1,8 @@
-"""The loop of the key store: who has questions, and whose turn it is.
+"""The server of the key store: which peers have questions, and whose turn it is.
 
-A worker stands still while it waits for its answer, so workers come first: after each turn of a frontend, each worker
-that asks has one question answered. Frontends have their turns one after the other. A turn is so many questions, or
-steps of long answers, or so much time of the processor; whoever used more lets the others pass for as long.
+A worker is blocked while it waits for its answer, so workers come first: after each turn of a frontend, every waiting
+worker gets one question answered. Frontends take turns. A turn ends after a number of questions or steps of long
+answers, or after an amount of processor time; a peer that used more skips turns until the excess is made up.
 """
 
 import time
@@ -15,60 +15,76 @@ from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import MOST_ANSWERED, Asker, most_bytes
 from cofferdam_contracts.status import Status
-from cofferdam_kim.service import Answer, Gradual, KimService, Peer
+from cofferdam_kim.service import Answer, GradualAnswer, KimService, Peer
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
 
 TURNS: Final[Mapping[Asker, int]] = {Asker.WORKER: 1, Asker.FRONTEND: 16}
-"""Questions or steps of one turn. An honest worker asks nothing before it has its answer."""
+"""Questions or steps of one turn. An honest worker asks one question at a time."""
 TURN_NS: Final = 2_000_000
-"""Time of the processor after which a turn ends."""
+"""Nanoseconds of processor time after which a turn ends."""
 _ENVELOPE: Final = 2
 
 
 @dataclass(slots=True, eq=False)
-class Asking:
-    """A channel and who is at its other end."""
+class PeerChannel:
+    """A channel and the peer at its other end."""
 
     channel: Channel
     peer: Peer
     role: int
     serial: int
-    unfinished: tuple[int, int, Gradual] | None = None
-    """Number and id of a question, and what its answer needs."""
+    unfinished: tuple[int, int, GradualAnswer] | None = None
+    """Number and id of a question whose answer is incomplete, and that answer."""
     debt_ns: int = 0
-    """How much more than its turns it has used."""
+    """Processor time used beyond its turns."""
 
 
 class Server:
-    """Answers on every channel it is given."""
+    """Answers questions on every channel that it is given."""
 
-    def __init__(
-        self, service: KimService, loop: Loop, log: Log, clock_ns: Callable[[], int] = time.thread_time_ns
+    def __init__(  # noqa: PLR0913  what it works with, and two callbacks
+        self,
+        service: KimService,
+        loop: Loop,
+        log: Log,
+        *,
+        clock_ns: Callable[[], int] = time.thread_time_ns,
+        served: Callable[[], None] = lambda: None,
+        violated: Callable[[int, int], None] = lambda _role, _serial: None,
     ) -> None:
-        """Serve on this loop, whose tick is `tick`; `clock_ns` is the time of the processor that work is charged by."""
+        """Serve on this loop, which has to call `tick`.
+
+        Args:
+            service: Answers the questions.
+            loop: Tells when a channel has a message.
+            log: Of the process.
+            clock_ns: Returns the processor time that peers are charged for.
+            served: Called for each question.
+            violated: Called with role and serial number of a peer that broke the protocol.
+        """
         self._service = service
         self._loop = loop
         self._log = log
         self._clock_ns = clock_ns
-        self._channels: set[Asking] = set()
-        self._ready: dict[Asker, dict[Asking, None]] = {asker: {} for asker in Asker}
-        """Who has something to be answered, those whose turn was longest ago first."""
-        self.served: Callable[[], None] = lambda: None
-        self.violated: Callable[[int, int], None] = lambda _role, _number: None
+        self._channels: set[PeerChannel] = set()
+        self._ready: dict[Asker, dict[PeerChannel, None]] = {asker: {} for asker in Asker}
+        """Peers with something to answer, those whose turn was longest ago first."""
+        self._served = served
+        self._violated = violated
 
     def add_channel(self, record: Record, descriptor: int | None) -> None:
-        """Take the channel of a worker or of a frontend in place of the one before.
+        """Serve the channel of a worker or of a frontend in place of its previous one.
 
-        One that a predecessor served is greeted with HELLO.
+        A channel that a predecessor served is greeted with HELLO.
         """
         if descriptor is None:
             raise ValueError("a channel without descriptor")
         peer = self._service.peer(record)
         most = MOST_ANSWERED[peer.asker]
         channel = Channel.of(descriptor, most_bytes(peer.asker), sends=most, adopted=is_adopted(record))
-        asking = Asking(channel, peer, record.a, serial_of(record))
+        asking = PeerChannel(channel, peer, record.a, serial_of(record))
         for before in [other for other in self._channels if other.serial == asking.serial]:
             self._close(before)
         self._channels.add(asking)
@@ -79,13 +95,8 @@ class Server:
             except ChannelClosedError:
                 self._close(asking)
 
-    def close(self) -> None:
-        """Hang up on everybody."""
-        for asking in list(self._channels):
-            self._close(asking)
-
     def tick(self) -> float:
-        """Give those who ask their turns; return the seconds until somebody may be due again."""
+        """Give the waiting peers their turns; return the seconds until the next turn may be due."""
         for worker in list(self._ready[Asker.WORKER]):
             self._take_turn(worker)
         frontends = self._ready[Asker.FRONTEND]
@@ -96,7 +107,7 @@ class Server:
                 break
         return 0.0 if any(self._ready.values()) else IDLE_S
 
-    def _on_events(self, asking: Asking, events: int) -> None:
+    def _on_events(self, asking: PeerChannel, events: int) -> None:
         if events & WRITE:
             try:
                 asking.channel.flush()
@@ -106,13 +117,13 @@ class Server:
             if not asking.channel.backlog:
                 self._loop.change(asking.channel.fileno(), READ)
         if events & HANGUP and asking.unfinished is not None:
-            # Nobody waits for the rest of the answer.
+            # The peer is gone, and nobody waits for the rest of the answer.
             self._close(asking)
         elif events & (READ | HANGUP):
             self._ready[asking.peer.asker].setdefault(asking)
 
-    def _take_turn(self, asking: Asking) -> bool:
-        """Answer some questions of a channel; return False when it has to let others pass instead."""
+    def _take_turn(self, asking: PeerChannel) -> bool:
+        """Answer some questions of a channel; return False when it has to skip this turn."""
         if asking.debt_ns > 0:
             asking.debt_ns -= TURN_NS
             return False
@@ -128,12 +139,12 @@ class Server:
                 serial=asking.serial,
                 cause=error,
             )
-            self.violated(asking.role, asking.serial)
+            self._violated(asking.role, asking.serial)
             self._close(asking)
         asking.debt_ns = max(0, self._clock_ns() - began - TURN_NS)
         return True
 
-    def _answer_some(self, asking: Asking, until: int) -> None:
+    def _answer_some(self, asking: PeerChannel, until: int) -> None:
         for _ in range(TURNS[asking.peer.asker]):
             if asking.unfinished is not None:
                 self._go_on(asking, *asking.unfinished)
@@ -146,24 +157,24 @@ class Server:
             if self._clock_ns() > until:
                 return
 
-    def _begin(self, asking: Asking, message: tuple[Any, ...]) -> None:
+    def _begin(self, asking: PeerChannel, message: tuple[Any, ...]) -> None:
         if len(message) < _ENVELOPE or type(message[1]) is not int:
             raise ForbiddenMessageError("a question without id")
         number, question_id, *fields = message
-        self.served()
+        self._served()
         answer = self._service.answer(asking.peer, number, tuple(fields))
-        if isinstance(answer, Gradual):
+        if isinstance(answer, GradualAnswer):
             asking.unfinished = (number, question_id, answer)
         else:
             self._finish(asking, number, question_id, answer)
 
-    def _go_on(self, asking: Asking, number: int, question_id: int, gradual: Gradual) -> None:
+    def _go_on(self, asking: PeerChannel, number: int, question_id: int, gradual: GradualAnswer) -> None:
         answer = self._service.go_on(gradual)
         if answer is not None:
             asking.unfinished = None
             self._finish(asking, number, question_id, answer)
 
-    def _finish(self, asking: Asking, number: int, question_id: int, answer: Answer) -> None:
+    def _finish(self, asking: PeerChannel, number: int, question_id: int, answer: Answer) -> None:
         status, fields = answer
         try:
             self._send(asking, (number + 1, question_id, int(status), *fields))
@@ -171,12 +182,12 @@ class Server:
             self._log.error("an answer is too large to send", question=number, role=asking.role, cause=error)
             self._send(asking, (number + 1, question_id, int(Status.RESPONSE_TOO_LARGE)))
 
-    def _send(self, asking: Asking, message: tuple[object, ...]) -> None:
+    def _send(self, asking: PeerChannel, message: tuple[object, ...]) -> None:
         asking.channel.send(message)
         if asking.channel.backlog:
             self._loop.change(asking.channel.fileno(), WRITE)
 
-    def _close(self, asking: Asking) -> None:
+    def _close(self, asking: PeerChannel) -> None:
         self._channels.discard(asking)
         self._ready[asking.peer.asker].pop(asking, None)
         if asking.unfinished is not None:

@@ -1,8 +1,8 @@
 """The questions that the key store answers, and who may ask them.
 
-`SCHEMAS` says what may be asked and by whom, `_HANDLERS` what is done about it. Whose keys are meant is decided here:
-a worker speaks for the provider of its channel, a frontend for the uid of its channel. Whatever else a peer sends
-raises `ForbiddenMessageError`, upon which its channel is closed without an answer.
+`SCHEMAS` defines what may be asked and by whom, `_HANDLERS` how each question is answered. Whose keys a question is
+about is decided here: a worker speaks for the provider of its channel, a frontend for the uid of its channel. Anything
+else raises `ForbiddenMessageError`; the channel is then closed without an answer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,17 +12,15 @@ from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
-from cofferdam_contracts.ipc.keystore import CODED_ROW, MAX_ANSWER, SCHEMAS, Asker, KimMessage
+from cofferdam_contracts.ipc.keystore import CODED_ROW, SCHEMAS, Asker, KimMessage
+from cofferdam_contracts.ipc.limits import AROUND, MAX_ANSWER
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.catalogue import Steps
-from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord
-from cofferdam_kim.store import KeyStore
-
-_OVERHEAD: Final = 16
-"""More bytes than msgpack puts around one value."""
+from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord, full_name
+from cofferdam_kim.store import MappingStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +41,13 @@ class FrontendPeer:
 
 Peer: TypeAlias = WorkerPeer | FrontendPeer
 Answer: TypeAlias = tuple[Status, tuple[Any, ...]]
-"""Status and fields of an answer; the fields are those of a success, else none."""
+"""Status and fields of an answer; there are fields only on success."""
 Entry = TypeVar("Entry", bound=tuple[Any, ...] | str)
 
 
 @dataclass(frozen=True, slots=True)
-class Gradual:
-    """An answer that takes several steps, between which others are served; what they return is its one field."""
+class GradualAnswer:
+    """An answer computed in steps, between which other questions are answered; their result is its one field."""
 
     steps: Steps[tuple[Any, ...]]
 
@@ -59,24 +57,32 @@ class KimService:
 
     def __init__(
         self,
-        store: KeyStore,
+        store: MappingStore,
         providers: Sequence[ProviderEntry],
         authenticators: Sequence[AuthenticatorSettings],
         on_failure: Callable[[ServiceError], None] = lambda _error: None,
+        on_change: Callable[[int, str], None] = lambda _authenticator, _application: None,
     ) -> None:
-        """Know these workers and authenticators; `on_failure` hears what went wrong in the store itself."""
+        """Serve these workers and authenticators.
+
+        Args:
+            store: The mapping.
+            providers: In the order of the workers' numbers.
+            authenticators: Those that are configured.
+            on_failure: Called with an error of the store itself.
+            on_change: Called with authenticator and name of an application that got or lost a key.
+        """
         self._store = store
         self._providers = tuple(providers)
         self._admins = {settings.auth_type: frozenset(settings.admins) for settings in authenticators}
         self._on_failure = on_failure
-        self.on_change: Callable[[int, str], None] = lambda _authenticator, _application: None
-        """Called when an application got a key, or lost one."""
+        self._on_change = on_change
 
     def peer(self, channel: Record) -> Peer:
-        """Return who is at the other end of a channel that the broker hands over.
+        """Return the peer of a channel that the broker hands over.
 
         Raises:
-            ValueError: Nobody who has questions.
+            ValueError: The peer is of a role that asks no questions.
         """
         if channel.a == Role.FRONTEND:
             return FrontendPeer(channel.b)
@@ -84,13 +90,13 @@ class KimService:
             return WorkerPeer(self._providers[channel.c])
         raise ValueError(f"a channel to role {channel.a}, number {channel.c}")
 
-    def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer | Gradual:
-        """Return the answer, or what to `go_on` with until there is one.
+    def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer | GradualAnswer:
+        """Return the answer, or a gradual one to `go_on` with until it is complete.
 
         Raises:
-            ForbiddenMessageError: The peer may not ask this, or not like this.
+            ForbiddenMessageError: The peer may not ask this question, or its fields are wrong.
         """
-        row = _TABLE.get(number) if isinstance(number, int) else None
+        row = self._TABLE.get(number) if isinstance(number, int) else None
         if row is None or SCHEMAS[row[0]].asker is not peer.asker:
             raise ForbiddenMessageError(f"question {number!r:.20} from a {peer.asker.name.lower()}")
         question, handler = row
@@ -100,12 +106,12 @@ class KimService:
             found = handler(self, peer, *fields)
         except ServiceError as error:
             return self._refusal(error)
-        if isinstance(found, Gradual):
+        if isinstance(found, GradualAnswer):
             return self.go_on(found) or found
-        return Status.SUCCESS, found
+        return Status.SUCCESS, found or ()
 
-    def go_on(self, gradual: Gradual) -> Answer | None:
-        """Take one step towards an answer; return it if that was the last."""
+    def go_on(self, gradual: GradualAnswer) -> Answer | None:
+        """Compute one step of an answer; return the answer after the last step."""
         try:
             next(gradual.steps)
         except StopIteration as end:
@@ -120,97 +126,88 @@ class KimService:
         return error.status, ()
 
     def _lookup(self, peer: WorkerPeer, *name: Any) -> tuple[Any, ...]:  # noqa: ANN401  checked against the schema
-        record, number = self._store.lookup_row(peer.provider, _identity(*name))
-        return record.key_id, record.version, record.attributes, record.code, number
+        record = self._store.lookup(peer.provider, _identity(*name))
+        return record.key_id, record.version, record.attributes, record.code, record.number
 
-    def _reserve(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+    def _reserve(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
         self._store.reserve(peer.provider, _identity(*fields[:3]), _record(*fields[3:]))
-        return ()
 
-    def _activate(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+    def _activate(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
         self._store.activate(peer.provider, _identity(*fields[:3]), _record(*fields[3:-1]), fields[-1])
-        self.on_change(*fields[:2])
-        return ()
+        self._on_change(*fields[:2])
 
-    def _cancel(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
+    def _cancel(self, peer: WorkerPeer, *name: Any) -> None:  # noqa: ANN401
         self._store.cancel(peer.provider, _identity(*name))
-        return ()
 
-    def _mark_deleting(self, peer: WorkerPeer, *fields: Any) -> tuple[()]:  # noqa: ANN401
+    def _mark_deleting(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
         self._store.mark_deleting(peer.provider, _identity(*fields[:3]), *fields[3:])
-        return ()
 
-    def _remove(self, peer: WorkerPeer, *name: Any) -> tuple[()]:  # noqa: ANN401
+    def _remove(self, peer: WorkerPeer, *name: Any) -> None:  # noqa: ANN401
         self._store.remove(peer.provider, _identity(*name))
-        self.on_change(*name[:2])
-        return ()
+        self._on_change(*name[:2])
 
     def _pending(self, peer: WorkerPeer) -> tuple[Any, ...]:
-        rows = (
-            (
-                int(state),
-                identity.authenticator,
-                identity.application,
-                identity.key_name,
-                record.key_id,
-                record.version,
-                record.attributes,
-                record.code,
-            )
-            for state, identity, record in self._store.pending(peer.provider)
-        )
-        return (tuple(_cut(rows)),)
+        found = self._store.pending(peer.provider)
+        return (tuple(_cut((int(state), *_flat(identity, record), record.code) for state, identity, record in found)),)
 
     def _state(self, peer: WorkerPeer) -> tuple[Any, ...]:
         return self._store.state(peer.provider)
 
-    def _enrol(self, peer: WorkerPeer, check: bytes, anew: int, seal: bytes) -> tuple[()]:
+    def _enrol(self, peer: WorkerPeer, check: bytes, anew: int, seal: bytes) -> None:
         self._store.enrol(peer.provider, check, seal, anew=bool(anew))
-        return ()
 
     def _rows(self, peer: WorkerPeer, after: int) -> tuple[Any, ...]:
-        rows = (
-            (
-                number,
-                identity.authenticator,
-                identity.application,
-                identity.key_name,
-                record.key_id,
-                record.version,
-                record.attributes,
-            )
-            for number, identity, record in self._store.rows(peer.provider, after)
-        )
-        return (tuple(_cut(rows)),)
+        found = self._store.rows(peer.provider, after)
+        return (tuple(_cut((number, *_flat(identity, record)) for number, identity, record in found)),)
 
-    def _adopt(self, peer: WorkerPeer, coded: bytes, seal: bytes) -> tuple[()]:
+    def _adopt(self, peer: WorkerPeer, coded: bytes, seal: bytes) -> None:
         if len(coded) % CODED_ROW.size:
             raise ForbiddenMessageError(f"{len(coded)} bytes of coded rows")
         self._store.adopt(peer.provider, CODED_ROW.iter_unpack(coded), seal)
-        return ()
 
-    def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> Gradual:
+    def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> GradualAnswer:
         _check_authenticator(authenticator)
-        return Gradual(
+        return GradualAnswer(
             _fitting(self._store.catalogue.client_keys(peer.provider, Application(authenticator, application)))
         )
 
-    def _list_keys(self, peer: FrontendPeer, authenticator: int, application: str) -> Gradual:
-        return Gradual(self._store.catalogue.list_keys(self._principal(peer, authenticator, application), peer.uid))
+    def _list_keys(self, peer: FrontendPeer, authenticator: int, application: str) -> GradualAnswer:
+        return GradualAnswer(
+            self._store.catalogue.list_keys(self._principal(peer, authenticator, application), peer.uid)
+        )
 
-    def _list_clients(self, peer: FrontendPeer, authenticator: int, application: str) -> Gradual:
+    def _list_clients(self, peer: FrontendPeer, authenticator: int, application: str) -> GradualAnswer:
         principal = self._principal(peer, authenticator, application)
         if principal.name not in self._admins[principal.authenticator]:
             raise ServiceError(Status.ADMIN_OPERATION, "not an administrator")
-        # The names of another authenticator are another name space, whose administrators are others.
-        return Gradual(self._store.catalogue.list_clients(principal.authenticator))
+        # Each authenticator has its own name space and its own administrators.
+        return GradualAnswer(self._store.catalogue.list_clients(principal.authenticator))
 
     def _principal(self, peer: FrontendPeer, authenticator: int, application: str) -> Application:
-        """Return who a frontend speaks for."""
+        """Return the application that a frontend speaks for."""
         naming = _NAMING.get(authenticator)
         if authenticator not in self._admins or naming is None:
             raise ForbiddenMessageError(f"authenticator {authenticator} is not configured")
         return Application(authenticator, naming(peer, application))
+
+    # The asker in the schema decides the type of the peer that a handler gets.
+    _HANDLERS: ClassVar[Mapping[KimMessage, Callable[..., tuple[Any, ...] | GradualAnswer | None]]] = {
+        KimMessage.LOOKUP: _lookup,
+        KimMessage.RESERVE: _reserve,
+        KimMessage.ACTIVATE: _activate,
+        KimMessage.CANCEL: _cancel,
+        KimMessage.MARK_DELETING: _mark_deleting,
+        KimMessage.REMOVE: _remove,
+        KimMessage.PENDING: _pending,
+        KimMessage.CLIENT_KEYS: _client_keys,
+        KimMessage.STATE: _state,
+        KimMessage.ENROL: _enrol,
+        KimMessage.ROWS: _rows,
+        KimMessage.ADOPT: _adopt,
+        KimMessage.LIST_KEYS: _list_keys,
+        KimMessage.LIST_CLIENTS: _list_clients,
+    }
+    _TABLE: ClassVar = {int(question): (question, handler) for question, handler in _HANDLERS.items()}
 
 
 def _uid_as_name(peer: FrontendPeer, application: str) -> str:
@@ -229,29 +226,10 @@ _NAMING: Final[Mapping[int, Callable[[FrontendPeer, str], str]]] = {
     AuthType.DIRECT: _claimed_name,
     AuthType.UNIX_PEER_CREDENTIALS: _uid_as_name,
 }
-"""How an authenticator turns channel and field into a name."""
+"""How each authenticator derives the application name from the channel and the field."""
 
 _FAILURES: Final = frozenset({Status.KEY_INFO_MANAGER_ERROR, Status.PSA_ERROR_DATA_CORRUPT})
-"""Statuses that are about the store and not about the question."""
-
-# The schema's asker decides the type of the peer that a handler gets.
-_HANDLERS: Final[Mapping[KimMessage, Callable[..., tuple[Any, ...] | Gradual]]] = {
-    KimMessage.LOOKUP: KimService._lookup,  # noqa: SLF001  the table is a part of the class
-    KimMessage.RESERVE: KimService._reserve,  # noqa: SLF001
-    KimMessage.ACTIVATE: KimService._activate,  # noqa: SLF001
-    KimMessage.CANCEL: KimService._cancel,  # noqa: SLF001
-    KimMessage.MARK_DELETING: KimService._mark_deleting,  # noqa: SLF001
-    KimMessage.REMOVE: KimService._remove,  # noqa: SLF001
-    KimMessage.PENDING: KimService._pending,  # noqa: SLF001
-    KimMessage.CLIENT_KEYS: KimService._client_keys,  # noqa: SLF001
-    KimMessage.STATE: KimService._state,  # noqa: SLF001
-    KimMessage.ENROL: KimService._enrol,  # noqa: SLF001
-    KimMessage.ROWS: KimService._rows,  # noqa: SLF001
-    KimMessage.ADOPT: KimService._adopt,  # noqa: SLF001
-    KimMessage.LIST_KEYS: KimService._list_keys,  # noqa: SLF001
-    KimMessage.LIST_CLIENTS: KimService._list_clients,  # noqa: SLF001
-}
-_TABLE: Final = {int(question): (question, handler) for question, handler in _HANDLERS.items()}
+"""Statuses that report a fault of the store, not of the question."""
 
 
 def _check_authenticator(authenticator: int) -> None:
@@ -274,18 +252,22 @@ def _record(key_id: bytes, version: int, attributes: bytes, code: bytes) -> KeyR
     return KeyRecord(key_id, version, attributes, code)
 
 
+def _flat(identity: KeyIdentity, record: KeyRecord) -> tuple[Any, ...]:
+    return (*full_name(identity), record.key_id, record.version, record.attributes)
+
+
 def _size(entry: tuple[Any, ...] | str) -> int:
     values = entry if isinstance(entry, tuple) else (entry,)
     sizes = (
         len(value.encode()) if isinstance(value, str) else len(value) if isinstance(value, bytes) else 0
         for value in values
     )
-    return sum(sizes, _OVERHEAD * (len(values) + 1))
+    return sum(sizes, AROUND * (len(values) + 1))
 
 
 def _cut(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield as many entries as fit into an answer."""
-    room = MAX_ANSWER - _OVERHEAD * 4
+    room = MAX_ANSWER - AROUND * 4
     for entry in entries:
         room -= _size(entry)
         if room < 0:

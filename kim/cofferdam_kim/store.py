@@ -1,14 +1,14 @@
-"""Keys by name, kept so that a crash at any point loses nothing that was acknowledged.
+"""The mapping from key names to keys, stored so that a crash at any point loses nothing that was acknowledged.
 
     absent --reserve--> RESERVED --activate--> active --mark_deleting--> DELETING --remove--> absent
                             `-----cancel-----> absent
 
-RESERVED and DELETING live in a table of ours, where the reference does not see them; each arrow is one transaction
-that is on disk before it is answered. A name is taken in every state, for all providers alike; only active keys are
-found and listed, and only by the provider that has them. Repeating a question whose answer was lost succeeds.
+RESERVED and DELETING rows live in a table of our own, which the reference does not read. Each arrow is one transaction
+that is on disk before the question is answered. A name is taken in every state and for all providers; only active keys
+are found and listed, and only by the provider that owns them. Repeating a question whose answer was lost succeeds.
 
-A row that cannot be understood is quarantined: it stays where it is and keeps its name, but is neither found nor
-listed until it is repaired and the store opened again.
+A row that cannot be interpreted is quarantined: it stays in place and keeps its name, but it is neither found nor
+listed until it has been repaired and the store has been opened again.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, PENDING_STATES, ROWS_AT_ONCE, PendingState
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_kim import codes, place, schema
+from cofferdam_kim import codes, location, schema
 from cofferdam_kim.catalogue import Catalogue
 from cofferdam_kim.errors import DamagedError
 from cofferdam_kim.report import StoreReport, inspect
@@ -35,6 +35,7 @@ from cofferdam_kim.rows import (
     RawRow,
     belongs,
     fault,
+    full_name,
     identity_of,
     record_of,
 )
@@ -63,7 +64,7 @@ _TAKEN: Final = " UNION ALL ".join(
     for table in ("key_mapping", "cofferdam_pending")
 )
 _UNIQUE: Final = 16
-"""Bytes of a random identifier that nobody draws twice."""
+"""Bytes from which a random identifier is taken to be unique."""
 _ROWS_AFTER: Final = (
     f"SELECT {COLUMNS}, rowid FROM key_mapping NOT INDEXED WHERE rowid > ? AND provider_uuid = ? ORDER BY rowid"  # noqa: S608
 )
@@ -73,7 +74,7 @@ _OWN_ROWS: Final = " UNION ALL ".join(
     for table in ("key_mapping", "cofferdam_pending")
 )
 _OWN_FORM: Final = 2
-"""`key_id_version` of the rows that the providers make in a form of their own."""
+"""`key_id_version` of rows in a provider's own format."""
 _PENDING_OF: Final = f"SELECT {COLUMNS}, state FROM cofferdam_pending WHERE provider_uuid = ? ORDER BY rowid"  # noqa: S608
 _INSERT_KEY: Final = f"INSERT INTO key_mapping ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _INSERT_PENDING: Final = f"INSERT INTO cofferdam_pending ({COLUMNS}, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -85,33 +86,38 @@ _NOTE_BAD: Final = (
 _LOST_WRITES: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 
 
-class KeyStore:
+class MappingStore:
     """The mapping of one service; every method may raise `ServiceError`."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: str, providers: Sequence[ProviderEntry], report: StoreReport
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        providers: Sequence[ProviderEntry],
+        report: StoreReport,
+        max_keys: int | None = None,
     ) -> None:
-        """Serve what `open` found; use that."""
+        """Serve the database that `open` has opened and checked; call `open` instead."""
         self._connection = connection
         self._path = path
         self._quarantined = {bad.row_id for bad in report.quarantined if bad.table == "key_mapping"}
         self._partial = report.damage is not None
-        self.max_keys: int | None = None
-        """Most keys of one application; whoever has them already keeps them."""
+        self._max_keys = max_keys
         self._read_only = None if report.damage is None else report.damage.found
         self.report = report
-        self.catalogue = Catalogue(connection, providers, self._fault, self._failed, self._misled)
-        if report.incomplete:
-            self.catalogue.refusal = f"{path} is damaged: nobody can tell which keys are missing"
+        refusal = f"{path} is damaged: nobody can tell which keys are missing" if report.incomplete else None
+        self.catalogue = Catalogue(connection, providers, self._fault, self._failed, self._misled, refusal=refusal)
 
     @classmethod
-    def open(cls, path: str, providers: Sequence[ProviderEntry]) -> "KeyStore":
-        """Open a prepared database, make its tables if it has none, and look at every row.
+    def open(cls, path: str, providers: Sequence[ProviderEntry], max_keys: int | None = None) -> "MappingStore":
+        """Open a prepared database, create missing tables, and check every row.
+
+        No application gets more than `max_keys` keys; one that already has more keeps them.
 
         Raises:
-            StoreError: The database cannot be used, or not without losing keys.
+            StoreError: The database cannot be used, or only with loss of keys.
         """
-        place.check_file(path)
+        location.check_file(path)
         uuids = frozenset(provider.uuid for provider in providers)
         try:
             connection = schema.open_sound(path)
@@ -123,38 +129,34 @@ class KeyStore:
             report = replace(
                 inspect(connection, path, uuids), damage=damage, dropped=found.dropped, incomplete=not found.complete
             )
-        return cls(connection, path, providers, report)
+        return cls(connection, path, providers, report, max_keys)
 
     def close(self) -> None:
-        """Write everything into the database file itself and let go of it."""
+        """Write everything into the database file itself and close it."""
         self._tidy()
         self._connection.close()
 
     def lookup(self, provider: ProviderEntry, identity: KeyIdentity) -> KeyRecord:
-        """Return the record of a provider's active key; else `PSA_ERROR_DOES_NOT_EXIST`."""
-        return self.lookup_row(provider, identity)[0]
-
-    def lookup_row(self, provider: ProviderEntry, identity: KeyIdentity) -> tuple[KeyRecord, int]:
-        """Return the record of a provider's active key and the number of its row; else as `lookup`."""
+        """Return the record of a provider's active key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
         try:
-            row = self._find_key(identity)
+            row = self._find(_FIND_KEY, identity)
             if row is None or not belongs(row, provider):
                 raise self._absent()
             self._refuse_bad(row)
-            return self._coded(row, codes.ACTIVE), row[-1]
+            return replace(self._coded(row, codes.ACTIVE), number=row[-1])
         except schema.FAILURES as error:
             raise self._failed(error) from error
 
     def reserve(self, provider: ProviderEntry, identity: KeyIdentity, planned: KeyRecord) -> None:
-        """Take a name for a key about to be made.
+        """Reserve a name for a key that is about to be created.
 
-        `PSA_ERROR_ALREADY_EXISTS` when any provider has it, `ID_TAKEN` when another key has the identifier.
+        `PSA_ERROR_ALREADY_EXISTS` when any provider has the name, `ID_TAKEN` when another key has the identifier.
         """
         wanted = _row(provider, identity, planned)
         with self._transaction():
-            if self._find_key(identity) is not None:
+            if self._find(_FIND_KEY, identity) is not None:
                 raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key has this name")
-            pending = self._find_pending(identity)
+            pending = self._find(_FIND_PENDING, identity)
             if pending is None:
                 self._check_quota(identity)
                 self._refuse_taken(provider, planned)
@@ -164,23 +166,23 @@ class KeyStore:
                 raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made or destroyed")
 
     def activate(self, provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord, seal: bytes = b"") -> None:
-        """Make a reserved key usable, with what is now known of it; `seal` goes with its code.
+        """Make a reserved key usable, with its final record; `seal` covers the set of codes that includes its own.
 
         `PSA_ERROR_BAD_STATE` without a reservation, `PSA_ERROR_ALREADY_EXISTS` when another key has the name,
-        `ID_TAKEN` when another key has an identifier that is not the planned one, `KEY_INFO_MANAGER_ERROR` for a seal
-        of a provider that is not enrolled.
+        `ID_TAKEN` when another key has an identifier that is not the planned one, `KEY_INFO_MANAGER_ERROR` when a
+        seal comes from a provider that is not enrolled.
         """
         wanted = _row(provider, identity, record)
         with self._transaction(identity):
-            live = self._find_key(identity)
+            live = self._find(_FIND_KEY, identity)
             if live is not None:
                 if live[PROVIDER_UUID] != provider.uuid or record_of(live) != record:
                     raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "another key has this name")
                 return
-            pending = self._find_pending(identity)
+            pending = self._find(_FIND_PENDING, identity)
             if not self._delete_pending(provider, identity, PendingState.RESERVED):
                 raise ServiceError(Status.PSA_ERROR_BAD_STATE, "the name is not reserved")
-            # A provider that plans no identifiers makes them unique by itself; one that was planned is held already.
+            # A provider that plans no identifiers makes them unique itself; a planned one is reserved already.
             if pending is not None and pending[_KEY_ID] not in (b"", record.key_id, record.key_id[::-1]):
                 self._refuse_taken(provider, record)
             self._connection.execute(_INSERT_KEY, wanted)
@@ -189,27 +191,27 @@ class KeyStore:
         self.catalogue.add(wanted)
 
     def cancel(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
-        """Give a reserved name free; nothing happens when it is not reserved."""
+        """Release a reserved name; nothing happens when it is not reserved."""
         with self._transaction():
             self._delete_pending(provider, identity, PendingState.RESERVED)
 
     def mark_deleting(
         self, provider: ProviderEntry, identity: KeyIdentity, code: bytes = b"", seal: bytes = b""
     ) -> None:
-        """Make a key unusable for good; `PSA_ERROR_DOES_NOT_EXIST` when the provider has none of this name.
+        """Make a key permanently unusable; `PSA_ERROR_DOES_NOT_EXIST` when the provider has no key of this name.
 
-        `code` is that of the row from now on, `seal` that of the codes of the others.
+        `code` authenticates the row in its new state, `seal` the set of the remaining codes.
         """
         with self._transaction(identity):
-            live = self._find_key(identity)
-            pending = self._find_pending(identity)
+            live = self._find(_FIND_KEY, identity)
+            pending = self._find(_FIND_PENDING, identity)
             if live is None or not belongs(live, provider):
                 if pending is None or not _is(pending, provider, PendingState.DELETING):
                     raise self._absent()
                 return
             self._refuse_bad(live)
             if pending is not None:
-                # Only after the reference service had the database: it knows nothing of pending names.
+                # Possible only after the reference service used the database: it does not read pending names.
                 raise ServiceError(Status.PSA_ERROR_BAD_STATE, "an earlier key of this name is not resolved yet")
             self._connection.execute(_INSERT_PENDING, (*live[:_STATE], PendingState.DELETING))
             self._connection.execute(_DELETE_KEY, live[IDENTITY])
@@ -219,14 +221,14 @@ class KeyStore:
         self.catalogue.remove(live)
 
     def remove(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
-        """Forget a key that is marked and destroyed; nothing happens when it is not marked."""
+        """Delete the row of a key that was marked and destroyed; nothing happens when it is not marked."""
         with self._transaction():
             removed = self._delete_pending(provider, identity, PendingState.DELETING)
         if removed:
             self._tidy()
 
     def pending(self, provider: ProviderEntry) -> list[tuple[PendingState, KeyIdentity, KeyRecord]]:
-        """Return the provider's keys that were being made or destroyed, oldest first."""
+        """Return the provider's keys whose creation or destruction is unfinished, oldest first."""
         with self._translated():
             rows = self._connection.execute(_PENDING_OF, (provider.uuid,)).fetchall()
             sound = [row for row in rows if row[_STATE] in PENDING_STATES and fault(row[:_STATE]) is None]
@@ -238,16 +240,16 @@ class KeyStore:
             return codes.state_of(self._connection, provider)
 
     def sealed(self, provider: ProviderEntry) -> tuple[bool, bool]:
-        """Tell whether a provider's key has a check value, and whether there are rows in a form of the provider's."""
+        """Tell whether a provider's key has a check value, and whether it has rows in its own format."""
         with self._translated():
             found = self._connection.execute(_OWN_ROWS, (provider.uuid, _OWN_FORM) * 2).fetchone()
             return bool(codes.state_of(self._connection, provider)[0]), found is not None
 
     def enrol(self, provider: ProviderEntry, check: bytes, seal: bytes, *, anew: bool) -> None:
-        """Keep the check value of a provider's key, and the first seal; `anew` forgets the codes of its active rows.
+        """Store the check value of a provider's key and the first seal; `anew` deletes the codes of its active rows.
 
-        `PSA_ERROR_BAD_STATE` when another key has been enrolled, unless the codes are made anew. A damaged database
-        remembers it until the service ends.
+        `PSA_ERROR_BAD_STATE` when another key has been enrolled, unless the codes are made anew. With a damaged
+        database the change is kept in memory until the service ends.
         """
         with self._transaction(even_partial=True):
             if codes.state_of(self._connection, provider)[0] not in (b"", check) and not anew:
@@ -255,18 +257,18 @@ class KeyStore:
             codes.enrol(self._connection, provider, check, seal, anew=anew)
 
     def rows(self, provider: ProviderEntry, after: int) -> list[tuple[int, KeyIdentity, KeyRecord]]:
-        """Return the number, identity and record of the provider's first active rows beyond a number."""
+        """Return number, identity and record of the provider's next active rows after a row number."""
         with self._translated():
             found = self._connection.execute(_ROWS_AFTER, (after, provider.uuid))
-            # However many bad rows come first, an empty answer says that there are no more.
+            # Bad rows are skipped, however many there are: an empty answer means that there are no more rows.
             sound = itertools.islice((row for row in found if self._fault(row) is None), ROWS_AT_ONCE)
             return [(row[-1], identity_of(row), record_of(row)) for row in sound]
 
     def adopt(self, provider: ProviderEntry, coded: Iterable[tuple[int, bytes]], seal: bytes) -> None:
-        """Give rows, by their numbers, the codes that they have from now on, and keep the seal that goes with them.
+        """Assign codes to rows, by their numbers, and store the seal that covers them.
 
         `PSA_ERROR_DOES_NOT_EXIST` when there is no such row, `PSA_ERROR_ALREADY_EXISTS` when it has another code.
-        A damaged database remembers it until the service ends.
+        With a damaged database the change is kept in memory until the service ends.
         """
         with self._transaction(even_partial=True):
             for number, code in coded:
@@ -283,7 +285,7 @@ class KeyStore:
         return replace(record_of(row), code=codes.find(self._connection, identity_of(row), state))
 
     def names(self, authenticator: int) -> list[object]:
-        """Return the names under which an authenticator's applications have rows; those of unsound ones are no text."""
+        """Return the application names that have rows under an authenticator; in unsound rows they may not be text."""
         with self._translated():
             return [name for (name,) in self._connection.execute(_NAMES, (authenticator,))]
 
@@ -293,10 +295,10 @@ class KeyStore:
             return self._connection.execute(_ANY, (application.authenticator, application.name)).fetchone() is not None
 
     def _refuse_taken(self, provider: ProviderEntry, planned: KeyRecord) -> None:
-        """Refuse an identifier that another key has, whose object may just not be visible at the moment."""
+        """Refuse an identifier that another key has; that key's object may merely be invisible at the moment."""
         if not 0 < len(planned.key_id) < _UNIQUE:
             return
-        # The two forms of an identifier differ in the order of its bytes.
+        # The two formats of an identifier differ in their byte order.
         either = (provider.uuid, planned.key_id, planned.key_id[::-1])
         if self._connection.execute(_TAKEN, either * 2).fetchone() is not None:
             raise ServiceError(
@@ -305,33 +307,25 @@ class KeyStore:
             )
 
     def _check_quota(self, identity: KeyIdentity) -> None:
-        owner = (identity.authenticator, identity.application)
-        (count,) = self._connection.execute(_COUNT_KEYS, owner * 2).fetchone()
-        if self.max_keys is not None and count >= self.max_keys:
+        (count,) = self._connection.execute(_COUNT_KEYS, full_name(identity)[:2] * 2).fetchone()
+        if self._max_keys is not None and count >= self._max_keys:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"an application has limits.max_keys = {count}")
 
-    def _find_key(self, identity: KeyIdentity) -> RawRow | None:
-        return self._find(_FIND_KEY, identity)
-
-    def _find_pending(self, identity: KeyIdentity) -> RawRow | None:
-        return self._find(_FIND_PENDING, identity)
-
     def _find(self, statement: str, identity: KeyIdentity) -> RawRow | None:
-        wanted = (identity.authenticator, identity.application, identity.key_name)
+        wanted = full_name(identity)
         row: RawRow | None = self._connection.execute(statement, wanted).fetchone()
         if row is not None and row[IDENTITY] != wanted:
             raise self._misled()
         return row
 
     def _delete_pending(self, provider: ProviderEntry, identity: KeyIdentity, state: PendingState) -> bool:
-        wanted = (identity.authenticator, identity.application, identity.key_name, provider.uuid, state)
-        if self._connection.execute(_DELETE_PENDING, wanted).rowcount != 1:
+        if self._connection.execute(_DELETE_PENDING, (*full_name(identity), provider.uuid, state)).rowcount != 1:
             return False
         codes.drop(self._connection, identity, state)
         return True
 
     def _fault(self, row: RawRow) -> str | None:
-        """Return what is wrong with a row, and remember it when it went wrong while the store was open."""
+        """Return what is wrong with a row, and quarantine it when the fault appeared while the store was open."""
         number = row[-1]
         reason = fault(row[:_STATE])
         if number in self._quarantined:
@@ -339,7 +333,7 @@ class KeyStore:
         if reason is not None:
             self._quarantined.add(number)
             self.catalogue.listings.forget_all()
-            # The record is for the operator's tools; when it cannot be written, the row is held back all the same.
+            # The entry is for the operator's tools; if it cannot be written, the row is withheld all the same.
             with suppress(*schema.FAILURES):
                 self._connection.execute(_NOTE_BAD, (number, reason))
         return reason
@@ -363,8 +357,8 @@ class KeyStore:
         return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path}: an index points at another row")
 
     def _tidy(self) -> None:
-        """Move the log into the database and cut it, so that no file holds what was deleted."""
-        # Everything is safe in the log already; a full disk only puts this off.
+        """Write the log back into the database and truncate it, so that no file holds deleted rows."""
+        # Everything is already safe in the log; a full disk only postpones this.
         with suppress(*schema.FAILURES), closing(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")) as cursor:
             cursor.fetchall()
 
@@ -381,35 +375,21 @@ class KeyStore:
             raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is read only: {self._read_only}")
         with self._translated():
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield
-                self._connection.execute("COMMIT")
+                with schema.transaction(self._connection):
+                    yield
             except schema.FAILURES as error:
                 if changed is not None:
-                    # Whether it is on disk can be read from there only.
+                    # Only the disk can tell whether the change was written.
                     self.catalogue.listings.forget(Application(changed.authenticator, changed.application))
                 if schema.error_name(error) in _LOST_WRITES:
-                    # The kernel has dropped the pages and will report success next time: nothing may build on them.
+                    # The kernel has dropped the pages and will report success next time: nothing may rely on them.
                     self._read_only = f"{schema.error_name(error)}; start the service anew"
                 raise
-            finally:
-                if self._connection.in_transaction:
-                    with suppress(*schema.FAILURES):
-                        self._connection.execute("ROLLBACK")
 
 
 def _row(provider: ProviderEntry, identity: KeyIdentity, record: KeyRecord) -> RawRow:
-    row = (
-        identity.authenticator,
-        identity.application,
-        identity.key_name,
-        provider.uuid,
-        provider.name,
-        record.key_id,
-        record.version,
-        record.attributes,
-        ATTRIBUTES_VERSION,
-    )
+    names = (*full_name(identity), provider.uuid, provider.name)
+    row = (*names, record.key_id, record.version, record.attributes, ATTRIBUTES_VERSION)
     reason = fault(row)
     if reason is not None:
         raise ValueError(reason)

@@ -9,12 +9,10 @@ import _socket
 import errno
 import threading
 from collections import deque
-from typing import Any, Final
+from typing import Any
 
-from cofferdam_contracts.ipc.framing import MAX_DATAGRAM, PART_SIZE, Assembler, pack, split
-
-MAX_PARTS: Final = 16
-"""Datagrams taken in one call: the parts of a large message are work too, and others have their turn in between."""
+from cofferdam_contracts.ipc.framing import Assembler, pack, split
+from cofferdam_contracts.ipc.limits import MAX_DATAGRAM, MAX_PARTS, PART_SIZE
 
 
 class _Buffer(threading.local):

@@ -70,7 +70,15 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _mypy(python: Path, folder: Path, program: str) -> list[str]:
     """Return the errors of `mypy --strict`, as far as it looks at the packages that this interpreter finds."""
     (folder / "program.py").write_text(program)
-    words: list[str | Path] = ["-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--python-executable", python]
+    words: list[str | Path] = [
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        "--no-error-summary",
+        "--python-executable",
+        python,
+    ]
     done = subprocess.run(
         [sys.executable, *words, "program.py"], check=False, cwd=folder, capture_output=True, text=True
     )

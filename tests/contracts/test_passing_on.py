@@ -10,18 +10,17 @@ from tests.frontend.samples import SAMPLES
 from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Assembler, pack, split
-from cofferdam_contracts.ipc.keystore import MAX_ATTRIBUTES, KimMessage
 from cofferdam_contracts.ipc.keystore import SCHEMAS as STORE_SCHEMAS
+from cofferdam_contracts.ipc.keystore import KimMessage
+from cofferdam_contracts.ipc.limits import MAX_ATTRIBUTES, OVERHEAD, message_limit
 from cofferdam_contracts.ipc.requests import (
     ANSWER,
-    OVERHEAD,
     SCHEMAS,
     ProviderRequest,
     decode_answer,
     decode_request,
     encode_answer,
     encode_request,
-    message_limit,
 )
 from cofferdam_contracts.operations import DeleteClient, Operation
 from cofferdam_contracts.psa.encoding import encode_attributes

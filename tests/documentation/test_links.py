@@ -1,6 +1,7 @@
 """Every file that the documentation names is there, and every page can be reached from the first one.
 
-Code cites a page by its path and, in quotation marks, its headings: docs/adr/0000-template.md, "Context" and "Decision".
+Code cites a page by its path and, in quotation marks, its headings: docs/adr/0000-template.md, "Context" and
+"Decision".
 """
 
 import re

@@ -42,7 +42,9 @@ def test_the_table_of_operations_is_what_the_code_has() -> None:
 def test_the_table_of_providers_is_what_the_code_has() -> None:
     rows = {
         int(number): (uuid, name)
-        for number, uuid, name in re.findall(r"^\| (\d) \| \w+ \| `([0-9a-f-]{36})` \| ([\w-]+) \|$", PAGE, re.MULTILINE)
+        for number, uuid, name in re.findall(
+            r"^\| (\d) \| \w+ \| `([0-9a-f-]{36})` \| ([\w-]+) \|$", PAGE, re.MULTILINE
+        )
     }
     assert rows.keys() == set(ProviderId)
     assert {number: rows[number] for number in PROVIDERS} == {

@@ -29,7 +29,7 @@ from cofferdam_client import (
     ecc_signing_key,
     ecdsa,
 )
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.limits import MAX_ANSWER
 
 ECDSA = ecdsa(Hash.SHA_256)
 DIGEST = bytes(32)

@@ -20,8 +20,7 @@ from typing import Any, Self
 from tests.harness.wire import Response, split_responses
 
 from cofferdam_contracts.ipc.control import Record, Role, ToChild
-from cofferdam_contracts.ipc.keystore import MAX_LISTING
-from cofferdam_contracts.ipc.requests import message_limit
+from cofferdam_contracts.ipc.limits import MAX_LISTING, message_limit
 from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode, ProviderId
 from cofferdam_contracts.settings import AuthenticatorSettings, FrontendSettings, LogSettings, ProviderEntry
 from cofferdam_frontend.frontend import Frontend

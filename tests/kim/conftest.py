@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.kim.support import open_store
 
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[KeyStore]:
+def store(path: Path) -> Iterator[MappingStore]:
     opened = open_store(path)
     yield opened
     opened.close()

@@ -15,9 +15,9 @@ sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contract
 
 from tests.kim.support import MBED, OTHER, PLANNED, PROVIDERS, RECORD, RSA, name  # noqa: E402
 
-from cofferdam_kim.place import prepare  # noqa: E402
+from cofferdam_kim.location import prepare  # noqa: E402
 from cofferdam_kim.rows import KeyRecord  # noqa: E402
-from cofferdam_kim.store import KeyStore  # noqa: E402
+from cofferdam_kim.store import MappingStore  # noqa: E402
 
 SECOND = KeyRecord(b"second wrapped key", 2, RSA)
 SCENARIO = (
@@ -37,7 +37,7 @@ SCENARIO = (
 
 def play(path: Path, last: int, output: int) -> None:
     """Play the scenario; die before the statement with the number `last`."""
-    store = KeyStore.open(str(path), PROVIDERS)
+    store = MappingStore.open(str(path), PROVIDERS)
     counter = itertools.count(1)
 
     def die(_statement: str) -> None:

@@ -13,7 +13,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contract
 from tests.kim.support import MBED, PLANNED, PROVIDERS, RECORD, name  # noqa: E402
 
 from cofferdam_contracts.status import ServiceError  # noqa: E402
-from cofferdam_kim.store import KeyStore  # noqa: E402
+from cofferdam_kim.store import MappingStore  # noqa: E402
 
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
@@ -32,7 +32,7 @@ def refuse(syscall: str, errno: int) -> None:
 def main() -> None:
     """Ask everything."""
     path, syscall, errno = sys.argv[1:]
-    store = KeyStore.open(path, PROVIDERS)
+    store = MappingStore.open(path, PROVIDERS)
     refuse(syscall, int(errno))
     for question, key_name, arguments in (
         ("reserve", "new", (PLANNED,)),

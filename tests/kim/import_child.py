@@ -11,7 +11,7 @@ from tests.kim.support import ECDSA, MBED, PROVIDERS, answer, mapping_row, name,
 from cofferdam_contracts.ipc.keystore import CODED_ROW, KimMessage  # noqa: E402
 from cofferdam_contracts.settings import AuthenticatorSettings  # noqa: E402
 from cofferdam_kim.service import FrontendPeer, KimService, WorkerPeer  # noqa: E402
-from cofferdam_kim.store import KeyStore  # noqa: E402
+from cofferdam_kim.store import MappingStore  # noqa: E402
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
             late.append(f"{event} {arguments[0]}")
 
     sys.addaudithook(watch)
-    store = KeyStore.open(str(path), PROVIDERS)
+    store = MappingStore.open(str(path), PROVIDERS)
     service = KimService(store, PROVIDERS, (AuthenticatorSettings(auth_type=3, admins=("0",)),))
     worker, key, record = WorkerPeer(MBED), (3, "1000", "ключ"), (b"", 2, ECDSA, b"code")
     statuses = [
@@ -58,7 +58,7 @@ def main() -> None:
         file.write(bytes(100))
     late.pop()
     try:
-        KeyStore.open(str(path), PROVIDERS).close()
+        MappingStore.open(str(path), PROVIDERS).close()
     except Exception as error:  # noqa: BLE001  whatever it is, it must not import
         str(error)
     os.write(1, "\n".join([*late, f"asked {len(statuses)}"]).encode())

@@ -11,10 +11,10 @@ from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, Signatu
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.settings import ProviderEntry
-from cofferdam_kim.place import prepare
+from cofferdam_kim.location import prepare
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.service import Answer, Gradual, KimService, Peer
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.service import Answer, GradualAnswer, KimService, Peer
+from cofferdam_kim.store import MappingStore
 
 T = TypeVar("T")
 MBED = ProviderEntry(id=1, uuid="1c1139dc-ad7c-47dc-ad6b-db6fdb466552", name="mbed-crypto-provider", opcodes=())
@@ -70,13 +70,13 @@ def name(key_name: str = "key", application: str = "1000", authenticator: int = 
     return KeyIdentity(authenticator, application, key_name)
 
 
-def open_store(path: Path, providers: Iterable[ProviderEntry] = PROVIDERS) -> KeyStore:
+def open_store(path: Path, providers: Iterable[ProviderEntry] = PROVIDERS) -> MappingStore:
     prepare(str(path))
-    return KeyStore.open(str(path), tuple(providers))
+    return MappingStore.open(str(path), tuple(providers))
 
 
 def create(
-    store: KeyStore, identity: KeyIdentity, provider: ProviderEntry = MBED, record: KeyRecord = RECORD
+    store: MappingStore, identity: KeyIdentity, provider: ProviderEntry = MBED, record: KeyRecord = RECORD
 ) -> KeyRecord:
     store.reserve(provider, identity, PLANNED)
     store.activate(provider, identity, record)
@@ -93,23 +93,23 @@ def finish(steps: Generator[None, None, T]) -> T:
             return result
 
 
-def list_keys(store: KeyStore, application: Application, owner: int = 0) -> list[Key]:
+def list_keys(store: MappingStore, application: Application, owner: int = 0) -> list[Key]:
     """Return provider number, name and attributes of an application's keys."""
     return list(keys_of(finish(store.catalogue.list_keys(application, owner))))
 
 
-def client_keys(store: KeyStore, provider: ProviderEntry, application: Application) -> list[str]:
+def client_keys(store: MappingStore, provider: ProviderEntry, application: Application) -> list[str]:
     return finish(store.catalogue.client_keys(provider, application))
 
 
-def list_clients(store: KeyStore, authenticator: int = 3) -> list[str]:
+def list_clients(store: MappingStore, authenticator: int = 3) -> list[str]:
     return list(finish(store.catalogue.list_clients(authenticator)))
 
 
 def answer(service: KimService, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer:
     """Ask a question and wait for the answer."""
     found = service.answer(peer, number, fields)
-    while isinstance(found, Gradual):
+    while isinstance(found, GradualAnswer):
         found = service.go_on(found) or found
     return found
 

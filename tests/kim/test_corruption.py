@@ -29,7 +29,7 @@ from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 RUN = os.environ.get("COFFERDAM_SEED") or str(random.SystemRandom().getrandbits(64))
 KEYS = {
@@ -63,7 +63,7 @@ def seeded(number: int) -> random.Random:
     return random.Random(f"{RUN} {number}")
 
 
-def lookup(store: KeyStore, identity: KeyIdentity) -> KeyRecord | None:
+def lookup(store: MappingStore, identity: KeyIdentity) -> KeyRecord | None:
     try:
         return store.lookup(OWNERS[identity], identity)
     except ServiceError:
@@ -79,7 +79,7 @@ def differing_bits(one: KeyRecord, other: KeyRecord) -> int:
     return sum((left ^ right).bit_count() for left, right in values)
 
 
-def exercise(store: KeyStore) -> None:
+def exercise(store: MappingStore) -> None:
     """Ask everything; only `ServiceError` may come of it."""
     applications = {Application(identity.authenticator, identity.application) for identity in KEYS}
     questions: list[Callable[[], object]] = [
@@ -97,7 +97,7 @@ def exercise(store: KeyStore) -> None:
             question()
 
 
-def try_to_open(path: Path, data: bytes) -> KeyStore | StoreError:
+def try_to_open(path: Path, data: bytes) -> MappingStore | StoreError:
     for file in path.parent.glob("*"):
         file.unlink()
     path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -108,12 +108,12 @@ def try_to_open(path: Path, data: bytes) -> KeyStore | StoreError:
         return error
 
 
-def open_damaged(path: Path, data: bytes) -> KeyStore | None:
+def open_damaged(path: Path, data: bytes) -> MappingStore | None:
     opened = try_to_open(path, data)
     return None if isinstance(opened, StoreError) else opened
 
 
-def listed(store: KeyStore) -> dict[Application, set[str]] | None:
+def listed(store: MappingStore) -> dict[Application, set[str]] | None:
     """Return whose keys are listed, or None when nobody is given a list."""
     applications = {Application(identity.authenticator, identity.application) for identity in KEYS}
     try:

@@ -20,7 +20,7 @@ from tests.kim.support import (
 
 from cofferdam_contracts.identity import Application
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 CHILD = Path(__file__).parent / "crash_child.py"
 
@@ -49,7 +49,7 @@ def histories() -> list[State]:
 HISTORIES = histories()
 
 
-def observed(store: KeyStore) -> State:
+def observed(store: MappingStore) -> State:
     state: State = {}
     for pending, identity, record in store.pending(MBED):
         state[identity.key_name] = (pending.name, record)

@@ -21,13 +21,13 @@ from tests.kim.support import (
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 CHILD = Path(__file__).parent / "fault_child.py"
 FAILED = Status.KEY_INFO_MANAGER_ERROR
 
 
-def changes(store: KeyStore) -> list[tuple[Status, str]]:
+def changes(store: MappingStore) -> list[tuple[Status, str]]:
     """Try every change; return how each was refused."""
     questions: list[Callable[[], None]] = [
         lambda: store.reserve(MBED, name("new"), PLANNED),
@@ -44,7 +44,7 @@ def changes(store: KeyStore) -> list[tuple[Status, str]]:
     return refused
 
 
-def prepared(path: Path) -> KeyStore:
+def prepared(path: Path) -> MappingStore:
     store = open_store(path)
     create(store, name("active"))
     create(store, name("deleting"), record=OTHER)
@@ -53,13 +53,13 @@ def prepared(path: Path) -> KeyStore:
     return store
 
 
-def still_serves(store: KeyStore) -> None:
+def still_serves(store: MappingStore) -> None:
     assert store.lookup(MBED, name("active")) == RECORD
     assert client_keys(store, MBED, Application(3, "1000")) == ["active"]
     assert len(store.pending(MBED)) == 2
 
 
-def fill(store: KeyStore) -> None:
+def fill(store: MappingStore) -> None:
     for number in range(1000):
         store.reserve(MBED, name(f"filling {number}"), PLANNED)
 
@@ -139,7 +139,7 @@ def test_a_log_that_cannot_be_cut(path: Path) -> None:
     store.close()
 
 
-def changes_work(store: KeyStore) -> bool:
+def changes_work(store: MappingStore) -> bool:
     steps: list[Callable[[], None]] = [
         lambda: store.cancel(MBED, name("new")),
         lambda: store.reserve(MBED, name("new"), PLANNED),
@@ -152,7 +152,7 @@ def changes_work(store: KeyStore) -> bool:
     return client_keys(store, MBED, Application(3, "1000")) == ["reserved"]
 
 
-def run(path: Path, syscall: str, number: int) -> tuple[dict[str, str], KeyStore]:
+def run(path: Path, syscall: str, number: int) -> tuple[dict[str, str], MappingStore]:
     prepared(path).close()
     child = subprocess.run(
         [sys.executable, CHILD, path, syscall, str(number)], capture_output=True, check=True, text=True, timeout=30

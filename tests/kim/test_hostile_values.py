@@ -11,20 +11,13 @@ from tests.kim.support import MBED, PKCS11, PLANNED, RECORD, TPM, create, name, 
 from tests.kim.test_serve import Kim
 
 from cofferdam_contracts.ipc.control import FromChild, Record, Role
-from cofferdam_contracts.ipc.keystore import (
-    MAX_ATTRIBUTES,
-    MAX_CODE,
-    MAX_KEY_ID,
-    MAX_SEAL,
-    ROWS_AT_ONCE,
-    Asker,
-    KimMessage,
-)
+from cofferdam_contracts.ipc.keystore import ROWS_AT_ONCE, Asker, KimMessage
+from cofferdam_contracts.ipc.limits import MAX_ATTRIBUTES, MAX_CODE, MAX_KEY_ID, MAX_SEAL
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.status import Status
-from cofferdam_kim.owners import Owners
+from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 LARGEST = 4 * MAX_KEY_ID
 """Bytes of the largest answer here: the real limit would have each test write the database of a year."""
@@ -83,14 +76,14 @@ def made(path: Path) -> Path:
     return path
 
 
-def owners_told(store: KeyStore) -> list[Record]:
+def owners_told(store: MappingStore) -> list[Record]:
     told: list[Record] = []
 
     def send(record: Record) -> bool:
         told.append(record)
         return True
 
-    Owners(store, send).tell()
+    OwnerNotifier(store, send).tell()
     return told
 
 

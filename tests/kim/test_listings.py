@@ -36,12 +36,12 @@ from cofferdam_kim import listings
 from cofferdam_kim.catalogue import STEP
 from cofferdam_kim.listings import Listing
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 OWNER = Application(3, "1000")
 
 
-def filled(path: Path, **keys: int) -> KeyStore:
+def filled(path: Path, **keys: int) -> MappingStore:
     """Return a store in which each application has so many keys."""
     rows = [
         mapping_row(name(f"{number:05}", application.removeprefix("uid")), PROVIDERS[number % 3])
@@ -53,7 +53,7 @@ def filled(path: Path, **keys: int) -> KeyStore:
 
 
 @contextmanager
-def counted(store: KeyStore) -> Iterator[list[str]]:
+def counted(store: MappingStore) -> Iterator[list[str]]:
     """Collect the statements that the store has SQLite execute."""
     statements: list[str] = []
     store._connection.set_trace_callback(statements.append)
@@ -61,7 +61,7 @@ def counted(store: KeyStore) -> Iterator[list[str]]:
     store._connection.set_trace_callback(None)
 
 
-def read(store: KeyStore, application: Application = OWNER) -> list[tuple[int, str, bytes]]:
+def read(store: MappingStore, application: Application = OWNER) -> list[tuple[int, str, bytes]]:
     """Return an application's listing by the table alone."""
     rows = store._connection.execute(
         "SELECT provider_uuid, key_name, key_attributes FROM key_mapping"
@@ -100,7 +100,7 @@ def test_a_change_touches_one_page(path: Path) -> None:
     store.close()
 
 
-def _pages(store: KeyStore) -> tuple[bytes, ...]:
+def _pages(store: MappingStore) -> tuple[bytes, ...]:
     steps = store.catalogue.list_keys(OWNER, 0)
     while True:
         try:
@@ -238,7 +238,7 @@ def test_a_damaged_index_is_noticed(
     data[at : at + size] = leaf
     path.write_bytes(data)
     undamaged = open_store(path.with_name("other"))
-    store = KeyStore(sqlite3.connect(path, isolation_level=None), str(path), PROVIDERS, undamaged.report)
+    store = MappingStore(sqlite3.connect(path, isolation_level=None), str(path), PROVIDERS, undamaged.report)
     with pytest.raises(ServiceError) as caught:
         list_keys(store, OWNER)
     assert caught.value.status is Status.KEY_INFO_MANAGER_ERROR
@@ -302,7 +302,7 @@ def test_a_listing_too_large_to_send_is_not_read_to_its_end(path: Path, monkeypa
     store.close()
 
 
-def test_keys_made_later_are_charged_too(store: KeyStore) -> None:
+def test_keys_made_later_are_charged_too(store: MappingStore) -> None:
     list_keys(store, OWNER)
     before = store.catalogue.listings.bytes
     create(store, name("k" * 1000))
@@ -311,7 +311,7 @@ def test_keys_made_later_are_charged_too(store: KeyStore) -> None:
     assert store.catalogue.listings.bytes == before
 
 
-def test_keys_made_later_stay_within_the_budget(store: KeyStore) -> None:
+def test_keys_made_later_stay_within_the_budget(store: MappingStore) -> None:
     """Nobody asks for a listing again: changes alone make it grow, also while it is being read."""
     kept = store.catalogue.listings
     list_keys(store, Application(3, "2000"), owner=2000)
@@ -367,7 +367,7 @@ def test_many_small_shares_refuse_nobody_a_large_listing(path: Path) -> None:
     store.close()
 
 
-def test_listings_of_no_keys_are_charged_too(store: KeyStore) -> None:
+def test_listings_of_no_keys_are_charged_too(store: MappingStore) -> None:
     store.catalogue.listings.budget = 20_000
     for number in range(100):
         list_keys(store, Application(1, f"app {number}"), owner=1000)

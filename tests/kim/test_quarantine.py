@@ -27,7 +27,7 @@ from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.keystore import PendingState
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.rows import COLUMNS
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 BAD_VALUES = [
     ("authenticator_id", 77, "unknown authenticator 77"),
@@ -60,7 +60,7 @@ def bad_row(column: str, value: object) -> list[object]:
     return row
 
 
-def status_of(store: KeyStore, key_name: str) -> Status:
+def status_of(store: MappingStore, key_name: str) -> Status:
     try:
         store.lookup(MBED, name(key_name))
     except ServiceError as error:
@@ -147,7 +147,7 @@ def test_a_repaired_row_is_served_after_the_next_start(path: Path) -> None:
     assert query(path, "SELECT * FROM cofferdam_quarantine") == []
 
 
-def test_a_row_that_goes_bad_is_held_back_at_once(path: Path, store: KeyStore) -> None:
+def test_a_row_that_goes_bad_is_held_back_at_once(path: Path, store: MappingStore) -> None:
     create(store, name("good"))
     create(store, name("bad"))
     store._connection.execute("UPDATE key_mapping SET key_attributes = x'00' WHERE key_name = 'bad'")
@@ -245,7 +245,7 @@ def test_damage_while_the_store_is_open(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.text_factory = lambda raw: str(raw, "utf-8", "surrogateescape")
     store.close()
-    astray = KeyStore(connection, str(path), PROVIDERS, store.report)
+    astray = MappingStore(connection, str(path), PROVIDERS, store.report)
     assert status_of(astray, "other") is Status.SUCCESS
     assert status_of(astray, "mine") is Status.KEY_INFO_MANAGER_ERROR
     with pytest.raises(ServiceError) as caught:

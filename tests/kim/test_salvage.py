@@ -28,10 +28,10 @@ from tests.kim.support import (
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_kim import mend, place
+from cofferdam_kim import location, mend
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 KIM_UID = 59_401
 LEAF = 0x0D
@@ -39,7 +39,7 @@ INDEX_LEAF = 0x0A
 """First bytes of a page of a table with rows, and of an index with entries."""
 
 
-def status_of(store: KeyStore, key_name: str) -> Status:
+def status_of(store: MappingStore, key_name: str) -> Status:
     try:
         store.lookup(MBED, name(key_name))
     except ServiceError as error:
@@ -275,7 +275,7 @@ def test_root_mends_as_the_key_store_itself() -> None:
         path = Path(public) / "kim" / "kim.sqlite3"
         many(path)
         spoil(path, b"key 070")
-        place.prepare(str(path), KIM_UID, KIM_UID)
+        location.prepare(str(path), KIM_UID, KIM_UID)
         done = subprocess.run(
             [sys.executable, "-c", MENDS, str(path)], capture_output=True, text=True, check=False, timeout=30
         )
@@ -320,7 +320,7 @@ def test_a_database_is_mended_once(path: Path, capsys: pytest.CaptureFixture[str
     assert not path.with_name("elsewhere").exists()
 
 
-def test_a_database_in_use_is_not_mended(path: Path, store: KeyStore) -> None:
+def test_a_database_in_use_is_not_mended(path: Path, store: MappingStore) -> None:
     create(store, name())
     assert mend.main([str(path)]) == 1
     assert store.lookup(MBED, name()) == RECORD

@@ -19,8 +19,8 @@ from tests.kim.support import (
 )
 
 from cofferdam_kim.errors import StoreError
-from cofferdam_kim.place import prepare
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.location import prepare
+from cofferdam_kim.store import MappingStore
 
 
 def refused(path: Path, match: str) -> StoreError:
@@ -44,7 +44,7 @@ def test_new_tables_are_those_of_the_reference(path: Path, tmp_path: Path) -> No
     assert query(path, "PRAGMA user_version") == [(0,)]
 
 
-def test_settings_of_the_connection(store: KeyStore) -> None:
+def test_settings_of_the_connection(store: MappingStore) -> None:
     wanted = {
         "journal_mode": "wal",
         "synchronous": 2,
@@ -136,10 +136,10 @@ def test_the_stump_of_a_database_is_refused(path: Path, size: int) -> None:
     refused(path, f"{size} bytes")
 
 
-def test_a_second_user_is_refused(path: Path, store: KeyStore) -> None:
+def test_a_second_user_is_refused(path: Path, store: MappingStore) -> None:
     create(store, name())
     with pytest.raises(StoreError, match="another process has open"):
-        KeyStore.open(str(path), PROVIDERS)
+        MappingStore.open(str(path), PROVIDERS)
     assert store.lookup(PROVIDERS[1], name()) == RECORD
 
 
@@ -153,7 +153,7 @@ def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> No
 
 def test_a_missing_file_is_refused(path: Path) -> None:
     with pytest.raises(StoreError, match="prepare the store first"):
-        KeyStore.open(str(path), PROVIDERS)
+        MappingStore.open(str(path), PROVIDERS)
 
 
 def test_special_marks_in_the_path(tmp_path: Path) -> None:

@@ -9,15 +9,16 @@ import pytest
 from tests.kim.support import ECDSA, MBED, PROVIDERS, mapping_row, name, open_store, reference_database
 
 from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
-from cofferdam_contracts.ipc.framing import PART_SIZE, Common, pack
-from cofferdam_contracts.ipc.keystore import MAX_CODE, MAX_KEY_ID, Asker, KimMessage
+from cofferdam_contracts.ipc.framing import Common, pack
+from cofferdam_contracts.ipc.keystore import Asker, KimMessage
+from cofferdam_contracts.ipc.limits import MAX_CODE, MAX_KEY_ID, PART_SIZE
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings
 from cofferdam_contracts.status import Status
 from cofferdam_kim.catalogue import STEP
 from cofferdam_kim.serve import TURN_NS, TURNS, Server
-from cofferdam_kim.service import Answer, Gradual, KimService, Peer
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.service import Answer, GradualAnswer, KimService, Peer
+from cofferdam_kim.store import MappingStore
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -34,21 +35,21 @@ LIST_CLIENTS = (int(KimMessage.LIST_CLIENTS), 0, 3, "")
 class Watched(KimService):
     """Remembers who was served in which order: each question, and each further step of one."""
 
-    def __init__(self, store: KeyStore) -> None:
+    def __init__(self, store: MappingStore) -> None:
         super().__init__(store, PROVIDERS, AUTHENTICATORS)
         self.order: list[Peer] = []
         self.costs: dict[Peer, int] = {}
         self.now_ns = 0
-        self._askers: dict[Gradual, Peer] = {}
+        self._askers: dict[GradualAnswer, Peer] = {}
 
-    def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer | Gradual:
+    def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer | GradualAnswer:
         self._count(peer)
         found = super().answer(peer, number, fields)
-        if isinstance(found, Gradual):
+        if isinstance(found, GradualAnswer):
             self._askers[found] = peer
         return found
 
-    def go_on(self, gradual: Gradual) -> Answer | None:
+    def go_on(self, gradual: GradualAnswer) -> Answer | None:
         if gradual in self._askers:
             self._count(self._askers[gradual])
         return super().go_on(gradual)
@@ -61,15 +62,20 @@ class Watched(KimService):
 class Kim:
     """The server with its loop, and the other ends of its channels, whose answers are collected."""
 
-    def __init__(self, store: KeyStore) -> None:
+    def __init__(self, store: MappingStore) -> None:
         self.service = Watched(store)
         self.loop = Loop()
         log = Log("kim", LogSettings(level="off"))
-        self.server = Server(self.service, self.loop, log, clock_ns=lambda: self.service.now_ns)
         self.violations: list[tuple[int, int]] = []
-        self.server.violated = lambda role, serial: self.violations.append((role, serial))
         self.served: list[None] = []
-        self.server.served = lambda: self.served.append(None)
+        self.server = Server(
+            self.service,
+            self.loop,
+            log,
+            clock_ns=lambda: self.service.now_ns,
+            served=lambda: self.served.append(None),
+            violated=lambda role, serial: self.violations.append((role, serial)),
+        )
         self.answers: dict[Channel, list[tuple[Any, ...]]] = defaultdict(list)
         self.deaf: set[Channel] = set()
         """Ends that read no answers."""
@@ -115,7 +121,8 @@ class Kim:
         return sum(map(len, self.answers.values())) > before
 
     def close(self) -> None:
-        self.server.close()
+        for asking in list(self.server._channels):
+            self.server._close(asking)
         for end in self._ends:
             end.close()
 

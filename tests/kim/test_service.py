@@ -28,24 +28,15 @@ from tests.kim.support import (
 from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
-from cofferdam_contracts.ipc.keystore import (
-    CODED_ROW,
-    MAX_CODE,
-    MAX_KEY_ID,
-    MAX_KEY_NAME,
-    MAX_SEAL,
-    SCHEMAS,
-    Asker,
-    Field,
-    KimMessage,
-)
+from cofferdam_contracts.ipc.keystore import CODED_ROW, SCHEMAS, Asker, KimMessage
+from cofferdam_contracts.ipc.limits import MAX_CODE, MAX_KEY_ID, MAX_KEY_NAME, MAX_SEAL
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.rows import KNOWN_AUTHENTICATORS
 from cofferdam_kim.service import FrontendPeer, KimService, Peer, WorkerPeer
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 UNIX = AuthenticatorSettings(auth_type=AuthType.UNIX_PEER_CREDENTIALS, admins=("0", "admin"))
 DIRECT = AuthenticatorSettings(auth_type=AuthType.DIRECT, admins=("root",))
@@ -75,7 +66,7 @@ SHAPES = [*set(GOOD.values()), (None,), (3,), (3, "", "", ""), NAME + ROW + (b""
 
 
 @pytest.fixture
-def service(store: KeyStore) -> KimService:
+def service(store: MappingStore) -> KimService:
     return KimService(store, PROVIDERS, (UNIX, DIRECT))
 
 
@@ -196,7 +187,7 @@ def test_the_life_of_a_key(service: KimService) -> None:
     assert ok(service, WORKER, KimMessage.PENDING) == ((),)
 
 
-def test_a_seal_that_cannot_be_kept_refuses_the_change(service: KimService, store: KeyStore) -> None:
+def test_a_seal_that_cannot_be_kept_refuses_the_change(service: KimService, store: MappingStore) -> None:
     """Whatever brings a seal: codes without it would look, at the next start, as if some had been removed."""
     create(store, name(), MBED)
     changes: dict[KimMessage, tuple[object, ...]] = {
@@ -204,7 +195,7 @@ def test_a_seal_that_cannot_be_kept_refuses_the_change(service: KimService, stor
         KimMessage.ADOPT: (CODED_ROW.pack(1, b"code"), SEAL),
         KimMessage.MARK_DELETING: (*NAME, b"deleting", SEAL),
     }
-    sealed = {question for question, schema in SCHEMAS.items() if Field(bytes, MAX_SEAL) in schema.fields}
+    sealed = {question for question, schema in SCHEMAS.items() if MAX_SEAL in [field.most for field in schema.fields]}
     assert set(changes) == sealed - {KimMessage.ENROL}
     ok(service, WORKER, KimMessage.RESERVE, 3, "1000", "new", *ROW)
 
@@ -224,7 +215,7 @@ def test_a_seal_that_cannot_be_kept_refuses_the_change(service: KimService, stor
         assert ok(service, WORKER, KimMessage.STATE)[1] == SEAL
 
 
-def test_a_worker_reaches_its_own_provider_only(service: KimService, store: KeyStore) -> None:
+def test_a_worker_reaches_its_own_provider_only(service: KimService, store: MappingStore) -> None:
     create(store, name(), PKCS11)
     assert answer(service, WORKER, KimMessage.LOOKUP, NAME) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
     assert answer(service, WORKER, KimMessage.MARK_DELETING, (*NAME, b"", b"")) == (Status.PSA_ERROR_DOES_NOT_EXIST, ())
@@ -232,7 +223,7 @@ def test_a_worker_reaches_its_own_provider_only(service: KimService, store: KeyS
     assert ok(service, WorkerPeer(PKCS11), KimMessage.LOOKUP, *NAME) == (RECORD.key_id, 1, ECDSA, b"", 1)
 
 
-def test_a_frontend_speaks_for_its_uid(service: KimService, store: KeyStore) -> None:
+def test_a_frontend_speaks_for_its_uid(service: KimService, store: MappingStore) -> None:
     create(store, name("mine", "1000"))
     create(store, name("theirs", "1001"))
     assert ok(service, FrontendPeer(1001), KimMessage.LIST_KEYS, 3, "") == (((1, "theirs", ECDSA),),)
@@ -242,7 +233,7 @@ def test_a_frontend_speaks_for_its_uid(service: KimService, store: KeyStore) -> 
     forbidden(service, FRONTEND, KimMessage.LIST_CLIENTS, (3, "0"))
 
 
-def test_direct_names_count_where_they_are_configured(store: KeyStore) -> None:
+def test_direct_names_count_where_they_are_configured(store: MappingStore) -> None:
     create(store, name("key", "app", 1))
     both = KimService(store, PROVIDERS, (UNIX, DIRECT))
     assert ok(both, FRONTEND, KimMessage.LIST_KEYS, 1, "app") == (((1, "key", ECDSA),),)
@@ -252,14 +243,14 @@ def test_direct_names_count_where_they_are_configured(store: KeyStore) -> None:
 
 
 @pytest.mark.parametrize("number", [KimMessage.LIST_KEYS, KimMessage.LIST_CLIENTS])
-def test_other_authenticators_are_refused(store: KeyStore, number: KimMessage) -> None:
+def test_other_authenticators_are_refused(store: MappingStore, number: KimMessage) -> None:
     every = tuple(AuthenticatorSettings(auth_type=kind, admins=("app", "1000")) for kind in range(256))
     service = KimService(store, PROVIDERS, every)
     for authenticator, name_ in itertools.product(sorted({*range(256)} - {1, 3}), ("", "app")):
         forbidden(service, FRONTEND, number, (authenticator, name_))
 
 
-def test_only_administrators_list_clients(service: KimService, store: KeyStore) -> None:
+def test_only_administrators_list_clients(service: KimService, store: MappingStore) -> None:
     create(store, name(application="1000"))
     refused = (Status.ADMIN_OPERATION, ())
     assert answer(service, FrontendPeer(1000), KimMessage.LIST_CLIENTS, (3, "")) == refused
@@ -269,7 +260,7 @@ def test_only_administrators_list_clients(service: KimService, store: KeyStore) 
     assert ok(service, FRONTEND, KimMessage.LIST_CLIENTS, 1, "root") == ((),)
 
 
-def test_administrators_list_clients_of_their_own_authenticator(service: KimService, store: KeyStore) -> None:
+def test_administrators_list_clients_of_their_own_authenticator(service: KimService, store: MappingStore) -> None:
     """Whose keys a name means depends on who vouches for it, and so does who may see it."""
     for authenticator in KNOWN_AUTHENTICATORS:
         create(store, name(f"of {authenticator}", f"client of {authenticator}", authenticator), PKCS11)
@@ -296,7 +287,7 @@ def test_failures_of_the_store_are_reported_and_refusals_are_not(path: Path) -> 
     assert str(path) in heard[0].detail
 
 
-def test_a_listing_that_is_too_long(service: KimService, store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listing_that_is_too_long(service: KimService, store: MappingStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client gets none of it; a worker gets some and comes again."""
     monkeypatch.setattr("cofferdam_kim.service.MAX_ANSWER", 64 << 10)
     for module in ("listings", "catalogue"):
@@ -316,8 +307,8 @@ def test_a_listing_that_is_too_long(service: KimService, store: KeyStore, monkey
     assert ok(service, FRONTEND, KimMessage.LIST_KEYS, 3, "") == ((),)
 
 
-def test_an_application_has_a_quota(store: KeyStore) -> None:
-    store.max_keys = 2
+def test_an_application_has_a_quota(store: MappingStore) -> None:
+    store._max_keys = 2
     create(store, name("one"))
     store.reserve(MBED, name("two"), PLANNED)
     with pytest.raises(ServiceError) as caught:

@@ -22,12 +22,13 @@ from tests.kim.support import (
 )
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_KEY_NAME, PendingState
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
+from cofferdam_contracts.ipc.limits import MAX_KEY_NAME
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.rows import KeyRecord
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.store import MappingStore
 
 ABSENT = Status.PSA_ERROR_DOES_NOT_EXIST
 TAKEN = Status.PSA_ERROR_ALREADY_EXISTS
@@ -39,7 +40,7 @@ def refuses(status: Status, action: Callable[..., object], *arguments: object) -
     assert caught.value.status is status
 
 
-def state(store: KeyStore, identity: KeyIdentity, provider: ProviderEntry = MBED) -> str:
+def state(store: MappingStore, identity: KeyIdentity, provider: ProviderEntry = MBED) -> str:
     """Return the state of a key, and check that every method tells the same."""
     pending = [state.name for state, other, _ in store.pending(provider) if other == identity]
     if identity.key_name in client_keys(store, provider, Application(identity.authenticator, identity.application)):
@@ -51,7 +52,7 @@ def state(store: KeyStore, identity: KeyIdentity, provider: ProviderEntry = MBED
     return only
 
 
-def bring(store: KeyStore, wanted: str, identity: KeyIdentity, provider: ProviderEntry = MBED) -> None:
+def bring(store: MappingStore, wanted: str, identity: KeyIdentity, provider: ProviderEntry = MBED) -> None:
     if wanted != "absent":
         store.reserve(provider, identity, PLANNED)
     if wanted in ("active", "DELETING"):
@@ -87,7 +88,7 @@ RECORDS: dict[str, tuple[KeyRecord, ...]] = {"reserve": (PLANNED,), "activate": 
 
 
 @pytest.mark.parametrize(("before", "question", "after", "status"), TRANSITIONS)
-def test_transition(store: KeyStore, before: str, question: str, after: str, status: Status | None) -> None:
+def test_transition(store: MappingStore, before: str, question: str, after: str, status: Status | None) -> None:
     bring(store, before, name())
     assert state(store, name()) == before
     arguments = (MBED, name(), *RECORDS.get(question, ()))
@@ -114,7 +115,7 @@ def test_transition_is_on_disk_when_it_is_answered(
 
 @pytest.mark.parametrize(("before", "question", "after", "status"), [row for row in TRANSITIONS if row[3] is None])
 def test_repeating_a_question_changes_nothing(
-    store: KeyStore, before: str, question: str, after: str, status: Status | None
+    store: MappingStore, before: str, question: str, after: str, status: Status | None
 ) -> None:
     assert status is None
     bring(store, before, name())
@@ -125,7 +126,7 @@ def test_repeating_a_question_changes_nothing(
 
 @pytest.mark.parametrize("question", ["activate", "cancel", "mark_deleting", "remove"])
 @pytest.mark.parametrize("before", ["RESERVED", "active", "DELETING"])
-def test_another_provider_changes_nothing(store: KeyStore, before: str, question: str) -> None:
+def test_another_provider_changes_nothing(store: MappingStore, before: str, question: str) -> None:
     bring(store, before, name())
     expected = {
         "mark_deleting": ABSENT,
@@ -141,19 +142,19 @@ def test_another_provider_changes_nothing(store: KeyStore, before: str, question
 
 
 @pytest.mark.parametrize("before", ["RESERVED", "active", "DELETING"])
-def test_a_name_is_taken_for_all_providers(store: KeyStore, before: str) -> None:
+def test_a_name_is_taken_for_all_providers(store: MappingStore, before: str) -> None:
     bring(store, before, name())
     refuses(TAKEN, store.reserve, PKCS11, name(), PLANNED)
 
 
-def test_a_key_of_another_provider_is_absent(store: KeyStore) -> None:
+def test_a_key_of_another_provider_is_absent(store: MappingStore) -> None:
     create(store, name())
     refuses(ABSENT, store.lookup, PKCS11, name())
     assert store.lookup(MBED, name()) == RECORD
     assert client_keys(store, PKCS11, Application(3, "1000")) == []
 
 
-def test_a_reservation_with_other_contents_is_another_one(store: KeyStore) -> None:
+def test_a_reservation_with_other_contents_is_another_one(store: MappingStore) -> None:
     store.reserve(MBED, name(), KeyRecord(b"planned", 2, RSA))
     for other in (
         KeyRecord(b"other", 2, RSA),
@@ -167,7 +168,7 @@ def test_a_reservation_with_other_contents_is_another_one(store: KeyStore) -> No
 @pytest.mark.parametrize("wanted", ["RESERVED", "active", "DELETING"])
 @pytest.mark.parametrize(("key_id", "version"), [(b"\1\2\3\4", 1), (b"\1\2\3\4", 2), (b"\4\3\2\1", 2)])
 def test_no_two_keys_of_a_provider_have_one_identifier(
-    store: KeyStore, wanted: str, key_id: bytes, version: int
+    store: MappingStore, wanted: str, key_id: bytes, version: int
 ) -> None:
     held, other = KeyRecord(b"\1\2\3\4", 1, RSA), name(application="another")
     store.reserve(PKCS11, name(), held)
@@ -181,7 +182,7 @@ def test_no_two_keys_of_a_provider_have_one_identifier(
     store.reserve(MBED, other, KeyRecord(key_id, version, RSA))
 
 
-def test_repeating_a_question_does_not_make_an_identifier_taken(store: KeyStore) -> None:
+def test_repeating_a_question_does_not_make_an_identifier_taken(store: MappingStore) -> None:
     record = KeyRecord(b"\1\2\3\4", 2, RSA)
     number = KeyRecord(b"\4\3\2\1", 1, RSA)
     for _ in range(2):
@@ -191,7 +192,7 @@ def test_repeating_a_question_does_not_make_an_identifier_taken(store: KeyStore)
     assert store.lookup(PKCS11, name()) == number
 
 
-def test_a_key_is_not_activated_with_the_identifier_of_another(store: KeyStore) -> None:
+def test_a_key_is_not_activated_with_the_identifier_of_another(store: MappingStore) -> None:
     other = name(application="another")
     create(store, name(), PKCS11, KeyRecord(b"\1\2\3\4", 1, RSA))
     store.reserve(PKCS11, other, KeyRecord(b"\5", 2, RSA))
@@ -201,7 +202,7 @@ def test_a_key_is_not_activated_with_the_identifier_of_another(store: KeyStore) 
     store.activate(PKCS11, other, KeyRecord(b"\6", 2, RSA))
 
 
-def test_activation_replaces_what_was_planned(store: KeyStore) -> None:
+def test_activation_replaces_what_was_planned(store: MappingStore) -> None:
     store.reserve(MBED, name(), PLANNED)
     store.activate(MBED, name(), OTHER)
     assert store.lookup(MBED, name()) == OTHER
@@ -214,7 +215,7 @@ def test_activation_replaces_what_was_planned(store: KeyStore) -> None:
     assert store.lookup(MBED, name()) == OTHER
 
 
-def test_two_creators_of_one_name(store: KeyStore) -> None:
+def test_two_creators_of_one_name(store: MappingStore) -> None:
     """The reference lets the second creator overwrite the first one's mapping and then destroys the key it names."""
     store.reserve(MBED, name(), KeyRecord(b"first", 2, RSA))
     refuses(TAKEN, store.reserve, MBED, name(), KeyRecord(b"second", 2, RSA))
@@ -224,14 +225,14 @@ def test_two_creators_of_one_name(store: KeyStore) -> None:
     assert store.lookup(MBED, name()).key_id == b"first"
 
 
-def test_a_key_being_deleted_keeps_its_record(store: KeyStore) -> None:
+def test_a_key_being_deleted_keeps_its_record(store: MappingStore) -> None:
     create(store, name(), record=OTHER)
     store.mark_deleting(MBED, name())
     assert store.pending(MBED) == [(PendingState.DELETING, name(), OTHER)]
     assert store.pending(PKCS11) == []
 
 
-def test_identities_differ_in_each_part(store: KeyStore) -> None:
+def test_identities_differ_in_each_part(store: MappingStore) -> None:
     identities = [name(), name("KEY"), name(application="1001"), name(authenticator=1)]
     for number, identity in enumerate(identities):
         create(store, identity, record=KeyRecord(bytes([number]), 1, RSA))
@@ -241,7 +242,7 @@ def test_identities_differ_in_each_part(store: KeyStore) -> None:
 @pytest.mark.parametrize(
     "text", ["", "a\0b", "a\0c", "a/b", "%", "ключ", "\U0001f511", "é", "e\u0301", "x" * MAX_KEY_NAME, "'--"]
 )
-def test_any_text_is_a_name(store: KeyStore, text: str) -> None:
+def test_any_text_is_a_name(store: MappingStore, text: str) -> None:
     identity = name(text, application=text or "1000")
     create(store, identity)
     assert store.lookup(MBED, identity) == RECORD
@@ -249,7 +250,7 @@ def test_any_text_is_a_name(store: KeyStore, text: str) -> None:
     refuses(ABSENT, store.lookup, MBED, name(text + "x", application=identity.application))
 
 
-def test_listing_follows_the_configuration(store: KeyStore) -> None:
+def test_listing_follows_the_configuration(store: MappingStore) -> None:
     create(store, name("b"), MBED)
     create(store, name("a"), MBED, OTHER)
     create(store, name("t"), TPM)
@@ -268,7 +269,7 @@ def test_listing_follows_the_configuration(store: KeyStore) -> None:
     assert list_keys(store, Application(3, "nobody")) == []
 
 
-def test_clients_of_an_authenticator_are_listed_once(store: KeyStore) -> None:
+def test_clients_of_an_authenticator_are_listed_once(store: MappingStore) -> None:
     create(store, name("a", application="zoe", authenticator=1))
     create(store, name("a", application="1000"), PKCS11)
     create(store, name("b", application="1000"), MBED)
@@ -278,7 +279,7 @@ def test_clients_of_an_authenticator_are_listed_once(store: KeyStore) -> None:
     assert (list_clients(store, 3), list_clients(store, 1)) == (["1000"], ["1000", "zoe"])
 
 
-def test_keys_of_the_service_itself_are_never_listed(store: KeyStore) -> None:
+def test_keys_of_the_service_itself_are_never_listed(store: MappingStore) -> None:
     identity = name("tpmRootKeyTPM", application="parsec", authenticator=INTERNAL_AUTHENTICATOR)
     create(store, identity, TPM)
     assert store.lookup(TPM, identity) == RECORD
@@ -323,7 +324,7 @@ def test_a_provider_that_was_renamed_keeps_its_keys(path: Path) -> None:
 @pytest.mark.parametrize(
     "record", [KeyRecord(b"", 3, RSA), KeyRecord(b"", 1, b"bad"), KeyRecord(b"x" * 65_537, 1, RSA)]
 )
-def test_no_bad_row_is_ever_written(store: KeyStore, record: KeyRecord) -> None:
+def test_no_bad_row_is_ever_written(store: MappingStore, record: KeyRecord) -> None:
     with pytest.raises(ValueError, match=r"version|attributes|bytes"):
         store.reserve(MBED, name(), record)
     store.reserve(MBED, name(), PLANNED)
@@ -332,7 +333,7 @@ def test_no_bad_row_is_ever_written(store: KeyStore, record: KeyRecord) -> None:
     assert state(store, name()) == "RESERVED"
 
 
-def test_nothing_deleted_stays_in_the_files(path: Path, store: KeyStore) -> None:
+def test_nothing_deleted_stays_in_the_files(path: Path, store: MappingStore) -> None:
     """The reference leaves blobs of destroyed keys in free pages."""
     needle = b"needle in the blob of a key"
     create(store, name("other"))

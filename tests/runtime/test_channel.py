@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cofferdam_contracts.ipc.framing import MAX_DATAGRAM, PART_SIZE, Assembler, Common, FramingError, pack, split
-from cofferdam_runtime.channel import MAX_PARTS, Channel, ChannelClosedError
+from cofferdam_contracts.ipc.framing import Assembler, Common, FramingError, pack, split
+from cofferdam_contracts.ipc.limits import MAX_DATAGRAM, MAX_PARTS, PART_SIZE
+from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.pairs import socket_pair
 
 LIMIT = 1 << 21
@@ -134,9 +135,13 @@ def test_what_is_no_message_is_refused(ends: Ends, datagram: bytes) -> None:
 
 def test_a_message_beyond_the_limit_is_refused(ends: Ends) -> None:
     one, other = ends
-    one.send(pack((4, 1, b"x" * 5000)))
-    with pytest.raises(FramingError):
-        Channel(other, 4096).receive()
+    message = pack((4, 1, b"x" * 4000))
+    for limit in (4000, len(message) - 1):
+        one.send(message)
+        with pytest.raises(FramingError):
+            Channel(other, limit).receive()
+    one.send(message)
+    assert Channel(other, len(message)).receive() is not None
 
 
 def test_a_call_ends_after_so_many_parts_though_there_are_more(ends: Ends) -> None:

@@ -1,5 +1,5 @@
-"""What a process raises about a peer that no honest process would be."""
+"""The error about a peer that does what no honest process does."""
 
 
 class ForbiddenMessageError(Exception):
-    """Raised when a peer sends what its channel does not allow; the channel is closed without an answer."""
+    """Raised when a peer sends a message that its channel does not allow; the channel is closed without an answer."""

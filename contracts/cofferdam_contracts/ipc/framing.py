@@ -1,9 +1,9 @@
-"""How a message becomes datagrams on a channel between processes, and back.
+"""Converts messages to datagrams of a channel between processes, and back; without I/O.
 
-A message is one msgpack array of scalars, byte strings and arrays of such: no maps, no extension types. It travels as
-one datagram, or, when it is larger than `PART_SIZE`, as consecutive parts `[PART, index, total, bytes]`, of which all
-but the last are full, so that the size of a message bounds its datagrams. Sizes are checked before anything is
-allocated for them. No I/O here.
+A message is one msgpack array of scalars, byte strings and arrays of them: no maps, no extension types. It is sent as
+one datagram or, when it is larger than `PART_SIZE`, as consecutive parts `[PART, index, total, bytes]`. All parts but
+the last are full, so that the size of a message bounds the number of its datagrams. Sizes are checked before memory is
+allocated for them.
 """
 
 import enum
@@ -12,30 +12,29 @@ from typing import Any, Final, NoReturn
 
 import msgpack
 
-PART_SIZE: Final = 60_000
-"""Payload bytes of one datagram; a SOCK_SEQPACKET socket takes at least 200 kB with default kernel settings."""
-MAX_DATAGRAM: Final = PART_SIZE + 32
-"""Bytes of the largest datagram: a full part and the array around it."""
-MAX_ITEMS: Final = 1_000_000
-"""Elements of the largest array (a listing of keys); the size cap of the channel is what bounds it in practice."""
+from cofferdam_contracts.ipc.limits import MAX_DATAGRAM, MAX_ITEMS, PART_SIZE
 
 
 @enum.unique
 class Common(enum.IntEnum):
-    """Numbers that mean the same on every channel; none is an opcode or a question to the key store."""
+    """Message numbers with the same meaning on every channel; none is an opcode or a question to the key store."""
 
     PART = 0x60
     """[PART, index, total bytes of the message, bytes]"""
     HELLO = 0x62
-    """[HELLO] from a server that took over the channel of a predecessor; what the predecessor had begun is lost."""
+    """[HELLO] from a server that has taken over a predecessor's channel; the predecessor's unfinished work is lost."""
     SYNC = 0x64
     """[SYNC, token] from the client of the channel, after a HELLO."""
     SYNCED = 0x65
-    """[SYNCED, token]: the answer; it comes after the answers to everything that was sent before the SYNC."""
+    """[SYNCED, token]: the answer to SYNC, sent after the answers to everything that was sent before it."""
+
+
+_PART: Final = int(Common.PART)
+"""A plain number, which compares faster than a member of an enumeration."""
 
 
 class FramingError(ValueError):
-    """Raised when a peer sends bytes that are not a message; the channel must not be used any more."""
+    """Raised when a peer sends bytes that are not a message; the channel must not be used again."""
 
 
 def pack(message: tuple[object, ...] | list[object]) -> bytes:
@@ -58,17 +57,15 @@ def _refuse(*_arguments: object) -> NoReturn:
     raise FramingError("maps and extension types are not used between processes")
 
 
-def _unpack(data: bytes | bytearray | memoryview, limit: int) -> tuple[Any, ...]:
+def _unpack(data: bytes | memoryview) -> tuple[Any, ...]:
     try:
+        # By default msgpack limits the length of strings to the size of the data.
         message = msgpack.unpackb(
             data,
             use_list=False,
-            strict_map_key=True,
             object_pairs_hook=_refuse,
             ext_hook=_refuse,
-            max_str_len=limit,
-            max_bin_len=limit,
-            max_array_len=min(limit, MAX_ITEMS),
+            max_array_len=min(len(data), MAX_ITEMS),
             max_map_len=0,
             max_ext_len=0,
         )
@@ -80,12 +77,12 @@ def _unpack(data: bytes | bytearray | memoryview, limit: int) -> tuple[Any, ...]
 
 
 class Assembler:
-    """Puts the datagrams of one direction of a channel together to messages."""
+    """Assembles the datagrams of one direction of a channel into messages."""
 
     def __init__(self, limit: int, *, adopted: bool = False) -> None:
         """Accept messages of at most `limit` bytes; an adopted channel may begin in the middle of a message."""
         self._limit = limit
-        self._longest = min(limit + 64, MAX_DATAGRAM)
+        self._longest = limit if limit <= PART_SIZE else MAX_DATAGRAM
         self._adopted = adopted
         self._parts = bytearray()
         self._total = 0
@@ -99,13 +96,13 @@ class Assembler:
         """
         if len(datagram) > self._longest:
             raise FramingError(f"a datagram of {len(datagram)} bytes, the limit is {self._limit}")
-        message = _unpack(datagram, min(self._limit, len(datagram)))
-        if message[0] != Common.PART:
-            if self._total:
-                raise FramingError("a message inside the parts of another")
-            self._adopted = False
-            return message
-        return self._add(message)
+        message = _unpack(datagram)
+        if message[0] == _PART:
+            return self._add(message)
+        if self._total:
+            raise FramingError("a message inside the parts of another")
+        self._adopted = False
+        return message
 
     def _add(self, part: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if [type(value) for value in part] != [int, int, int, bytes]:
@@ -126,7 +123,7 @@ class Assembler:
             return None
         whole = bytes(self._parts)
         self._parts, self._total, self._index = bytearray(), 0, 0
-        message = _unpack(whole, self._limit)
-        if message[0] == Common.PART:
+        message = _unpack(whole)
+        if message[0] == _PART:
             raise FramingError("parts inside parts")
         return message

@@ -1,8 +1,8 @@
-"""Pages: how a listing of keys travels from the key store to a frontend.
+"""Pages: the format in which the key store sends a listing of keys to a frontend.
 
-A listing is a sequence of pages; each is the packed array `[kinds, keys]`. `kinds` are the different pairs of provider
-number and encoded attributes, which are few; `keys` is the flat sequence of the name of each key and the index of its
-kind. A change of one key changes one page, so that both sides keep what they made of the others.
+A listing is a sequence of pages; each is the packed array `[kinds, keys]`. `kinds` holds the distinct pairs of provider
+number and encoded attributes, which are few; `keys` is the flat sequence of each key's name and the index of its kind.
+A change of one key changes one page, so that both sides can keep the other pages in their encoded form.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 
 import msgpack
 
-from cofferdam_contracts.ipc.framing import MAX_ITEMS, FramingError
+from cofferdam_contracts.ipc.framing import FramingError
+from cofferdam_contracts.ipc.limits import MAX_ITEMS
 
 Kind: TypeAlias = tuple[int, bytes]
 """Provider number and encoded attributes."""
@@ -33,14 +34,14 @@ def unpack_page(page: bytes) -> tuple[tuple[Kind, ...], Iterator[tuple[str, int]
     """Return the kinds of a page, and name and index of the kind of each key.
 
     Raises:
-        FramingError: It is no page.
+        FramingError: It is not a page.
     """
     try:
         message: Any = msgpack.unpackb(page, use_list=False, max_array_len=MAX_ITEMS, max_map_len=0, max_ext_len=0)
     except (ValueError, RecursionError, msgpack.UnpackException, msgpack.StackError) as error:
-        raise FramingError(f"no page of a listing: {type(error).__name__}") from error
+        raise FramingError(f"not a page of a listing: {type(error).__name__}") from error
     if not _is_page(message):
-        raise FramingError("no page of a listing")
+        raise FramingError("not a page of a listing")
     kinds, keys = message
     return kinds, zip(keys[::2], keys[1::2], strict=True)
 
@@ -49,7 +50,7 @@ def keys_of(pages: Iterable[bytes]) -> Iterator[Key]:
     """Yield the keys of a listing.
 
     Raises:
-        FramingError: A page is none.
+        FramingError: An element is not a page.
     """
     for page in pages:
         kinds, keys = unpack_page(page)

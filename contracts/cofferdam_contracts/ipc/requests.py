@@ -3,14 +3,14 @@
 A request is `[opcode, request id, deadline, authenticator, application name, fields…]`, its answer
 `[opcode | ANSWER, request id, status, results…]` with results only when the status is success. The deadline counts
 microseconds of the monotonic clock, which all processes share. The application name is empty unless the
-authenticator is Direct: for Unix peer credentials the name is the uid the channel belongs to, which no field can
-claim. `SCHEMAS` is the whole protocol; what it does not name is refused.
+authenticator is Direct: for Unix peer credentials the name is the uid that the channel belongs to, which no field can
+claim. `SCHEMAS` is the whole protocol; everything else is refused.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from operator import attrgetter, call
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
@@ -36,20 +36,13 @@ from cofferdam_contracts.psa.encoding import (
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import Status
 
-OVERHEAD: Final = 1 << 16
-"""Bytes of a message beside the client's body or the worker's result: names, attributes, framing."""
 ANSWER: Final = 0x80
-"""Bit that turns the number of a request into that of its answer; opcodes stay below it."""
+"""Bit that is added to the number of a request in its answer; opcodes are below it."""
 _ENVELOPE: Final = 5
 _ANSWER_HEADER: Final = 3
 _STATUSES: Final = frozenset(map(int, Status))
 
 WorkerOperation = CryptoOperation | DeleteClient
-
-
-def message_limit(body_len_limit: int, buffer_size_limit: int) -> int:
-    """Return the bytes of the largest message between a frontend and a worker, in either direction."""
-    return max(body_len_limit, buffer_size_limit) + OVERHEAD
 
 
 class ProviderRequest(NamedTuple):
@@ -71,38 +64,23 @@ class Answer(NamedTuple):
     results: tuple[bytes, ...]
 
     def __repr__(self) -> str:
-        """Show how much there is, not what: results are keys, plaintext and signatures."""
+        """Show sizes only: results are keys, plaintext and signatures."""
         return f"Answer({self.opcode}, {self.id}, {self.status}, {[len(result) for result in self.results]} bytes)"
 
 
-def _plain(kind: type) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:  # noqa: ANN401  a field of unknown type is what this checks
+Reader: TypeAlias = Callable[[Any], Any]
+"""Checks a value of a message and converts it."""
+
+
+def _plain(kind: type) -> Reader:
+    def read(value: Any) -> Any:  # noqa: ANN401  a field of unknown type is what this checks
         if type(value) is not kind:
             raise ForbiddenMessageError(f"a {type(value).__name__} in place of a {kind.__name__}")
         return value
 
-    return check
+    return read
 
 
-def _algorithm(kind: type[Algorithm]) -> Callable[[Any], Any]:
-    def decode(value: Any) -> Any:  # noqa: ANN401
-        algorithm = decode_algorithm(_BYTES(value))
-        if type(algorithm) is not kind:
-            raise ForbiddenMessageError(f"{algorithm} in place of {kind.__name__}")
-        return algorithm
-
-    return decode
-
-
-def _number(kind: type[Hash] | type[CheckType]) -> Callable[[Any], Any]:
-    def decode(value: Any) -> Any:  # noqa: ANN401
-        return kind(_INT(value))
-
-    return decode
-
-
-# Looking a number up here is four times as fast as calling the enumeration.
-_AUTH_TYPES: Final = {int(member): member for member in AuthType}
 _BYTES: Final = _plain(bytes)
 _STR: Final = _plain(str)
 
@@ -113,15 +91,30 @@ def _natural(value: Any) -> int:  # noqa: ANN401
     return value
 
 
-_INT: Final = _natural
+def _algorithm(kind: type[Algorithm]) -> Reader:
+    def read(value: Any) -> Any:  # noqa: ANN401
+        algorithm = decode_algorithm(_BYTES(value))
+        if type(algorithm) is not kind:
+            raise ForbiddenMessageError(f"{algorithm} in place of {kind.__name__}")
+        return algorithm
 
-# Per annotated type of an operation's field: how it is written, how it is read.
-_CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Callable[[Any], Any]]]] = {
+    return read
+
+
+def _member(kind: type[Hash] | type[CheckType]) -> Reader:
+    return lambda value: kind(_natural(value))
+
+
+# Looking a number up here is four times as fast as calling the enumeration.
+_AUTH_TYPES: Final = {int(member): member for member in AuthType}
+
+# For each annotated type of an operation's field: its writer (None: it is sent as it is) and its reader.
+_CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Reader]]] = {
     bytes: (None, _BYTES),
     str: (None, _STR),
-    int: (None, _INT),
-    Hash: (int, _number(Hash)),
-    CheckType: (int, _number(CheckType)),
+    int: (None, _natural),
+    Hash: (int, _member(Hash)),
+    CheckType: (int, _member(CheckType)),
     KeyAttributes: (encode_attributes, lambda value: decode_attributes(_BYTES(value))),
     AsymmetricSignature: (encode_algorithm, _algorithm(AsymmetricSignature)),
     AsymmetricEncryption: (encode_algorithm, _algorithm(AsymmetricEncryption)),
@@ -133,30 +126,29 @@ _CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Callable[[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """The fields of one operation on the channel, in order, and how each is written and read."""
+class OperationSchema:
+    """The writers and readers of one operation's fields, in order."""
 
     kind: type[WorkerOperation]
-    names: tuple[str, ...]
     values: Callable[[Any], tuple[Any, ...]]
-    """Takes the fields out of an operation."""
+    """Returns the fields of an operation."""
     writers: tuple[tuple[int, Callable[[Any], Any]], ...]
-    """For fields that do not travel as they are: where in the message, and how they are written."""
-    readers: tuple[Callable[[Any], Any], ...]
+    """Position in the message and writer of each field that is not sent as it is."""
+    readers: tuple[Reader, ...]
 
 
-def _schema(kind: type[WorkerOperation]) -> Schema:
+def _schema(kind: type[WorkerOperation]) -> OperationSchema:
     codecs = {field.name: _CODECS[field.type] for field in fields(kind)}
     writers = [(index, write) for index, (write, _) in enumerate(codecs.values(), _ENVELOPE) if write is not None]
     getter = attrgetter(*codecs)
     values = getter if len(codecs) > 1 else lambda operation: (getter(operation),)
-    return Schema(kind, tuple(codecs), values, tuple(writers), tuple(read for _, read in codecs.values()))
+    return OperationSchema(kind, values, tuple(writers), tuple(read for _, read in codecs.values()))
 
 
-SCHEMAS: Final[Mapping[int, Schema]] = {
+SCHEMAS: Final[Mapping[int, OperationSchema]] = {
     int(opcode): _schema(kind) for opcode, kind in operations.OPERATIONS.items() if issubclass(kind, WorkerOperation)
 }
-"""Every request that a worker takes, by number."""
+"""Every request that a worker accepts, by number."""
 
 
 def encode_request(
@@ -175,19 +167,19 @@ def decode_request(message: tuple[Any, ...]) -> ProviderRequest:
     """Read a request.
 
     Raises:
-        ForbiddenMessageError: The message is not in `SCHEMAS`, or not as it says there.
+        ForbiddenMessageError: The message is not in `SCHEMAS`, or its fields are wrong.
     """
     schema = SCHEMAS.get(message[0])
-    if schema is None or len(message) != _ENVELOPE + len(schema.names):
+    if schema is None or len(message) != _ENVELOPE + len(schema.readers):
         raise ForbiddenMessageError(f"message {message[0]} with {len(message)} elements")
-    _, request_id, deadline, authenticator, application, *values = message
+    _, request_id, deadline, authenticator, application = message[:_ENVELOPE]
     if type(request_id) is not int or type(deadline) is not int or type(authenticator) is not int:
         raise ForbiddenMessageError("an envelope of the wrong types")
     auth_type = _AUTH_TYPES.get(authenticator)
     if auth_type is None or type(application) is not str:
         raise ForbiddenMessageError("an authenticator or an application that cannot be")
     try:
-        operation = schema.kind(*[read(value) for read, value in zip(schema.readers, values, strict=True)])
+        operation = schema.kind(*map(call, schema.readers, message[_ENVELOPE:]))
     except (EncodingError, ValueError) as error:
         raise ForbiddenMessageError(f"message {message[0]}: {error}") from error
     return ProviderRequest(request_id, deadline, auth_type, application, operation)

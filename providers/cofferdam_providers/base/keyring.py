@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Final, Generic
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_KEY_NAME, PendingState
+from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
+from cofferdam_contracts.ipc.limits import MAX_KEY_NAME
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError, HandleT, Key, Provider, StoredKey, UnsettledError

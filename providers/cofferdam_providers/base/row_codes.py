@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_CHECK, MAX_CODE
+from cofferdam_contracts.ipc.limits import MAX_CHECK, MAX_CODE
 from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.status import ServiceError
 from cofferdam_providers.base.provider import Provider, StoredKey

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cofferdam_contracts.ipc.control import Failure, Record, Role, ToChild
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.limits import MAX_ANSWER
 from cofferdam_contracts.settings import WorkerSettings
 from cofferdam_contracts.status import ServiceError
 from cofferdam_providers.base.handlers import Context

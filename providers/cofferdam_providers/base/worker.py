@@ -18,7 +18,8 @@ from typing import Any, Final
 from cofferdam_contracts.ipc.control import Record, Role, is_adopted, serial_of
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.requests import ProviderRequest, decode_request, encode_answer, message_limit
+from cofferdam_contracts.ipc.limits import message_limit
+from cofferdam_contracts.ipc.requests import ProviderRequest, decode_request, encode_answer
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import Context, Gradual, Results, Slow

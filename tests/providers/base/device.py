@@ -13,7 +13,7 @@ from typing import Any
 
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER
+from cofferdam_contracts.ipc.limits import MAX_ANSWER
 from cofferdam_contracts.ipc.requests import Answer, WorkerOperation, decode_answer, encode_request
 from cofferdam_contracts.operations import SignHash
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
@@ -21,10 +21,10 @@ from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind
 from cofferdam_contracts.registry import PROVIDERS, AuthType, ProviderId
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings, ProviderEntry, WorkerSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_kim.place import prepare
+from cofferdam_kim.location import prepare
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
-from cofferdam_kim.store import KeyStore as Database
+from cofferdam_kim.store import MappingStore
 from cofferdam_providers.base.handlers import Context
 from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.lane import Lane, ThreadLane
@@ -116,14 +116,15 @@ def key_store(folder: Path) -> Iterator[KeyStore]:
 
     def serve() -> None:
         # A connection to SQLite belongs to the thread that made it.
-        database = Database.open(path, (ENTRY,))
+        database = MappingStore.open(path, (ENTRY,))
         loop = Loop()
         server = Server(KimService(database, (ENTRY,), (UNIX,)), loop, LOG)
         server.add_channel(Record(ToChild.CHANNEL, Role.SOFTWARE_WORKER, 0, 0), theirs.detach())
         stop.append(loop.stop)
         started.set()
         loop.run(lambda: min(server.tick(), 0.01))
-        server.close()
+        for asking in list(server._channels):
+            server._close(asking)
         database.close()
 
     thread = threading.Thread(target=serve)

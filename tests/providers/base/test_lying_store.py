@@ -9,7 +9,8 @@ import pytest
 from tests.providers.base.device import ATTRIBUTES, KEK, LOG, Device
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.keystore import CODED_ROW, MAX_ANSWER, KimMessage, PendingState
+from cofferdam_contracts.ipc.keystore import CODED_ROW, KimMessage, PendingState
+from cofferdam_contracts.ipc.limits import MAX_ANSWER
 from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import ServiceError, Status

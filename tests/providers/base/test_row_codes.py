@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.providers.base.device import ATTRIBUTES, KEK, Device
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.keystore import MAX_CHECK, MAX_CODE, PendingState
+from cofferdam_contracts.ipc.keystore import PendingState
+from cofferdam_contracts.ipc.limits import MAX_CHECK, MAX_CODE
 from cofferdam_contracts.psa.attributes import Usage
 from cofferdam_contracts.registry import PROVIDERS, ProviderId
 from cofferdam_providers.base.provider import StoredKey

@@ -18,9 +18,10 @@ from tests.providers.base.device import ATTRIBUTES, ECDSA, KEK, LOG, SETTINGS, U
 
 from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_contracts.ipc.framing import PART_SIZE, Common
-from cofferdam_contracts.ipc.keystore import MAX_ANSWER, Field, KimMessage
+from cofferdam_contracts.ipc.framing import Common
 from cofferdam_contracts.ipc.keystore import SCHEMAS as STORE_SCHEMAS
+from cofferdam_contracts.ipc.keystore import Field, KimMessage
+from cofferdam_contracts.ipc.limits import MAX_ANSWER, MAX_PARTS, PART_SIZE
 from cofferdam_contracts.ipc.requests import SCHEMAS, encode_request
 from cofferdam_contracts.operations import (
     CanDoCrypto,
@@ -43,7 +44,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.row_codes import RowCodes
 from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import MAX_SLOW
-from cofferdam_runtime.channel import MAX_PARTS, Channel, ChannelClosedError
+from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.pairs import socket_pair
 
 DIRECT = AuthenticatorSettings(auth_type=AuthType.DIRECT, admins=())
@@ -202,7 +203,7 @@ def test_every_request_with_a_field_too_many_too_few_or_of_another_type_closes_t
     with running(tmp_path, Device({})) as worker:
         wrong: tuple[object, ...] = (None, 1.5, -1, (), True)
         for number, schema in SCHEMAS.items():
-            count = len(schema.names)
+            count = len(schema.readers)
             messages = [(number, 1, 1 << 62, 3, ""), (number, 1, 1 << 62, 3, "", *["x"] * (count + 1)), (number,)]
             messages += [(number, 1, 1 << 62, 3, "", *[value] * count) for value in wrong]
             messages += [(number, "1", 1 << 62, 3, "", *["x"] * count), (number, 1, 1 << 62, "3", "", *["x"] * count)]

@@ -10,8 +10,8 @@ import pytest
 from tests.kim.support import PROVIDERS, create, name, open_store, reference_database
 
 from cofferdam_kim.errors import StoreError
-from cofferdam_kim.place import check_file, prepare
-from cofferdam_kim.store import KeyStore
+from cofferdam_kim.location import check_file, prepare
+from cofferdam_kim.store import MappingStore
 
 STRANGER = 61_234
 """A uid that nobody has."""
@@ -197,14 +197,14 @@ class TestAsRoot:
                 os.setgroups([])
                 os.setresgid(STRANGER, STRANGER, STRANGER)
                 os.setresuid(STRANGER, STRANGER, STRANGER)
-                store = KeyStore.open(str(path), PROVIDERS)
+                store = MappingStore.open(str(path), PROVIDERS)
                 create(store, name())
                 store.close()
                 failed = 0
             finally:
                 os._exit(failed)
         assert os.waitpid(child, 0)[1] == 0
-        store = KeyStore.open(str(path), PROVIDERS)
+        store = MappingStore.open(str(path), PROVIDERS)
         assert store.report.keys == 1
         store.close()
 

@@ -1,7 +1,7 @@
-"""Where the database lies: made and checked before the process gives up its privileges.
+"""The folder and file of the database, created and checked before the process drops its privileges.
 
-SQLite makes files beside the database, so the key store owns the folder. Everything is reached through descriptors
-and without following links, because this runs as root over folders that a less privileged process owned before.
+SQLite creates files beside the database, so the key store owns the folder. All access is through descriptors and
+without following links, because this code runs as root in folders that a less privileged process has owned.
 """
 
 import fcntl
@@ -16,26 +16,26 @@ FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 _PARENT_MODE: Final = 0o755
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
-"""What SQLite calls its files beside the database; with one of them missing, committed keys may be."""
+"""Suffixes of SQLite's files beside the database; if one of them is lost, committed keys may be lost too."""
 _SMALLEST: Final = 512
 """Bytes of SQLite's smallest page."""
 _LOCK_BYTE: Final = 1 << 30
 _LOCK_LENGTH: Final = 512
-"""What SQLite locks of a database, beyond its content (sqlite.org, "Database File Format", 1.4)."""
+"""The bytes that SQLite locks, beyond the content of the file (sqlite.org, "Database File Format", 1.4)."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[str, ...]:
-    """Make the folder and the database file, and give them to `uid` and `gid` (default: whoever runs this).
+    """Create the folder and the database file, owned by `uid` and `gid` (default: those of this process).
 
-    What was there before is kept. A database that others could read is closed to them.
+    Existing files are kept. If others could read the database, their access is removed.
 
     Returns:
-        Warnings about what had to be tightened.
+        Warnings about permissions that had to be tightened.
 
     Raises:
-        StoreError: The database cannot lie there, or another service has it.
+        StoreError: The database cannot be there, or another service uses it.
     """
     uid = os.geteuid() if uid is None else uid
     gid = os.getegid() if gid is None else gid
@@ -64,7 +64,7 @@ def split(path: str) -> tuple[str, str]:
     """Return folder and file name of a database path.
 
     Raises:
-        StoreError: The path is not that of a file.
+        StoreError: The path does not name a file.
     """
     folder, name = os.path.split(path)
     if not path.startswith("/") or name in ("", ".", "..") or "\0" in path:
@@ -78,7 +78,7 @@ def check_file(path: str) -> None:
     """Refuse a database file that is missing or is not a plain file.
 
     Raises:
-        StoreError: The file is not one to open.
+        StoreError: The file must not be opened.
     """
     split(path)
     try:
@@ -89,7 +89,7 @@ def check_file(path: str) -> None:
         ) from error
     _check_plain(path, found)
     if 0 < found.st_size < _SMALLEST:
-        # SQLite would take it for a new, empty database.
+        # SQLite would treat it as a new, empty database.
         raise StoreError(
             path, found=f"{found.st_size} bytes", expected="an empty file or a database", remedy="restore a backup"
         )
@@ -113,9 +113,9 @@ def _check_plain(path: str, found: os.stat_result) -> None:
 
 
 def _open_folder(folder: str, uid: int, gid: int) -> int:
-    """Walk to the folder, making what is missing, and return a descriptor of it."""
+    """Walk to the folder, creating missing parts, and return its descriptor."""
     parent, last = os.path.split(folder)
-    # Links above the folder are the administrator's; resolved once, they cannot be exchanged during the walk.
+    # Links above the folder belong to the administrator; resolved once, they cannot be replaced during the walk.
     steps = [(part, _PARENT_MODE) for part in os.path.realpath(parent).split("/") if part]
     if last:
         steps.append((last, FOLDER_MODE))
@@ -139,7 +139,7 @@ def _enter(parent: int, part: str, path: str, mode: int) -> int:
         except FileExistsError:
             return os.open(part, _DIRECTORY, dir_fd=parent)
         made = os.open(part, _DIRECTORY, dir_fd=parent)
-        # The umask took bits away.
+        # The umask has removed bits.
         os.fchmod(made, mode)
     except OSError as error:
         raise StoreError(
@@ -168,15 +168,15 @@ def _check_searchable(folder: str, found: os.stat_result, uid: int, gid: int) ->
 
 
 def _refuse_locked(folder: int, path: str, uid: int) -> None:
-    """Refuse another uid's database that somebody has locked, as a key store does, before it is taken from that uid.
+    """Refuse to take over another uid's database while a process, such as a key store, has locked it.
 
-    A predecessor of the same uid is waited for when the database is opened.
+    If a predecessor of the same uid has locked it, opening the database waits for that process.
     """
     _, name = split(path)
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError:
-        return  # there is none, or one that cannot be opened, which is refused later
+        return  # it does not exist, or it cannot be opened and is refused later
     try:
         if os.fstat(descriptor).st_uid != uid:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_LENGTH, _LOCK_BYTE)
