@@ -17,7 +17,7 @@ _UID_LENGTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class Application:
     """Who a request claims to be from, as far as this process can tell."""
 
     authenticator: int
@@ -26,7 +26,7 @@ class Client:
     admin: bool = False
 
 
-ANONYMOUS: Final = Client(AuthType.NO_AUTH, "")
+ANONYMOUS: Final = Application(AuthType.NO_AUTH, "")
 
 
 class Authentication:
@@ -37,11 +37,11 @@ class Authentication:
         self._admins = {entry.auth_type: frozenset(entry.admins) for entry in authenticators}
         self._uid = uid
         self._uid_field = uid.to_bytes(_UID_LENGTH, "little")
-        self._unix = Client(
+        self._unix = Application(
             AuthType.UNIX_PEER_CREDENTIALS, "", str(uid) in self._admins.get(AuthType.UNIX_PEER_CREDENTIALS, ())
         )
 
-    def authenticate(self, auth_type: int, proof: bytes) -> Client:
+    def authenticate(self, auth_type: int, proof: bytes) -> Application:
         """Return who the request is from.
 
         Raises:
@@ -53,22 +53,22 @@ class Authentication:
             raise ServiceError(Status.AUTHENTICATOR_NOT_REGISTERED, f"authenticator {auth_type} is not configured")
         return _METHODS[auth_type](self, proof)
 
-    def _unix_peer(self, proof: bytes) -> Client:
+    def _unix_peer(self, proof: bytes) -> Application:
         if proof != self._uid_field:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a client of uid {self._uid} claims to be another")
         return self._unix
 
-    def _direct(self, proof: bytes) -> Client:
+    def _direct(self, proof: bytes) -> Application:
         try:
             name = proof.decode()
         except UnicodeDecodeError as error:
             raise ServiceError(Status.AUTHENTICATION_ERROR, "a Direct name that is not UTF-8") from error
         if not name or len(proof) > MAX_APPLICATION:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a Direct name of {len(proof)} bytes")
-        return Client(AuthType.DIRECT, name, name in self._admins[AuthType.DIRECT])
+        return Application(AuthType.DIRECT, name, name in self._admins[AuthType.DIRECT])
 
 
-_METHODS: Final[Mapping[int, Callable[[Authentication, bytes], Client]]] = {
+_METHODS: Final[Mapping[int, Callable[[Authentication, bytes], Application]]] = {
     AuthType.UNIX_PEER_CREDENTIALS: Authentication._unix_peer,  # noqa: SLF001  the table of this module
     AuthType.DIRECT: Authentication._direct,  # noqa: SLF001
 }

@@ -38,13 +38,13 @@ class State(enum.Enum):
 
     RECEIVING = "the rest of a request"
     IDLE = "another request"
-    WORKING = "an answer of a backend"
+    WORKING = "an answer of an upstream"
     SENDING = "the client to take the response"
     DRAINING = "the client to stop sending"
     CLOSED = "nothing"
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """What a connection needs of its frontend."""
 
     loop: Loop
@@ -53,20 +53,20 @@ class Owner(Protocol):
     draining: bool
     """Whether no connection is kept open any more."""
 
-    def on_request(self, connection: "Connection", request: Request) -> None:
-        """Have a request answered: `Connection.respond` is called once, now or later."""
+    def on_request(self, connection: "ClientConnection", request: Request) -> None:
+        """Have a request answered: `ClientConnection.respond` is called once, now or later."""
 
-    def on_wait(self, connection: "Connection") -> None:
-        """Note that the connection waits for its client from now on, see `Connection.state`."""
+    def on_wait(self, connection: "ClientConnection") -> None:
+        """Note that the connection waits for its client from now on, see `ClientConnection.state`."""
 
     def on_refuse(self, status: Status) -> None:
         """Note that what came was no request, or cannot be kept."""
 
-    def on_close(self, connection: "Connection") -> None:
+    def on_close(self, connection: "ClientConnection") -> None:
         """Forget the connection."""
 
 
-class Connection:
+class ClientConnection:
     """A client connection."""
 
     __slots__ = (
@@ -83,7 +83,7 @@ class Connection:
         "state",
     )
 
-    def __init__(self, descriptor: int, owner: Owner) -> None:
+    def __init__(self, descriptor: int, owner: ConnectionOwner) -> None:
         """Own the descriptor of an accepted connection."""
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
         self._owner = owner

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from cofferdam_frontend.connection import Connection, State
+from cofferdam_frontend.connection import ClientConnection, State
 
 _SLACK: Final = 64
 """Entries of the heap that may be out of date, beside one for each connection."""
@@ -14,7 +14,7 @@ _SLACK: Final = 64
 
 @dataclass(slots=True, eq=False)
 class _Wait:
-    connection: Connection | None
+    connection: ClientConnection | None
     """None when it is closed."""
     state: State | None = None
     """What it waits for, None while it waits for nothing that its client has to do."""
@@ -30,7 +30,7 @@ class Deadlines:
     def __init__(self, patience: Mapping[State, tuple[int, int]]) -> None:
         """Give each state the longest silence and the longest time altogether."""
         self._patience = patience
-        self._waits: dict[Connection, _Wait] = {}
+        self._waits: dict[ClientConnection, _Wait] = {}
         self._heap: list[tuple[int, int, _Wait]] = []
         self._order = count()
 
@@ -38,7 +38,7 @@ class Deadlines:
         """Return how many entries are kept."""
         return len(self._heap)
 
-    def wait(self, connection: Connection, now: int) -> None:
+    def wait(self, connection: ClientConnection, now: int) -> None:
         """Bound the wait that a connection begins or goes on with."""
         wait = self._waits.get(connection)
         if wait is None:
@@ -50,19 +50,19 @@ class Deadlines:
         if not wait.wake or wait.deadline < wait.wake:
             self._push(wait)
 
-    def suspend(self, connection: Connection) -> None:
+    def suspend(self, connection: ClientConnection) -> None:
         """Stop the clock of a connection: it has sent a whole request."""
         wait = self._waits.get(connection)
         if wait is not None:
             wait.state = None
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: ClientConnection) -> None:
         """Keep nothing of a connection that was closed."""
         wait = self._waits.pop(connection, None)
         if wait is not None:
             wait.connection = None
 
-    def due(self, now: int) -> list[Connection]:
+    def due(self, now: int) -> list[ClientConnection]:
         """Return the connections that have waited too long."""
         found = []
         while self._heap and self._heap[0][0] <= now:

@@ -10,13 +10,13 @@ from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Limits, Request
 from cofferdam_frontend.auth import Authentication
-from cofferdam_frontend.backend import Backend, StoreBackend, WorkerBackend
 from cofferdam_frontend.budget import Budget
-from cofferdam_frontend.connection import Connection, State
+from cofferdam_frontend.connection import ClientConnection, State
 from cofferdam_frontend.core import Core
 from cofferdam_frontend.deadlines import Deadlines
 from cofferdam_frontend.pipeline import Pipeline
 from cofferdam_frontend.responder import Responder
+from cofferdam_frontend.upstream import KimUpstream, Upstream, WorkerUpstream
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.entry import Child
 from cofferdam_runtime.log import Log
@@ -46,8 +46,8 @@ class Frontend:
         self._settings = settings
         self._log = log
         self._pipeline: Pipeline | None = None
-        self._backends: dict[tuple[int, int], Backend] = {}
-        self._connections: dict[Connection, None] = {}
+        self._upstreams: dict[tuple[int, int], Upstream] = {}
+        self._connections: dict[ClientConnection, None] = {}
         silence, request = settings.read_timeout_ms * 1000, settings.request_timeout_ms * 1000
         idle = settings.idle_connection_ms * 1000
         self._deadlines = Deadlines(
@@ -70,11 +70,13 @@ class Frontend:
 
     def assign(self, record: Record, _descriptor: int | None) -> None:
         """Become the frontend of a principal, once and for all."""
-        store = self._backends.get((Role.KIM, 0))
-        workers = {backend.number: backend for backend in self._backends.values() if isinstance(backend, WorkerBackend)}
+        store = self._upstreams.get((Role.KIM, 0))
+        workers = {
+            upstream.number: upstream for upstream in self._upstreams.values() if isinstance(upstream, WorkerUpstream)
+        }
         if (
             self._pipeline is not None
-            or not isinstance(store, StoreBackend)
+            or not isinstance(store, KimUpstream)
             or len(workers) != len(self._settings.providers)
         ):
             raise BrokenPeerError("assigned twice, or before the channels")
@@ -90,24 +92,24 @@ class Frontend:
         """Take the channel to a worker or to the key store, in place of the one before."""
         if descriptor is None:
             raise BrokenPeerError("a channel without descriptor")
-        backend = self._backends.get((record.a, record.c))
-        if backend is None:
-            backend = self._add_backend(record.a, record.c)
+        upstream = self._upstreams.get((record.a, record.c))
+        if upstream is None:
+            upstream = self._add_upstream(record.a, record.c)
         limit = message_limit(self._settings.body_len_limit, self._settings.buffer_size_limit)
-        backend.attach(Channel.of(descriptor, MAX_LISTING if record.a == Role.KIM else limit), record.d)
+        upstream.attach(Channel.of(descriptor, MAX_LISTING if record.a == Role.KIM else limit), record.d)
 
-    def _add_backend(self, role: int, number: int) -> Backend:
+    def _add_upstream(self, role: int, number: int) -> Upstream:
         if self._pipeline is not None or role not in WORKERS | {Role.KIM}:
             raise BrokenPeerError(f"a channel to role {role}, number {number}")
-        kind = StoreBackend if role == Role.KIM else WorkerBackend
-        backend = self._backends[role, number] = kind(role, number, self, self._settings)
-        return backend
+        kind = KimUpstream if role == Role.KIM else WorkerUpstream
+        upstream = self._upstreams[role, number] = kind(role, number, self, self._settings)
+        return upstream
 
     def add_client(self, _record: Record, descriptor: int | None) -> None:
         """Serve a connection that the broker accepted."""
         if descriptor is None:
             raise BrokenPeerError("a client without descriptor")
-        connection = Connection(descriptor, self)
+        connection = ClientConnection(descriptor, self)
         self._connections[connection] = None
         if len(self._connections) > self._settings.max_connections:
             self._log.warning(
@@ -127,7 +129,7 @@ class Frontend:
 
     def in_flight(self) -> int:
         """Return how many requests wait for a server."""
-        return sum(map(len, self._backends.values()))
+        return sum(map(len, self._upstreams.values()))
 
     def tick(self) -> float:
         """Do what is due; return the seconds until something is due again."""
@@ -135,8 +137,8 @@ class Frontend:
             self.loop.stop()
             return 0.0
         due = self._deadlines.next()
-        for backend in self._backends.values():
-            if (when := backend.next_deadline()) is not None and (due is None or when < due):
+        for upstream in self._upstreams.values():
+            if (when := upstream.next_deadline()) is not None and (due is None or when < due):
                 due = when
         if due is None:
             return IDLE_S
@@ -145,13 +147,13 @@ class Frontend:
             return (due - now) / 1e6 + 0.001
         for connection in self._deadlines.due(now):
             connection.on_time_out()
-        for backend in self._backends.values():
-            backend.expire(now)
+        for upstream in self._upstreams.values():
+            upstream.expire(now)
         return 0.0
 
-    # What connections and backends need of their owner.
+    # What connections and upstreams need of their owner.
 
-    def on_request(self, connection: Connection, request: Request) -> None:
+    def on_request(self, connection: ClientConnection, request: Request) -> None:
         """Have a request answered."""
         if self._pipeline is None or self._child is None:
             raise BrokenPeerError("a client before its principal")
@@ -164,7 +166,7 @@ class Frontend:
             self._log_refusal(request, responder.request_id, error)
             responder.fail(error.status)
 
-    def on_wait(self, connection: Connection) -> None:
+    def on_wait(self, connection: ClientConnection) -> None:
         """Bound the wait that a connection begins or goes on with."""
         self._deadlines.wait(connection, now_us())
 
@@ -172,21 +174,21 @@ class Frontend:
         """Say that somebody sent what is no request."""
         self._log.debug("what came was no request", status=status.value, cause=status.name)
 
-    def on_close(self, connection: Connection) -> None:
+    def on_close(self, connection: ClientConnection) -> None:
         """Forget a connection."""
         self._connections.pop(connection, None)
         self._deadlines.forget(connection)
 
-    def on_lost(self, backend: Backend, cause: Exception) -> None:
+    def on_lost(self, upstream: Upstream, cause: Exception) -> None:
         """Go on without a server until the broker makes another channel to it."""
         self._log.error(
             "a channel to a server is lost; its requests fail until the broker makes another",
-            server=Role(backend.role).name.lower(),
-            number=backend.number,
+            server=Role(upstream.role).name.lower(),
+            number=upstream.number,
             cause=str(cause) or type(cause).__name__,
         )
         if self._child is not None:
-            self._child.broken(backend.role, backend.number, backend.before)
+            self._child.broken(upstream.role, upstream.number, upstream.before)
 
     def _log_refusal(self, request: Request, request_id: int, error: ServiceError) -> None:
         header = request.header

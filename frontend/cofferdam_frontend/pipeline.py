@@ -10,10 +10,10 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import decode_operation
 from cofferdam_contracts.wire.decoder import Request
 from cofferdam_contracts.wire.header import RequestHeader
-from cofferdam_frontend.auth import ANONYMOUS, Authentication, Client
-from cofferdam_frontend.backend import WorkerBackend
+from cofferdam_frontend.auth import ANONYMOUS, Application, Authentication
 from cofferdam_frontend.core import CORE_HANDLERS, Core
 from cofferdam_frontend.responder import Responder
+from cofferdam_frontend.upstream import WorkerUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Pipeline:
 
     authentication: Authentication
     core: Core
-    workers: dict[int, WorkerBackend]
+    workers: dict[int, WorkerUpstream]
     """The workers by the number of their provider."""
 
     def serve(self, request: Request, responder: Responder) -> None:
@@ -32,19 +32,19 @@ class Pipeline:
             ServiceError: With the status of the first check that failed.
         """
         header = request.header
-        client = self.authentication.authenticate(header.auth_type, request.auth)
+        application = self.authentication.authenticate(header.auth_type, request.auth)
         self._check_destination(header)
         if header.opcode in ADMIN_OPCODES:
-            _check_admin(client)
+            _check_admin(application)
         operation = decode_operation(header.opcode, request.body)
-        if client is ANONYMOUS and header.opcode not in ANONYMOUS_OPCODES:
+        if application is ANONYMOUS and header.opcode not in ANONYMOUS_OPCODES:
             raise ServiceError(Status.NOT_AUTHENTICATED, "the operation needs an identity")
         handler = CORE_HANDLERS.get(header.opcode)
         if handler is not None:
-            handler(self.core, operation, client, responder)
+            handler(self.core, operation, application, responder)
         else:
             worker = self.workers[header.provider]
-            worker.request(operation, client, responder.request_id, responder.answer)  # type: ignore[arg-type]
+            worker.request(operation, application, responder.request_id, responder.answer)  # type: ignore[arg-type]
 
     def _check_destination(self, header: RequestHeader) -> None:
         is_core = header.provider == ProviderId.CORE
@@ -56,8 +56,8 @@ class Pipeline:
             )
 
 
-def _check_admin(client: Client) -> None:
-    if client is ANONYMOUS:
+def _check_admin(application: Application) -> None:
+    if application is ANONYMOUS:
         raise ServiceError(Status.NOT_AUTHENTICATED, "an administrator's operation without identity")
-    if not client.admin:
+    if not application.admin:
         raise ServiceError(Status.ADMIN_OPERATION, "an administrator's operation by somebody else")

@@ -7,7 +7,7 @@ from typing import Any
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import encode_result
 from cofferdam_contracts.wire.header import RequestHeader, response_bytes
-from cofferdam_frontend.connection import Connection
+from cofferdam_frontend.connection import ClientConnection
 
 
 class Responder:
@@ -15,7 +15,7 @@ class Responder:
 
     __slots__ = ("_connection", "_header", "request_id")
 
-    def __init__(self, connection: Connection, header: RequestHeader, request_id: int) -> None:
+    def __init__(self, connection: ClientConnection, header: RequestHeader, request_id: int) -> None:
         """Answer the request with this header; the id names it in every log line about it."""
         self.request_id = request_id
         self._connection = connection

@@ -156,8 +156,8 @@ class Stage:
             channel.close()
         for connection in list(self.frontend._connections):
             connection.close()
-        for backend in self.frontend._backends.values():
-            backend._detach()
+        for upstream in self.frontend._upstreams.values():
+            upstream._detach()
         self._cleanup.close()
         self.loop._epoll.close()
 

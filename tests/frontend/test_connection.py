@@ -12,7 +12,7 @@ from cofferdam_contracts.wire.decoder import Limits
 from cofferdam_contracts.wire.decoder import Request as Decoded
 from cofferdam_contracts.wire.header import response_bytes
 from cofferdam_frontend.budget import SMALL, Budget
-from cofferdam_frontend.connection import _DRAIN_LIMIT, _TURN, Connection, State
+from cofferdam_frontend.connection import _DRAIN_LIMIT, _TURN, ClientConnection, State
 from cofferdam_runtime.loop import Loop
 
 KEPT = Request(flags=KEEP_ALIVE).to_bytes()
@@ -37,21 +37,21 @@ class Owner:
         self.waits: list[State] = []
         self.closed = 0
 
-    def on_request(self, connection: Connection, request: Decoded) -> None:
+    def on_request(self, connection: ClientConnection, request: Decoded) -> None:
         self.requests.append(request)
         if self.at_once is not None:
             self.answer(connection, self.at_once)
 
-    def answer(self, connection: Connection, body: bytes = b"") -> None:
+    def answer(self, connection: ClientConnection, body: bytes = b"") -> None:
         connection.respond(response_bytes(self.requests[-1].header, Status.SUCCESS, body))
 
-    def on_wait(self, connection: Connection) -> None:
+    def on_wait(self, connection: ClientConnection) -> None:
         self.waits.append(connection.state)
 
     def on_refuse(self, status: Status) -> None:
         self.refused.append(status)
 
-    def on_close(self, _connection: Connection) -> None:
+    def on_close(self, _connection: ClientConnection) -> None:
         self.closed += 1
 
 
@@ -62,7 +62,7 @@ class Talk:
         self.owner = Owner(limit)
         self.client, theirs = socket.socketpair()
         self.client.settimeout(0)
-        self.connection = Connection(theirs.detach(), self.owner)
+        self.connection = ClientConnection(theirs.detach(), self.owner)
 
     def state(self) -> State:
         return self.connection.state

@@ -113,7 +113,7 @@ def _plant() -> None:
 def _plant_in_the_parser() -> None:
     from cofferdam_runtime.loop import READ
 
-    connection = sys.modules["cofferdam_frontend.connection"].Connection
+    connection = sys.modules["cofferdam_frontend.connection"].ClientConnection
     shipped = connection._receive
 
     def receive(self: Any) -> None:  # noqa: ANN401  the shipped class

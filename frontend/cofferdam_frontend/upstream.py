@@ -22,7 +22,7 @@ from cofferdam_contracts.ipc.requests import decode_answer, encode_request
 from cofferdam_contracts.operations import CryptoOperation, DeleteClient
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_frontend.auth import Client
+from cofferdam_frontend.auth import Application
 from cofferdam_frontend.budget import Budget, Share
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.loop import READ, WRITE, Loop
@@ -39,13 +39,13 @@ _GREETINGS: Final = 4
 _STATUSES: Final = frozenset(map(int, Status))
 
 
-class Owner(Protocol):
-    """What a backend needs of its frontend."""
+class UpstreamOwner(Protocol):
+    """What an upstream needs of its frontend."""
 
     loop: Loop
     budget: Budget
 
-    def on_lost(self, backend: "Backend", cause: Exception) -> None:
+    def on_lost(self, upstream: "Upstream", cause: Exception) -> None:
         """Note that the channel is closed: the server broke the protocol, or the broker closed it."""
 
 
@@ -58,10 +58,10 @@ class InFlight(NamedTuple):
     """What can be asked again."""
 
 
-class Backend(abc.ABC):
+class Upstream(abc.ABC):
     """One server of this frontend."""
 
-    def __init__(self, role: int, number: int, owner: Owner, settings: FrontendSettings) -> None:
+    def __init__(self, role: int, number: int, owner: UpstreamOwner, settings: FrontendSettings) -> None:
         """Be down until there is a channel."""
         self.role, self.number = role, number
         self._owner = owner
@@ -208,11 +208,11 @@ def _fail(lost: dict[int, InFlight]) -> None:
         waiting.result(Status.PSA_ERROR_COMMUNICATION_FAILURE, ())
 
 
-class WorkerBackend(Backend):
+class WorkerUpstream(Upstream):
     """A provider worker."""
 
     def request(
-        self, operation: CryptoOperation | DeleteClient, client: Client, request_id: int, result: Result
+        self, operation: CryptoOperation | DeleteClient, application: Application, request_id: int, result: Result
     ) -> None:
         """Ask the worker; ids grow from request to request. `result` is called once, now or later.
 
@@ -220,7 +220,7 @@ class WorkerBackend(Backend):
             ServiceError: The worker is down, too much is in flight, or the request is too large for its channel.
         """
         deadline = self._admit()
-        message = encode_request(operation, request_id, deadline, client.authenticator, client.claimed)
+        message = encode_request(operation, request_id, deadline, application.authenticator, application.claimed)
         self._ask(request_id, InFlight(result, deadline), message)
 
     def _take_answer(self, message: tuple[Any, ...]) -> None:
@@ -237,17 +237,17 @@ class WorkerBackend(Backend):
         self._send((Common.SYNC, self._last_id))
 
 
-class StoreBackend(Backend):
+class KimUpstream(Upstream):
     """The key store."""
 
-    def ask(self, number: KimMessage, client: Client, request_id: int, result: Result) -> None:
+    def ask(self, number: KimMessage, application: Application, request_id: int, result: Result) -> None:
         """Ask the key store about a client; ids grow from question to question. `result` is called once, now or later.
 
         Raises:
             ServiceError: The key store is down, too much is in flight, or the client has a name that cannot be.
         """
         deadline = self._admit()
-        fields = (int(client.authenticator), client.claimed)
+        fields = (int(application.authenticator), application.claimed)
         if not SCHEMAS[number].accepts(fields):
             raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{number.name} with a value that no row can have")
         question = (int(number), request_id, *fields)
