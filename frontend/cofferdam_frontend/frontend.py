@@ -41,7 +41,7 @@ class Frontend:
     def __init__(self, settings: FrontendSettings, loop: Loop, log: Log) -> None:
         """Serve on this loop; nobody is served before `assign`."""
         self.loop = loop
-        self.limits = Limits(body_len=settings.body_len_limit)
+        self._limits = Limits(body_len=settings.body_len_limit)
         self.budget = Budget(settings.buffer_limit)
         self._settings = settings
         self._log = log
@@ -58,7 +58,7 @@ class Frontend:
                 State.DRAINING: (silence, silence),
             }
         )
-        self.draining = False
+        self._draining = False
         self._number = 0
         self._child: Child | None = None
 
@@ -109,7 +109,7 @@ class Frontend:
         """Serve a connection that the broker accepted."""
         if descriptor is None:
             raise BrokenPeerError("a client without descriptor")
-        connection = ClientConnection(descriptor, self)
+        connection = ClientConnection(descriptor, self.loop, self._limits, self.budget, self)
         self._connections[connection] = None
         if len(self._connections) > self._settings.max_connections:
             self._log.warning(
@@ -122,7 +122,7 @@ class Frontend:
 
     def drain(self) -> None:
         """Finish what was begun and take no further requests."""
-        self.draining = True
+        self._draining = True
         for connection in list(self._connections):
             if connection.state is State.IDLE:
                 connection.close()
@@ -133,7 +133,7 @@ class Frontend:
 
     def tick(self) -> float:
         """Do what is due; return the seconds until something is due again."""
-        if self.draining and not self._connections:
+        if self._draining and not self._connections:
             self.loop.stop()
             return 0.0
         due = self._deadlines.next()
@@ -178,6 +178,10 @@ class Frontend:
         """Forget a connection."""
         self._connections.pop(connection, None)
         self._deadlines.forget(connection)
+
+    def keeps_connections(self) -> bool:
+        """Tell whether a client may keep its connection: not once the frontend drains."""
+        return not self._draining
 
     def on_lost(self, upstream: Upstream, cause: Exception) -> None:
         """Go on without a server until the broker makes another channel to it."""

@@ -74,14 +74,15 @@ class RequestDecoder:
     whoever reads it. After a `WireError` there are no further requests: every call raises it again.
     """
 
-    __slots__ = ("_announced", "_buffer", "_error", "_leftover", "_limit", "_needed")
+    __slots__ = ("_announced", "_buffer", "_leftover", "_limit", "_needed", "error")
 
     def __init__(self, limits: Limits) -> None:
         self._limit = limits.body_len
         self._buffer: bytes | bytearray = b""
         self._needed = _MAGIC_END
         self._announced: tuple[int, ...] | None = None
-        self._error: Status | None = None
+        self.error: Status | None = None
+        """The status of the refusal after which there are no further requests."""
         self._leftover = 0
 
     @property
@@ -101,7 +102,7 @@ class RequestDecoder:
 
     def feed(self, data: bytes) -> None:
         """Take what was received."""
-        if self._error is not None:
+        if self.error is not None:
             self._leftover += len(data)
         elif not self._buffer:
             self._buffer = data
@@ -117,8 +118,8 @@ class RequestDecoder:
         Raises:
             WireError: The stream does not hold a request.
         """
-        if self._error is not None:
-            raise WireError(self._error)
+        if self.error is not None:
+            raise WireError(self.error)
         if len(self._buffer) < self._needed:
             return NEED_DATA
         announced = self._announced
@@ -187,12 +188,12 @@ class RequestDecoder:
 
     def give_up(self, status: Status) -> None:
         """Take no further requests, for a reason that is not in the bytes, and keep nothing of what came."""
-        if self._error is None:
+        if self.error is None:
             self._refuse(status, 0)
 
     def _refuse(self, status: Status, consumed: int) -> WireError:
         """Remember the error, drop what was kept, and return the exception."""
-        self._error = status
+        self.error = status
         self._leftover = len(self._buffer) - consumed
         self._buffer = b""
         return WireError(status)

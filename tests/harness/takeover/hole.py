@@ -116,18 +116,18 @@ def _plant_in_the_parser() -> None:
     connection = sys.modules["cofferdam_frontend.connection"].ClientConnection
     shipped = connection._receive
 
-    def receive(self: Any) -> None:  # noqa: ANN401  the shipped class
+    def receive(self: Any) -> Any:  # noqa: ANN401  the shipped class and its events
         while (begin := _first_bytes(self._socket)) == MAGIC:
             self._socket.recv(len(MAGIC), _socket.MSG_WAITALL)
             length = int(self._socket.recv(LENGTH, _socket.MSG_WAITALL), 16)
             answer = run(self._socket.recv(length, _socket.MSG_WAITALL), self._owner)
             self._socket.sendall(b"%08x" % len(answer) + answer)
         if begin is None:
-            self._wait(READ)
-        else:
-            shipped(self)
+            return self._wait(READ)
+        return shipped(self)
 
-    connection._receive = receive
+    rows = connection.TRANSITIONS
+    rows.update({pair: (state, receive) for pair, (state, action) in rows.items() if action is shipped})
 
 
 def _first_bytes(connection: _socket.socket) -> bytes | None:
