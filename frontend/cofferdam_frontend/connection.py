@@ -24,7 +24,8 @@ What may happen in a state, and what is lost when the connection ends there
     RECEIVING   A request is incomplete, or has not begun on a new connection. If the client ends its stream, is silent
                 for too long or announces more than there is memory for, it gets a status; the bytes so far are lost.
     WORKING     The owner has the request. The client may send more, which stays in the kernel. If it closes its end,
-                only the response is lost: a server that has the request carries it out.
+                the response is lost; a server that has the request carries it out, and a request whose sender is not
+                yet identified (`identities.py`) is given up.
     SENDING     The kernel has not taken the whole response. If the client closes its end or stops reading, the rest of
                 the response is lost; the operation is done.
     IDLE        The client keeps the connection and has begun no request. Nothing is lost.
@@ -89,7 +90,7 @@ class Event(enum.IntEnum):
     """The loop, or the owner at the start: there may be bytes, or the end of the stream."""
     WRITABLE = 2
     """The loop: the kernel has room for more of the response."""
-    HANGUP = 3
+    HUNG_UP = 3
     """The loop: the client has closed its end; what it sent before may still be there."""
     DATA = 4
     """There are bytes that the decoder has not looked at."""
@@ -111,6 +112,12 @@ class Event(enum.IntEnum):
     """The response is out and nothing is left to do, or the socket failed, or the owner closes the connection."""
 
 
+# The members under names of their own, in the order of their numbers: to look one up in its class takes longer than to
+# look up a row of the table.
+RECEIVING, WORKING, SENDING, IDLE, DRAINING, CLOSED = State
+READABLE, WRITABLE, HUNG_UP, DATA, END, REQUEST, REFUSAL, RESPONSE, KEPT, SURPLUS, TIMEOUT, CLOSE = Event
+
+
 class UnexpectedEventError(Exception):
     """Raised when something happens in a state that the table has no row for: this program is wrong."""
 
@@ -126,6 +133,9 @@ class ConnectionOwner(Protocol):
 
     def on_refuse(self, status: Status) -> None:
         """Note that what a client sent is refused without being a request."""
+
+    def on_abandon(self, connection: "ClientConnection") -> None:
+        """Note that the client is gone, or the connection closed, while the owner has its request."""
 
     def on_close(self, connection: "ClientConnection") -> None:
         """Forget the connection."""
@@ -177,18 +187,18 @@ class ClientConnection:
         self._reads = _TURN
         """Further reads that are left in this turn."""
         self._drained = 0
-        self.state = State.RECEIVING
+        self.state = RECEIVING
 
     def start(self) -> None:
         """Serve what is there; called once, when the broker has passed the connection on."""
-        self._happen(Event.READABLE)
+        self._happen(READABLE)
 
     def respond(self, response: bytes) -> None:
         """Send the response to the request that the owner was handed."""
         self._out = response
         # While the request is being handed on, `_hand_on` finds the response: calls must not nest.
         if self._request is None:
-            self._happen(Event.RESPONSE)
+            self._happen(RESPONSE)
 
     def has_room(self, size: int) -> bool:
         """Tell whether a response with a body of this size may wait for the client to take it."""
@@ -201,21 +211,21 @@ class ClientConnection:
 
     def on_time_out(self) -> None:
         """End a wait that took too long."""
-        self._happen(Event.TIMEOUT)
+        self._happen(TIMEOUT)
 
     def close(self) -> None:
         """Close the connection, whatever it is doing."""
-        self._happen(Event.CLOSE)
+        self._happen(CLOSE)
 
     def _on_events(self, events: int) -> None:
         self._reads = _TURN
-        self._happen(Event.HANGUP if events & HANGUP else Event.WRITABLE if events & WRITE else Event.READABLE)
+        self._happen(HUNG_UP if events & HANGUP else WRITABLE if events & WRITE else READABLE)
 
     def _happen(self, event: Event | None) -> None:
         """Go from state to state until the connection has to wait."""
         while event is not None:
             try:
-                self.state, action = _TRANSITIONS[self.state, event]
+                self.state, action = _ROWS[self.state][event]
             except KeyError:
                 raise UnexpectedEventError(f"{event.name} in {self.state.name}") from None
             event = action(self)
@@ -239,42 +249,42 @@ class ClientConnection:
             self._wait(READ)
             return None
         except OSError:
-            return Event.CLOSE
+            return CLOSE
         if not data:
-            return Event.END
+            return END
         self._decoder.feed(data)
-        return Event.DATA
+        return DATA
 
     def _decode(self) -> Event | None:
         """Look for a whole request in the bytes that have arrived."""
         try:
             found = self._decoder.next_event()
         except WireError:
-            return Event.REFUSAL
+            return REFUSAL
         if isinstance(found, NeedData):
             return self._await_rest()
         if self._share.held:
             self._share.force(0)
             self._chunk = SMALL
         self._request = found
-        return Event.REQUEST
+        return REQUEST
 
     def _await_rest(self) -> Event | None:
         """Make room for the rest of a request; read on if this turn has reads left."""
         if not self._share.hold(self._decoder.announced):
             self._decoder.give_up(Status.PSA_ERROR_INSUFFICIENT_MEMORY)
-            return Event.REFUSAL
+            return REFUSAL
         self._chunk = max(SMALL, min(_CHUNK, self._decoder.missing))
         if self._reads:
             self._reads -= 1
-            return Event.READABLE
+            return READABLE
         self._wait(READ)
         return None
 
     def _cut_short(self) -> Event:
         """Give up waiting for the rest of a request."""
         self._decoder.give_up(Status.CONNECTION_ERROR)
-        return Event.REFUSAL
+        return REFUSAL
 
     def _hand_on(self) -> Event | None:
         """Hand the request to the owner, who may answer at once."""
@@ -285,7 +295,7 @@ class ClientConnection:
         self._reads = 0
         self._owner.on_request(self, request)
         self._request = None
-        return Event.RESPONSE if self._out else None
+        return RESPONSE if self._out else None
 
     def _ignore_input(self) -> None:
         """Leave what the client sends too early in the kernel; the loop goes on reporting that it hung up."""
@@ -308,21 +318,21 @@ class ClientConnection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            return Event.CLOSE
+            return CLOSE
         if sent < len(out):
             return self._await_room(sent)
         self._out = b""
         if self._share.held:
             self._share.force(0)
         if self._keep and self._owner.keeps_connections():
-            return Event.KEPT
-        return Event.SURPLUS if self._decoder.leftover or self._decoder.error else Event.CLOSE
+            return KEPT
+        return SURPLUS if self._decoder.leftover or self._decoder.error else CLOSE
 
     def _await_room(self, sent: int) -> Event | None:
         """Wait until the kernel takes more, if the response may be kept so long."""
         # All of the response is kept until the last byte is out, so all of it goes on counting.
         if not self._share.hold(max(self._share.held, len(self._out))):
-            return Event.CLOSE
+            return CLOSE
         self._out = memoryview(self._out)[sent:]
         self._wait(WRITE)
         return None
@@ -330,7 +340,7 @@ class ClientConnection:
     def _next(self) -> Event | None:
         """Go on with the next request if some of it has arrived."""
         if self._decoder.leftover:
-            return Event.DATA
+            return DATA
         self._wait(READ)
         return None
 
@@ -345,16 +355,21 @@ class ClientConnection:
             return self._end_stream()
         except OSError:
             pass
-        return Event.CLOSE
+        return CLOSE
 
     def _end_stream(self) -> Event | None:
         """Tell the client that the response was all, and wait until it has nothing more to say."""
         try:
             self._socket.shutdown(_socket.SHUT_WR)
         except OSError:
-            return Event.CLOSE
+            return CLOSE
         self._wait(READ)
         return None
+
+    def _abandon(self) -> None:
+        """Close although the owner has a request."""
+        self._owner.on_abandon(self)
+        self._close()
 
     def _close(self) -> None:
         if self._mask >= 0:
@@ -369,41 +384,44 @@ class ClientConnection:
         self._out = b""
 
     TRANSITIONS: ClassVar[Mapping[tuple[State, Event], tuple[State, Action]]] = {
-        (State.RECEIVING, Event.READABLE): (State.RECEIVING, _receive),
-        (State.RECEIVING, Event.HANGUP): (State.RECEIVING, _receive),
-        (State.RECEIVING, Event.DATA): (State.RECEIVING, _decode),
-        (State.RECEIVING, Event.END): (State.RECEIVING, _cut_short),
-        (State.RECEIVING, Event.TIMEOUT): (State.RECEIVING, _cut_short),
-        (State.RECEIVING, Event.REQUEST): (State.WORKING, _hand_on),
-        (State.RECEIVING, Event.REFUSAL): (State.SENDING, _refuse),
-        (State.RECEIVING, Event.CLOSE): (State.CLOSED, _close),
-        (State.WORKING, Event.READABLE): (State.WORKING, _ignore_input),
-        (State.WORKING, Event.HANGUP): (State.CLOSED, _close),
-        (State.WORKING, Event.RESPONSE): (State.SENDING, _send),
-        (State.WORKING, Event.CLOSE): (State.CLOSED, _close),
+        (RECEIVING, READABLE): (RECEIVING, _receive),
+        (RECEIVING, HUNG_UP): (RECEIVING, _receive),
+        (RECEIVING, DATA): (RECEIVING, _decode),
+        (RECEIVING, END): (RECEIVING, _cut_short),
+        (RECEIVING, TIMEOUT): (RECEIVING, _cut_short),
+        (RECEIVING, REQUEST): (WORKING, _hand_on),
+        (RECEIVING, REFUSAL): (SENDING, _refuse),
+        (RECEIVING, CLOSE): (CLOSED, _close),
+        (WORKING, READABLE): (WORKING, _ignore_input),
+        (WORKING, HUNG_UP): (CLOSED, _abandon),
+        (WORKING, RESPONSE): (SENDING, _send),
+        (WORKING, CLOSE): (CLOSED, _abandon),
         # The loop may have seen input just before the response came and had to wait.
-        (State.SENDING, Event.READABLE): (State.SENDING, _send),
-        (State.SENDING, Event.WRITABLE): (State.SENDING, _send),
-        (State.SENDING, Event.HANGUP): (State.SENDING, _send),
-        (State.SENDING, Event.KEPT): (State.IDLE, _next),
-        (State.SENDING, Event.SURPLUS): (State.DRAINING, _drain),
-        (State.SENDING, Event.TIMEOUT): (State.CLOSED, _close),
-        (State.SENDING, Event.CLOSE): (State.CLOSED, _close),
-        (State.IDLE, Event.READABLE): (State.IDLE, _receive),
-        (State.IDLE, Event.HANGUP): (State.IDLE, _receive),
-        (State.IDLE, Event.DATA): (State.RECEIVING, _decode),
-        (State.IDLE, Event.END): (State.CLOSED, _close),
-        (State.IDLE, Event.TIMEOUT): (State.CLOSED, _close),
-        (State.IDLE, Event.CLOSE): (State.CLOSED, _close),
-        (State.DRAINING, Event.READABLE): (State.DRAINING, _drain),
-        (State.DRAINING, Event.HANGUP): (State.DRAINING, _drain),
-        (State.DRAINING, Event.TIMEOUT): (State.CLOSED, _close),
-        (State.DRAINING, Event.CLOSE): (State.CLOSED, _close),
-        (State.CLOSED, Event.RESPONSE): (State.CLOSED, _drop_response),
-        (State.CLOSED, Event.TIMEOUT): (State.CLOSED, _drop_response),
-        (State.CLOSED, Event.CLOSE): (State.CLOSED, _drop_response),
+        (SENDING, READABLE): (SENDING, _send),
+        (SENDING, WRITABLE): (SENDING, _send),
+        (SENDING, HUNG_UP): (SENDING, _send),
+        (SENDING, KEPT): (IDLE, _next),
+        (SENDING, SURPLUS): (DRAINING, _drain),
+        (SENDING, TIMEOUT): (CLOSED, _close),
+        (SENDING, CLOSE): (CLOSED, _close),
+        (IDLE, READABLE): (IDLE, _receive),
+        (IDLE, HUNG_UP): (IDLE, _receive),
+        (IDLE, DATA): (RECEIVING, _decode),
+        (IDLE, END): (CLOSED, _close),
+        (IDLE, TIMEOUT): (CLOSED, _close),
+        (IDLE, CLOSE): (CLOSED, _close),
+        (DRAINING, READABLE): (DRAINING, _drain),
+        (DRAINING, HUNG_UP): (DRAINING, _drain),
+        (DRAINING, TIMEOUT): (CLOSED, _close),
+        (DRAINING, CLOSE): (CLOSED, _close),
+        (CLOSED, RESPONSE): (CLOSED, _drop_response),
+        (CLOSED, TIMEOUT): (CLOSED, _drop_response),
+        (CLOSED, CLOSE): (CLOSED, _drop_response),
     }
     """The machine; everything that is not in it is refused."""
 
 
-_TRANSITIONS: Final = ClientConnection.TRANSITIONS
+_ROWS: Final = {
+    state: {event: row for (known, event), row in ClientConnection.TRANSITIONS.items() if known is state}
+    for state in State
+}

@@ -1,6 +1,7 @@
 """How long each connection may wait: a heap of times, cheap to reschedule, no larger than its connections allow."""
 
 import heapq
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -10,6 +11,11 @@ from cofferdam_frontend.connection import ClientConnection, State
 
 _SLACK: Final = 64
 """Entries of the heap that may be out of date, beside one for each connection."""
+
+
+def now_us() -> int:
+    """Return the time of the clock that all deadlines use: monotonic, microseconds."""
+    return time.monotonic_ns() // 1000
 
 
 @dataclass(slots=True, eq=False)

@@ -1,6 +1,5 @@
 """The frontend of one principal: takes its connections from the broker, bounds what they may do, has them served."""
 
-import time
 from typing import Final
 
 from cofferdam_contracts.ipc.control import WORKERS, Record, Role
@@ -9,11 +8,12 @@ from cofferdam_contracts.ipc.requests import message_limit
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Limits, Request
-from cofferdam_frontend.auth import Authentication
+from cofferdam_frontend.auth import Application, Authentication, Sources
 from cofferdam_frontend.budget import Budget
 from cofferdam_frontend.connection import ClientConnection, State
 from cofferdam_frontend.core import Core
-from cofferdam_frontend.deadlines import Deadlines
+from cofferdam_frontend.deadlines import Deadlines, now_us
+from cofferdam_frontend.identities import PendingIdentities
 from cofferdam_frontend.pipeline import Pipeline
 from cofferdam_frontend.responder import Responder
 from cofferdam_frontend.upstream import KimUpstream, Upstream, WorkerUpstream
@@ -27,43 +27,41 @@ VERSION: Final = (0, 1, 0)
 
 
 class BrokenPeerError(Exception):
-    """Raised when the broker says what it never says; this process must end."""
-
-
-def now_us() -> int:
-    """Return the time of the clock that all deadlines use: monotonic, microseconds."""
-    return time.monotonic_ns() // 1000
+    """Raised when the broker breaks the protocol of the control socket; this process must end."""
 
 
 class Frontend:
     """Serves the connections of one principal."""
 
-    def __init__(self, settings: FrontendSettings, loop: Loop, log: Log) -> None:
-        """Serve on this loop; nobody is served before `assign`."""
+    def __init__(self, settings: FrontendSettings, loop: Loop, log: Log, sources: Sources | None = None) -> None:
+        """Serve on this loop, from `assign` on.
+
+        Args:
+            settings: What the configuration says.
+            loop: The loop of the process.
+            log: Where to log.
+            sources: The authenticators that ask another process, by their numbers.
+        """
         self.loop = loop
-        self._limits = Limits(body_len=settings.body_len_limit)
         self.budget = Budget(settings.buffer_limit)
+        self._limits = Limits(body_len=settings.body_len_limit)
         self._settings = settings
         self._log = log
+        self._sources = sources or {}
         self._pipeline: Pipeline | None = None
         self._upstreams: dict[tuple[int, int], Upstream] = {}
+        self._identities = PendingIdentities(settings, self.budget, self._resume)
+        self._waiting: list[Upstream | PendingIdentities] = [self._identities] if sources else []
+        """What holds requests that have a deadline."""
         self._connections: dict[ClientConnection, None] = {}
-        silence, request = settings.read_timeout_ms * 1000, settings.request_timeout_ms * 1000
-        idle = settings.idle_connection_ms * 1000
-        self._deadlines = Deadlines(
-            {
-                State.RECEIVING: (silence, request),
-                State.IDLE: (idle, idle),
-                State.SENDING: (silence, request),
-                State.DRAINING: (silence, silence),
-            }
-        )
+        self._deadlines = Deadlines(_patience(settings))
         self._draining = False
         self._number = 0
+        self._last_id = 0
         self._child: Child | None = None
 
     def watch(self, child: Child) -> None:
-        """Show the broker what is going on here."""
+        """Report load to the broker through this child."""
         self._child = child
         child.in_flight = self.in_flight
         child.count = lambda: len(self._connections)
@@ -83,13 +81,14 @@ class Frontend:
         by_provider = {entry.id: workers[index] for index, entry in enumerate(self._settings.providers)}
         self._number = record.b
         self._pipeline = Pipeline(
-            Authentication(self._settings.authenticators, record.a),
+            Authentication(self._settings.authenticators, record.a, self._sources),
+            self._identities,
             Core.of(self._settings, VERSION, store, tuple(by_provider.values())),
             by_provider,
         )
 
     def add_channel(self, record: Record, descriptor: int | None) -> None:
-        """Take the channel to a worker or to the key store, in place of the one before."""
+        """Use this channel to a worker or to the key store, in place of the one before."""
         if descriptor is None:
             raise BrokenPeerError("a channel without descriptor")
         upstream = self._upstreams.get((record.a, record.c))
@@ -102,7 +101,8 @@ class Frontend:
         if self._pipeline is not None or role not in WORKERS | {Role.KIM}:
             raise BrokenPeerError(f"a channel to role {role}, number {number}")
         kind = KimUpstream if role == Role.KIM else WorkerUpstream
-        upstream = self._upstreams[role, number] = kind(role, number, self, self._settings)
+        upstream = self._upstreams[role, number] = kind((role, number), self.loop, self.budget, self._settings, self)
+        self._waiting.append(upstream)
         return upstream
 
     def add_client(self, _record: Record, descriptor: int | None) -> None:
@@ -128,8 +128,8 @@ class Frontend:
                 connection.close()
 
     def in_flight(self) -> int:
-        """Return how many requests wait for a server."""
-        return sum(map(len, self._upstreams.values()))
+        """Return how many requests wait for another process."""
+        return sum(map(len, self._waiting))
 
     def tick(self) -> float:
         """Do what is due; return the seconds until something is due again."""
@@ -137,8 +137,8 @@ class Frontend:
             self.loop.stop()
             return 0.0
         due = self._deadlines.next()
-        for upstream in self._upstreams.values():
-            if (when := upstream.next_deadline()) is not None and (due is None or when < due):
+        for waiting in self._waiting:
+            if (when := waiting.next_deadline()) is not None and (due is None or when < due):
                 due = when
         if due is None:
             return IDLE_S
@@ -147,8 +147,8 @@ class Frontend:
             return (due - now) / 1e6 + 0.001
         for connection in self._deadlines.due(now):
             connection.on_time_out()
-        for upstream in self._upstreams.values():
-            upstream.expire(now)
+        for waiting in self._waiting:
+            waiting.expire(now)
         return 0.0
 
     # What connections and upstreams need of their owner.
@@ -159,20 +159,24 @@ class Frontend:
             raise BrokenPeerError("a client before its principal")
         self._deadlines.suspend(connection)
         self._child.served += 1
-        responder = Responder(connection, request.header, self._child.served)
+        self._last_id = request_id = self._last_id + 1
+        responder = Responder(connection, request.header, request_id)
         try:
             self._pipeline.serve(request, responder)
         except ServiceError as error:
-            self._log_refusal(request, responder.request_id, error)
-            responder.fail(error.status)
+            self._refuse(request, responder, error)
 
     def on_wait(self, connection: ClientConnection) -> None:
-        """Bound the wait that a connection begins or goes on with."""
+        """Restart the timer of the connection's state."""
         self._deadlines.wait(connection, now_us())
 
     def on_refuse(self, status: Status) -> None:
-        """Say that somebody sent what is no request."""
-        self._log.debug("what came was no request", status=status.value, cause=status.name)
+        """Log that a client sent something that is not a request."""
+        self._log.debug("a client sent something that is not a request", status=status.value, cause=status.name)
+
+    def on_abandon(self, connection: ClientConnection) -> None:
+        """Give up the request of a client that is gone, unless a server has it already."""
+        self._identities.abandon(connection)
 
     def on_close(self, connection: ClientConnection) -> None:
         """Forget a connection."""
@@ -194,13 +198,38 @@ class Frontend:
         if self._child is not None:
             self._child.broken(upstream.role, upstream.number, upstream.before)
 
-    def _log_refusal(self, request: Request, request_id: int, error: ServiceError) -> None:
+    def _resume(self, found: Application | ServiceError, request: Request, responder: Responder) -> None:
+        """Go on with a request that was pending."""
+        if self._pipeline is None:
+            raise BrokenPeerError("a client before its principal")
+        self._last_id = responder.request_id = self._last_id + 1
+        try:
+            if isinstance(found, ServiceError):
+                raise found
+            self._pipeline.serve_as(found, request, responder)
+        except ServiceError as error:
+            self._refuse(request, responder, error)
+
+    def _refuse(self, request: Request, responder: Responder, error: ServiceError) -> None:
         header = request.header
         self._log.debug(
             "a request was refused",
-            req=f"{self._number}:{request_id:x}",
+            req=f"{self._number}:{responder.request_id:x}",
             op=header.opcode.name,
             provider=header.provider.name,
             status=error.status.value,
             cause=error.detail,
         )
+        responder.fail(error.status)
+
+
+def _patience(settings: FrontendSettings) -> dict[State, tuple[int, int]]:
+    """Return the longest silence and the longest time altogether for each state that waits for the client, in µs."""
+    silence, request = settings.read_timeout_ms * 1000, settings.request_timeout_ms * 1000
+    idle = settings.idle_connection_ms * 1000
+    return {
+        State.RECEIVING: (silence, request),
+        State.IDLE: (idle, idle),
+        State.SENDING: (silence, request),
+        State.DRAINING: (silence, silence),
+    }

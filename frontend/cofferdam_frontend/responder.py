@@ -13,12 +13,12 @@ from cofferdam_frontend.connection import ClientConnection
 class Responder:
     """Answers one request, once."""
 
-    __slots__ = ("_connection", "_header", "request_id")
+    __slots__ = ("_header", "connection", "request_id")
 
     def __init__(self, connection: ClientConnection, header: RequestHeader, request_id: int) -> None:
         """Answer the request with this header; the id names it in every log line about it."""
         self.request_id = request_id
-        self._connection = connection
+        self.connection = connection
         self._header = header
 
     def answer(self, status: int, results: tuple[Any, ...]) -> None:
@@ -43,11 +43,11 @@ class Responder:
 
     def send(self, body: bytes) -> None:
         """Answer with success and a result that is encoded already, if there is room for it to wait for the client."""
-        if self._connection.has_room(len(body)):
-            self._connection.respond(response_bytes(self._header, Status.SUCCESS, body))
+        if self.connection.has_room(len(body)):
+            self.connection.respond(response_bytes(self._header, Status.SUCCESS, body))
         else:
             self.fail(Status.PSA_ERROR_INSUFFICIENT_MEMORY)
 
     def fail(self, status: int) -> None:
         """Answer with a status other than success."""
-        self._connection.respond(response_bytes(self._header, status))
+        self.connection.respond(response_bytes(self._header, status))

@@ -42,9 +42,6 @@ _STATUSES: Final = frozenset(map(int, Status))
 class UpstreamOwner(Protocol):
     """What an upstream needs of its frontend."""
 
-    loop: Loop
-    budget: Budget
-
     def on_lost(self, upstream: "Upstream", cause: Exception) -> None:
         """Note that the channel is closed: the server broke the protocol, or the broker closed it."""
 
@@ -61,14 +58,18 @@ class InFlight(NamedTuple):
 class Upstream(abc.ABC):
     """One server of this frontend."""
 
-    def __init__(self, role: int, number: int, owner: UpstreamOwner, settings: FrontendSettings) -> None:
-        """Be down until there is a channel."""
-        self.role, self.number = role, number
+    def __init__(
+        self, server: tuple[int, int], loop: Loop, budget: Budget, settings: FrontendSettings, owner: UpstreamOwner
+    ) -> None:
+        """Be down until there is a channel to the server with this role and number."""
+        self.role, self.number = server
+        self._loop = loop
+        self._budget = budget
         self._owner = owner
         self.before = 0
         """How many channels to the server there were before this one."""
         self._channel: Channel | None = None
-        self._share = Share(owner.budget)
+        self._share = Share(budget)
         self._timeout_us = settings.answer_timeout_ms * 1000
         self._most = settings.max_in_flight
         self._last_id = 0
@@ -79,16 +80,11 @@ class Upstream(abc.ABC):
         """Return how many requests are in flight."""
         return len(self._in_flight)
 
-    @property
-    def is_up(self) -> bool:
-        """Whether there is a channel to the server."""
-        return self._channel is not None
-
     def attach(self, channel: Channel, before: int) -> None:
         """Use this channel, which comes after `before` others; what is in flight on the last of them fails."""
         lost = self._detach()
         self._channel, self.before = channel, before
-        self._owner.loop.add(channel.fileno(), READ, self._on_events)
+        self._loop.add(channel.fileno(), READ, self._on_events)
         _fail(lost)
 
     def expire(self, now_us: int) -> None:
@@ -111,7 +107,7 @@ class Upstream(abc.ABC):
             raise ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "there is no channel to the server now")
         if len(self._in_flight) >= self._most:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{self._most} requests are in flight")
-        if self._channel.backlog and self._owner.budget.is_full:
+        if self._channel.backlog and self._budget.is_full:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "too much waits to be sent")
         # A server drops what it cannot begin in time; a little later we stop waiting for it.
         return time.monotonic_ns() // 1000 + self._timeout_us
@@ -137,7 +133,7 @@ class Upstream(abc.ABC):
             return
         if channel.backlog:
             self._share.force(channel.waiting)
-            self._owner.loop.change(channel.fileno(), READ | WRITE)
+            self._loop.change(channel.fileno(), READ | WRITE)
 
     def _on_events(self, events: int) -> None:
         channel = self._channel
@@ -149,7 +145,7 @@ class Upstream(abc.ABC):
                 self._share.force(channel.waiting)
                 if not channel.backlog:
                     self._greetings = 0
-                    self._owner.loop.change(channel.fileno(), READ)
+                    self._loop.change(channel.fileno(), READ)
             until = time.monotonic() + _TURN_S
             for _ in range(_TURN):
                 message = channel.receive()
@@ -196,7 +192,7 @@ class Upstream(abc.ABC):
         channel, self._channel = self._channel, None
         lost, self._in_flight = self._in_flight, {}
         if channel is not None:
-            self._owner.loop.remove(channel.fileno())
+            self._loop.remove(channel.fileno())
             channel.close()
         self._share.force(0)
         self._greetings = 0

@@ -36,6 +36,7 @@ class Owner:
         self.requests: list[Decoded] = []
         self.refused: list[Status] = []
         self.waits: list[State] = []
+        self.abandoned = 0
         self.closed = 0
 
     def on_request(self, connection: ClientConnection, request: Decoded) -> None:
@@ -51,6 +52,9 @@ class Owner:
 
     def on_refuse(self, status: Status) -> None:
         self.refused.append(status)
+
+    def on_abandon(self, _connection: ClientConnection) -> None:
+        self.abandoned += 1
 
     def on_close(self, _connection: ClientConnection) -> None:
         self.closed += 1

@@ -126,7 +126,7 @@ def new(_talk: Talk) -> None:
 Way = tuple[Callable[[Talk], None], Callable[[Talk], None], State]
 WAYS: dict[tuple[State, Event], Way] = {
     (State.RECEIVING, Event.READABLE): (receiving, rest, State.IDLE),
-    (State.RECEIVING, Event.HANGUP): (receiving, hang_up, State.CLOSED),
+    (State.RECEIVING, Event.HUNG_UP): (receiving, hang_up, State.CLOSED),
     (State.RECEIVING, Event.DATA): (receiving, rest, State.IDLE),
     (State.RECEIVING, Event.END): (receiving, end, State.CLOSED),
     (State.RECEIVING, Event.TIMEOUT): (receiving, time_out, State.DRAINING),
@@ -134,24 +134,24 @@ WAYS: dict[tuple[State, Event], Way] = {
     (State.RECEIVING, Event.REFUSAL): (receiving, another, State.DRAINING),
     (State.RECEIVING, Event.CLOSE): (receiving, stop, State.CLOSED),
     (State.WORKING, Event.READABLE): (working, another, State.WORKING),
-    (State.WORKING, Event.HANGUP): (working, hang_up, State.CLOSED),
+    (State.WORKING, Event.HUNG_UP): (working, hang_up, State.CLOSED),
     (State.WORKING, Event.RESPONSE): (working, answer, State.IDLE),
     (State.WORKING, Event.CLOSE): (working, stop, State.CLOSED),
     (State.SENDING, Event.READABLE): (working, answer_that_waits, State.SENDING),
     (State.SENDING, Event.WRITABLE): (sending, take, State.IDLE),
-    (State.SENDING, Event.HANGUP): (sending, hang_up, State.CLOSED),
+    (State.SENDING, Event.HUNG_UP): (sending, hang_up, State.CLOSED),
     (State.SENDING, Event.KEPT): (sending, take, State.IDLE),
     (State.SENDING, Event.SURPLUS): (new, too_much, State.DRAINING),
     (State.SENDING, Event.TIMEOUT): (sending, time_out, State.CLOSED),
     (State.SENDING, Event.CLOSE): (sending, stop, State.CLOSED),
     (State.IDLE, Event.READABLE): (idle, another, State.IDLE),
-    (State.IDLE, Event.HANGUP): (idle, hang_up, State.CLOSED),
+    (State.IDLE, Event.HUNG_UP): (idle, hang_up, State.CLOSED),
     (State.IDLE, Event.DATA): (idle, another, State.IDLE),
     (State.IDLE, Event.END): (idle, end, State.CLOSED),
     (State.IDLE, Event.TIMEOUT): (idle, time_out, State.CLOSED),
     (State.IDLE, Event.CLOSE): (idle, stop, State.CLOSED),
     (State.DRAINING, Event.READABLE): (draining, another, State.DRAINING),
-    (State.DRAINING, Event.HANGUP): (draining, hang_up, State.CLOSED),
+    (State.DRAINING, Event.HUNG_UP): (draining, hang_up, State.CLOSED),
     (State.DRAINING, Event.TIMEOUT): (draining, time_out, State.CLOSED),
     (State.DRAINING, Event.CLOSE): (draining, stop, State.CLOSED),
     (State.CLOSED, Event.RESPONSE): (closed, answer, State.CLOSED),
@@ -174,8 +174,14 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> list[tuple[State, Event]]:
 
         return act
 
-    monkeypatch.setattr(connection_module, "_TRANSITIONS", {pair: (TABLE[pair][0], traced(pair)) for pair in TABLE})
+    for state, event in TABLE:
+        monkeypatch.setitem(connection_module._ROWS[state], event, (TABLE[state, event][0], traced((state, event))))
     return found
+
+
+def test_the_short_names_are_those_of_the_members() -> None:
+    for member in (*State, *Event):
+        assert getattr(connection_module, member.name) is member
 
 
 @pytest.mark.parametrize("pair", TABLE, ids=lambda pair: f"{pair[0].name}-{pair[1].name}")
@@ -188,6 +194,7 @@ def test_each_row_of_the_table_happens(talk: Talk, trace: list[tuple[State, Even
     assert pair in trace
     assert talk.state() is after
     assert talk.owner.closed == (after is State.CLOSED)
+    assert talk.owner.abandoned == (pair in {(State.WORKING, Event.HUNG_UP), (State.WORKING, Event.CLOSE)})
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,8 @@ def _plant_in_the_parser() -> None:
             return self._wait(READ)
         return shipped(self)
 
-    rows = connection.TRANSITIONS
-    rows.update({pair: (state, receive) for pair, (state, action) in rows.items() if action is shipped})
+    for rows in sys.modules["cofferdam_frontend.connection"]._ROWS.values():
+        rows.update({event: (state, receive) for event, (state, action) in rows.items() if action is shipped})
 
 
 def _first_bytes(connection: _socket.socket) -> bytes | None:
