@@ -112,6 +112,32 @@ def test_no_more_is_read_than_the_request_and_a_little(talk: Talk) -> None:
     assert talk.connection._decoder.leftover <= SMALL
 
 
+def test_after_a_large_request_no_more_is_read_at_once_than_after_a_small_one(talk: Talk) -> None:
+    data = Request(opcode=0x0F, provider=1, body=bytes(10_000), flags=KEEP_ALIVE).to_bytes()
+    talk.begin(data[:36])
+    talk.send(data[36:])
+    talk.owner.at_once = None
+    talk.client.send(KEPT * 300)
+    talk.settle()
+    assert talk.connection._decoder.leftover <= SMALL
+
+
+def test_a_turn_ends_with_the_read_that_completed_a_request(talk: Talk) -> None:
+    talk.client.send(KEPT * 1000)
+    talk.connection.start()
+    assert len(talk.owner.requests) == SMALL // HEADER.size
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0\0"])
+def test_a_refusal_waits_for_a_client_that_may_send_more(talk: Talk, sent: bytes) -> None:
+    talk.begin(sent)
+    if not sent:
+        time_out(talk)
+    assert talk.state() is State.DRAINING
+    talk.send(bytes(100))
+    assert len(split_responses(talk.received())) == 1
+
+
 def test_the_budget_is_charged_from_the_header_on_and_given_back(talk: Talk) -> None:
     talk.begin(WITH_BODY[:36])
     assert talk.owner.budget.used == len(WITH_BODY)

@@ -317,6 +317,7 @@ def test_an_authenticator_may_answer_at_once() -> None:
         assert client.statuses() == [0]
         client.send(random(10_000, token=REFUSED_AT_ONCE))
         assert client.statuses() == [Status.AUTHENTICATION_ERROR]
+        assert later.pending() == (0, 0)
         client.send(with_token(Request(opcode=RANDOM, provider=0), AT_ONCE))
         assert client.statuses() == [Status.PSA_ERROR_NOT_SUPPORTED]
         assert later.pending() == (0, 0)
