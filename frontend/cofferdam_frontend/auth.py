@@ -1,7 +1,7 @@
 """Authentication of a request: its authentication field against what the kernel says of the peer.
 
 What is decided here only spares honest clients a round trip: the workers and the key store take the identity from the
-channel, see `cofferdam_providers.base.peers`. These are checks 12 and 13 of `docs/reference/parsec-protocol.md`,
+channel, see `cofferdam_providers.base.peers`. These are checks 12 and 13 of docs/reference/parsec-protocol.md,
 "Order of checks".
 """
 

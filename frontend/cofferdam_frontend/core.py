@@ -1,4 +1,4 @@
-"""The core provider: operations about the service itself, answered here or with the help of the others."""
+"""The core provider: operations about the service itself, answered here, by the key store or by the workers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ from cofferdam_frontend.upstream import KimUpstream, WorkerUpstream
 
 WIRE_VERSION: Final = (1, 0)
 PROVIDER_VERSION: Final = (0, 1, 0)
-"""What the reference says of each provider but Core."""
+"""The version that the reference gives of each provider but Core."""
 AUTHENTICATOR_VERSION: Final = (0, 1, 0)
 
 
 @dataclass(slots=True, kw_only=True)
 class Core:
-    """What the core operations work with; the answers that never change are encoded once."""
+    """The data of the core operations; answers that never change are encoded once."""
 
     opcodes: Mapping[int, bytes]
     constant: Mapping[Opcode, bytes]
@@ -119,7 +119,7 @@ def _delete_client(core: Core, operation: DeleteClient, application: Application
         try:
             worker.request(operation, application, responder.request_id, answer)
         except ServiceError as error:
-            # The other providers do their part all the same.
+            # The other providers still delete what they have.
             answer(error.status, ())
 
 

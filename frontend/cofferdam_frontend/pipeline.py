@@ -1,6 +1,6 @@
 """From a whole request to whoever answers it. The order of checks of the protocol stands here.
 
-The first check that fails decides the status. Source: `docs/reference/parsec-protocol.md`, "Order of checks", whose
+The first check that fails decides the status. Source: docs/reference/parsec-protocol.md, "Order of checks", whose
 numbers these are; `tests/frontend/test_pipeline.py` has the order a second time, independently.
 
     Checks  What                                                Where

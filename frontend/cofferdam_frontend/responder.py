@@ -1,4 +1,4 @@
-"""The way back of one request: how its status and result become a response on its connection."""
+"""The answer to one request: turns a status and a result into a response on its connection."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ class Responder:
         self._header = header
 
     def answer(self, status: int, results: tuple[Any, ...]) -> None:
-        """Answer with what a worker said."""
+        """Answer with the status and the results of a worker."""
         if status == Status.SUCCESS:
             self.succeed(results)
         else:
@@ -33,7 +33,7 @@ class Responder:
         self.encode(partial(encode_result, self._header.opcode), results)
 
     def encode(self, encode: Callable[[Any], bytes], results: Any) -> None:  # noqa: ANN401  what a server sent
-        """Answer with success and what `encode` makes of a result, which may be of any shape."""
+        """Answer with success and an encoded result, or with a status if a server sent what cannot be encoded."""
         try:
             body = encode(results)
         except (ServiceError, ValueError, TypeError):
@@ -42,7 +42,7 @@ class Responder:
         self.send(body)
 
     def send(self, body: bytes) -> None:
-        """Answer with success and a result that is encoded already, if there is room for it to wait for the client."""
+        """Answer with success and an encoded result, if the budget has room for it to wait for the client."""
         if self.connection.has_room(len(body)):
             self.connection.respond(response_bytes(self._header, Status.SUCCESS, body))
         else:

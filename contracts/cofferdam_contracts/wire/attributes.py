@@ -1,4 +1,7 @@
-"""Key attributes between protobuf messages and values (facts on the wire, sections 3.1 and 3.2)."""
+"""Key attributes between protobuf messages and values.
+
+Source: docs/reference/parsec-protocol.md, "Bodies".
+"""
 
 from functools import lru_cache
 from typing import Final

@@ -1,7 +1,7 @@
-"""The bodies of successful responses: for every operation its protobuf message and how one becomes the other.
+"""The bodies of successful responses: for every operation its protobuf message, and how to convert its result.
 
-The result of a crypto operation is the tuple of its byte fields: none, one, or three for PrepareKeyAttestation. It is
-what a worker answers, see `ipc.requests`.
+The result of a crypto operation is the tuple of its byte fields: none, one, or three for PrepareKeyAttestation. A
+worker answers with the same tuple, see `ipc.requests`.
 """
 
 from collections.abc import Sequence
