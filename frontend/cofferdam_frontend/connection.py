@@ -25,7 +25,8 @@ What may happen in a state, and what is lost when the connection ends there
                 for too long or announces more than there is memory for, it gets a status; the bytes so far are lost.
     WORKING     The owner has the request. The client may send more, which stays in the kernel. If it closes its end,
                 the response is lost; a server that has the request carries it out, and a request whose sender is not
-                yet identified (`identities.py`) is given up.
+                yet identified (`identities.py`) is given up. A client whose request came in one piece is not in the
+                epoll, so that it is gone is noticed only with the response, unless the owner asks for more.
     SENDING     The kernel has not taken the whole response. If the client closes its end or stops reading, the rest of
                 the response is lost; the operation is done.
     IDLE        The client keeps the connection and has begun no request. Nothing is lost.
@@ -290,7 +291,7 @@ class ClientConnection:
         """Hand the request to the owner, who may answer at once."""
         request = self._request
         if request is None:
-            raise UnexpectedEventError("a request without a request")
+            raise UnexpectedEventError("there is no request to hand on")
         self._keep = request.header.flags & KEEP_ALIVE != 0
         self._reads = 0
         self._owner.on_request(self, request)

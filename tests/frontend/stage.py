@@ -1,4 +1,4 @@
-"""A frontend without the other processes: the tests play the broker, the servers and the clients.
+"""A frontend without the other processes: a test plays the broker, the servers and the clients.
 
     with Stage() as stage:
         client = stage.client()

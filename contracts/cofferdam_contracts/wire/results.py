@@ -56,8 +56,8 @@ Result: TypeAlias = (
     | Sequence[str]
     | tuple[bytes, ...]
 )
-"""What an operation returns: Ping a version; the listings their entries, opcodes as numbers and clients as names;
-DeleteClient nothing, `()`; crypto operations their byte fields."""
+"""The result of an operation: Ping has a version; the listings their entries, opcodes as numbers and clients as names;
+DeleteClient none, `()`; crypto operations their byte fields."""
 
 
 _M = TypeVar("_M", bound=Message)
