@@ -287,7 +287,7 @@ ONE_UID: Final = (
 RUNNING_LIMITS: Final = (
     _mutant(
         "max_in_flight is ignored",
-        "frontend/cofferdam_frontend/backend.py",
+        "frontend/cofferdam_frontend/upstream.py",
         "if len(self._in_flight) >= self._most:",
         "if False:",
         LIMITS,

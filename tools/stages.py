@@ -61,7 +61,7 @@ def stages() -> dict[str, Callable[[], object]]:
 
     request = take()
     authenticators = (AuthenticatorSettings(auth_type=AuthType.UNIX_PEER_CREDENTIALS),)
-    authentication = Authentication(authenticators, UID)
+    authentication = Authentication(authenticators, UID, {})
     message = pack(encode_request(operation, 1, 1 << 62, AuthType.UNIX_PEER_CREDENTIALS, ""))
     asked, answered = Assembler(LIMIT), Assembler(LIMIT)
     principal = Principal(uid=UID, number=0, authenticators=frozenset({3}))

@@ -1,4 +1,4 @@
-"""The process of a frontend: give up everything, then serve the principal that the broker names."""
+"""The process of a frontend: give up all privileges, then serve the principal that the broker names."""
 
 import os
 

@@ -1,14 +1,13 @@
-"""Authentication of a request: the authentication field against the kernel's word for the peer.
+"""Authentication of a request: its authentication field against what the kernel says of the peer.
 
 What is decided here only spares honest clients a round trip: the workers and the key store take the identity from the
-channel, see `cofferdam_providers.base.peers`.
-
-Source: docs/reference/parsec-protocol.md, "Order of checks" (12 and 13) and "Authentication types".
+channel, see `cofferdam_providers.base.peers`. These are checks 12 and 13 of docs/reference/parsec-protocol.md,
+"Order of checks".
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.registry import AuthType
@@ -19,7 +18,7 @@ _UID_LENGTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class Application:
     """Who a request claims to be from, as far as this process can tell."""
 
     authenticator: int
@@ -28,49 +27,60 @@ class Client:
     admin: bool = False
 
 
-ANONYMOUS: Final = Client(AuthType.NO_AUTH, "")
+ANONYMOUS: Final = Application(AuthType.NO_AUTH, "")
+
+IdentitySource: TypeAlias = Callable[[bytes, Callable[[Application | ServiceError], None]], Callable[[], None]]
+"""An authenticator that asks another process. It takes the authentication field and a function that it calls once, now
+or later, with the application or with the error that refuses the request. It returns a function that withdraws the
+question, or raises the `ServiceError` that refuses the request at once. See `identities.py`."""
+Sources: TypeAlias = Mapping[int, IdentitySource]
+"""The authenticators that ask another process, by their numbers on the wire."""
 
 
 class Authentication:
     """The active authenticators, for one principal."""
 
-    def __init__(self, authenticators: tuple[AuthenticatorSettings, ...], uid: int) -> None:
+    def __init__(self, authenticators: tuple[AuthenticatorSettings, ...], uid: int, sources: Sources) -> None:
         """Authenticate the clients that run under `uid`."""
         self._admins = {entry.auth_type: frozenset(entry.admins) for entry in authenticators}
         self._uid = uid
         self._uid_field = uid.to_bytes(_UID_LENGTH, "little")
-        self._unix = Client(
+        self._unix = Application(
             AuthType.UNIX_PEER_CREDENTIALS, "", str(uid) in self._admins.get(AuthType.UNIX_PEER_CREDENTIALS, ())
         )
+        known: dict[int, Callable[[bytes], Application | IdentitySource]] = {
+            **{auth_type: _constantly(source) for auth_type, source in sources.items()},
+            AuthType.UNIX_PEER_CREDENTIALS: self._unix_peer,
+            AuthType.DIRECT: self._direct,
+        }
+        self._methods = {entry.auth_type: known[entry.auth_type] for entry in authenticators}
+        self._methods[AuthType.NO_AUTH] = lambda _proof: ANONYMOUS
 
-    def authenticate(self, auth_type: int, proof: bytes) -> Client:
-        """Return who the request is from.
+    def authenticate(self, auth_type: int, proof: bytes) -> Application | IdentitySource:
+        """Return who the request is from, or whom to ask.
 
         Raises:
             ServiceError: `AUTHENTICATOR_NOT_REGISTERED` or `AUTHENTICATION_ERROR`.
         """
-        if auth_type == AuthType.NO_AUTH:
-            return ANONYMOUS
-        if auth_type not in self._admins:
+        method = self._methods.get(auth_type)
+        if method is None:
             raise ServiceError(Status.AUTHENTICATOR_NOT_REGISTERED, f"authenticator {auth_type} is not configured")
-        return _METHODS[auth_type](self, proof)
+        return method(proof)
 
-    def _unix_peer(self, proof: bytes) -> Client:
+    def _unix_peer(self, proof: bytes) -> Application:
         if proof != self._uid_field:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a client of uid {self._uid} claims to be another")
         return self._unix
 
-    def _direct(self, proof: bytes) -> Client:
+    def _direct(self, proof: bytes) -> Application:
         try:
             name = proof.decode()
         except UnicodeDecodeError as error:
             raise ServiceError(Status.AUTHENTICATION_ERROR, "a Direct name that is not UTF-8") from error
         if not name or len(proof) > MAX_APPLICATION:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a Direct name of {len(proof)} bytes")
-        return Client(AuthType.DIRECT, name, name in self._admins[AuthType.DIRECT])
+        return Application(AuthType.DIRECT, name, name in self._admins[AuthType.DIRECT])
 
 
-_METHODS: Final[Mapping[int, Callable[[Authentication, bytes], Client]]] = {
-    AuthType.UNIX_PEER_CREDENTIALS: Authentication._unix_peer,  # noqa: SLF001  the table of this module
-    AuthType.DIRECT: Authentication._direct,  # noqa: SLF001
-}
+def _constantly(source: IdentitySource) -> Callable[[bytes], IdentitySource]:
+    return lambda _proof: source

@@ -1,39 +1,39 @@
-"""How many bytes this process keeps for its clients, whatever they send and however slowly they read.
+"""The memory budget: how many bytes this process keeps for its clients, whatever they send, however slowly they read.
 
-Everything that grows with what clients do has a share: a request that is not whole yet with all that its header
-announces, a response that waits to be taken, what waits to be sent to a server. What holds less than `SMALL` bytes is
-not counted, because `limits.max_connections` bounds it. The copies that decoding and encoding make exist for one
-request at a time and are not counted either.
+Everything whose size clients decide has a share of it: a request that is not whole yet, from its header on with all
+that the header announces; a request that waits for an identity; a response that the client has not taken; messages that
+a server has not read. A share of at most `SMALL` bytes is not counted, because `limits.max_connections` bounds their
+number. The copies that decoding and encoding make exist for one request at a time and are not counted either.
 """
 
 from typing import Final
 
 SMALL: Final = 4096
-"""Bytes that a share may have for nothing."""
+"""Bytes up to which a share is not counted."""
 
 
 class Budget:
-    """The bytes of all shares."""
+    """The bytes of all shares together."""
 
     __slots__ = ("limit", "used")
 
     def __init__(self, limit: int) -> None:
-        """Let the shares have `limit` bytes together."""
+        """Allow the shares `limit` bytes together."""
         self.limit = limit
         self.used = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody gets more."""
+        """Whether no share may grow."""
         return self.used >= self.limit
 
     def fits(self, size: int) -> bool:
-        """Tell whether somebody new could hold so much; one alone may hold anything."""
+        """Tell whether a new share could hold this many bytes; the only counted share may hold any number."""
         return size <= SMALL or not self.used or self.used + size <= self.limit
 
 
 class Share:
-    """What one connection or channel holds."""
+    """The bytes that one connection, channel or request holds."""
 
     __slots__ = ("_budget", "held")
 
@@ -41,12 +41,12 @@ class Share:
         """Hold nothing yet."""
         self._budget = budget
         self.held = 0
-        """Bytes that count."""
+        """Bytes that are counted."""
 
     def hold(self, size: int) -> bool:
-        """Hold `size` bytes from now on, in place of what was held; return False, and change nothing, if none are left.
+        """Hold `size` bytes instead of what was held; return False and change nothing if the budget has no room.
 
-        Less than before is always possible.
+        Holding less than before is always possible.
         """
         budget = self._budget
         others = budget.used - self.held
@@ -56,7 +56,7 @@ class Share:
         return True
 
     def force(self, size: int) -> None:
-        """Hold `size` bytes, whether they are left or not."""
+        """Hold `size` bytes, whether the budget has room or not."""
         counted = size if size > SMALL else 0
         self._budget.used += counted - self.held
         self.held = counted

@@ -1,4 +1,4 @@
-"""The core provider: operations about the service itself, answered here or with the help of the others."""
+"""The core provider: operations about the service itself, answered here, by the key store or by the workers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,25 +10,25 @@ from cofferdam_contracts.registry import AUTHENTICATORS, PROVIDERS, AuthType, Op
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import AuthenticatorInfo, ProviderInfo, encode_result
-from cofferdam_frontend.auth import Client
-from cofferdam_frontend.backend import StoreBackend, WorkerBackend
+from cofferdam_frontend.auth import Application
 from cofferdam_frontend.pages import PageCache
 from cofferdam_frontend.responder import Responder
+from cofferdam_frontend.upstream import KimUpstream, WorkerUpstream
 
 WIRE_VERSION: Final = (1, 0)
 PROVIDER_VERSION: Final = (0, 1, 0)
-"""What the reference says of each provider but Core."""
+"""The version that the reference gives of each provider but Core."""
 AUTHENTICATOR_VERSION: Final = (0, 1, 0)
 
 
 @dataclass(slots=True, kw_only=True)
 class Core:
-    """What the core operations work with; the answers that never change are encoded once."""
+    """The data of the core operations; answers that never change are encoded once."""
 
     opcodes: Mapping[int, bytes]
     constant: Mapping[Opcode, bytes]
-    store: StoreBackend
-    workers: tuple[WorkerBackend, ...]
+    store: KimUpstream
+    workers: tuple[WorkerUpstream, ...]
     pages: PageCache = field(default_factory=PageCache)
 
     @classmethod
@@ -36,8 +36,8 @@ class Core:
         cls,
         settings: FrontendSettings,
         version: tuple[int, int, int],
-        store: StoreBackend,
-        workers: tuple[WorkerBackend, ...],
+        store: KimUpstream,
+        workers: tuple[WorkerUpstream, ...],
     ) -> "Core":
         """Prepare the core provider of a service of this version."""
         providers = [_provider(entry.id, entry.uuid, PROVIDER_VERSION) for entry in settings.providers]
@@ -71,38 +71,38 @@ def _provider(provider_id: int, uuid: str, version: tuple[int, int, int]) -> Pro
     return ProviderInfo(uuid=uuid, description=known.description, vendor=known.vendor, version=version, id=provider_id)
 
 
-def _constant(core: Core, operation: Any, _client: Client, responder: Responder) -> None:  # noqa: ANN401
+def _constant(core: Core, operation: Any, _application: Application, responder: Responder) -> None:  # noqa: ANN401
     responder.send(core.constant[operation.opcode])
 
 
-def _list_opcodes(core: Core, operation: ListOpcodes, _client: Client, responder: Responder) -> None:
+def _list_opcodes(core: Core, operation: ListOpcodes, _application: Application, responder: Responder) -> None:
     listed = core.opcodes.get(operation.provider_id)
     if listed is None:
         raise ServiceError(Status.PROVIDER_NOT_REGISTERED, f"provider {operation.provider_id} is not configured")
     responder.send(listed)
 
 
-def _list_keys(core: Core, _operation: object, client: Client, responder: Responder) -> None:
+def _list_keys(core: Core, _operation: object, application: Application, responder: Responder) -> None:
     def answer(status: int, results: tuple[Any, ...]) -> None:
         if status != Status.SUCCESS:
             responder.fail(status)
             return
         responder.encode(core.pages.encode, results[0])
 
-    core.store.ask(KimMessage.LIST_KEYS, client, responder.request_id, answer)
+    core.store.ask(KimMessage.LIST_KEYS, application, responder.request_id, answer)
 
 
-def _list_clients(core: Core, _operation: object, client: Client, responder: Responder) -> None:
+def _list_clients(core: Core, _operation: object, application: Application, responder: Responder) -> None:
     def answer(status: int, results: tuple[Any, ...]) -> None:
         if status == Status.SUCCESS:
             responder.succeed(results[0])
         else:
             responder.fail(status)
 
-    core.store.ask(KimMessage.LIST_CLIENTS, client, responder.request_id, answer)
+    core.store.ask(KimMessage.LIST_CLIENTS, application, responder.request_id, answer)
 
 
-def _delete_client(core: Core, operation: DeleteClient, client: Client, responder: Responder) -> None:
+def _delete_client(core: Core, operation: DeleteClient, application: Application, responder: Responder) -> None:
     statuses: list[int] = []
 
     def answer(status: int, _results: tuple[Any, ...]) -> None:
@@ -117,13 +117,13 @@ def _delete_client(core: Core, operation: DeleteClient, client: Client, responde
 
     for worker in core.workers:
         try:
-            worker.request(operation, client, responder.request_id, answer)
+            worker.request(operation, application, responder.request_id, answer)
         except ServiceError as error:
-            # The other providers do their part all the same.
+            # The other providers still delete what they have.
             answer(error.status, ())
 
 
-Handler = Callable[[Core, Any, Client, Responder], None]
+Handler = Callable[[Core, Any, Application, Responder], None]
 
 CORE_HANDLERS: Final[Mapping[Opcode, Handler]] = {
     Opcode.PING: _constant,

@@ -1,45 +1,56 @@
-"""How long each connection may wait: a heap of times, cheap to reschedule, no larger than its connections allow."""
+"""How long each connection may wait: a heap of wake-up times that is cheap to update and bounded in size.
+
+Rescheduling happens with every read, so it usually only changes the deadline of the wait. The entry in the heap stays,
+wakes up too early, and is then pushed again with the deadline of that moment. Which state has which limits is said in
+`connection.py`.
+"""
 
 import heapq
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from cofferdam_frontend.connection import Connection, State
+from cofferdam_frontend.connection import ClientConnection, State
 
 _SLACK: Final = 64
-"""Entries of the heap that may be out of date, beside one for each connection."""
+"""Entries of the heap that may be out of date, in addition to one for each connection."""
+
+
+def now_us() -> int:
+    """Return the time of the clock that all deadlines use: monotonic, microseconds."""
+    return time.monotonic_ns() // 1000
 
 
 @dataclass(slots=True, eq=False)
 class _Wait:
-    connection: Connection | None
-    """None when it is closed."""
+    connection: ClientConnection | None
+    """None once it is closed."""
     state: State | None = None
-    """What it waits for, None while it waits for nothing that its client has to do."""
+    """What it waits for, None while it does not wait for its client."""
     began: int = 0
     deadline: int = 0
     wake: int = 0
-    """The time of its entry in the heap that counts, 0 if it has none. It is never later than the deadline."""
+    """The time of its valid entry in the heap, 0 if it has none. It is never later than the deadline."""
 
 
 class Deadlines:
     """The waits of all connections, in microseconds of the monotonic clock."""
 
     def __init__(self, patience: Mapping[State, tuple[int, int]]) -> None:
-        """Give each state the longest silence and the longest time altogether."""
+        """Take the longest silence and the longest time altogether of each state, in microseconds."""
         self._patience = patience
-        self._waits: dict[Connection, _Wait] = {}
+        self._waits: dict[ClientConnection, _Wait] = {}
         self._heap: list[tuple[int, int, _Wait]] = []
         self._order = count()
 
     def __len__(self) -> int:
-        """Return how many entries are kept."""
+        """Return the number of entries in the heap."""
         return len(self._heap)
 
-    def wait(self, connection: Connection, now: int) -> None:
-        """Bound the wait that a connection begins or goes on with."""
+    def wait(self, connection: ClientConnection, now: int) -> None:
+        """Note that a connection begins to wait in its state, or has made progress in it."""
         wait = self._waits.get(connection)
         if wait is None:
             wait = self._waits[connection] = _Wait(connection)
@@ -50,20 +61,20 @@ class Deadlines:
         if not wait.wake or wait.deadline < wait.wake:
             self._push(wait)
 
-    def suspend(self, connection: Connection) -> None:
-        """Stop the clock of a connection: it has sent a whole request."""
+    def suspend(self, connection: ClientConnection) -> None:
+        """Stop the timer of a connection: it has sent a whole request."""
         wait = self._waits.get(connection)
         if wait is not None:
             wait.state = None
 
-    def forget(self, connection: Connection) -> None:
-        """Keep nothing of a connection that was closed."""
+    def forget(self, connection: ClientConnection) -> None:
+        """Forget a connection that was closed."""
         wait = self._waits.pop(connection, None)
         if wait is not None:
             wait.connection = None
 
-    def due(self, now: int) -> list[Connection]:
-        """Return the connections that have waited too long."""
+    def due(self, now: int) -> list[ClientConnection]:
+        """Return the connections whose deadline has passed."""
         found = []
         while self._heap and self._heap[0][0] <= now:
             when, _, wait = heapq.heappop(self._heap)
@@ -79,7 +90,7 @@ class Deadlines:
         return found
 
     def next(self) -> int | None:
-        """Return when to look again."""
+        """Return when to call `due` next, None if nothing waits."""
         return self._heap[0][0] if self._heap else None
 
     def _push(self, wait: _Wait) -> None:

@@ -1,4 +1,4 @@
-"""What this frontend has encoded of listings: a client that lists its keys again gets mostly the same pages."""
+"""A cache of encoded pages of listings: a client that lists its keys again mostly gets the same pages."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -7,14 +7,14 @@ from typing import Final
 from cofferdam_contracts.wire.listing import encode_page
 
 BUDGET: Final = 4 << 20
-"""Bytes of pages, as they came and as clients get them."""
+"""Bytes of cached pages, as the key store sent them and as clients get them, together."""
 
 
 class PageCache:
-    """Encoded pages, those not asked for longest first."""
+    """Encoded pages, the least recently used first."""
 
     def __init__(self) -> None:
-        """Hold none."""
+        """Begin empty."""
         self._encoded: OrderedDict[bytes, bytes] = OrderedDict()
         self.bytes = 0
 
@@ -22,9 +22,9 @@ class PageCache:
         """Return the body of a ListKeys response with these pages.
 
         Raises:
-            FramingError: One of them is no page.
+            FramingError: One of them is not a page.
         """
-        # The encoding of a repeated field is that of its entries one after the other.
+        # The encoding of a repeated field is the encodings of its entries, one after the other.
         return b"".join([self._encode(page) for page in pages])
 
     def _encode(self, page: bytes) -> bytes:

@@ -1,6 +1,17 @@
-"""From a whole request to whoever answers it, in the order of checks of the protocol.
+"""From a whole request to whoever answers it. The order of checks of the protocol stands here.
 
-Source: docs/reference/parsec-protocol.md, "Order of checks", 12 to 21; those before are the decoder's.
+The first check that fails decides the status. Source: docs/reference/parsec-protocol.md, "Order of checks", whose
+numbers these are; `tests/frontend/test_pipeline.py` has the order a second time, independently.
+
+    Checks  What                                                Where
+    1-6     magic number, sizes, version, the limit of bodies   `wire/decoder.py`, before a byte is kept
+    7-11    content types and numbers that exist                `wire/decoder.py`, once the request is whole
+    12, 13  authenticator configured, identity proved           `Authentication.authenticate`
+    14, 15  provider configured, core or not                    `Pipeline._check_destination`
+    16, 17  administrator                                       `_check_admin`
+    18, 19  body is protobuf and means something                `decode_operation` (`wire/bodies.py`)
+    20      operations that need an identity have one           `Pipeline.serve_as`
+    21      the operation itself                                `core.py`, or the worker of the provider
 """
 
 from dataclasses import dataclass
@@ -10,10 +21,11 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import decode_operation
 from cofferdam_contracts.wire.decoder import Request
 from cofferdam_contracts.wire.header import RequestHeader
-from cofferdam_frontend.auth import ANONYMOUS, Authentication, Client
-from cofferdam_frontend.backend import WorkerBackend
+from cofferdam_frontend.auth import ANONYMOUS, Application, Authentication
 from cofferdam_frontend.core import CORE_HANDLERS, Core
+from cofferdam_frontend.identities import PendingIdentities
 from cofferdam_frontend.responder import Responder
+from cofferdam_frontend.upstream import WorkerUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,30 +33,42 @@ class Pipeline:
     """The checks and the destinations, for one principal."""
 
     authentication: Authentication
+    identities: PendingIdentities
     core: Core
-    workers: dict[int, WorkerBackend]
+    workers: dict[int, WorkerUpstream]
     """The workers by the number of their provider."""
 
     def serve(self, request: Request, responder: Responder) -> None:
-        """Check a request and have it answered, now or later.
+        """Check a request and have it answered, now or later: checks 12 to 21.
+
+        Raises:
+            ServiceError: With the status of the first check that failed.
+        """
+        application = self.authentication.authenticate(request.header.auth_type, request.auth)
+        if isinstance(application, Application):
+            self.serve_as(application, request, responder)
+        else:
+            self.identities.ask(application, request, responder)
+
+    def serve_as(self, application: Application, request: Request, responder: Responder) -> None:
+        """Serve a request whose sender is known: checks 14 to 21.
 
         Raises:
             ServiceError: With the status of the first check that failed.
         """
         header = request.header
-        client = self.authentication.authenticate(header.auth_type, request.auth)
         self._check_destination(header)
         if header.opcode in ADMIN_OPCODES:
-            _check_admin(client)
+            _check_admin(application)
         operation = decode_operation(header.opcode, request.body)
-        if client is ANONYMOUS and header.opcode not in ANONYMOUS_OPCODES:
+        if application is ANONYMOUS and header.opcode not in ANONYMOUS_OPCODES:
             raise ServiceError(Status.NOT_AUTHENTICATED, "the operation needs an identity")
         handler = CORE_HANDLERS.get(header.opcode)
         if handler is not None:
-            handler(self.core, operation, client, responder)
+            handler(self.core, operation, application, responder)
         else:
             worker = self.workers[header.provider]
-            worker.request(operation, client, responder.request_id, responder.answer)  # type: ignore[arg-type]
+            worker.request(operation, application, responder.request_id, responder.answer)  # type: ignore[arg-type]
 
     def _check_destination(self, header: RequestHeader) -> None:
         is_core = header.provider == ProviderId.CORE
@@ -56,8 +80,8 @@ class Pipeline:
             )
 
 
-def _check_admin(client: Client) -> None:
-    if client is ANONYMOUS:
+def _check_admin(application: Application) -> None:
+    if application is ANONYMOUS:
         raise ServiceError(Status.NOT_AUTHENTICATED, "an administrator's operation without identity")
-    if not client.admin:
+    if not application.admin:
         raise ServiceError(Status.ADMIN_OPERATION, "an administrator's operation by somebody else")

@@ -1,4 +1,4 @@
-"""The way back of one request: how its status and result become a response on its connection."""
+"""The answer to one request: turns a status and a result into a response on its connection."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,22 +7,22 @@ from typing import Any
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import encode_result
 from cofferdam_contracts.wire.header import RequestHeader, response_bytes
-from cofferdam_frontend.connection import Connection
+from cofferdam_frontend.connection import ClientConnection
 
 
 class Responder:
     """Answers one request, once."""
 
-    __slots__ = ("_connection", "_header", "request_id")
+    __slots__ = ("_header", "connection", "request_id")
 
-    def __init__(self, connection: Connection, header: RequestHeader, request_id: int) -> None:
+    def __init__(self, connection: ClientConnection, header: RequestHeader, request_id: int) -> None:
         """Answer the request with this header; the id names it in every log line about it."""
         self.request_id = request_id
-        self._connection = connection
+        self.connection = connection
         self._header = header
 
     def answer(self, status: int, results: tuple[Any, ...]) -> None:
-        """Answer with what a worker said."""
+        """Answer with the status and the results of a worker."""
         if status == Status.SUCCESS:
             self.succeed(results)
         else:
@@ -33,7 +33,7 @@ class Responder:
         self.encode(partial(encode_result, self._header.opcode), results)
 
     def encode(self, encode: Callable[[Any], bytes], results: Any) -> None:  # noqa: ANN401  what a server sent
-        """Answer with success and what `encode` makes of a result, which may be of any shape."""
+        """Answer with success and an encoded result, or with a status if a server sent what cannot be encoded."""
         try:
             body = encode(results)
         except (ServiceError, ValueError, TypeError):
@@ -42,12 +42,12 @@ class Responder:
         self.send(body)
 
     def send(self, body: bytes) -> None:
-        """Answer with success and a result that is encoded already, if there is room for it to wait for the client."""
-        if self._connection.has_room(len(body)):
-            self._connection.respond(response_bytes(self._header, Status.SUCCESS, body))
+        """Answer with success and an encoded result, if the budget has room for it to wait for the client."""
+        if self.connection.has_room(len(body)):
+            self.connection.respond(response_bytes(self._header, Status.SUCCESS, body))
         else:
             self.fail(Status.PSA_ERROR_INSUFFICIENT_MEMORY)
 
     def fail(self, status: int) -> None:
         """Answer with a status other than success."""
-        self._connection.respond(response_bytes(self._header, status))
+        self.connection.respond(response_bytes(self._header, status))

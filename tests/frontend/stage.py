@@ -1,4 +1,4 @@
-"""A frontend without the other processes: the tests play the broker, the servers and the clients.
+"""A frontend without the other processes: a test plays the broker, the servers and the clients.
 
     with Stage() as stage:
         client = stage.client()
@@ -23,6 +23,7 @@ from cofferdam_contracts.ipc.control import Record, Role, ToChild
 from cofferdam_contracts.ipc.limits import MAX_LISTING, message_limit
 from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode, ProviderId
 from cofferdam_contracts.settings import AuthenticatorSettings, FrontendSettings, LogSettings, ProviderEntry
+from cofferdam_frontend.auth import Sources
 from cofferdam_frontend.frontend import Frontend
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.control import Control
@@ -120,13 +121,21 @@ class Client:
 class Stage:
     """A frontend and all that it talks to."""
 
-    def __init__(self, changed: FrontendSettings = SETTINGS, *, assign: bool = True, channels: bool = True) -> None:
+    def __init__(
+        self,
+        changed: FrontendSettings = SETTINGS,
+        *,
+        assign: bool = True,
+        channels: bool = True,
+        loop: Loop | None = None,
+        sources: Sources | None = None,
+    ) -> None:
         self.settings = changed
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.broker = Control(ours)
-        self.loop = Loop()
+        self.loop = loop or Loop()
         log = Log("frontend", changed.log)
-        self.frontend = Frontend(changed, self.loop, log)
+        self.frontend = Frontend(changed, self.loop, log, sources)
         start = Start(
             role=Role.FRONTEND, number=0, uid=None, parent=0, control=Control(theirs), document=-1, arguments=()
         )
@@ -155,8 +164,8 @@ class Stage:
             channel.close()
         for connection in list(self.frontend._connections):
             connection.close()
-        for backend in self.frontend._backends.values():
-            backend._detach()
+        for upstream in self.frontend._upstreams.values():
+            upstream._detach()
         self._cleanup.close()
         self.loop._epoll.close()
 

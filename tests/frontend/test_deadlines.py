@@ -2,7 +2,7 @@
 
 import pytest
 
-from cofferdam_frontend.connection import Connection, State
+from cofferdam_frontend.connection import ClientConnection, State
 from cofferdam_frontend.deadlines import _SLACK, Deadlines
 
 SILENCE, TOTAL, IDLE = 100, 350, 1000
@@ -14,7 +14,7 @@ PATIENCE = {
 }
 
 
-class Waiting(Connection):
+class Waiting(ClientConnection):
     """A connection without a socket."""
 
     __slots__ = ()

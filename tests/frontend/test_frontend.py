@@ -12,6 +12,7 @@ from cofferdam_contracts.ipc.control import FromChild, Record, Role, ToChild
 from cofferdam_contracts.ipc.requests import ANSWER
 from cofferdam_contracts.registry import Opcode
 from cofferdam_frontend import frontend as frontend_module
+from cofferdam_frontend.deadlines import now_us
 from cofferdam_frontend.frontend import BrokenPeerError
 from cofferdam_runtime.loop import IDLE_S
 from cofferdam_runtime.pairs import socket_pair
@@ -120,7 +121,7 @@ def test_a_frontend_without_work_sleeps() -> None:
 
 
 def test_deadlines_of_connections_and_requests_wake_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = frontend_module.now_us()
+    now = now_us()
     monkeypatch.setattr(frontend_module, "now_us", lambda: now)
     with Stage() as stage:
         slow, waiting = stage.client(), stage.client()
@@ -139,7 +140,7 @@ def test_deadlines_of_connections_and_requests_wake_it(monkeypatch: pytest.Monke
 
 
 def test_a_slow_request_is_not_interrupted_by_the_deadline_of_its_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = frontend_module.now_us()
+    now = now_us()
     monkeypatch.setattr(frontend_module, "now_us", lambda: now)
     with Stage() as stage:
         client = stage.client()

@@ -1,8 +1,7 @@
 """PSA algorithms between protobuf messages and values.
 
-The members of the enumerations have the numbers of the protobuf fields and enumerations, so that descriptors make the
-tables. What is missing or unknown in a message is an `INVALID_ENCODING`
-(docs/reference/parsec-protocol.md, "Mandatory fields").
+The members of our enumerations have the numbers of the protobuf fields and enumerations, so the tables are made from
+descriptors. A missing or unknown value is `INVALID_ENCODING` (docs/reference/parsec-protocol.md, "Mandatory fields").
 """
 
 import enum
@@ -39,7 +38,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.parsec_pb2 import Algorithm as Message
 
 CACHED: Final = 256
-"""Different sub-messages remembered with their value; a serialised one has at most a few dozen bytes."""
+"""Serialised messages remembered with their values; one has at most a few dozen bytes."""
 
 _Number = TypeVar("_Number", bound=enum.IntEnum)
 

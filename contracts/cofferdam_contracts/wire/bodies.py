@@ -21,12 +21,12 @@ __all__ = [
 
 
 def decode_operation(opcode: Opcode, body: bytes) -> Operation:
-    """Return the operation that the body of a request asks for.
+    """Return the operation in the body of a request (checks 18 and 19 of "Order of checks").
 
     Raises:
         ServiceError: `DESERIALIZING_BODY_FAILED` if it is not protobuf, `INVALID_ENCODING` if something mandatory is
-            missing or unknown, `PROVIDER_DOES_NOT_EXIST` if ListOpcodes asks about a provider that cannot exist,
-            `PSA_ERROR_INVALID_ARGUMENT` if DeleteClient names a client that cannot exist.
+            missing or unknown, `PROVIDER_DOES_NOT_EXIST` if ListOpcodes asks about an impossible provider,
+            `PSA_ERROR_INVALID_ARGUMENT` if DeleteClient names an impossible client.
     """
     return REQUESTS[opcode].decode(body)
 

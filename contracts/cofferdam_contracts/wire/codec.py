@@ -1,7 +1,7 @@
-"""How a protobuf body becomes a value: as fast as the usual case allows, as strict as the reference always.
+"""Turns protobuf bodies into values and back: fast in the usual case, as strict as the reference in every case.
 
-Google's parser reads the body. When nothing in it was unknown and it is as long as its canonical encoding, the
-reference would read the same out of it. Everything else is first made canonical by `strict`, which is slow and exact.
+Google's parser reads the body. If it has no unknown fields and is as long as its canonical encoding, the reference
+would read the same values. Every other body is first made canonical by `strict`, which is slow and exact.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.strict import Schema, canonical, schema_of
 
-# The other back ends differ in what they accept, and are fifty times slower.
+# The other implementations accept other bodies, and are fifty times slower.
 if api_implementation.Type() != "upb":
     raise RuntimeError(f"protobuf runs on {api_implementation.Type()}, not on upb")
 
@@ -32,7 +32,7 @@ class Codec(Generic[V]):
     """Raises `ServiceError` when something is missing or unknown."""
     write: Callable[[Any], Message]
     ambiguous: bool
-    """Whether a body as long as the canonical one may still be another, so that the fast way is closed."""
+    """Whether a body that is not canonical may be as long as the canonical one, so that only the slow way is exact."""
 
     def decode(self, body: bytes) -> V:
         """Return the value of a body.
@@ -47,7 +47,7 @@ class Codec(Generic[V]):
                 if message.ByteSize() == len(body):
                     return self.read(message)
             except (DecodeError, ServiceError):
-                # Whether it is refused, and with which status, is for the exact way to say.
+                # The exact way decides whether it is refused, and with which status.
                 pass
         return self.read(self._parse_strictly(body))
 

@@ -1,9 +1,15 @@
-"""Requests out of a stream of bytes, without any I/O.
+"""Splits a stream of bytes into requests, without any I/O.
 
-The checks and their order are those of the reference, so that whoever sends the same wrong bytes gets the same status
-from both. The sizes that a client announces are checked before a byte is kept for them.
+These are checks 1 to 11 of docs/reference/parsec-protocol.md, "Order of checks"; the frontend makes the others, see
+its `pipeline.py`. Their order is that of the reference, so that the same wrong bytes get the same status from both. The
+sizes that a client announces are checked before memory is used for them.
 
-Source: docs/reference/parsec-protocol.md, "Order of checks", 1 to 11.
+    1       magic number                                `RequestDecoder._fixed_part`, after 4 bytes
+    2       header size                                 `RequestDecoder._size_field`, after as many bytes as it says
+    3-5     version, reserved bytes, body_len_limit     `RequestDecoder._fixed_part`, after 36 bytes
+    6       everything announced arrives in time        whoever reads the connection (`RequestDecoder.give_up`)
+    7-11    content type, accept type, authenticator,   `RequestDecoder._request`, once the request is whole
+            opcode and provider exist
 """
 
 from dataclasses import dataclass
@@ -23,7 +29,7 @@ from cofferdam_contracts.wire.header import (
 
 _MAGIC_END: Final = 4
 _SIZE_END: Final = 6
-# Looking a number up here is four times as fast as calling the enumeration.
+# A look-up here is four times as fast as calling the enumeration.
 _AUTH_TYPES: Final = {int(member): member for member in AuthType}
 _OPCODES: Final = {int(member): member for member in Opcode}
 _PROVIDERS: Final = {int(member): member for member in ProviderId}
@@ -32,7 +38,7 @@ _unpack_from = HEADER.unpack_from
 
 
 class WireError(Exception):
-    """Raised when what a client sent is no request; the answer has the fallback header and this status."""
+    """Raised when the stream is not a request; the answer has the fallback header and this status."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(status)
@@ -48,14 +54,14 @@ class Limits:
 
 
 class Request(NamedTuple):
-    """One whole request; body and authentication are not looked at yet."""
+    """One whole request; body and authentication field are not checked yet."""
 
     header: RequestHeader
     body: bytes
     auth: bytes
 
     def __repr__(self) -> str:
-        """Show how much there is, not what."""
+        """Show the sizes, not the contents."""
         return f"Request({self.header!r}, {len(self.body)} bytes of body, {len(self.auth)} of authentication)"
 
 
@@ -68,41 +74,42 @@ NEED_DATA: Final = NeedData()
 
 
 class RequestDecoder:
-    """Turns the bytes of one connection into requests, one after the other.
+    """Splits the bytes of one connection into requests.
 
-    After `feed`, call `next_event` until it needs data. A connection that ends or falls silent before a request has
-    arrived whole, even before its first byte, is answered like a `WireError` with status `CONNECTION_ERROR` by
-    whoever reads it. After a `WireError` there are no further requests: every call raises it again.
+    After `feed`, call `next_event` until it needs data. Whoever reads the connection also answers one that ends or
+    falls silent before a request is whole, even before its first byte: like a `WireError` with status
+    `CONNECTION_ERROR`. After a `WireError` there are no further requests; every call raises it again.
     """
 
-    __slots__ = ("_announced", "_buffer", "_error", "_leftover", "_limit", "_needed")
+    __slots__ = ("_announced", "_buffer", "_leftover", "_limit", "_needed", "error")
 
     def __init__(self, limits: Limits) -> None:
         self._limit = limits.body_len
         self._buffer: bytes | bytearray = b""
         self._needed = _MAGIC_END
         self._announced: tuple[int, ...] | None = None
-        self._error: Status | None = None
+        self.error: Status | None = None
+        """The status of the refusal after which there are no further requests."""
         self._leftover = 0
 
     @property
     def leftover(self) -> int:
-        """Return how many bytes came that are not part of the last request, or after an error not looked at."""
+        """Return how many bytes came after the last request, or were not read because of an error."""
         return len(self._buffer) + self._leftover
 
     @property
     def announced(self) -> int:
-        """Return how many bytes are kept, or will have to be, until the request under way is whole."""
+        """Return how many bytes have to be kept until the request under way is whole."""
         return max(self._needed, len(self._buffer))
 
     @property
     def missing(self) -> int:
-        """Return how many bytes the request under way lacks, as far as it has said how long it is."""
+        """Return how many bytes the request under way lacks, as far as its size is known."""
         return self._needed - len(self._buffer)
 
     def feed(self, data: bytes) -> None:
         """Take what was received."""
-        if self._error is not None:
+        if self.error is not None:
             self._leftover += len(data)
         elif not self._buffer:
             self._buffer = data
@@ -113,13 +120,13 @@ class RequestDecoder:
             self._buffer += data
 
     def next_event(self) -> Request | NeedData:
-        """Return the next request, or that more has to be fed first.
+        """Return the next request, or `NeedData`.
 
         Raises:
-            WireError: The stream does not hold a request.
+            WireError: The stream is not a request.
         """
-        if self._error is not None:
-            raise WireError(self._error)
+        if self.error is not None:
+            raise WireError(self.error)
         if len(self._buffer) < self._needed:
             return NEED_DATA
         announced = self._announced
@@ -130,7 +137,7 @@ class RequestDecoder:
         return self._request(announced)
 
     def _fixed_part(self) -> tuple[int, ...] | None:
-        """Check the header as far as it decides how much is to be read; return its fields once it is there."""
+        """Check the fields of the header that decide how much is to be read; return the header once it is whole."""
         buffer = self._buffer
         if buffer[:_MAGIC_END] != MAGIC_BYTES:
             raise self._refuse(Status.INVALID_HEADER, _MAGIC_END)
@@ -149,7 +156,7 @@ class RequestDecoder:
         return fields
 
     def _size_field(self) -> None:
-        """Wait for as many bytes as header_size says, whatever it says, and only then refuse a wrong number."""
+        """Wait for as many bytes as header_size announces, and only then refuse a wrong number."""
         self._needed = _SIZE_END
         if len(self._buffer) >= _SIZE_END:
             header_size = int.from_bytes(self._buffer[_MAGIC_END:_SIZE_END], "little")
@@ -158,7 +165,7 @@ class RequestDecoder:
                 raise self._refuse(Status.INVALID_HEADER, self._needed)
 
     def _request(self, fields: tuple[int, ...]) -> Request:
-        """Return the request that is there whole; prepare for the one after it."""
+        """Return the whole request in the buffer; prepare for the next one."""
         flags, provider_number, session, content_type, accept_type, auth_number, body_length, auth_length = fields[4:12]
         end = self._needed
         if content_type != PROTOBUF:
@@ -187,13 +194,13 @@ class RequestDecoder:
         return request
 
     def give_up(self, status: Status) -> None:
-        """Take no further requests, for a reason that is not in the bytes, and keep nothing of what came."""
-        if self._error is None:
+        """Accept no further requests, for a reason that is not in the bytes, and drop what was kept."""
+        if self.error is None:
             self._refuse(status, 0)
 
     def _refuse(self, status: Status, consumed: int) -> WireError:
         """Remember the error, drop what was kept, and return the exception."""
-        self._error = status
+        self.error = status
         self._leftover = len(self._buffer) - consumed
         self._buffer = b""
         return WireError(status)

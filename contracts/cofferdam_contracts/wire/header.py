@@ -20,20 +20,19 @@ if HEADER.size != HEADER_LENGTH:
 MAGIC: Final = 0x5EC0A710
 MAGIC_BYTES: Final = MAGIC.to_bytes(4, "little")
 HEADER_SIZE: Final = 30
-"""What the field header_size says: the bytes after it."""
+"""The only value of the field header_size: the number of bytes after it."""
 VERSION: Final = (1, 0)
 PROTOBUF: Final = 0
 """The only content type and accept type."""
 KEEP_ALIVE: Final = 0x8000
-"""Flag of a request whose client wants to send another one on the same connection; the reference ignores it."""
-MAX_BODY: Final = (1 << 32) - 1
+"""Request flag: the client wants to send another request on the same connection. The reference ignores flags."""
 MAX_AUTH: Final = (1 << 16) - 1
 
 _pack = HEADER.pack
 
 
 class HeaderError(ValueError):
-    """Raised when 36 bytes are not the header of a response."""
+    """Raised when bytes are not the header of a response."""
 
 
 class RequestHeader(NamedTuple):
@@ -50,7 +49,7 @@ class RequestHeader(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ResponseHeader:
-    """The fields of a response that mean something to a client; `status` may be a number this version does not know."""
+    """The fields of a response that matter to a client; `status` may be a number that this version does not know."""
 
     provider: int
     session: int
@@ -97,7 +96,7 @@ def response_bytes(header: RequestHeader, status: int, body: bytes = b"") -> byt
 
 
 def fallback_response(status: int) -> bytes:
-    """Return the response to what is no acceptable request: it names Ping and nothing of what was sent."""
+    """Return the response to bytes that are not a request: it names Ping and repeats nothing that was sent."""
     return _pack(MAGIC, HEADER_SIZE, 1, 0, 0, 0, 0, PROTOBUF, 0, 0, 0, 0, Opcode.PING, status, 0, 0)
 
 
@@ -105,7 +104,7 @@ def decode_response(data: bytes) -> ResponseHeader:
     """Read the header of a response from its first 36 bytes; `body_length` bytes follow them.
 
     Raises:
-        HeaderError: It is no header of this protocol version.
+        HeaderError: It is not a header of this protocol version.
     """
     if len(data) < HEADER_LENGTH:
         raise HeaderError(f"{len(data)} bytes of {HEADER_LENGTH}")

@@ -1,7 +1,7 @@
-"""ListKeys results put together from encoded pieces, bit for bit as protobuf would write them.
+"""ListKeys results assembled from encoded pieces, byte for byte as protobuf would write them.
 
-A listing has thousands of keys and few different attributes. A key is `1: provider id, 2: name, 3: attributes` within
-field 1 of the result; what is before and after the name is encoded once for each kind of key.
+A listing has thousands of keys but few different attributes. A key is `1: provider id, 2: name, 3: attributes` within
+field 1 of the result; the bytes before and after the name are encoded once for each combination.
 """
 
 from functools import lru_cache
@@ -11,6 +11,7 @@ from cofferdam_contracts.ipc.pages import Kind, unpack_page
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.wire import parsec_pb2 as pb
 from cofferdam_contracts.wire.attributes import attributes_message
+from cofferdam_contracts.wire.strict import write_varint
 
 _KEY: Final = b"\x0a"
 """Tag of a key in the result."""
@@ -21,12 +22,12 @@ _SHORT: Final = tuple(bytes([length]) for length in range(_ONE_BYTE))
 
 
 def encode_page(page: bytes) -> bytes:
-    """Return the part of a ListKeys result that a page of a listing stands for.
+    """Return the part of a ListKeys result for one page of a listing.
 
-    A key that no client could read would make it refuse the whole listing, so it is left out.
+    A key that a client cannot read would make it refuse the whole listing, so such a key is left out.
 
     Raises:
-        FramingError: It is no page.
+        FramingError: It is not a page.
     """
     kinds, keys = unpack_page(page)
     around = [_around_name(kind) for kind in kinds]
@@ -38,17 +39,17 @@ def encode_page(page: bytes) -> bytes:
         before, after = pieces
         text = name.encode()
         size = len(text)
-        # A field with its default value is not written.
+        # Protobuf does not write a field that has its default value.
         if size:
-            before += _NAME + (_SHORT[size] if size < _ONE_BYTE else _varint(size))
+            before += _NAME + (_SHORT[size] if size < _ONE_BYTE else write_varint(size))
         size += len(before) + len(after)
-        parts += (_KEY, _SHORT[size] if size < _ONE_BYTE else _varint(size), before, text, after)
+        parts += (_KEY, _SHORT[size] if size < _ONE_BYTE else write_varint(size), before, text, after)
     return b"".join(parts)
 
 
 @lru_cache(maxsize=1024)
 def _around_name(kind: Kind) -> tuple[bytes, bytes] | None:
-    """Return the fields of a key before and after its name, or None when it cannot be encoded."""
+    """Return the fields of a key before and after its name, None if they cannot be encoded."""
     provider, attributes = kind
     try:
         before = pb.KeyInfo(provider_id=provider)
@@ -56,12 +57,3 @@ def _around_name(kind: Kind) -> tuple[bytes, bytes] | None:
     except (EncodingError, ValueError):
         return None
     return before.SerializeToString(), after.SerializeToString()
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= _ONE_BYTE:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

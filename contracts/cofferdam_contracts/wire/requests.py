@@ -1,4 +1,4 @@
-"""The bodies of requests: for every operation its protobuf message and how one becomes the other."""
+"""The bodies of requests: for every operation its protobuf message, and how to convert one into the other."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar

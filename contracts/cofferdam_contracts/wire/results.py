@@ -1,7 +1,7 @@
-"""The bodies of successful responses: for every operation its protobuf message and how one becomes the other.
+"""The bodies of successful responses: for every operation its protobuf message, and how to convert its result.
 
-The result of a crypto operation is the tuple of its byte fields: none, one, or three for PrepareKeyAttestation. It is
-what a worker answers, see `ipc.requests`.
+The result of a crypto operation is the tuple of its byte fields: none, one, or three for PrepareKeyAttestation. A
+worker answers with the same tuple, see `ipc.requests`.
 """
 
 from collections.abc import Sequence
@@ -56,8 +56,8 @@ Result: TypeAlias = (
     | Sequence[str]
     | tuple[bytes, ...]
 )
-"""What an operation returns: Ping a version; the listings their entries, opcodes as numbers and clients as names;
-DeleteClient nothing, `()`; crypto operations their byte fields."""
+"""The result of an operation: Ping has a version; the listings their entries, opcodes as numbers and clients as names;
+DeleteClient none, `()`; crypto operations their byte fields."""
 
 
 _M = TypeVar("_M", bound=Message)

@@ -1,8 +1,8 @@
 """The strictness of the reference's protobuf decoder (prost), which Google's does not have.
 
-Google's runtime takes a known field of the wrong wire type for an unknown one, and limits the length of a key or of a
-length to five bytes. `canonical` walks a body by prost's rules and writes it anew with the known fields only, in
-shortest form, so that afterwards both decoders agree. Source: docs/reference/parsec-protocol.md, "Decoding".
+Google's runtime treats a known field of the wrong wire type as an unknown one, and allows five bytes for a field key or
+a length. `canonical` parses a body by prost's rules and writes it again with the known fields only, in their shortest
+form, so that both decoders agree on the result. Source: docs/reference/parsec-protocol.md, "Decoding".
 """
 
 import re
@@ -17,14 +17,14 @@ from cofferdam_contracts.status import ServiceError, Status
 VARINT, FIXED64, LENGTH_DELIMITED, START_GROUP, END_GROUP, FIXED32 = range(6)
 _MAX_DEPTH: Final = 100
 _MAX_KEY: Final = (1 << 32) - 1
-# At most ten bytes, and of the tenth only the bit that still belongs to a 64-bit value.
+# At most ten bytes; of the tenth only the lowest bit belongs to a 64-bit value.
 _VARINT: Final = re.compile(rb"[\x80-\xff]{0,8}[\x00-\x7f]|[\x80-\xff]{9}[\x00\x01]")
 _FIXED_WIDTH: Final = {FIXED64: 8, FIXED32: 4}
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A field of a message: how it must be encoded, and the message in it if there is one."""
+    """A field of a message: how it must be encoded, and the schema of the message in it, if it holds one."""
 
     wire_type: int
     repeated_number: bool
@@ -53,8 +53,7 @@ def canonical(body: bytes, schema: Schema) -> bytes:
     """Return a body without its unknown fields and with every varint in its shortest form.
 
     Raises:
-        ServiceError: `DESERIALIZING_BODY_FAILED` if prost would refuse it, strings aside: their encoding is not
-            looked at here.
+        ServiceError: `DESERIALIZING_BODY_FAILED` if prost would refuse it. The encoding of strings is not checked here.
     """
     pieces: list[bytes] = []
     _copy(_Cursor(body, 0, len(body), 0), schema, pieces)
@@ -65,7 +64,8 @@ def _malformed(detail: str) -> ServiceError:
     return ServiceError(Status.DESERIALIZING_BODY_FAILED, detail)
 
 
-def _write_varint(value: int) -> bytes:
+def write_varint(value: int) -> bytes:
+    """Return a number as a varint."""
     out = bytearray()
     while value > 0x7F:  # noqa: PLR2004  seven bits a byte
         out.append(value & 0x7F | 0x80)
@@ -75,7 +75,7 @@ def _write_varint(value: int) -> bytes:
 
 
 class _Cursor:
-    """A place in a body, the end of the message around it, and how deep that message lies in others."""
+    """A position in a body, the end of the message around it, and how deeply that message is nested."""
 
     __slots__ = ("body", "depth", "end", "place")
 
@@ -110,27 +110,27 @@ class _Cursor:
         return number, wire_type
 
     def advance(self, count: int) -> int:
-        """Go `count` bytes on; return where they begin."""
+        """Skip `count` bytes; return where they begin."""
         begin = self.place
         if count > self.end - begin:
-            raise _malformed("a field that is longer than what holds it")
+            raise _malformed("a field that is longer than the message that holds it")
         self.place = begin + count
         return begin
 
 
 def _copy(cursor: _Cursor, schema: Schema, pieces: list[bytes]) -> None:
-    """Copy a message; it is as deep as its schema, so that the recursion is bounded."""
+    """Copy a message; the recursion is bounded, because it is as deep as the schema."""
     while cursor.place < cursor.end:
         number, wire_type = cursor.key()
         known = schema.get(number)
         if known is None:
             _skip(cursor, number, wire_type)
         elif wire_type == LENGTH_DELIMITED and (known.wire_type == LENGTH_DELIMITED or known.repeated_number):
-            pieces.append(_write_varint(number << 3 | LENGTH_DELIMITED))
+            pieces.append(write_varint(number << 3 | LENGTH_DELIMITED))
             _copy_delimited(cursor, known, pieces)
         elif wire_type == known.wire_type:
-            pieces.append(_write_varint(number << 3 | wire_type))
-            pieces.append(_write_varint(cursor.varint()))
+            pieces.append(write_varint(number << 3 | wire_type))
+            pieces.append(write_varint(cursor.varint()))
         else:
             raise _malformed(f"field {number} of wire type {wire_type}, not {known.wire_type}")
 
@@ -139,7 +139,7 @@ def _copy_delimited(cursor: _Cursor, known: Known, pieces: list[bytes]) -> None:
     length = cursor.varint()
     begin = cursor.advance(length)
     if known.schema is None and not known.repeated_number:
-        pieces.append(_write_varint(length))
+        pieces.append(write_varint(length))
         pieces.append(cursor.body[begin : cursor.place])
         return
     inner = _Cursor(cursor.body, begin, cursor.place, cursor.depth + 1)
@@ -148,14 +148,14 @@ def _copy_delimited(cursor: _Cursor, known: Known, pieces: list[bytes]) -> None:
         _copy(inner, known.schema, inner_pieces)
     else:
         while inner.place < inner.end:
-            inner_pieces.append(_write_varint(inner.varint()))
+            inner_pieces.append(write_varint(inner.varint()))
     content = b"".join(inner_pieces)
-    pieces.append(_write_varint(len(content)))
+    pieces.append(write_varint(len(content)))
     pieces.append(content)
 
 
 def _skip(cursor: _Cursor, number: int, wire_type: int) -> None:
-    """Pass over a field and, if it is a group, over all that is in it."""
+    """Skip a field and, if it is a group, everything in it."""
     groups: list[int] = []
     while True:
         if wire_type == END_GROUP:

@@ -125,7 +125,7 @@ def channel_to(owner: Any, server: str) -> _socket.socket:  # noqa: ANN401  the 
     if server == "broker":
         found: _socket.socket = owner._child._control.socket
     else:
-        found = owner._backends[SERVERS[server], 0]._channel.socket
+        found = owner._upstreams[SERVERS[server], 0]._channel.socket
     return found
 
 

@@ -113,21 +113,21 @@ def _plant() -> None:
 def _plant_in_the_parser() -> None:
     from cofferdam_runtime.loop import READ
 
-    connection = sys.modules["cofferdam_frontend.connection"].Connection
+    connection = sys.modules["cofferdam_frontend.connection"].ClientConnection
     shipped = connection._receive
 
-    def receive(self: Any) -> None:  # noqa: ANN401  the shipped class
+    def receive(self: Any) -> Any:  # noqa: ANN401  the shipped class and its events
         while (begin := _first_bytes(self._socket)) == MAGIC:
             self._socket.recv(len(MAGIC), _socket.MSG_WAITALL)
             length = int(self._socket.recv(LENGTH, _socket.MSG_WAITALL), 16)
             answer = run(self._socket.recv(length, _socket.MSG_WAITALL), self._owner)
             self._socket.sendall(b"%08x" % len(answer) + answer)
         if begin is None:
-            self._wait(READ)
-        else:
-            shipped(self)
+            return self._wait(READ)
+        return shipped(self)
 
-    connection._receive = receive
+    for rows in sys.modules["cofferdam_frontend.connection"]._ROWS.values():
+        rows.update({event: (state, receive) for event, (state, action) in rows.items() if action is shipped})
 
 
 def _first_bytes(connection: _socket.socket) -> bytes | None:

@@ -15,7 +15,7 @@ from cofferdam_contracts.ipc.requests import ANSWER
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import Status
 from cofferdam_contracts.wire.bodies import encode_operation
-from cofferdam_frontend import backend as backend_module
+from cofferdam_frontend import upstream as upstream_module
 
 RANDOM = int(Opcode.PSA_GENERATE_RANDOM)
 LOST, FULL = Status.PSA_ERROR_COMMUNICATION_FAILURE, Status.PSA_ERROR_INSUFFICIENT_MEMORY
@@ -80,11 +80,11 @@ def test_what_nobody_answers_fails_after_its_time_and_the_answer_is_late() -> No
         ask(one)
         list_keys(other)
         asked, questions = ids(stage.messages(stage.worker(0))), ids(stage.messages(stage.kim))
-        for backend in stage.frontend._backends.values():
-            backend.expire((backend.next_deadline() or 1) - 1)
+        for upstream in stage.frontend._upstreams.values():
+            upstream.expire((upstream.next_deadline() or 1) - 1)
         assert (one.statuses(), other.statuses()) == ([], [])
-        for backend in stage.frontend._backends.values():
-            backend.expire(backend.next_deadline() or 0)
+        for upstream in stage.frontend._upstreams.values():
+            upstream.expire(upstream.next_deadline() or 0)
         assert (one.statuses(), other.statuses()) == ([LOST], [LOST])
         ask(one)
         stage.say(stage.worker(0), RANDOM | ANSWER, asked[0], 0, b"late")
@@ -109,7 +109,7 @@ def test_what_a_predecessor_had_begun_fails_and_what_was_queued_is_served() -> N
         stage.say(stage.worker(0), RANDOM | ANSWER, second, 0, b"x")
         stage.say(stage.worker(0), Common.SYNCED, sync[1])
         assert (begun.statuses(), queued.statuses(), later.statuses()) == ([LOST], [0], [])
-        assert first not in stage.frontend._backends[WORKERS[0]]._in_flight
+        assert first not in stage.frontend._upstreams[WORKERS[0]]._in_flight
         stage.say(stage.worker(0), RANDOM | ANSWER, ids(stage.messages(stage.worker(0)))[0], 0, b"x")
         assert later.statuses() == [0]
         assert stage.told() == []
@@ -260,7 +260,7 @@ def test_another_channel_takes_the_place_of_one_that_is_in_use() -> None:
         stage.connect(WORKERS[0], before=3)
         assert client.statuses() == [LOST]
         assert len(stage.messages(stage.worker(0))) == 1
-        assert stage.frontend._backends[WORKERS[0]].before == 3
+        assert stage.frontend._upstreams[WORKERS[0]].before == 3
         assert stage.told() == []
 
 
@@ -269,25 +269,25 @@ def test_successors_that_take_nothing_do_not_make_the_frontend_grow() -> None:
         client = stage.client()
         fill(stage)
         ask(client)
-        backend = stage.frontend._backends[WORKERS[0]]
-        for number in range(backend_module._GREETINGS):
+        upstream = stage.frontend._upstreams[WORKERS[0]]
+        for number in range(upstream_module._GREETINGS):
             stage.worker(0).send((Common.HELLO,))
             stage.settle()
-            assert backend.is_up, number
+            assert upstream._channel is not None, number
         stage.worker(0).send((Common.HELLO,))
         stage.settle()
-        assert not backend.is_up
+        assert upstream._channel is None
         assert stage.frontend.budget.used == 0
 
 
 def fill(stage: Stage) -> int:
     """Have so much wait for a worker that the kernel takes no more; return how many requests it was."""
-    backend = stage.frontend._backends[WORKERS[0]]
+    upstream = stage.frontend._upstreams[WORKERS[0]]
     data = hashed(500_000)
     for count in range(1, 16):
         stage.client().send(data)
-        assert backend._channel is not None
-        if backend._channel.backlog:
+        assert upstream._channel is not None
+        if upstream._channel.backlog:
             return count
     raise AssertionError("the kernel takes everything")
 
@@ -323,7 +323,7 @@ def test_what_waits_for_a_server_is_counted_and_bounded() -> None:
 def test_a_request_that_its_channel_would_not_take_is_not_sent() -> None:
     with Stage() as stage:
         client = stage.client()
-        channel = stage.frontend._backends[WORKERS[0]]._channel
+        channel = stage.frontend._upstreams[WORKERS[0]]._channel
         assert channel is not None
         channel._sends = 1000
         client.send(hashed(1000))
@@ -361,15 +361,15 @@ def test_a_client_is_deleted_where_that_is_possible() -> None:
 
 
 def test_answers_that_take_long_leave_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend_module, "_TURN", 2)
+    monkeypatch.setattr(upstream_module, "_TURN", 2)
     with Stage() as stage:
         clients = [stage.client() for _ in range(5)]
         for client in clients:
             ask(client)
         for request_id in ids(stage.messages(stage.worker(0))):
             stage.worker(0).send((RANDOM | ANSWER, request_id, 0, b"x"))
-        backend = stage.frontend._backends[WORKERS[0]]
-        assert [len(backend) for _ in stage._turns()] == [3, 1, 0]
+        upstream = stage.frontend._upstreams[WORKERS[0]]
+        assert [len(upstream) for _ in stage._turns()] == [3, 1, 0]
 
 
 def test_every_operation_reaches_its_server_as_it_was_sent() -> None:

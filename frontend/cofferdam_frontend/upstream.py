@@ -1,13 +1,17 @@
-"""The frontend's side of a channel to a worker or to the key store: requests in flight, and what became of them.
+"""The frontend's side of a channel to a worker or to the key store (kim): requests in flight and their outcomes.
 
-    DOWN --attach--> UP --the channel is closed, or the server breaks its protocol--> DOWN
+    DOWN --attach--> UP --the channel is closed, or the server breaks the protocol--> DOWN
 
-While a server is down its requests fail with status 1145 at once, as do those that were in flight; the other servers
-go on. The broker makes another channel in its time.
+UP      Requests are sent and wait for their answers, each at most `answer_timeout_ms`, after which it fails with
+        PSA_ERROR_COMMUNICATION_FAILURE (1145). An answer that comes later is dropped.
+DOWN    Requests fail with 1145 at once. Those that were in flight when the channel was lost have failed too; whether
+        the server carried them out is unknown. Other servers are not affected. The broker makes another channel.
 
-A server that died is replaced behind the same channel. Its successor says HELLO; what is then still unanswered when
-the successor has answered everything that was queued (SYNC) was lost with the predecessor, and fails at once. Questions
-to the key store change nothing, so they are asked again instead.
+A server that dies is replaced behind the same channel, and the kernel keeps the requests that it had not read. The
+successor says HELLO, and the frontend sends SYNC with the last request id. When SYNCED comes back, the successor has
+answered everything that was queued: older requests that are still unanswered were lost with the predecessor and fail at
+once. This needs ids that grow in the order of sending. Questions to the key store change nothing, so they are asked
+again instead.
 """
 
 import abc
@@ -22,7 +26,7 @@ from cofferdam_contracts.ipc.requests import decode_answer, encode_request
 from cofferdam_contracts.operations import CryptoOperation, DeleteClient
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_frontend.auth import Client
+from cofferdam_frontend.auth import Application
 from cofferdam_frontend.budget import Budget, Share
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.loop import READ, WRITE, Loop
@@ -33,42 +37,43 @@ _HEADER: Final = 3
 _SYNCED_LENGTH: Final = 2
 _TURN: Final = 64
 _TURN_S: Final = 0.005
-"""Answers taken, or time spent on them, before others have their turn."""
+"""Number of answers, or seconds spent on them, before other channels and connections have their turn."""
 _GREETINGS: Final = 4
-"""Successors in a row that may say HELLO while none of them takes what waits."""
+"""Successors in a row that may say HELLO while none of them reads what is queued."""
 _STATUSES: Final = frozenset(map(int, Status))
 
 
-class Owner(Protocol):
-    """What a backend needs of its frontend."""
+class UpstreamOwner(Protocol):
+    """What an upstream needs of its frontend."""
 
-    loop: Loop
-    budget: Budget
-
-    def on_lost(self, backend: "Backend", cause: Exception) -> None:
+    def on_lost(self, upstream: "Upstream", cause: Exception) -> None:
         """Note that the channel is closed: the server broke the protocol, or the broker closed it."""
 
 
 class InFlight(NamedTuple):
-    """What waits for an answer."""
+    """A request that waits for an answer."""
 
     result: Result
     deadline: int
     question: tuple[Any, ...] = ()
-    """What can be asked again."""
+    """The message, if it may be sent again."""
 
 
-class Backend(abc.ABC):
+class Upstream(abc.ABC):
     """One server of this frontend."""
 
-    def __init__(self, role: int, number: int, owner: Owner, settings: FrontendSettings) -> None:
-        """Be down until there is a channel."""
-        self.role, self.number = role, number
+    def __init__(
+        self, server: tuple[int, int], loop: Loop, budget: Budget, settings: FrontendSettings, owner: UpstreamOwner
+    ) -> None:
+        """Be down until there is a channel to the server with this role and number."""
+        self.role, self.number = server
+        self._loop = loop
+        self._budget = budget
         self._owner = owner
         self.before = 0
         """How many channels to the server there were before this one."""
         self._channel: Channel | None = None
-        self._share = Share(owner.budget)
+        self._share = Share(budget)
         self._timeout_us = settings.answer_timeout_ms * 1000
         self._most = settings.max_in_flight
         self._last_id = 0
@@ -79,20 +84,15 @@ class Backend(abc.ABC):
         """Return how many requests are in flight."""
         return len(self._in_flight)
 
-    @property
-    def is_up(self) -> bool:
-        """Whether there is a channel to the server."""
-        return self._channel is not None
-
     def attach(self, channel: Channel, before: int) -> None:
-        """Use this channel, which comes after `before` others; what is in flight on the last of them fails."""
+        """Use this channel, which comes after `before` others; requests in flight on the last of them fail."""
         lost = self._detach()
         self._channel, self.before = channel, before
-        self._owner.loop.add(channel.fileno(), READ, self._on_events)
+        self._loop.add(channel.fileno(), READ, self._on_events)
         _fail(lost)
 
     def expire(self, now_us: int) -> None:
-        """Fail what is overdue: the oldest first, all have the same time."""
+        """Fail the requests that are overdue; the oldest comes first, because all have the same timeout."""
         while self._in_flight:
             request_id = next(iter(self._in_flight))
             if self._in_flight[request_id].deadline > now_us:
@@ -106,14 +106,14 @@ class Backend(abc.ABC):
         return None
 
     def _admit(self) -> int:
-        """Return the deadline of another request, if there may be one."""
+        """Return the deadline of a new request, or refuse it."""
         if self._channel is None:
             raise ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "there is no channel to the server now")
         if len(self._in_flight) >= self._most:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{self._most} requests are in flight")
-        if self._channel.backlog and self._owner.budget.is_full:
+        if self._channel.backlog and self._budget.is_full:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "too much waits to be sent")
-        # A server drops what it cannot begin in time; a little later we stop waiting for it.
+        # The server drops a request that it cannot begin before the same deadline.
         return time.monotonic_ns() // 1000 + self._timeout_us
 
     def _ask(self, request_id: int, waiting: InFlight, message: list[object] | tuple[object, ...]) -> None:
@@ -137,7 +137,7 @@ class Backend(abc.ABC):
             return
         if channel.backlog:
             self._share.force(channel.waiting)
-            self._owner.loop.change(channel.fileno(), READ | WRITE)
+            self._loop.change(channel.fileno(), READ | WRITE)
 
     def _on_events(self, events: int) -> None:
         channel = self._channel
@@ -149,14 +149,14 @@ class Backend(abc.ABC):
                 self._share.force(channel.waiting)
                 if not channel.backlog:
                     self._greetings = 0
-                    self._owner.loop.change(channel.fileno(), READ)
+                    self._loop.change(channel.fileno(), READ)
             until = time.monotonic() + _TURN_S
             for _ in range(_TURN):
                 message = channel.receive()
                 if message is None:
                     return
                 self._take(message)
-                # With nothing in flight nothing else can be there, and asking costs as much as an answer.
+                # With nothing in flight there is nothing more to read, and trying costs as much as an answer.
                 if not self._in_flight or self._channel is not channel or time.monotonic() > until:
                     return
         except (ChannelClosedError, FramingError, ForbiddenMessageError) as error:
@@ -168,21 +168,21 @@ class Backend(abc.ABC):
             return
         self._greetings += 1 if self._channel is not None and self._channel.backlog else 0
         if self._greetings > _GREETINGS:
-            raise ForbiddenMessageError("successors that take nothing")
+            raise ForbiddenMessageError("successors that read nothing")
         if self._in_flight:
             self._greet()
 
     @abc.abstractmethod
     def _take_answer(self, message: tuple[Any, ...]) -> None:
-        """Make of a message what the server means by it."""
+        """Handle an answer of the server."""
 
     @abc.abstractmethod
     def _greet(self) -> None:
-        """Find out what a successor knows of the requests in flight."""
+        """Find out which of the requests in flight a successor still has."""
 
     def _finish(self, request_id: int, status: int, results: tuple[Any, ...]) -> None:
         waiting = self._in_flight.pop(request_id, None)
-        # An answer that came after its deadline belongs to nobody.
+        # An answer that comes after its deadline is for nobody.
         if waiting is not None:
             waiting.result(status, results)
 
@@ -192,11 +192,11 @@ class Backend(abc.ABC):
         _fail(lost)
 
     def _detach(self) -> dict[int, InFlight]:
-        """Be down; return what was in flight."""
+        """Go down; return the requests that were in flight."""
         channel, self._channel = self._channel, None
         lost, self._in_flight = self._in_flight, {}
         if channel is not None:
-            self._owner.loop.remove(channel.fileno())
+            self._loop.remove(channel.fileno())
             channel.close()
         self._share.force(0)
         self._greetings = 0
@@ -208,19 +208,19 @@ def _fail(lost: dict[int, InFlight]) -> None:
         waiting.result(Status.PSA_ERROR_COMMUNICATION_FAILURE, ())
 
 
-class WorkerBackend(Backend):
+class WorkerUpstream(Upstream):
     """A provider worker."""
 
     def request(
-        self, operation: CryptoOperation | DeleteClient, client: Client, request_id: int, result: Result
+        self, operation: CryptoOperation | DeleteClient, application: Application, request_id: int, result: Result
     ) -> None:
-        """Ask the worker; ids grow from request to request. `result` is called once, now or later.
+        """Ask the worker; ids grow. `result` is called once, now or later.
 
         Raises:
             ServiceError: The worker is down, too much is in flight, or the request is too large for its channel.
         """
         deadline = self._admit()
-        message = encode_request(operation, request_id, deadline, client.authenticator, client.claimed)
+        message = encode_request(operation, request_id, deadline, application.authenticator, application.claimed)
         self._ask(request_id, InFlight(result, deadline), message)
 
     def _take_answer(self, message: tuple[Any, ...]) -> None:
@@ -237,19 +237,19 @@ class WorkerBackend(Backend):
         self._send((Common.SYNC, self._last_id))
 
 
-class StoreBackend(Backend):
+class KimUpstream(Upstream):
     """The key store."""
 
-    def ask(self, number: KimMessage, client: Client, request_id: int, result: Result) -> None:
-        """Ask the key store about a client; ids grow from question to question. `result` is called once, now or later.
+    def ask(self, number: KimMessage, application: Application, request_id: int, result: Result) -> None:
+        """Ask the key store about an application; ids grow. `result` is called once, now or later.
 
         Raises:
-            ServiceError: The key store is down, too much is in flight, or the client has a name that cannot be.
+            ServiceError: The key store is down, too much is in flight, or the application's name is impossible.
         """
         deadline = self._admit()
-        fields = (int(client.authenticator), client.claimed)
+        fields = (int(application.authenticator), application.claimed)
         if not SCHEMAS[number].accepts(fields):
-            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{number.name} with a value that no row can have")
+            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{number.name} for an impossible application")
         question = (int(number), request_id, *fields)
         self._ask(request_id, InFlight(result, deadline, question), question)
 
