@@ -10,7 +10,7 @@ from cofferdam_config.pkcs11 import module_groups, pkcs11_settings
 from cofferdam_config.surroundings import Surroundings
 from cofferdam_config.tpm import tpm_groups, tpm_settings
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_contracts.registry import Opcode, ProviderId
+from cofferdam_contracts.registry import ProviderId
 from cofferdam_contracts.settings import SoftwareSettings, WorkerSettings
 
 
@@ -24,8 +24,6 @@ class Backend:
     """Makes the settings of its worker."""
     groups: Callable[[Section, Surroundings], tuple[int, ...]]
     """Returns the supplementary groups of its worker."""
-    more_opcodes: frozenset[Opcode]
-    """Operations that `list_all_opcodes` adds to those of the reference."""
 
 
 def _software(
@@ -39,30 +37,24 @@ def _software(
     )
 
 
-_MESSAGES: Final = frozenset({Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE})
-_CIPHERS: Final = frozenset({Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT})
-
 BACKENDS: Final = {
     "MbedCrypto": Backend(
         id=ProviderId.MBED_CRYPTO,
         role=Role.SOFTWARE_WORKER,
         settings=_software,
         groups=lambda _section, _surroundings: (),
-        more_opcodes=_MESSAGES | _CIPHERS,
     ),
     "Pkcs11": Backend(
         id=ProviderId.PKCS11,
         role=Role.PKCS11_WORKER,
         settings=pkcs11_settings,
         groups=module_groups,
-        more_opcodes=(_MESSAGES | _CIPHERS | {Opcode.PSA_AEAD_ENCRYPT, Opcode.PSA_AEAD_DECRYPT, Opcode.PSA_EXPORT_KEY}),
     ),
     "Tpm": Backend(
         id=ProviderId.TPM,
         role=Role.TPM_WORKER,
         settings=tpm_settings,
         groups=tpm_groups,
-        more_opcodes=_MESSAGES,
     ),
 }
 """By `provider_type`."""

@@ -197,7 +197,7 @@ def _providers(document: Document) -> tuple[ProviderEntry, ...]:
 def _provider(section: Section) -> ProviderEntry:
     backend = BACKENDS[section.text("provider_type")]
     description = PROVIDERS[backend.id]
-    opcodes = description.opcodes | (backend.more_opcodes if section.flag("list_all_opcodes") else frozenset())
+    opcodes = description.opcodes | (description.more_opcodes if section.flag("list_all_opcodes") else frozenset())
     return ProviderEntry(
         id=description.id,
         uuid=description.uuid,

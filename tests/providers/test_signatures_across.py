@@ -153,7 +153,7 @@ class OfTpm:
         return public.exported(key.part, key.size), asym_sign.sign_hash(self.device, key, algorithm, digest)
 
     def verify(self, exported: bytes, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
-        blob, found = key_management.take_over(self.device, public_attributes(algorithm), exported)
+        blob, found = key_management.import_key(self.device, public_attributes(algorithm), exported)
         key = TpmKey(self.device, found, blob, self.device.root)
         asym_sign.verify_hash(self.device, key, algorithm, digest, signature)
 
@@ -242,14 +242,14 @@ def test_a_padding_that_never_fits_is_not_made_taken_or_promised(
             check(pair)
     for wanted in (pair, any_size):
         with refused(UNSUPPORTED):
-            software_keys.take_over(wanted, rsa_material(1024))
+            software_keys.import_key(wanted, rsa_material(1024))
         token.child.refuses(ImportKey("never", wanted, rsa_material(1024)), UNSUPPORTED)
     with refused(UNSUPPORTED):
         tpm.capabilities.check_use(pair)
     with refused(UNSUPPORTED):
-        key_management.take_over(tpm.device, published, public_part(1024))
+        key_management.import_key(tpm.device, published, public_part(1024))
     with refused(UNSUPPORTED):
-        software_keys.take_over(published, public_part(1024))
+        software_keys.import_key(published, public_part(1024))
 
 
 def test_a_key_that_parsec_made_for_a_padding_that_never_fits_is_refused_alike(

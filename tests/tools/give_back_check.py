@@ -133,7 +133,7 @@ class Ours:
         """Use these."""
         self._provider = provider
         self._rows = StoreRows(store)
-        provider.attach(self._rows)
+        provider.attach(self._rows, lambda _busy: None)
 
     def make(self, name: str, wanted: KeyAttributes) -> None:
         """Make a key as a request does."""
@@ -154,7 +154,7 @@ class Ours:
         algorithm = key.attributes.algorithm
         assert isinstance(algorithm, AsymmetricSignature)
         digest = digest_to_sign(algorithm, MESSAGE.encode())
-        signature = self._provider.sign_hash(key, operations.SignHash(name, algorithm, digest))
+        (signature,) = self._provider.perform(key, operations.SignHash(name, algorithm, digest))
         if key.attributes.type.kind is not KeyKind.ECC_KEY_PAIR:
             return signature
         size = len(signature) // 2
@@ -166,7 +166,7 @@ class Ours:
         algorithm = key.attributes.algorithm
         assert isinstance(algorithm, AsymmetricEncryption)
         operation = operations.AsymmetricDecrypt(name, algorithm, ciphertext, b"")
-        return self._provider.asymmetric_decrypt(key, operation).decode()
+        return self._provider.perform(key, operation)[0].decode()
 
     def _key(self, name: str) -> Key[TpmKey]:
         return self._provider.open_key(_identity(name), self._rows.lookup(_identity(name)))

@@ -58,8 +58,8 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
     worker = Worker(context, loop, lane)
     child = Child(start, log, loop, {ToChild.CHANNEL: worker.add_channel, ToChild.SEALED: _ignore}, worker.stop)
     worker.served, worker.violated, child.in_flight = child.count_one, child.violated, worker.in_flight
-    worker.busy = provider.busy = child.busy
-    provider.attach(store)
+    worker.busy = child.busy
+    provider.attach(store, child.busy)
     child.ready(achieved)
     loop.run(worker.tick)
     provider.close()

@@ -7,7 +7,8 @@ from typing import Any
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.requests import ProviderRequest
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Results, Slow
+from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Slow
+from cofferdam_providers.base.provider import Results
 
 
 def is_past(deadline: int) -> bool:

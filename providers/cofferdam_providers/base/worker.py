@@ -21,11 +21,11 @@ from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.requests import ProviderRequest, decode_request, encode_answer, message_limit
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.handlers import Context, Gradual, Results, Slow
+from cofferdam_providers.base.handlers import Context, Gradual, Slow
 from cofferdam_providers.base.health import Health
 from cofferdam_providers.base.lane import Job, Lane
 from cofferdam_providers.base.peers import Principal
-from cofferdam_providers.base.provider import DeviceLostError
+from cofferdam_providers.base.provider import DeviceLostError, Results
 from cofferdam_providers.base.service import Service, is_past
 from cofferdam_providers.base.turns import Turns
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError

@@ -7,7 +7,7 @@ from typing import Final
 from pkcs11 import Attribute, ObjectClass
 from pkcs11 import KeyType as Type
 
-from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
+from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, RSA_KINDS, KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError, UnsettledError
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates
@@ -17,8 +17,9 @@ from cofferdam_providers.pkcs11.cryptoki import CryptokiError, Template
 from cofferdam_providers.pkcs11.device import Codes, Device
 from cofferdam_providers.pkcs11.keys import SECRET_TYPES, TokenKey, main_class
 from cofferdam_providers.pyca.der import write_integers
-from cofferdam_providers.pyca.errors import not_supported
-from cofferdam_providers.pyca.keys import EccKey, RsaKey, SecretKey, export_public, read_key
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.keys import EccKey, RsaKey, SecretKey, read_key
+from cofferdam_providers.pyca.keys import export_public as public_in_memory
 
 _GENERATE: Final[Codes] = {
     Return.ATTRIBUTE_VALUE_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
@@ -92,7 +93,7 @@ def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> No
     objects.add(identifier, ObjectClass.PRIVATE_KEY, second)
 
 
-def take_over(device: Device, identifier: bytes, attributes: KeyAttributes, data: bytes) -> int:
+def import_key(device: Device, identifier: bytes, attributes: KeyAttributes, data: bytes) -> int:
     """Put a key that a client brings into the token, and return its size in bits.
 
     Modules believe what they are given (SoftHSM stores points off the curve), so the key is read and checked here.
@@ -134,6 +135,17 @@ def take_over(device: Device, identifier: bytes, attributes: KeyAttributes, data
     return handle.bits
 
 
+def export_public(device: Device, key: TokenKey) -> bytes:
+    """Return the public part of a key.
+
+    Raises:
+        ServiceError: The key is symmetric and has none (`PSA_ERROR_INVALID_ARGUMENT`), or the token fails.
+    """
+    if key.kind not in PUBLIC_KINDS and not key.size:
+        raise invalid_argument("a symmetric key has no public part")
+    return device.export_public(key)
+
+
 def export(device: Device, key: TokenKey) -> bytes:
     """Return a key in the format of import.
 
@@ -153,7 +165,7 @@ def export(device: Device, key: TokenKey) -> bytes:
 
 
 def _curve_parts(device: Device, attributes: KeyAttributes, key: EccKey) -> list[tuple[ObjectClass, Template]]:
-    point = curves.point_to(export_public(key), raw=device.quirks.raw_points)
+    point = curves.point_to(public_in_memory(key), raw=device.quirks.raw_points)
     named: Template = {Attribute.KEY_TYPE: Type.EC, Attribute.EC_PARAMS: curves.OIDS[key.bits]}
     public = {**templates.public(attributes), **named, Attribute.EC_POINT: point}
     if key.private is None:

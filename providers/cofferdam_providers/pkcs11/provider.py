@@ -7,8 +7,10 @@ before they are initialised again.
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
 from pkcs11 import exceptions as library
 
@@ -46,23 +48,74 @@ _DESCRIPTION: Final = PROVIDERS[ProviderId.PKCS11]
 RETRY_S: Final = 15.0
 """How long a worker without its token refuses before a successor tries again; four deaths a minute are not yet so many
 that the broker makes the next one wait (`runtime.backoff`)."""
+OperationT = TypeVar("OperationT", bound=operations.CryptoOperation)
+Work: TypeAlias = Callable[[Device, Key[TokenKey], OperationT], bytes | None]
+
+
+def _row(kind: type[OperationT], work: Work[OperationT]) -> tuple[Opcode, Work[Any]]:
+    return kind.opcode, work
+
+
+OPERATIONS: Final[Mapping[Opcode, Work[Any]]] = dict(
+    (
+        _row(operations.ExportPublicKey, lambda device, key, _: key_management.export_public(device, key.handle)),
+        _row(operations.ExportKey, lambda device, key, _: key_management.export(device, key.handle)),
+        _row(operations.SignHash, lambda device, key, op: asym_sign.sign_hash(device, key.handle, op.alg, op.hash)),
+        _row(
+            operations.VerifyHash,
+            lambda device, key, op: asym_sign.verify_hash(device, key.handle, op.alg, op.hash, op.signature),
+        ),
+        _row(
+            operations.SignMessage,
+            lambda device, key, op: asym_sign.sign_hash(device, key.handle, op.alg, digest_to_sign(op.alg, op.message)),
+        ),
+        _row(
+            operations.VerifyMessage,
+            lambda device, key, op: asym_sign.verify_hash(
+                device, key.handle, op.alg, digest_to_sign(op.alg, op.message), op.signature
+            ),
+        ),
+        _row(
+            operations.AsymmetricEncrypt,
+            lambda device, key, op: asym_encryption.encrypt(device, key.handle, op.alg, op.plaintext, op.salt),
+        ),
+        _row(
+            operations.AsymmetricDecrypt,
+            lambda device, key, op: asym_encryption.decrypt(device, key.handle, op.alg, op.ciphertext, op.salt),
+        ),
+        _row(
+            operations.AeadEncrypt,
+            lambda device, key, op: aead.encrypt(
+                device, key.handle, op.alg, op.nonce, op.additional_data, op.plaintext
+            ),
+        ),
+        _row(
+            operations.AeadDecrypt,
+            lambda device, key, op: aead.decrypt(
+                device, key.handle, op.alg, op.nonce, op.additional_data, op.ciphertext
+            ),
+        ),
+        _row(
+            operations.CipherEncrypt,
+            lambda device, key, op: cipher.encrypt(device, key.handle, op.alg.mode, op.plaintext),
+        ),
+        _row(
+            operations.CipherDecrypt,
+            lambda device, key, op: cipher.decrypt(device, key.handle, op.alg.mode, op.ciphertext),
+        ),
+        _row(operations.MacCompute, lambda device, key, op: mac.compute(device, key.handle, op.alg, op.input)),
+        _row(operations.MacVerify, lambda device, key, op: mac.verify(device, key.handle, op.alg, op.input, op.mac)),
+        _row(operations.GenerateRandom, lambda device, _, op: generate_random.random_bytes(device, op.size)),
+    )
+)
+"""What the provider does besides key management, as far as the token has the mechanism (`capability_discovery`).
+Messages are hashed in this process, so that a token needs no mechanisms that hash."""
 
 
 class Pkcs11Provider(Provider[TokenKey]):
     """Keys in a token. One thread touches the module: it is told that there is no other."""
 
     description = _DESCRIPTION
-    opcodes = _DESCRIPTION.opcodes | {
-        Opcode.PSA_EXPORT_KEY,
-        Opcode.PSA_SIGN_MESSAGE,
-        Opcode.PSA_VERIFY_MESSAGE,
-        Opcode.PSA_AEAD_ENCRYPT,
-        Opcode.PSA_AEAD_DECRYPT,
-        Opcode.PSA_CIPHER_ENCRYPT,
-        Opcode.PSA_CIPHER_DECRYPT,
-        Opcode.PSA_MAC_COMPUTE,
-        Opcode.PSA_MAC_VERIFY,
-    }
     slow_generation = True
     foreign_code = True
 
@@ -72,6 +125,7 @@ class Pkcs11Provider(Provider[TokenKey]):
         self._place = place
         self._pin = pin
         self._log = log
+        self.operations = {opcode: partial(self._use, work) for opcode, work in OPERATIONS.items()}
         self._opened: Device | None = None
         self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the token has not been opened")
 
@@ -130,7 +184,7 @@ class Pkcs11Provider(Provider[TokenKey]):
     def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
         """Put a key into the token; the returned attributes carry the true size."""
         del identity
-        bits = key_management.take_over(self._device(), planned_id, attributes, data)
+        bits = key_management.import_key(self._device(), planned_id, attributes, data)
         return self._stored(planned_id, replace(attributes, bits=bits))
 
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[TokenKey]:
@@ -151,72 +205,6 @@ class Pkcs11Provider(Provider[TokenKey]):
             # Its beginning tells which it was; who knows all of it can ask another program's session for the key.
             begins = identifier[:4].hex()
             self._log.warning("the token has nothing of a key that is to be destroyed", id_begins=begins)
-
-    def export_public_key(self, key: Key[TokenKey]) -> bytes:
-        """Return the public part."""
-        if key.handle.kind not in PUBLIC_KINDS and not key.handle.size:
-            raise invalid_argument("a symmetric key has no public part")
-        return self._device().export_public(key.handle)
-
-    def export_key(self, key: Key[TokenKey]) -> bytes:
-        """Return the key in the format of import, if the token shows it."""
-        return key_management.export(self._device(), key.handle)
-
-    def sign_hash(self, key: Key[TokenKey], operation: operations.SignHash) -> bytes:
-        """Return the signature of a digest."""
-        return asym_sign.sign_hash(self._device(), key.handle, operation.alg, operation.hash)
-
-    def verify_hash(self, key: Key[TokenKey], operation: operations.VerifyHash) -> None:
-        """Refuse a signature that is not good."""
-        asym_sign.verify_hash(self._device(), key.handle, operation.alg, operation.hash, operation.signature)
-
-    def sign_message(self, key: Key[TokenKey], operation: operations.SignMessage) -> bytes:
-        """Return the signature of a message, which is hashed here."""
-        digest = digest_to_sign(operation.alg, operation.message)
-        return asym_sign.sign_hash(self._device(), key.handle, operation.alg, digest)
-
-    def verify_message(self, key: Key[TokenKey], operation: operations.VerifyMessage) -> None:
-        """Refuse a signature that is not good."""
-        digest = digest_to_sign(operation.alg, operation.message)
-        asym_sign.verify_hash(self._device(), key.handle, operation.alg, digest, operation.signature)
-
-    def asymmetric_encrypt(self, key: Key[TokenKey], operation: operations.AsymmetricEncrypt) -> bytes:
-        """Return the ciphertext."""
-        return asym_encryption.encrypt(self._device(), key.handle, operation.alg, operation.plaintext, operation.salt)
-
-    def asymmetric_decrypt(self, key: Key[TokenKey], operation: operations.AsymmetricDecrypt) -> bytes:
-        """Return the plaintext."""
-        return asym_encryption.decrypt(self._device(), key.handle, operation.alg, operation.ciphertext, operation.salt)
-
-    def aead_encrypt(self, key: Key[TokenKey], operation: operations.AeadEncrypt) -> bytes:
-        """Return ciphertext and tag."""
-        nonce, additional_data = operation.nonce, operation.additional_data
-        return aead.encrypt(self._device(), key.handle, operation.alg, nonce, additional_data, operation.plaintext)
-
-    def aead_decrypt(self, key: Key[TokenKey], operation: operations.AeadDecrypt) -> bytes:
-        """Return the plaintext."""
-        nonce, additional_data = operation.nonce, operation.additional_data
-        return aead.decrypt(self._device(), key.handle, operation.alg, nonce, additional_data, operation.ciphertext)
-
-    def cipher_encrypt(self, key: Key[TokenKey], operation: operations.CipherEncrypt) -> bytes:
-        """Return IV and ciphertext."""
-        return cipher.encrypt(self._device(), key.handle, operation.alg.mode, operation.plaintext)
-
-    def cipher_decrypt(self, key: Key[TokenKey], operation: operations.CipherDecrypt) -> bytes:
-        """Return the plaintext."""
-        return cipher.decrypt(self._device(), key.handle, operation.alg.mode, operation.ciphertext)
-
-    def mac_compute(self, key: Key[TokenKey], operation: operations.MacCompute) -> bytes:
-        """Return the MAC."""
-        return mac.compute(self._device(), key.handle, operation.alg, operation.input)
-
-    def mac_verify(self, key: Key[TokenKey], operation: operations.MacVerify) -> None:
-        """Refuse a MAC that is not that of the input."""
-        mac.verify(self._device(), key.handle, operation.alg, operation.input, operation.mac)
-
-    def generate_random(self, size: int) -> bytes:
-        """Return random bytes of the token."""
-        return generate_random.random_bytes(self._device(), size)
 
     def check_use(self, attributes: KeyAttributes) -> None:
         """Refuse a key whose policy permits nothing that the token can do."""
@@ -252,6 +240,11 @@ class Pkcs11Provider(Provider[TokenKey]):
             # Another one each time: an error keeps what it passes, and this one would keep all requests.
             raise ServiceError(self._refusal.status, self._refusal.detail)
         return self._opened
+
+    def _use(
+        self, work: Work[operations.CryptoOperation], key: Key[TokenKey], operation: operations.CryptoOperation
+    ) -> bytes | None:
+        return work(self._device(), key, operation)
 
     def _learn(self, opened: OpenToken) -> Device:
         token, settings = opened.token, self._settings

@@ -7,7 +7,6 @@ from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 
-from cofferdam_contracts.operations import HashCompare, HashCompute
 from cofferdam_contracts.psa.algorithm import Hash
 from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 
@@ -54,12 +53,7 @@ def digest_of(hash_alg: Hash, data: bytes) -> bytes:
     return hashlib.new(name, data, usedforsecurity=False).digest()
 
 
-def hash_compute(operation: HashCompute) -> bytes:
-    """Return the digest of the input."""
-    return digest_of(operation.alg, operation.input)
-
-
-def hash_compare(operation: HashCompare) -> None:
-    """Refuse a digest that is not that of the input, whatever its length."""
-    if not hmac.compare_digest(digest_of(operation.alg, operation.input), operation.hash):
+def compare(hash_alg: Hash, data: bytes, digest: bytes) -> None:
+    """Reject a digest that is not that of the data, whatever its length."""
+    if not hmac.compare_digest(digest_of(hash_alg, data), digest):
         raise invalid_signature("the digest is another one")

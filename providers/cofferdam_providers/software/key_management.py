@@ -59,7 +59,7 @@ def generate(attributes: KeyAttributes) -> bytes:
     return random_bytes(attributes.bits // 8)
 
 
-def take_over(attributes: KeyAttributes, data: bytes) -> Handle:
+def import_key(attributes: KeyAttributes, data: bytes) -> Handle:
     """Read and check a key that a client brings.
 
     Raises:

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, StoredKey
+from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, OperationHandler, Provider, StoredKey
 from cofferdam_providers.pyca import asym_encryption, asym_sign, hashes, keys
+from cofferdam_providers.pyca.asym_sign import digest_to_sign
 from cofferdam_providers.pyca.errors import not_supported, translated
 from cofferdam_providers.pyca.wrapping import Wrapping
-from cofferdam_providers.software import aead, cipher, generate_random, key_agreement, key_management, mac
+from cofferdam_providers.software import aead, cipher, key_agreement, key_management, mac
+from cofferdam_providers.software.generate_random import random_bytes
 from cofferdam_providers.software.its import find_its_key
 from cofferdam_providers.software.self_test import run_self_test
 
@@ -21,6 +23,57 @@ _DESCRIPTION: Final = PROVIDERS[ProviderId.MBED_CRYPTO]
 PURPOSE: Final = b"cofferdam software provider: key at rest, format 1"
 """What its key-encryption key is used for."""
 _NO_FILES: Final[Mapping[int, bytes]] = {}
+SoftwareKey: TypeAlias = Key[keys.Handle]
+OperationT = TypeVar("OperationT", bound=operations.CryptoOperation)
+
+
+def _row(
+    kind: type[OperationT], work: Callable[[SoftwareKey, OperationT], bytes | None]
+) -> tuple[Opcode, OperationHandler]:
+    return kind.opcode, translated(work)
+
+
+OPERATIONS: Final[Mapping[Opcode, OperationHandler]] = dict(
+    (
+        _row(operations.ExportPublicKey, lambda key, _: keys.export_public(key.handle)),
+        _row(operations.ExportKey, lambda key, _: key.handle.material),
+        _row(operations.SignHash, lambda key, op: asym_sign.sign_hash(key.handle, op.alg, op.hash)),
+        _row(operations.VerifyHash, lambda key, op: asym_sign.verify_hash(key.handle, op.alg, op.hash, op.signature)),
+        _row(
+            operations.SignMessage,
+            lambda key, op: asym_sign.sign_hash(key.handle, op.alg, digest_to_sign(op.alg, op.message)),
+        ),
+        _row(
+            operations.VerifyMessage,
+            lambda key, op: asym_sign.verify_hash(key.handle, op.alg, digest_to_sign(op.alg, op.message), op.signature),
+        ),
+        _row(
+            operations.AsymmetricEncrypt,
+            lambda key, op: asym_encryption.encrypt(key.handle, op.alg, op.plaintext, op.salt),
+        ),
+        _row(
+            operations.AsymmetricDecrypt,
+            lambda key, op: asym_encryption.decrypt(key.handle, op.alg, op.ciphertext, op.salt),
+        ),
+        _row(
+            operations.AeadEncrypt,
+            lambda key, op: aead.encrypt(key.handle, op.alg, op.nonce, op.additional_data, op.plaintext),
+        ),
+        _row(
+            operations.AeadDecrypt,
+            lambda key, op: aead.decrypt(key.handle, op.alg, op.nonce, op.additional_data, op.ciphertext),
+        ),
+        _row(operations.CipherEncrypt, lambda key, op: cipher.encrypt(key.handle, op.alg.mode, op.plaintext)),
+        _row(operations.CipherDecrypt, lambda key, op: cipher.decrypt(key.handle, op.alg.mode, op.ciphertext)),
+        _row(operations.MacCompute, lambda key, op: mac.compute(key.handle, op.alg, op.input)),
+        _row(operations.MacVerify, lambda key, op: mac.verify(key.handle, op.alg, op.input, op.mac)),
+        _row(operations.RawKeyAgreement, lambda key, op: key_agreement.agree(key.handle, op.alg, op.peer_key)),
+        _row(operations.GenerateRandom, lambda _, op: random_bytes(op.size)),
+        _row(operations.HashCompute, lambda _, op: hashes.digest_of(op.alg, op.input)),
+        _row(operations.HashCompare, lambda _, op: hashes.compare(op.alg, op.input, op.hash)),
+    )
+)
+"""What the provider does besides key management. Key material is in this process, so no row can find a device gone."""
 
 
 class SoftwareProvider(Provider[keys.Handle]):
@@ -30,14 +83,7 @@ class SoftwareProvider(Provider[keys.Handle]):
     """
 
     description = _DESCRIPTION
-    opcodes = _DESCRIPTION.opcodes | {
-        Opcode.PSA_SIGN_MESSAGE,
-        Opcode.PSA_VERIFY_MESSAGE,
-        Opcode.PSA_CIPHER_ENCRYPT,
-        Opcode.PSA_CIPHER_DECRYPT,
-        Opcode.PSA_MAC_COMPUTE,
-        Opcode.PSA_MAC_VERIFY,
-    }
+    operations = OPERATIONS
     concurrent_generation = True
     sealed_forms = frozenset({OWN_FORM})
     on_processor = True
@@ -74,7 +120,7 @@ class SoftwareProvider(Provider[keys.Handle]):
     def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
         """Take a key over; the returned attributes carry the true size."""
         del planned_id
-        handle = key_management.take_over(attributes, data)
+        handle = key_management.import_key(attributes, data)
         return self._stored(identity, replace(attributes, bits=handle.bits), handle.material)
 
     @translated
@@ -99,97 +145,6 @@ class SoftwareProvider(Provider[keys.Handle]):
     def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Refuse a row that was not sealed with this provider's key."""
         self._wrapping.open(identity, stored.attributes, stored.key_id)
-
-    def destroy_key(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Do nothing: the key is gone with its row. A file that the reference left stays for its administrator."""
-
-    @translated
-    def export_public_key(self, key: Key[keys.Handle]) -> bytes:
-        """Return the public part; symmetric keys have none."""
-        return keys.export_public(key.handle)
-
-    def export_key(self, key: Key[keys.Handle]) -> bytes:
-        """Return the key in the format of import."""
-        return key.handle.material
-
-    @translated
-    def sign_hash(self, key: Key[keys.Handle], operation: operations.SignHash) -> bytes:
-        """Return the signature of a digest."""
-        return asym_sign.sign_hash(key.handle, operation.alg, operation.hash)
-
-    @translated
-    def verify_hash(self, key: Key[keys.Handle], operation: operations.VerifyHash) -> None:
-        """Refuse a signature that is not good."""
-        asym_sign.verify_hash(key.handle, operation.alg, operation.hash, operation.signature)
-
-    @translated
-    def sign_message(self, key: Key[keys.Handle], operation: operations.SignMessage) -> bytes:
-        """Return the signature of a message."""
-        digest = asym_sign.digest_to_sign(operation.alg, operation.message)
-        return asym_sign.sign_hash(key.handle, operation.alg, digest)
-
-    @translated
-    def verify_message(self, key: Key[keys.Handle], operation: operations.VerifyMessage) -> None:
-        """Refuse a signature that is not good."""
-        digest = asym_sign.digest_to_sign(operation.alg, operation.message)
-        asym_sign.verify_hash(key.handle, operation.alg, digest, operation.signature)
-
-    @translated
-    def asymmetric_encrypt(self, key: Key[keys.Handle], operation: operations.AsymmetricEncrypt) -> bytes:
-        """Return the ciphertext."""
-        return asym_encryption.encrypt(key.handle, operation.alg, operation.plaintext, operation.salt)
-
-    @translated
-    def asymmetric_decrypt(self, key: Key[keys.Handle], operation: operations.AsymmetricDecrypt) -> bytes:
-        """Return the plaintext."""
-        return asym_encryption.decrypt(key.handle, operation.alg, operation.ciphertext, operation.salt)
-
-    @translated
-    def aead_encrypt(self, key: Key[keys.Handle], operation: operations.AeadEncrypt) -> bytes:
-        """Return ciphertext and tag."""
-        return aead.encrypt(key.handle, operation.alg, operation.nonce, operation.additional_data, operation.plaintext)
-
-    @translated
-    def aead_decrypt(self, key: Key[keys.Handle], operation: operations.AeadDecrypt) -> bytes:
-        """Return the plaintext."""
-        return aead.decrypt(key.handle, operation.alg, operation.nonce, operation.additional_data, operation.ciphertext)
-
-    @translated
-    def cipher_encrypt(self, key: Key[keys.Handle], operation: operations.CipherEncrypt) -> bytes:
-        """Return IV and ciphertext."""
-        return cipher.encrypt(key.handle, operation.alg.mode, operation.plaintext)
-
-    @translated
-    def cipher_decrypt(self, key: Key[keys.Handle], operation: operations.CipherDecrypt) -> bytes:
-        """Return the plaintext."""
-        return cipher.decrypt(key.handle, operation.alg.mode, operation.ciphertext)
-
-    @translated
-    def mac_compute(self, key: Key[keys.Handle], operation: operations.MacCompute) -> bytes:
-        """Return the MAC."""
-        return mac.compute(key.handle, operation.alg, operation.input)
-
-    @translated
-    def mac_verify(self, key: Key[keys.Handle], operation: operations.MacVerify) -> None:
-        """Refuse a MAC that is not that of the input."""
-        mac.verify(key.handle, operation.alg, operation.input, operation.mac)
-
-    @translated
-    def raw_key_agreement(self, key: Key[keys.Handle], operation: operations.RawKeyAgreement) -> bytes:
-        """Return the shared secret."""
-        return key_agreement.agree(key.handle, operation.alg, operation.peer_key)
-
-    def generate_random(self, size: int) -> bytes:
-        """Return random bytes of the kernel."""
-        return generate_random.random_bytes(size)
-
-    def hash_compute(self, operation: operations.HashCompute) -> bytes:
-        """Return the digest."""
-        return hashes.hash_compute(operation)
-
-    def hash_compare(self, operation: operations.HashCompare) -> None:
-        """Refuse a digest that is not that of the input."""
-        hashes.hash_compare(operation)
 
     def check_use(self, attributes: KeyAttributes) -> None:
         """Refuse a key whose policy permits nothing that can be done here."""

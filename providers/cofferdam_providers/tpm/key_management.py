@@ -58,7 +58,7 @@ def generate(device: Device, parent: TpmObject, which: int, attributes: KeyAttri
     return Blob(part=part, private=private, auth=auth, parent=which)
 
 
-def take_over(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
+def import_key(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
     """Take over a public key; return it with its attributes, which carry the true size.
 
     Raises:

@@ -5,9 +5,10 @@ while it makes room for a successor, which tries again.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import Application, KeyIdentity
@@ -15,7 +16,7 @@ from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import TpmSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, Rows, StoredKey
+from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, Results, Rows, StoredKey
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import digest_to_sign
 from cofferdam_providers.pyca.wrapping import Wrapping
@@ -48,13 +49,60 @@ _COMPLAINT_S: Final = 60.0
 """Between two lines of the log about the same trouble."""
 _MOST_REFUSED: Final = 1024
 T = TypeVar("T")
+OperationT = TypeVar("OperationT", bound=operations.CryptoOperation)
+Result: TypeAlias = bytes | Results | None
+
+
+def _row(
+    kind: type[OperationT], work: Callable[[Device, TpmKey, OperationT], Result]
+) -> tuple[Opcode, Callable[["TpmProvider", Key[TpmKey], Any], Result]]:
+    return kind.opcode, lambda provider, key, operation: provider.use(
+        key, lambda device: work(device, key.handle, operation)
+    )
+
+
+OPERATIONS: Final[Mapping[Opcode, Callable[["TpmProvider", Any, Any], Result]]] = {
+    Opcode.PSA_GENERATE_RANDOM: lambda provider, _, operation: provider.random_bytes(operation.size),
+    # The key store has the public part.
+    Opcode.PSA_EXPORT_PUBLIC_KEY: lambda _provider, key, _: public.exported(key.handle.part, key.handle.size),
+    **dict(
+        (
+            _row(operations.SignHash, lambda device, key, op: asym_sign.sign_hash(device, key, op.alg, op.hash)),
+            _row(
+                operations.VerifyHash,
+                lambda device, key, op: asym_sign.verify_hash(device, key, op.alg, op.hash, op.signature),
+            ),
+            _row(
+                operations.SignMessage,
+                lambda device, key, op: asym_sign.sign_hash(device, key, op.alg, digest_to_sign(op.alg, op.message)),
+            ),
+            _row(
+                operations.VerifyMessage,
+                lambda device, key, op: asym_sign.verify_hash(
+                    device, key, op.alg, digest_to_sign(op.alg, op.message), op.signature
+                ),
+            ),
+            _row(
+                operations.AsymmetricEncrypt,
+                lambda device, key, op: asym_encryption.encrypt(device, key, op.alg, op.plaintext, op.salt),
+            ),
+            _row(
+                operations.AsymmetricDecrypt,
+                lambda device, key, op: asym_encryption.decrypt(device, key, op.alg, op.ciphertext, op.salt),
+            ),
+            _row(operations.AttestKey, attestation.attest),
+            _row(operations.PrepareKeyAttestation, lambda device, key, _: attestation.prepare(device, key)),
+        )
+    ),
+}
+"""What the provider does besides key management, as far as the TPM can (`capability_discovery`). Messages are hashed in
+this process."""
 
 
 class TpmProvider(Provider[TpmKey]):
     """Keys in a TPM."""
 
     description = _DESCRIPTION
-    opcodes = _DESCRIPTION.opcodes | {Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE}
     slow_generation = True
     sealed_forms = frozenset({OWN_FORM})
 
@@ -64,10 +112,13 @@ class TpmProvider(Provider[TpmKey]):
         self._credentials = credentials
         self._log = log
         self._wrapping = Wrapping(credentials.kek.key, _DESCRIPTION.uuid, PURPOSE)
+        self.operations = {opcode: partial(work, self) for opcode, work in OPERATIONS.items()}
         self._opened: Device | None = None
         self._capabilities = capability_discovery.Capabilities()
         self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM has not been opened")
         self._rows: Rows | None = None
+        self._busy: Callable[[bool], None] | None = None
+        """Set once there is somebody to tell: nothing hangs on the TPM before the process is ready."""
         self._complained: dict[int, float] = {}
         self._refused: dict[bytes, None] = {}
         """Names of keys whose authorisation value is wrong: another try would bring the TPM nearer to its lockout."""
@@ -94,9 +145,10 @@ class TpmProvider(Provider[TpmKey]):
             level = self._log.warning if self._capabilities.is_nearly_locked else self._log.info
             level("the TPM is open", slots=device.slots.capacity, **self._capabilities.about)
 
-    def attach(self, rows: Rows) -> None:
+    def attach(self, rows: Rows, busy: Callable[[bool], None]) -> None:
         """Compare the storage root key with that of the stored keys; ask a silent key store later."""
         self._rows = rows
+        self._busy = busy
         with suppress(ServiceError):
             self._device()
 
@@ -128,7 +180,7 @@ class TpmProvider(Provider[TpmKey]):
         """Take over a public key; the returned attributes carry the true size."""
         del planned_id
         device = self._device()
-        blob, attributes = self._do(lambda: key_management.take_over(device, attributes, data))
+        blob, attributes = self._do(lambda: key_management.import_key(device, attributes, data))
         return self._stored(identity, attributes, blob)
 
     def object_of(self, stored: StoredKey) -> bytes:
@@ -163,49 +215,6 @@ class TpmProvider(Provider[TpmKey]):
         """Refuse while there is no TPM."""
         self._device()
 
-    def export_public_key(self, key: Key[TpmKey]) -> bytes:
-        """Return the public part, which the key store has."""
-        return public.exported(key.handle.part, key.handle.size)
-
-    def sign_hash(self, key: Key[TpmKey], operation: operations.SignHash) -> bytes:
-        """Return the signature of a digest."""
-        return self._sign(key, operation, operation.hash)
-
-    def verify_hash(self, key: Key[TpmKey], operation: operations.VerifyHash) -> None:
-        """Refuse a signature that is not good."""
-        self._verify(key, operation, operation.hash)
-
-    def sign_message(self, key: Key[TpmKey], operation: operations.SignMessage) -> bytes:
-        """Return the signature of a message, which is hashed here."""
-        return self._sign(key, operation, digest_to_sign(operation.alg, operation.message))
-
-    def verify_message(self, key: Key[TpmKey], operation: operations.VerifyMessage) -> None:
-        """Refuse a signature that is not good."""
-        self._verify(key, operation, digest_to_sign(operation.alg, operation.message))
-
-    def asymmetric_encrypt(self, key: Key[TpmKey], operation: operations.AsymmetricEncrypt) -> bytes:
-        """Return the ciphertext."""
-        return self._use(
-            key,
-            lambda device: asym_encryption.encrypt(
-                device, key.handle, operation.alg, operation.plaintext, operation.salt
-            ),
-        )
-
-    def asymmetric_decrypt(self, key: Key[TpmKey], operation: operations.AsymmetricDecrypt) -> bytes:
-        """Return the plaintext."""
-        return self._use(
-            key,
-            lambda device: asym_encryption.decrypt(
-                device, key.handle, operation.alg, operation.ciphertext, operation.salt
-            ),
-        )
-
-    def generate_random(self, size: int) -> bytes:
-        """Return random bytes of the TPM."""
-        device = self._device()
-        return self._do(lambda: generate_random.random_bytes(device, size))
-
     def check_use(self, attributes: KeyAttributes) -> None:
         """Refuse a key whose policy permits nothing that the TPM can do."""
         self._device()
@@ -219,17 +228,6 @@ class TpmProvider(Provider[TpmKey]):
         """Refuse a key that the TPM does not take."""
         self.check_import(attributes, b"")
         self._capabilities.check_use(attributes)
-
-    def attest_key(self, key: Key[TpmKey], operation: operations.AttestKey) -> bytes:
-        """Return the activated credential."""
-        return self._use(key, lambda device: attestation.attest(device, key.handle, operation))
-
-    def prepare_key_attestation(
-        self, key: Key[TpmKey], operation: operations.PrepareKeyAttestation
-    ) -> tuple[bytes, bytes, bytes]:
-        """Return name, public area and the endorsement key's public part."""
-        del operation
-        return self._use(key, lambda device: attestation.prepare(device, key.handle))
 
     def warm_up(self) -> None:
         """Use once what is done outside of the TPM.
@@ -247,16 +245,12 @@ class TpmProvider(Provider[TpmKey]):
             except ServiceError as error:
                 self._log.warning("the TPM could not be left as it was found", cause=error.detail)
 
-    def _sign(self, key: Key[TpmKey], operation: operations.SignHash | operations.SignMessage, digest: bytes) -> bytes:
-        return self._use(key, lambda device: asym_sign.sign_hash(device, key.handle, operation.alg, digest))
+    def random_bytes(self, size: int) -> bytes:
+        """Return random bytes of the TPM."""
+        device = self._device()
+        return self._do(lambda: generate_random.random_bytes(device, size))
 
-    def _verify(
-        self, key: Key[TpmKey], operation: operations.VerifyHash | operations.VerifyMessage, digest: bytes
-    ) -> None:
-        signature = operation.signature
-        self._use(key, lambda device: asym_sign.verify_hash(device, key.handle, operation.alg, digest, signature))
-
-    def _use(self, key: Key[TpmKey], work: Callable[[Device], T]) -> T:
+    def use(self, key: Key[TpmKey], work: Callable[[Device], T]) -> T:
         """Do something with a key, unless its authorisation value is known to be wrong."""
         device = self._device()
         name = key.handle.name
@@ -294,7 +288,8 @@ class TpmProvider(Provider[TpmKey]):
         return result
 
     def _tell_busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
-        self.busy(busy)
+        if self._busy is not None:
+            self._busy(busy)
 
     def _device(self) -> Device:
         if self._opened is None:

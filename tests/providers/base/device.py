@@ -18,7 +18,7 @@ from cofferdam_contracts.ipc.requests import Answer, WorkerOperation, decode_ans
 from cofferdam_contracts.operations import SignHash
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
-from cofferdam_contracts.registry import PROVIDERS, AuthType, ProviderId
+from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode, ProviderId
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings, ProviderEntry, WorkerSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.place import prepare
@@ -56,11 +56,15 @@ class Device(Provider[bytes]):
     """Keeps objects by an id that is planned beforehand, as a token does; `objects` is the token."""
 
     description = PROVIDERS[ProviderId.MBED_CRYPTO]
-    opcodes = description.opcodes
 
     def __init__(self, objects: dict[bytes, bytes], step: Callable[[str], None] = lambda _name: None) -> None:
         self.objects = objects
         self.step = step
+        self.operations = {
+            Opcode.PSA_EXPORT_PUBLIC_KEY: lambda key, _: self.export_public_key(key),
+            Opcode.PSA_SIGN_HASH: self.sign_hash,
+            Opcode.PSA_GENERATE_RANDOM: lambda _, operation: self.generate_random(operation.size),
+        }
 
     def plan_key_id(self) -> bytes:
         return os.urandom(16)
@@ -84,6 +88,11 @@ class Device(Provider[bytes]):
         self.objects[planned_id] = data
         self.step("after the device made it")
         return StoredKey(key_id=planned_id, version=2, attributes=attributes)
+
+    def check_use(self, attributes: KeyAttributes) -> None:
+        raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "a simulator")
+
+    can_generate = can_import = check_use
 
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[bytes]:
         if stored.key_id not in self.objects:

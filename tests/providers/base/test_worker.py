@@ -226,8 +226,8 @@ class Untouched(Device):
     """Notes whatever it is asked to do."""
 
     def __init__(self) -> None:
-        super().__init__({})
         self.asked: list[str] = []
+        super().__init__({})
 
     def __getattribute__(self, name: str) -> object:
         value = super().__getattribute__(name)
@@ -249,7 +249,7 @@ def test_nothing_is_begun_after_its_deadline(expired: tuple[Any, ...]) -> None:
         assert device.asked == []
         # It does what is asked in time.
         assert frontends[0].ask(GenerateRandom(1)).status == Status.SUCCESS
-        assert device.asked == ["generate_random"]
+        assert device.asked == ["perform", "generate_random"]
 
 
 def test_the_policy_of_the_store_counts(tmp_path: Path) -> None:

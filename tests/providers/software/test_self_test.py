@@ -35,9 +35,9 @@ for kind, bits, family in ((KeyKind.RSA_KEY_PAIR, 1024, None), (KeyKind.ECC_KEY_
     stored = provider.generate_key(identity, attributes, b"")
     key = provider.open_key(identity, stored)
     if family is None:
-        provider.sign_hash(key, operations.SignHash("", algorithm, bytes(48)))
-    provider.export_public_key(key)
-provider.generate_random(10)
+        provider.perform(key, operations.SignHash("", algorithm, bytes(48)))
+    provider.perform(key, operations.ExportPublicKey(""))
+provider.perform(None, operations.GenerateRandom(10))
 provider.warm_up()
 print(imported)
 """

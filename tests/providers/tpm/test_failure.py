@@ -49,7 +49,7 @@ def known(device: Device, bits: int) -> tuple[TpmKey, AsymmetricSignature, bytes
     hash_alg, length = DIGESTS[bits]
     algorithm = AsymmetricSignature(SignatureScheme.ECDSA, hash_alg)
     wanted = attributes(KeyKind.ECC_PUBLIC_KEY, bits, algorithm, EccFamily.SECP_R1, Usage.VERIFY_HASH)
-    blob, found = key_management.take_over(device, wanted, known_point(bits))
+    blob, found = key_management.import_key(device, wanted, known_point(bits))
     return TpmKey(device, found, blob, device.root), algorithm, bytes(range(length))
 
 
