@@ -41,7 +41,7 @@ from cofferdam_providers.pyca.keys import export_public, read_key
 from cofferdam_providers.software import key_management as software_keys
 from cofferdam_providers.tpm import asym_encryption as tpm_encryption
 from cofferdam_providers.tpm import asym_sign, blobs, capability_discovery, key_management, public
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.keys import TpmKey
 
 HASHES = {
@@ -141,7 +141,7 @@ class OfToken:
 class OfTpm:
     """A TPM, which makes its keys itself."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: TpmDevice) -> None:
         self.device = device
         self.capabilities = capability_discovery.discover(device.connection)
 

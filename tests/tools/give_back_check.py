@@ -38,7 +38,7 @@ from cofferdam_contracts.settings import LogSettings, ProviderEntry, TctiSetting
 from cofferdam_kim.place import prepare
 from cofferdam_kim.rows import KeyRecord
 from cofferdam_kim.store import KeyStore
-from cofferdam_providers.base.key_encryption_key import Kek
+from cofferdam_providers.base.key_encryption_key import KeyEncryptionKey
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, StoredKey
 from cofferdam_providers.pyca.asym_sign import digest_to_sign
 from cofferdam_providers.tpm.credentials import Credentials
@@ -186,7 +186,7 @@ def take_over(reference: Reference) -> Iterator[Ours]:
             shutil.copy(reference.database, database)
         provider = TpmProvider(
             _settings(tpm.address),
-            Credentials(owner_auth=b"", endorsement_auth=b"", kek=Kek(os.urandom(32), "")),
+            Credentials(owner_auth=b"", endorsement_auth=b"", kek=KeyEncryptionKey(os.urandom(32), "")),
             Log("give-back"),
         )
         prepare(str(database))

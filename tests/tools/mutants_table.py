@@ -46,7 +46,7 @@ KIM: Final = "kim/cofferdam_kim/service.py"
 PEERS: Final = "providers/cofferdam_providers/base/peers.py"
 WORKER: Final = "providers/cofferdam_providers/base/worker.py"
 
-STORE: Final = "providers/cofferdam_providers/base/store.py"
+STORE: Final = "providers/cofferdam_providers/base/kim_client.py"
 ROWS: Final = "tests/e2e/test_rows.py"
 LYING: Final = "tests/providers/base/test_lying_store.py"
 

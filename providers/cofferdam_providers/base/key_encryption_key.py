@@ -21,7 +21,7 @@ class CredentialError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Kek:
+class KeyEncryptionKey:
     """A key-encryption key, where it is, and whether it was made just now."""
 
     key: bytes = field(repr=False)
@@ -29,7 +29,7 @@ class Kek:
     is_new: bool = False
 
 
-def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt: bool = False) -> Kek:
+def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt: bool = False) -> KeyEncryptionKey:
     """Return the key-encryption key of a provider; made when it is missing and nothing depends on it yet.
 
     Args:
@@ -54,12 +54,12 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
                 f"{path} does not exist, and the key store has rows that were made with that key; move it back, or "
                 f"restore it from a backup{remedy}"
             ) from error
-        return Kek(_create(path), path, is_new=True)
+        return KeyEncryptionKey(_create(path), path, is_new=True)
     except SecretFileError as error:
         raise CredentialError(str(error)) from error
     if len(key) != KEK_LENGTH:
         raise CredentialError(f"{path} must hold exactly {KEK_LENGTH} bytes")
-    return Kek(key, path)
+    return KeyEncryptionKey(key, path)
 
 
 def _create(path: str) -> bytes:

@@ -13,9 +13,9 @@ from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, MAX_KEY_NAME, PendingState
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.provider import DeviceLostError, HandleT, Key, Provider, StoredKey, UnsettledError
 from cofferdam_providers.base.ready import ReadyKeys
-from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.log import Log
 
 _TRIES: Final = 16
@@ -41,7 +41,7 @@ def identity_of(application: Application, key_name: str) -> KeyIdentity:
 class Keyring(Generic[HandleT]):
     """The keys of one provider."""
 
-    def __init__(self, provider: Provider[HandleT], store: KeyStore, capacity: int, log: Log) -> None:
+    def __init__(self, provider: Provider[HandleT], store: KimClient, capacity: int, log: Log) -> None:
         """Keep at most `capacity` keys ready for use."""
         self._provider = provider
         self._store = store

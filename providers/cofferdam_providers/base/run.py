@@ -7,12 +7,12 @@ from cofferdam_contracts.ipc.keystore import MAX_ANSWER
 from cofferdam_contracts.settings import WorkerSettings
 from cofferdam_contracts.status import ServiceError
 from cofferdam_providers.base.handlers import Context
-from cofferdam_providers.base.key_encryption_key import Kek
+from cofferdam_providers.base.key_encryption_key import KeyEncryptionKey
 from cofferdam_providers.base.keyring import Keyring
+from cofferdam_providers.base.kim_client import KimClient, SilentStoreError, WrongKeyError
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Provider
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.store import KeyStore, SilentStoreError, WrongKeyError
 from cofferdam_providers.base.worker import Worker
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.entry import Child, Start, confine, give_up
@@ -27,7 +27,7 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
     log: Log,
     settings: WorkerSettings,
     provider: Provider[Any],
-    kek: Kek,
+    kek: KeyEncryptionKey,
     policy: Policy,
     *,
     groups: tuple[int, ...] = (),
@@ -47,7 +47,7 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
 
     sleep_exactly()
     achieved = confine(start, log, policy, groups=groups, prepare=prepare)
-    store = KeyStore(_await_store(start), RowCodes(kek.key, provider), log)
+    store = KimClient(_await_store(start), RowCodes(kek.key, provider), log)
     _open(store, kek, start, log, adopt=settings.adopt_rows)
     context = Context(
         provider=provider,
@@ -70,7 +70,7 @@ def _ignore(_record: Record, _descriptor: int | None) -> None:
     """Take what only a worker without its key waits for."""
 
 
-def _open(store: KeyStore, kek: Kek, start: Start, log: Log, *, adopt: bool) -> None:
+def _open(store: KimClient, kek: KeyEncryptionKey, start: Start, log: Log, *, adopt: bool) -> None:
     """Have the key store say whether the key is the right one, or end."""
     try:
         while True:

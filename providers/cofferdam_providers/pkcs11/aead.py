@@ -9,7 +9,7 @@ from cofferdam_contracts.psa.policy import TAG_LENGTHS, tag_length
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.codes import Return
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 
@@ -31,7 +31,7 @@ _WRONG_TAG: Final[Codes] = {
 
 
 def encrypt(  # noqa: PLR0913, PLR0917  the operation's own values
-    device: Device, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, plaintext: bytes
+    device: TokenDevice, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, plaintext: bytes
 ) -> bytes:
     """Return ciphertext and tag.
 
@@ -50,7 +50,7 @@ def encrypt(  # noqa: PLR0913, PLR0917  the operation's own values
 
 
 def decrypt(  # noqa: PLR0913, PLR0917  the operation's own values
-    device: Device, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, ciphertext: bytes
+    device: TokenDevice, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, ciphertext: bytes
 ) -> bytes:
     """Return the plaintext.
 

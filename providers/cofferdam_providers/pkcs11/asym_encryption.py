@@ -15,7 +15,7 @@ from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import Mechanism
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.errors import INPUT
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca import asym_encryption as in_memory
@@ -31,7 +31,9 @@ _DECRYPT: Final[Codes] = {
 }
 
 
-def encrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
+def encrypt(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes
+) -> bytes:
     """Return the ciphertext.
 
     Raises:
@@ -49,7 +51,9 @@ def encrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, plai
     return ciphertext
 
 
-def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:
+def decrypt(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes
+) -> bytes:
     """Return the plaintext.
 
     Raises:
@@ -65,7 +69,7 @@ def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciph
     return device.use(key, ObjectClass.PRIVATE_KEY, _DECRYPT, device.cryptoki.decrypt, how, ciphertext, key.size, pin)
 
 
-def _mechanism(device: Device, algorithm: AsymmetricEncryption, label: bytes) -> Mechanism:
+def _mechanism(device: TokenDevice, algorithm: AsymmetricEncryption, label: bytes) -> Mechanism:
     if algorithm.scheme is EncryptionScheme.RSA_PKCS1V15:
         return mechanisms.plain(Number.RSA_PKCS)
     device.capabilities.check_parameters(algorithm)

@@ -12,7 +12,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.cryptoki import CryptokiError, Mechanism
-from cofferdam_providers.pkcs11.device import Device
+from cofferdam_providers.pkcs11.device import TokenDevice
 from cofferdam_providers.pkcs11.errors import INPUT
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca import asym_sign as in_memory
@@ -22,7 +22,7 @@ _PADDING: Final = 11
 """Bytes that PKCS#1 v1.5 needs beside what is signed (RFC 8017 section 9.2)."""
 
 
-def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
+def sign_hash(device: TokenDevice, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
     """Return the signature of a digest.
 
     Raises:
@@ -43,7 +43,9 @@ def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, dig
     return signature
 
 
-def verify_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
+def verify_hash(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes
+) -> None:
     """Refuse a signature that is not a good one of the digest.
 
     Raises:
@@ -81,14 +83,18 @@ def _is_salted_unusually(key: TokenKey, algorithm: AsymmetricSignature) -> bool:
             return False
 
 
-def _check_salt(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
+def _check_salt(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes
+) -> None:
     try:
         in_memory.verify_hash(device.public_of(key), algorithm, digest, signature)
     except ServiceError as error:
         raise not_supported("RSA-PSS with a salt shorter than the digest by this token") from error
 
 
-def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> tuple[Mechanism, bytes]:
+def _input(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes
+) -> tuple[Mechanism, bytes]:
     """Return the mechanism, and what it is given."""
     match algorithm:
         case AsymmetricSignature(SignatureScheme.ECDSA | SignatureScheme.ECDSA_ANY):

@@ -59,7 +59,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class TokenCapabilities:
     """What a token can do."""
 
     offers: Mapping[int, Offer]

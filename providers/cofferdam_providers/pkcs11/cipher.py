@@ -10,7 +10,7 @@ from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.aead import ROOM
 from cofferdam_providers.pkcs11.codes import Return
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding
 
@@ -28,7 +28,7 @@ _WRONG_PADDING: Final[Codes] = {
 }
 
 
-def encrypt(device: Device, key: TokenKey, mode: CipherMode, plaintext: bytes) -> bytes:
+def encrypt(device: TokenDevice, key: TokenKey, mode: CipherMode, plaintext: bytes) -> bytes:
     """Return IV and ciphertext.
 
     Raises:
@@ -46,7 +46,7 @@ def encrypt(device: Device, key: TokenKey, mode: CipherMode, plaintext: bytes) -
     return iv + ciphertext
 
 
-def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) -> bytes:
+def decrypt(device: TokenDevice, key: TokenKey, mode: CipherMode, ciphertext: bytes) -> bytes:
     """Return the plaintext of what `encrypt` returned.
 
     Raises:

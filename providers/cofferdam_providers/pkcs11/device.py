@@ -9,7 +9,7 @@ from pkcs11 import Attribute, ObjectClass
 from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
-from cofferdam_providers.pkcs11.capability_discovery import Capabilities
+from cofferdam_providers.pkcs11.capability_discovery import TokenCapabilities
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import (
     USER_STATES,
@@ -45,14 +45,14 @@ here: it would take the attribute from everybody's keys."""
 Codes = Mapping[int, Status]
 
 
-class Device:
+class TokenDevice:
     """A token with its objects."""
 
     def __init__(  # noqa: PLR0913  the parts of an open token
         self,
         cryptoki: Cryptoki,
         objects: Objects,
-        capabilities: Capabilities,
+        capabilities: TokenCapabilities,
         quirks: Quirks,
         log: Log,
         *,

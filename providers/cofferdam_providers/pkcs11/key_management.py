@@ -14,7 +14,7 @@ from cofferdam_providers.pkcs11 import curves, mechanisms, templates
 from cofferdam_providers.pkcs11.capability_discovery import GENERATORS
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import CryptokiError, Template
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.keys import SECRET_TYPES, TokenKey, main_class
 from cofferdam_providers.pyca.der import write_integers
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
@@ -54,7 +54,7 @@ _RSA_PARTS: Final = (
 """RSAPrivateKey of RFC 8017, appendix A.1.2, after its version."""
 
 
-def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> None:
+def generate(device: TokenDevice, identifier: bytes, attributes: KeyAttributes) -> None:
     """Make a key with an identifier.
 
     Raises:
@@ -93,7 +93,7 @@ def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> No
     objects.add(identifier, ObjectClass.PRIVATE_KEY, second)
 
 
-def import_key(device: Device, identifier: bytes, attributes: KeyAttributes, data: bytes) -> int:
+def import_key(device: TokenDevice, identifier: bytes, attributes: KeyAttributes, data: bytes) -> int:
     """Put a key that a client brings into the token, and return its size in bits.
 
     Modules believe what they are given (SoftHSM stores points off the curve), so the key is read and checked here.
@@ -135,7 +135,7 @@ def import_key(device: Device, identifier: bytes, attributes: KeyAttributes, dat
     return handle.bits
 
 
-def export_public(device: Device, key: TokenKey) -> bytes:
+def export_public(device: TokenDevice, key: TokenKey) -> bytes:
     """Return the public part of a key.
 
     Raises:
@@ -146,7 +146,7 @@ def export_public(device: Device, key: TokenKey) -> bytes:
     return device.export_public(key)
 
 
-def export(device: Device, key: TokenKey) -> bytes:
+def export(device: TokenDevice, key: TokenKey) -> bytes:
     """Return a key in the format of import.
 
     Raises:
@@ -164,7 +164,7 @@ def export(device: Device, key: TokenKey) -> bytes:
     return parts[0].rjust(key.size, b"\0")
 
 
-def _curve_parts(device: Device, attributes: KeyAttributes, key: EccKey) -> list[tuple[ObjectClass, Template]]:
+def _curve_parts(device: TokenDevice, attributes: KeyAttributes, key: EccKey) -> list[tuple[ObjectClass, Template]]:
     point = curves.point_to(public_in_memory(key), raw=device.quirks.raw_points)
     named: Template = {Attribute.KEY_TYPE: Type.EC, Attribute.EC_PARAMS: curves.OIDS[key.bits]}
     public = {**templates.public(attributes), **named, Attribute.EC_POINT: point}

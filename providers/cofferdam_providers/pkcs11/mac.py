@@ -10,7 +10,7 @@ from cofferdam_contracts.psa.policy import full_mac_length, mac_is_long_enough
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.codes import Return
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 
@@ -21,7 +21,7 @@ _CODES: Final[Codes] = {
 }
 
 
-def compute(device: Device, key: TokenKey, algorithm: Mac, data: bytes) -> bytes:
+def compute(device: TokenDevice, key: TokenKey, algorithm: Mac, data: bytes) -> bytes:
     """Return the MAC of a message.
 
     Raises:
@@ -41,7 +41,7 @@ def compute(device: Device, key: TokenKey, algorithm: Mac, data: bytes) -> bytes
     return made[: algorithm.length]
 
 
-def verify(device: Device, key: TokenKey, algorithm: Mac, data: bytes, mac: bytes) -> None:
+def verify(device: TokenDevice, key: TokenKey, algorithm: Mac, data: bytes, mac: bytes) -> None:
     """Refuse a MAC that is not that of the message; errors as for `compute`, and `PSA_ERROR_INVALID_SIGNATURE`.
 
     The MAC is computed and compared, which serves truncated ones too; a key for that has to be allowed to sign.

@@ -20,7 +20,7 @@ from cofferdam_contracts.psa.attributes import KeyKind
 from cofferdam_contracts.psa.attributes import KeyType as KeyTypeOfPsa
 from cofferdam_contracts.psa.policy import pss_salt_length
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates, trials
-from cofferdam_providers.pkcs11.capability_discovery import Capabilities, Offer
+from cofferdam_providers.pkcs11.capability_discovery import Offer, TokenCapabilities
 from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError, Template, Value
 from cofferdam_providers.pkcs11.mechanisms import mechanism_of
 from cofferdam_providers.pkcs11.trials import Outcome
@@ -50,7 +50,7 @@ def offers_of(slot: pkcs11.Slot) -> dict[int, Offer]:
     return offers
 
 
-def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software: bool, log: Log) -> Capabilities:
+def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software: bool, log: Log) -> TokenCapabilities:
     """Return what a token can do.
 
     Raises:
@@ -61,7 +61,7 @@ def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software
     found.try_aes()
     found.try_hmac()
     _touch(cryptoki, offers, log)
-    return Capabilities(
+    return TokenCapabilities(
         offers=offers,
         refused=frozenset(found.refused),
         wrong=frozenset(found.wrong),

@@ -33,10 +33,10 @@ from cofferdam_providers.pkcs11 import (
     quirks,
 )
 from cofferdam_providers.pkcs11.cryptoki import CryptokiError, ImplausibleAnswerError
-from cofferdam_providers.pkcs11.device import Device
+from cofferdam_providers.pkcs11.device import TokenDevice
 from cofferdam_providers.pkcs11.keys import TokenKey, main_class
+from cofferdam_providers.pkcs11.module_access import ModuleAccess, obstacles
 from cofferdam_providers.pkcs11.objects import Objects
-from cofferdam_providers.pkcs11.place import Place, obstacles
 from cofferdam_providers.pkcs11.probe import offers_of, probe
 from cofferdam_providers.pkcs11.token import OpenToken, UnavailableError, about, open_token, refusal
 from cofferdam_providers.pyca import warm_up as in_software
@@ -49,7 +49,7 @@ RETRY_S: Final = 15.0
 """How long a worker without its token refuses before a successor tries again; four deaths a minute are not yet so many
 that the broker makes the next one wait (`runtime.backoff`)."""
 OperationT = TypeVar("OperationT", bound=operations.CryptoOperation)
-Work: TypeAlias = Callable[[Device, Key[TokenKey], OperationT], bytes | None]
+Work: TypeAlias = Callable[[TokenDevice, Key[TokenKey], OperationT], bytes | None]
 
 
 def _row(kind: type[OperationT], work: Work[OperationT]) -> tuple[Opcode, Work[Any]]:
@@ -119,14 +119,14 @@ class Pkcs11Provider(Provider[TokenKey]):
     slow_generation = True
     foreign_code = True
 
-    def __init__(self, settings: Pkcs11Settings, place: Place, pin: bytes | None, log: Log) -> None:
+    def __init__(self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log) -> None:
         """Prepare; `open` opens."""
         self._settings = settings
-        self._place = place
+        self._access = access
         self._pin = pin
         self._log = log
         self.operations = {opcode: partial(self._use, work) for opcode, work in OPERATIONS.items()}
-        self._opened: Device | None = None
+        self._opened: TokenDevice | None = None
         self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the token has not been opened")
 
     def open(self) -> None:
@@ -140,7 +140,7 @@ class Pkcs11Provider(Provider[TokenKey]):
         for variable in self._settings.environment:
             name, _, value = variable.partition("=")
             os.environ[name] = value
-        for obstacle in obstacles(self._place):
+        for obstacle in obstacles(self._access):
             self._log.error("the worker cannot use a file of its module; change its owner or mode", **obstacle)
         try:
             opened = open_token(self._settings, self._pin, self._log)
@@ -235,7 +235,7 @@ class Pkcs11Provider(Provider[TokenKey]):
         self._opened.go_on()
         return True
 
-    def _device(self) -> Device:
+    def _device(self) -> TokenDevice:
         if self._opened is None:
             # Another one each time: an error keeps what it passes, and this one would keep all requests.
             raise ServiceError(self._refusal.status, self._refusal.detail)
@@ -246,7 +246,7 @@ class Pkcs11Provider(Provider[TokenKey]):
     ) -> bytes | None:
         return work(self._device(), key, operation)
 
-    def _learn(self, opened: OpenToken) -> Device:
+    def _learn(self, opened: OpenToken) -> TokenDevice:
         token, settings = opened.token, self._settings
         library_path = os.path.realpath(settings.library_path)
         habits = quirks.quirks_for(library_path, token.manufacturer_id, token.model, settings.quirks)
@@ -257,7 +257,7 @@ class Pkcs11Provider(Provider[TokenKey]):
         if not objects.complete:
             self._log.warning("listing the token takes long; until it is done, keys are searched for when used")
         self._log.info("the token is open", keys=len(objects), **about(opened))
-        return Device(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
+        return TokenDevice(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
 
     def _wait(self, refused: ServiceError, *, retry: bool) -> None:
         self._refusal = refused

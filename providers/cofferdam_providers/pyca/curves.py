@@ -28,7 +28,7 @@ KNOWN_SIZES: Final[Mapping[EccFamily, tuple[int, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class CurveParameters:
     """A curve that works here; `group` is None for the Montgomery curves, which are no groups of points to sign with.
 
     `size` is the length in bytes of a coordinate and of a private value.
@@ -40,11 +40,11 @@ class Curve:
     group: ec.EllipticCurve | None
 
 
-def _curve(family: EccFamily, bits: int, group: ec.EllipticCurve | None) -> Curve:
-    return Curve(family, bits, (bits + 7) // 8, group)
+def _curve(family: EccFamily, bits: int, group: ec.EllipticCurve | None) -> CurveParameters:
+    return CurveParameters(family, bits, (bits + 7) // 8, group)
 
 
-CURVES: Final[Mapping[tuple[EccFamily, int], Curve]] = {
+CURVES: Final[Mapping[tuple[EccFamily, int], CurveParameters]] = {
     (curve.family, curve.bits): curve
     for curve in (
         _curve(EccFamily.SECP_K1, 256, ec.SECP256K1()),
@@ -63,7 +63,7 @@ CURVES: Final[Mapping[tuple[EccFamily, int], Curve]] = {
 """The curves that work here, by family and size in bits."""
 
 
-def find_curve(family: EccFamily, bits: int) -> Curve:
+def find_curve(family: EccFamily, bits: int) -> CurveParameters:
     """Return the curve of a family with this size.
 
     Raises:
@@ -78,7 +78,7 @@ def find_curve(family: EccFamily, bits: int) -> Curve:
     raise not_supported(f"the {family.name} curve of {bits} bits")
 
 
-def find_curve_by_size(family: EccFamily, size: int) -> Curve:
+def find_curve_by_size(family: EccFamily, size: int) -> CurveParameters:
     """Return the curve of a family whose values have this many bytes; errors as for `find_curve`."""
     sizes = [bits for bits in KNOWN_SIZES[family] if (bits + 7) // 8 == size]
     if not sizes:

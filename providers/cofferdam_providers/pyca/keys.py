@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
 
 from cofferdam_contracts.psa.algorithm import Aead, AsymmetricSignature
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind, KeyType
-from cofferdam_providers.pyca.curves import Curve, find_curve, find_curve_by_size
+from cofferdam_providers.pyca.curves import CurveParameters, find_curve, find_curve_by_size
 from cofferdam_providers.pyca.der import DerError, read_integers
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.rsa_consistency import check_numbers, check_pair
@@ -100,7 +100,7 @@ class RsaKey:
 class EccKey:
     """A key on a Weierstrass curve; `private` is None for a public key."""
 
-    curve: Curve
+    curve: CurveParameters
     private: ec.EllipticCurvePrivateKey | None = field(repr=False)
     public: ec.EllipticCurvePublicKey
     material: bytes = field(repr=False)
@@ -117,7 +117,7 @@ class EccKey:
 class MontgomeryKey:
     """A key on a Montgomery curve; `private` is None for a public key."""
 
-    curve: Curve
+    curve: CurveParameters
     private: MontgomeryPrivate | None = field(repr=False)
     public: MontgomeryPublic
     material: bytes = field(repr=False)
@@ -180,7 +180,7 @@ def check_secret_size(kind: KeyKind, bits: int) -> None:
         raise not_supported(f"a {kind.name} key of {bits} bits")
 
 
-def read_montgomery_private(curve: Curve, data: bytes) -> MontgomeryKey:
+def read_montgomery_private(curve: CurveParameters, data: bytes) -> MontgomeryKey:
     """Read a private value of X25519 or X448, setting the bits that RFC 7748 section 5 forces."""
     if len(data) != curve.size:
         raise invalid_argument("a private value of another length than the curve's")
@@ -197,7 +197,7 @@ def read_montgomery_private(curve: Curve, data: bytes) -> MontgomeryKey:
     return MontgomeryKey(curve, private, private.public_key(), bytes(forced))
 
 
-def point_of(curve: Curve, data: bytes) -> ec.EllipticCurvePublicKey:
+def point_of(curve: CurveParameters, data: bytes) -> ec.EllipticCurvePublicKey:
     """Read an uncompressed point; anything else, also a point off the curve, is an invalid argument."""
     if curve.group is None or len(data) != 1 + 2 * curve.size or data[0] != _UNCOMPRESSED:
         raise invalid_argument("not an uncompressed point of the curve's size")
@@ -235,7 +235,7 @@ def export_public(handle: Handle) -> bytes:
             raise invalid_argument("a symmetric key has no public part")
 
 
-def _curve_for(family: EccFamily, bits: int, size: int) -> Curve:
+def _curve_for(family: EccFamily, bits: int, size: int) -> CurveParameters:
     return find_curve(family, bits) if bits else find_curve_by_size(family, size)
 
 
@@ -273,7 +273,7 @@ def _check_rsa_public(modulus: int, exponent: int) -> None:
         raise not_supported(f"an RSA exponent of {exponent.bit_length()} bits")
 
 
-def _read_private(curve: Curve, data: bytes) -> EccKey | MontgomeryKey:
+def _read_private(curve: CurveParameters, data: bytes) -> EccKey | MontgomeryKey:
     if curve.group is None:
         return read_montgomery_private(curve, data)
     if len(data) != curve.size:
@@ -283,10 +283,10 @@ def _read_private(curve: Curve, data: bytes) -> EccKey | MontgomeryKey:
     return EccKey(curve, private, private.public_key(), data)
 
 
-def _read_point(curve: Curve, data: bytes) -> EccKey:
+def _read_point(curve: CurveParameters, data: bytes) -> EccKey:
     return EccKey(curve, None, point_of(curve, data), data)
 
 
-def _read_montgomery_public(curve: Curve, data: bytes) -> MontgomeryKey:
+def _read_montgomery_public(curve: CurveParameters, data: bytes) -> MontgomeryKey:
     public = read_x25519_public(data) if curve.bits == _X25519_BITS else read_x448_public(data)
     return MontgomeryKey(curve, None, public, public.public_bytes_raw())

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, EccFamily, KeyAttributes, KeyKind
-from cofferdam_providers.pyca.curves import Curve, find_curve, has_curves
+from cofferdam_providers.pyca.curves import CurveParameters, find_curve, has_curves
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.keys import (
     RSA_SIZES,
@@ -106,7 +106,7 @@ def _generate_rsa(bits: int) -> bytes:
     )
 
 
-def _generate_ecc(curve: Curve) -> bytes:
+def _generate_ecc(curve: CurveParameters) -> bytes:
     if curve.group is None:
         return read_montgomery_private(curve, random_bytes(curve.size)).material
     return ec.generate_private_key(curve.group).private_numbers().private_value.to_bytes(curve.size, "big")

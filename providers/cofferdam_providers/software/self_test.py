@@ -26,7 +26,7 @@ from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.key_encryption_key import KEK_LENGTH
 from cofferdam_providers.pyca import asym_encryption, asym_sign, keys
-from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.curves import CURVES, CurveParameters
 from cofferdam_providers.pyca.hashes import AVAILABLE, digest_of
 from cofferdam_providers.pyca.warm_up import RSA_KEY
 from cofferdam_providers.pyca.wrapping import Wrapping
@@ -72,7 +72,7 @@ def _read(kind: KeyKind, material: bytes, family: EccFamily | None = None) -> ke
     return keys.read_key(KeyType(kind, family), 0, material, vouched=True)
 
 
-def _generate(curve: Curve) -> keys.Handle:
+def _generate(curve: CurveParameters) -> keys.Handle:
     key_type = KeyType(KeyKind.ECC_KEY_PAIR, curve.family)
     attributes = KeyAttributes(key_type, curve.bits, Usage.DERIVE, _ECDH)
     return keys.read_key(key_type, curve.bits, key_management.generate(attributes), vouched=True)

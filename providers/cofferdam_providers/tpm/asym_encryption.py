@@ -10,17 +10,17 @@ from cofferdam_contracts.psa.policy import oaep_room
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding, not_supported
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Algorithm, Command
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, CommandFailedError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey, require_pair
-from cofferdam_providers.tpm.marshal import U16, Reader, sized
+from cofferdam_providers.tpm.marshal import U16, sized
 
 _PKCS1V15_OVERHEAD: Final = 11
 _MOST_LABEL: Final = 64
 """Bytes of a label that every TPM takes."""
 
 
-def encrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
+def encrypt(device: TpmDevice, key: TpmKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
     """Return the ciphertext.
 
     Raises:
@@ -31,10 +31,10 @@ def encrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, plaint
     if len(plaintext) > most:
         raise invalid_argument(f"a plaintext of {len(plaintext)} bytes, where the key takes {max(most, 0)}")
     parameters = sized(plaintext) + scheme
-    return Reader(device.do(lambda: device.run(Command.RSA_ENCRYPT, key, parameters, authorized=False))).sized()
+    return device.execute_with(Command.RSA_ENCRYPT, key, parameters, authorized=False).sized()
 
 
-def decrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:
+def decrypt(device: TpmDevice, key: TpmKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:
     """Return the plaintext.
 
     Raises:
@@ -50,7 +50,7 @@ def decrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, cipher
         raise invalid_argument("a ciphertext that is no number below the modulus")
     parameters = sized(ciphertext) + scheme
     try:
-        return Reader(device.do(lambda: device.run(Command.RSA_DECRYPT, key, parameters))).sized()
+        return device.execute_with(Command.RSA_DECRYPT, key, parameters).sized()
     except TpmError as error:
         if error.code in (Code.VALUE, Code.SIZE) or isinstance(error, CommandFailedError):
             raise invalid_padding("the padding is wrong") from error

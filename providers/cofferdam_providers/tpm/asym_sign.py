@@ -15,10 +15,10 @@ from cofferdam_providers.pyca import asym_sign as in_memory
 from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Algorithm, Command, Handle
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, CommandFailedError, MalformedAnswerError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey, require_pair
-from cofferdam_providers.tpm.marshal import U16, U32, Reader, sized
+from cofferdam_providers.tpm.marshal import U16, U32, sized
 
 _HASHCHECK: Final = 0x8024
 _KEYS_SCHEME: Final = U16.pack(Algorithm.NULL)
@@ -28,7 +28,7 @@ _NOT_GOOD: Final = frozenset({Code.SIGNATURE, Code.SIZE, Code.VALUE, Code.ECC_PO
 """Answers of TPMs to a signature that is not good; digest and key were looked at before."""
 
 
-def sign_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
+def sign_hash(device: TpmDevice, key: TpmKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
     """Return the signature of a digest in the format of PsaSignHash.
 
     Raises:
@@ -37,7 +37,7 @@ def sign_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, diges
     require_pair(key)
     public.scheme_of(algorithm)
     parameters = sized(digest) + _KEYS_SCHEME + _NO_TICKET
-    reader = Reader(device.do(lambda: device.run(Command.SIGN, key, parameters)))
+    reader = device.execute_with(Command.SIGN, key, parameters)
     reader.u16()
     reader.u16()
     if isinstance(key.part, public.RsaPart):
@@ -51,7 +51,9 @@ def sign_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, diges
     return r.rjust(key.size, b"\0") + s.rjust(key.size, b"\0")
 
 
-def verify_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
+def verify_hash(
+    device: TpmDevice, key: TpmKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes
+) -> None:
     """Refuse a signature that is not good.
 
     Raises:
@@ -64,7 +66,7 @@ def verify_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, dig
     values = _values(key, signature)
     parameters = sized(digest) + U16.pack(scheme) + U16.pack(hashed) + values
     try:
-        device.do(lambda: device.run(Command.VERIFY_SIGNATURE, key, parameters, authorized=False))
+        device.execute_with(Command.VERIFY_SIGNATURE, key, parameters, authorized=False)
     except TpmError as error:
         if error.code in _NOT_GOOD or isinstance(error, CommandFailedError):
             raise invalid_signature("the signature is not good") from error

@@ -10,13 +10,13 @@ from cofferdam_contracts.psa.policy import has_room
 from cofferdam_providers.pyca.errors import not_supported
 from cofferdam_providers.tpm import capabilities, public
 from cofferdam_providers.tpm.codes import PT_FIRMWARE_VERSION, PT_LOCKOUT_COUNTER, PT_MANUFACTURER, PT_MAX_AUTH_FAIL
-from cofferdam_providers.tpm.connection import Connection
+from cofferdam_providers.tpm.connection import TpmConnection
 
 _SIZES: Final = public.RSA_SIZES
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
+class TpmCapabilities:
     """Sizes, curves and algorithms of a TPM."""
 
     rsa_sizes: frozenset[int] = frozenset()
@@ -53,7 +53,7 @@ class Capabilities:
                 raise not_supported(f"the algorithm {number:#x} in this TPM")
 
 
-def discover(connection: Connection) -> Capabilities:
+def discover(connection: TpmConnection) -> TpmCapabilities:
     """Ask a TPM.
 
     Raises:
@@ -61,7 +61,7 @@ def discover(connection: Connection) -> Capabilities:
     """
     variable = capabilities.properties(connection, PT_LOCKOUT_COUNTER, PT_MAX_AUTH_FAIL - PT_LOCKOUT_COUNTER + 1)
     failed, most = variable.get(PT_LOCKOUT_COUNTER, 0), variable.get(PT_MAX_AUTH_FAIL, 0)
-    return Capabilities(
+    return TpmCapabilities(
         rsa_sizes=frozenset(bits for bits in _SIZES if capabilities.has_rsa(connection, bits)),
         curves=capabilities.curves(connection),
         algorithms=capabilities.algorithms(connection),
@@ -70,7 +70,7 @@ def discover(connection: Connection) -> Capabilities:
     )
 
 
-def _about(connection: Connection) -> dict[str, object]:
+def _about(connection: TpmConnection) -> dict[str, object]:
     fixed = capabilities.properties(connection, PT_MANUFACTURER, PT_FIRMWARE_VERSION - PT_MANUFACTURER + 1)
     vendor = fixed.get(PT_MANUFACTURER, 0).to_bytes(4, "big").decode("ascii", "replace").strip("\0 ")
     return {

@@ -35,7 +35,7 @@ _RANDOM_BYTE: Final = U16.pack(NO_SESSIONS) + U32.pack(HEADER + 2) + U32.pack(Co
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TpmResponse:
     """What a command came to: a handle where there is one, and the parameters, decrypted."""
 
     handle: int
@@ -55,7 +55,7 @@ def permanent(handle: int) -> Named:
     return Named(handle, U32.pack(handle))
 
 
-class Connection:
+class TpmConnection:
     """Speaks to a TPM."""
 
     def __init__(self, transport: Transport) -> None:
@@ -65,13 +65,13 @@ class Connection:
         self.is_managed = transport.is_managed
         self._broken = False
 
-    def run(
+    def execute(
         self,
         command: Command,
         handles: Sequence[Named] = (),
         parameters: bytes = b"",
         authorizations: Sequence[Authorization] = (),
-    ) -> Answer:
+    ) -> TpmResponse:
         """Send a command and return its answer.
 
         Args:
@@ -146,17 +146,17 @@ class Connection:
 
     def _take(
         self, command: Command, step: Step, shape: Shape, answer: bytes, authorizations: Sequence[Authorization]
-    ) -> Answer:
+    ) -> TpmResponse:
         reader = Reader(answer, HEADER)
         if U16.unpack_from(answer)[0] != (SESSIONS if authorizations else NO_SESSIONS):
             raise MalformedAnswerError(f"the answer to TPM2_{command.name} has another tag than the command")
         handle = reader.u32() if shape.returns_handle else 0
         if not authorizations:
-            return Answer(handle, reader)
+            return TpmResponse(handle, reader)
         parameters = reader.take(reader.u32())
         for authorization in authorizations:
             authorization.check(step, reader, parameters)
         reader.end()
         for authorization in reversed(authorizations):
             parameters = authorization.reveal(step, parameters)
-        return Answer(handle, Reader(parameters))
+        return TpmResponse(handle, Reader(parameters))

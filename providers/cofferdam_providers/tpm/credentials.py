@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cofferdam_contracts.settings import TpmSettings
-from cofferdam_providers.base.key_encryption_key import CredentialError, Kek, read_kek
+from cofferdam_providers.base.key_encryption_key import CredentialError, KeyEncryptionKey, read_kek
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 from cofferdam_runtime.entry import Start
 
@@ -18,7 +18,7 @@ class Credentials:
 
     owner_auth: bytes = field(repr=False)
     endorsement_auth: bytes = field(repr=False)
-    kek: Kek
+    kek: KeyEncryptionKey
 
 
 def read_credentials(settings: TpmSettings, start: Start) -> Credentials:

@@ -15,9 +15,9 @@ from cofferdam_contracts.status import Status
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.tpm import capabilities, public
 from cofferdam_providers.tpm.codes import FIRST_TRANSIENT, STARTUP_CLEAR, Algorithm, Command, Handle, SessionType
-from cofferdam_providers.tpm.connection import Answer, Connection, Named, permanent
+from cofferdam_providers.tpm.connection import Named, TpmConnection, TpmResponse, permanent
 from cofferdam_providers.tpm.errors import FORGOTTEN, WRONG_AUTH, Code, MalformedAnswerError, TpmError
-from cofferdam_providers.tpm.marshal import U16, U32, sized
+from cofferdam_providers.tpm.marshal import U16, U32, Reader, sized
 from cofferdam_providers.tpm.objects import Slots, TpmObject
 from cofferdam_providers.tpm.session import (
     NONCE_BYTES,
@@ -34,12 +34,12 @@ _NULL: Final = permanent(Handle.NULL)
 T = TypeVar("T")
 
 
-class Device:
+class TpmDevice:
     """A TPM that commands can be sent to."""
 
     def __init__(
         self,
-        connection: Connection,
+        connection: TpmConnection,
         *,
         owner_auth: bytes,
         endorsement_auth: bytes,
@@ -84,7 +84,7 @@ class Device:
         self.slots = Slots(self.connection, capabilities.slots(self.connection))
         self._begin()
 
-    def do(self, work: Callable[[], T]) -> T:
+    def retry_after_reset(self, work: Callable[[], T]) -> T:
         """Do something with the TPM; when it forgot what it needs for that, do it once more.
 
         Raises:
@@ -103,37 +103,41 @@ class Device:
         except MalformedAnswerError as error:
             raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the TPM gave {error}") from error
 
-    def run(
+    def execute_with(
         self, command: Command, used: TpmObject, parameters: bytes, *, authorized: bool = True, others: int = 0
-    ) -> bytes:
-        """Run a command with an object, in its slot, and return the parameters of the answer.
+    ) -> Reader:
+        """Execute a command with an object in its slot, again after a reset; return the parameters of the response.
 
         Args:
-            command: Which.
+            command: The command.
             used: The object in the command's first handle.
-            parameters: In clear.
+            parameters: In plain text.
             authorized: Whether the command needs the object's authorisation.
-            others: How many slots have to be free besides.
+            others: How many further slots have to be free.
 
         Raises:
             TpmError: The TPM refuses.
         """
-        named = self.slots.use(used, free=others)
-        authorizations = (self.authorize(used.auth),) if authorized else self.protect()
-        answer = self.use(command, named, parameters, authorizations)
-        used.proved = used.proved or authorized
-        return answer.parameters.rest()
 
-    def use(
+        def work() -> Reader:
+            named = self.slots.ensure_loaded(used, free=others)
+            authorizations = (self.authorize(used.auth),) if authorized else self.protect()
+            return self.execute(command, named, parameters, authorizations).parameters
+
+        reader = self.retry_after_reset(work)
+        used.proved = used.proved or authorized
+        return reader
+
+    def execute(
         self, command: Command, objects: Sequence[Named], parameters: bytes, authorizations: Sequence[Authorization]
-    ) -> Answer:
+    ) -> TpmResponse:
         """Run a command with objects that are loaded.
 
         Raises:
             TpmError: The TPM refuses. That it forgot an object is told apart from a wrong authorisation value.
         """
         try:
-            return self.connection.run(command, objects, parameters, authorizations)
+            return self.connection.execute(command, objects, parameters, authorizations)
         except TpmError as error:
             if error.code in WRONG_AUTH:
                 if not all(self._is_there(one) for one in objects if one.handle >= FIRST_TRANSIENT):
@@ -176,7 +180,7 @@ class Device:
         secret = permanent(Handle.ENDORSEMENT)
         parameters = sized(b"") * 3 + U32.pack(0)
         try:
-            self.use(
+            self.execute(
                 Command.POLICY_SECRET, [secret, permanent(handle)], parameters, [self.authorize(self._endorsement_auth)]
             )
         except TpmError as error:
@@ -187,7 +191,7 @@ class Device:
     def works(self) -> bool:
         """Tell whether the TPM does anything at all; one in failure mode does not."""
         try:
-            self.connection.run(Command.GET_RANDOM, (), U16.pack(1), self.protect())
+            self.connection.execute(Command.GET_RANDOM, (), U16.pack(1), self.protect())
         except TpmError:
             return False
         return True
@@ -195,7 +199,7 @@ class Device:
     def flush(self, handle: int) -> None:
         """Drop an object or a session, if it is still there."""
         try:
-            self.connection.run(Command.FLUSH_CONTEXT, parameters=U32.pack(handle))
+            self.connection.execute(Command.FLUSH_CONTEXT, parameters=U32.pack(handle))
         except TpmError as error:
             # A handle that is unknown is what was wanted.
             if error.code not in FORGOTTEN:
@@ -218,7 +222,7 @@ class Device:
         """Do what firmware, kernel and resource manager do for a TPM, where they are missing."""
         if self.connection.starts_up:
             try:
-                self.connection.run(Command.STARTUP, parameters=U16.pack(STARTUP_CLEAR))
+                self.connection.execute(Command.STARTUP, parameters=U16.pack(STARTUP_CLEAR))
             except TpmError as error:
                 # It was started already.
                 if error.code != Code.INITIALIZE:
@@ -253,7 +257,7 @@ class Device:
             # root key as far as that of the owner hierarchy is secret.
             first = self._session = self._hmac_session(_NULL, b"", b"")
         try:
-            (root,) = self.slots.use(self.root)
+            (root,) = self.slots.ensure_loaded(self.root)
             if first is not None:
                 salt = os.urandom(NONCE_BYTES)
                 self._session = self._hmac_session(root, encrypt_salt(public.modulus_of(self.root.area), salt), salt)
@@ -277,13 +281,13 @@ class Device:
         nonce = os.urandom(NONCE_BYTES)
         cipher = capabilities.aes(aes_bits) if aes_bits else U16.pack(Algorithm.NULL)
         parameters = sized(nonce) + sized(encrypted_salt) + bytes((kind,)) + cipher + U16.pack(Algorithm.SHA256)
-        answer = self.connection.run(Command.START_AUTH_SESSION, [key, _NULL], parameters)
+        answer = self.connection.execute(Command.START_AUTH_SESSION, [key, _NULL], parameters)
         return answer.handle, nonce, answer.parameters.sized()
 
     def _is_there(self, named: Named) -> bool:
         """Tell whether an object is still behind its handle."""
         try:
-            reader = self.connection.run(Command.READ_PUBLIC, [named]).parameters
+            reader = self.connection.execute(Command.READ_PUBLIC, [named]).parameters
         except TpmError:
             return False
         reader.sized()
@@ -293,7 +297,7 @@ class Device:
 class Primary(TpmObject):
     """A key that the TPM makes from the seed of a hierarchy and a template, the same one each time."""
 
-    def __init__(self, device: Device, hierarchy: Handle, hierarchy_auth: bytes, template: bytes = b"") -> None:
+    def __init__(self, device: TpmDevice, hierarchy: Handle, hierarchy_auth: bytes, template: bytes = b"") -> None:
         """Know one that is not made yet."""
         super().__init__(b"", b"")
         self.template = template
@@ -310,7 +314,7 @@ class Primary(TpmObject):
         parameters = sized(sized(auth) + sized(b"")) + sized(self.template) + sized(b"") + U32.pack(0)
         device.busy(True)  # noqa: FBT003  what the record says
         try:
-            answer = device.use(
+            answer = device.execute(
                 Command.CREATE_PRIMARY,
                 [permanent(self._hierarchy)],
                 parameters,

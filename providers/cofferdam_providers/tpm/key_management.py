@@ -11,9 +11,9 @@ from cofferdam_providers.pyca.keys import EccKey, RsaKey, read_key
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.blobs import Blob
 from cofferdam_providers.tpm.codes import EXPONENT, Command
-from cofferdam_providers.tpm.device import AUTH_BYTES, Device
+from cofferdam_providers.tpm.device import AUTH_BYTES, TpmDevice
 from cofferdam_providers.tpm.keys import TpmKey
-from cofferdam_providers.tpm.marshal import U32, Reader, sized
+from cofferdam_providers.tpm.marshal import U32, sized
 from cofferdam_providers.tpm.objects import TpmObject
 
 
@@ -40,7 +40,7 @@ def check_import(attributes: KeyAttributes) -> None:
         public.key(attributes)
 
 
-def generate(device: Device, parent: TpmObject, which: int, attributes: KeyAttributes) -> Blob:
+def generate(device: TpmDevice, parent: TpmObject, which: int, attributes: KeyAttributes) -> Blob:
     """Make a key under a parent, which the key store knows as `which`.
 
     Raises:
@@ -50,7 +50,7 @@ def generate(device: Device, parent: TpmObject, which: int, attributes: KeyAttri
     auth = os.urandom(AUTH_BYTES)
     parameters = sized(sized(auth) + sized(b"")) + sized(template) + sized(b"") + U32.pack(0)
     # The TPM makes a key in a slot, which it gives back.
-    reader = Reader(device.do(lambda: device.run(Command.CREATE, parent, parameters, others=1)))
+    reader = device.execute_with(Command.CREATE, parent, parameters, others=1)
     private, area = reader.sized(), reader.sized()
     part = public.part_of(area)
     if public.key(attributes, part) != area:
@@ -58,7 +58,7 @@ def generate(device: Device, parent: TpmObject, which: int, attributes: KeyAttri
     return Blob(part=part, private=private, auth=auth, parent=which)
 
 
-def import_key(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
+def import_key(device: TpmDevice, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
     """Take over a public key; return it with its attributes, which carry the true size.
 
     Raises:
@@ -80,10 +80,10 @@ def import_key(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[
     if not has_room(attributes):
         raise not_supported(f"a padding that {attributes.bits} bits do not hold")
     loaded = TpmKey(device, attributes, blob, device.root)
-    device.do(lambda: _load_once(device, loaded))
+    device.retry_after_reset(lambda: _load_once(device, loaded))
     return blob, attributes
 
 
-def _load_once(device: Device, key: TpmKey) -> None:
-    device.slots.use(key)
+def _load_once(device: TpmDevice, key: TpmKey) -> None:
+    device.slots.ensure_loaded(key)
     device.slots.drop(key)

@@ -7,7 +7,7 @@ from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.blobs import Blob
 from cofferdam_providers.tpm.codes import Command
 from cofferdam_providers.tpm.codes import Handle as Permanent
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import MalformedAnswerError
 from cofferdam_providers.tpm.marshal import U32, sized
 from cofferdam_providers.tpm.objects import TpmObject
@@ -16,7 +16,7 @@ from cofferdam_providers.tpm.objects import TpmObject
 class TpmKey(TpmObject):
     """A key, or the public part of one."""
 
-    def __init__(self, device: Device, attributes: KeyAttributes, blob: Blob, parent: TpmObject) -> None:
+    def __init__(self, device: TpmDevice, attributes: KeyAttributes, blob: Blob, parent: TpmObject) -> None:
         """Know a key that is not loaded.
 
         Raises:
@@ -45,12 +45,12 @@ class TpmKey(TpmObject):
         connection = self._device.connection
         if self.parent is None:
             parameters = sized(b"") + sized(self.area) + U32.pack(Permanent.OWNER)
-            answer = connection.run(Command.LOAD_EXTERNAL, (), parameters, self._device.protect())
+            answer = connection.execute(Command.LOAD_EXTERNAL, (), parameters, self._device.protect())
         else:
-            parents = self._device.slots.use(self.parent)
+            parents = self._device.slots.ensure_loaded(self.parent)
             authorization = self._device.authorize(self.parent.auth)
             parameters = sized(self._private) + sized(self.area)
-            answer = self._device.use(Command.LOAD, parents, parameters, [authorization])
+            answer = self._device.execute(Command.LOAD, parents, parameters, [authorization])
         if answer.parameters.sized() != self.name:
             raise MalformedAnswerError("another Name than that of the key")
         return answer.handle

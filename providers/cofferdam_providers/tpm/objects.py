@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from cofferdam_providers.tpm.codes import Command
-from cofferdam_providers.tpm.connection import Connection, Named
+from cofferdam_providers.tpm.connection import Named, TpmConnection
 from cofferdam_providers.tpm.errors import NO_ROOM, TpmError
 from cofferdam_providers.tpm.marshal import U32
 
@@ -51,7 +51,7 @@ class TpmObject:
 class Slots:
     """The slots of a TPM, and what is in them."""
 
-    def __init__(self, connection: Connection, capacity: int) -> None:
+    def __init__(self, connection: TpmConnection, capacity: int) -> None:
         """Fill at most so many slots."""
         self._connection = connection
         self._most = self._capacity = capacity
@@ -73,7 +73,7 @@ class Slots:
         """Return the handles of what is loaded."""
         return [one.handle for one in self._loaded]
 
-    def use(self, *wanted: TpmObject, free: int = 0) -> list[Named]:
+    def ensure_loaded(self, *wanted: TpmObject, free: int = 0) -> list[Named]:
         """Have these objects loaded, and so many slots free besides; return their handles.
 
         Raises:
@@ -142,7 +142,7 @@ class Slots:
         self._loaded[one] = None
 
     def _restore(self, context: bytes) -> int:
-        return self._connection.run(Command.CONTEXT_LOAD, parameters=context).handle
+        return self._connection.execute(Command.CONTEXT_LOAD, parameters=context).handle
 
     def _evict(self, keep: tuple[TpmObject, ...]) -> bool:
         """Empty the slot that was not used for longest; return whether there was one."""
@@ -152,7 +152,9 @@ class Slots:
         else:
             return False
         if one.context is None:
-            one.context = self._connection.run(Command.CONTEXT_SAVE, [Named(one.handle, one.name)]).parameters.rest()
+            one.context = self._connection.execute(
+                Command.CONTEXT_SAVE, [Named(one.handle, one.name)]
+            ).parameters.rest()
         self._flush(one)
         return True
 
@@ -160,4 +162,4 @@ class Slots:
         # Out of the books first: should the command fail, the TPM has forgotten everything.
         del self._loaded[one]
         handle, one.handle = one.handle, 0
-        self._connection.run(Command.FLUSH_CONTEXT, parameters=U32.pack(handle))
+        self._connection.execute(Command.FLUSH_CONTEXT, parameters=U32.pack(handle))

@@ -31,9 +31,9 @@ from cofferdam_providers.tpm import (
     public,
     root_key,
 )
-from cofferdam_providers.tpm.connection import Connection
+from cofferdam_providers.tpm.connection import TpmConnection
 from cofferdam_providers.tpm.credentials import Credentials
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, TpmError
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.objects import TpmObject
@@ -54,9 +54,9 @@ Result: TypeAlias = bytes | Results | None
 
 
 def _row(
-    kind: type[OperationT], work: Callable[[Device, TpmKey, OperationT], Result]
+    kind: type[OperationT], work: Callable[[TpmDevice, TpmKey, OperationT], Result]
 ) -> tuple[Opcode, Callable[["TpmProvider", Key[TpmKey], Any], Result]]:
-    return kind.opcode, lambda provider, key, operation: provider.use(
+    return kind.opcode, lambda provider, key, operation: provider.use_key(
         key, lambda device: work(device, key.handle, operation)
     )
 
@@ -113,8 +113,8 @@ class TpmProvider(Provider[TpmKey]):
         self._log = log
         self._wrapping = Wrapping(credentials.kek.key, _DESCRIPTION.uuid, PURPOSE)
         self.operations = {opcode: partial(work, self) for opcode, work in OPERATIONS.items()}
-        self._opened: Device | None = None
-        self._capabilities = capability_discovery.Capabilities()
+        self._opened: TpmDevice | None = None
+        self._capabilities = capability_discovery.TpmCapabilities()
         self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM has not been opened")
         self._rows: Rows | None = None
         self._busy: Callable[[bool], None] | None = None
@@ -126,8 +126,8 @@ class TpmProvider(Provider[TpmKey]):
     def open(self) -> None:
         """Reach the TPM, make its storage root key, and learn what it can do."""
         try:
-            connection = Connection(open_transport(self._settings.tcti))
-            device = Device(
+            connection = TpmConnection(open_transport(self._settings.tcti))
+            device = TpmDevice(
                 connection,
                 owner_auth=self._credentials.owner_auth,
                 endorsement_auth=self._credentials.endorsement_auth,
@@ -173,14 +173,14 @@ class TpmProvider(Provider[TpmKey]):
         which = blobs.APPLICATION_PARENT if self._settings.application_parents else blobs.ROOT_PARENT
         parent = self._parent(device, identity, which)
         return self._stored(
-            identity, attributes, self._do(lambda: key_management.generate(device, parent, which, attributes))
+            identity, attributes, self._reporting(lambda: key_management.generate(device, parent, which, attributes))
         )
 
     def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
         """Take over a public key; the returned attributes carry the true size."""
         del planned_id
         device = self._device()
-        blob, attributes = self._do(lambda: key_management.import_key(device, attributes, data))
+        blob, attributes = self._reporting(lambda: key_management.import_key(device, attributes, data))
         return self._stored(identity, attributes, blob)
 
     def object_of(self, stored: StoredKey) -> bytes:
@@ -248,9 +248,9 @@ class TpmProvider(Provider[TpmKey]):
     def random_bytes(self, size: int) -> bytes:
         """Return random bytes of the TPM."""
         device = self._device()
-        return self._do(lambda: generate_random.random_bytes(device, size))
+        return self._reporting(lambda: generate_random.random_bytes(device, size))
 
-    def use(self, key: Key[TpmKey], work: Callable[[Device], T]) -> T:
+    def use_key(self, key: Key[TpmKey], work: Callable[[TpmDevice], T]) -> T:
         """Do something with a key, unless its authorisation value is known to be wrong."""
         device = self._device()
         name = key.handle.name
@@ -260,7 +260,7 @@ class TpmProvider(Provider[TpmKey]):
                 "the TPM refused the key's authorisation value, it is not tried again",
             )
         try:
-            return self._do(lambda: work(device))
+            return self._reporting(lambda: work(device))
         except TpmError as error:
             # A value that was good before is so still; then it was the command that was changed on its way. Of a value
             # that is not counted, such as a hierarchy's, a TPM says BAD_AUTH.
@@ -272,7 +272,7 @@ class TpmProvider(Provider[TpmKey]):
                 )
             raise
 
-    def _do(self, work: Callable[[], T]) -> T:
+    def _reporting(self, work: Callable[[], T]) -> T:
         """Do something with the TPM, and tell the operator of what happened to it, and what he can mend."""
         try:
             result = work()
@@ -291,7 +291,7 @@ class TpmProvider(Provider[TpmKey]):
         if self._busy is not None:
             self._busy(busy)
 
-    def _device(self) -> Device:
+    def _device(self) -> TpmDevice:
         if self._opened is None:
             # Another one each time: an error keeps what it passes, and this one would keep all requests.
             raise ServiceError(self._refusal.status, self._refusal.detail)
@@ -306,7 +306,7 @@ class TpmProvider(Provider[TpmKey]):
             self._rows = None
         return self._opened
 
-    def _parent(self, device: Device, identity: KeyIdentity, which: int) -> TpmObject:
+    def _parent(self, device: TpmDevice, identity: KeyIdentity, which: int) -> TpmObject:
         if which == blobs.ROOT_PARENT:
             return device.root
         return device.parent_of(Application(identity.authenticator, identity.application))

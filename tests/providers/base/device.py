@@ -27,10 +27,10 @@ from cofferdam_kim.service import KimService
 from cofferdam_kim.store import KeyStore as Database
 from cofferdam_providers.base.handlers import Context
 from cofferdam_providers.base.keyring import Keyring
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Key, Provider, StoredKey
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import Worker
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.log import Log
@@ -115,7 +115,7 @@ class Device(Provider[bytes]):
 
 
 @contextmanager
-def key_store(folder: Path) -> Iterator[KeyStore]:
+def key_store(folder: Path) -> Iterator[KimClient]:
     """Run the real key store on a database in `folder` and ask it as the worker of `ENTRY`."""
     path = str(folder / "kim" / "db.sqlite3")
     prepare(path)
@@ -139,7 +139,7 @@ def key_store(folder: Path) -> Iterator[KeyStore]:
     thread.start()
     started.wait(10)
     try:
-        store = KeyStore(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)
+        store = KimClient(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)
         store.open(adopt=False)
         yield store
     finally:
@@ -215,7 +215,7 @@ class Asking:
 
 @contextmanager
 def running(
-    folder: Path, device: Provider[Any], settings: WorkerSettings = SETTINGS, store: KeyStore | None = None
+    folder: Path, device: Provider[Any], settings: WorkerSettings = SETTINGS, store: KimClient | None = None
 ) -> Iterator[Running]:
     """Run a real worker around a device, with a real key store or the one that is given."""
     with key_store(folder) if store is None else nullcontext(store) as rows:

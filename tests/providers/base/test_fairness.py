@@ -19,9 +19,9 @@ from cofferdam_contracts.ipc.requests import WorkerOperation, encode_request
 from cofferdam_contracts.operations import DeleteClient, ExportPublicKey, GenerateKey, GenerateRandom
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind
 from cofferdam_contracts.status import Status
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.provider import StoredKey
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.pairs import socket_pair
 
@@ -171,7 +171,7 @@ def test_what_a_worker_on_the_processor_was_not_running_is_charged_to_nobody(tmp
 
 
 @contextmanager
-def slow_key_store(seconds: float) -> Iterator[KeyStore]:
+def slow_key_store(seconds: float) -> Iterator[KimClient]:
     """Simulate a key store that knows no key, and takes its time to say so."""
     ours, theirs = socket_pair()
     end = Channel(theirs, 1 << 20)
@@ -189,7 +189,7 @@ def slow_key_store(seconds: float) -> Iterator[KeyStore]:
     thread = threading.Thread(target=answer)
     thread.start()
     try:
-        yield KeyStore(Channel(ours, 1 << 20), RowCodes(KEK, Device({})), LOG)
+        yield KimClient(Channel(ours, 1 << 20), RowCodes(KEK, Device({})), LOG)
     finally:
         stop.set()
         thread.join()

@@ -39,8 +39,8 @@ from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import MAX_SLOW
 from cofferdam_runtime.channel import MAX_PARTS, Channel, ChannelClosedError
 from cofferdam_runtime.pairs import socket_pair
@@ -170,7 +170,7 @@ def test_what_is_sent_to_the_key_store_is_in_its_table(question: KimMessage, dat
     ours, theirs = socket_pair()
     try:
         with pytest.raises(ServiceError) as caught:
-            KeyStore(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)._ask(question, *fields)
+            KimClient(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)._ask(question, *fields)
         assert caught.value.status is Status.PSA_ERROR_INVALID_ARGUMENT
         with pytest.raises(BlockingIOError):
             theirs.recv(1, _socket.MSG_DONTWAIT)

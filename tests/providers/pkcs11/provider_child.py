@@ -26,8 +26,8 @@ from cofferdam_providers.base.handlers import Context, Slow
 from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.provider import DeviceLostError, StoredKey
 from cofferdam_providers.base.service import Service
+from cofferdam_providers.pkcs11.module_access import module_access, own
 from cofferdam_providers.pkcs11.pin import PinError, read_pin
-from cofferdam_providers.pkcs11.place import own, place_of
 from cofferdam_providers.pkcs11.provider import Pkcs11Provider
 from cofferdam_providers.pkcs11.quirks import QuirkError
 from cofferdam_providers.pkcs11.token import SetupError
@@ -110,7 +110,7 @@ class Child:
         log = Log("child", settings.worker.log)
         pin = read_pin(settings.pin_file) if settings.pin_file else bytes.fromhex(settings.pin or "") or None
         own(settings.state_folder, None)
-        self.provider = Pkcs11Provider(settings, place_of(settings), pin, log)
+        self.provider = Pkcs11Provider(settings, module_access(settings), pin, log)
         self.provider.open()
         self.rows = Rows()
         self._log, self._settings = log, settings.worker

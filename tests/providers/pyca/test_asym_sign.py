@@ -22,7 +22,7 @@ from cofferdam_providers.pyca.asym_sign import (
     sign_hash,
     verify_hash,
 )
-from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.curves import CURVES, CurveParameters
 from cofferdam_providers.pyca.hashes import PRIMITIVES, digest_of
 from cofferdam_providers.pyca.keys import EccKey, Handle, RsaKey, export_public
 
@@ -228,7 +228,7 @@ def test_every_scheme_and_hash_comes_back(pair: Handle, algorithm: AsymmetricSig
 
 
 @pytest.mark.parametrize("curve", SIGNING_CURVES, ids=lambda curve: f"{curve.family.name}-{curve.bits}")
-def test_every_curve_signs_with_signatures_of_fixed_length(curve: Curve) -> None:
+def test_every_curve_signs_with_signatures_of_fixed_length(curve: CurveParameters) -> None:
     key = handle(KeyKind.ECC_KEY_PAIR, bytes(curve.size - 1) + b"\x03", curve.family, curve.bits)
     for number_of_digest in range(12):
         digest = digest_of(Hash.SHA_256, bytes((number_of_digest,)))
@@ -258,9 +258,9 @@ def test_short_numbers_are_padded() -> None:
         if curve.bits in {192, 256, 521}
         for length in (1, 20, 31, 32, 33, 64, 65, 66, 67, 200)
     ],
-    ids=lambda value: f"{value.family.name}-{value.bits}" if isinstance(value, Curve) else str(value),
+    ids=lambda value: f"{value.family.name}-{value.bits}" if isinstance(value, CurveParameters) else str(value),
 )
-def test_ecdsa_any_uses_the_leftmost_bits(curve: Curve, length: int) -> None:
+def test_ecdsa_any_uses_the_leftmost_bits(curve: CurveParameters, length: int) -> None:
     key = handle(KeyKind.ECC_KEY_PAIR, bytes(curve.size - 1) + b"\x03", curve.family, curve.bits)
     digest = bytes(range(1, length + 1))
     signature = sign_hash(key, ECDSA_ANY, digest)

@@ -26,12 +26,12 @@ _DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
 _TOKENS_ARE_IN: Final = "directories.tokendir"
 
 
-class PlaceError(Exception):
+class ModuleAccessError(Exception):
     """Raised when the worker's folder cannot be made; the text names it and says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ModuleAccess:
     """What the worker may open."""
 
     loading: tuple[str, ...]
@@ -40,15 +40,15 @@ class Place:
     needs: frozenset[str]
 
 
-def place_of(settings: Pkcs11Settings) -> Place:
+def module_access(settings: Pkcs11Settings) -> ModuleAccess:
     """Return the files of a module, by the configuration and by what is known of it.
 
     Raises:
-        PlaceError: A link, or the module's configuration, leads to a folder that no module gets.
+        ModuleAccessError: A link, or the module's configuration, leads to a folder that no module gets.
     """
     for path in (*settings.readable, *settings.writable):
         if _is_of_the_system(path):
-            raise PlaceError(
+            raise ModuleAccessError(
                 f"{path} is a folder of the whole machine; name a file, or a folder further down, in "
                 "provider.module_readable or module_writable"
             )
@@ -58,7 +58,7 @@ def place_of(settings: Pkcs11Settings) -> Place:
     if configuration is not None:
         readable.append(configuration)
         writable.extend(folder for folder in _token_folders(configuration) if os.path.isdir(folder))
-    return Place(
+    return ModuleAccess(
         loading=(os.path.dirname(library),),
         readable=tuple(dict.fromkeys(readable)),
         writable=tuple(dict.fromkeys(writable)),
@@ -70,10 +70,12 @@ def own(folder: str, uid: int | None) -> None:
     """Make the worker's folder, and give it to its uid.
 
     Raises:
-        PlaceError: It cannot be made, is something else than a folder, or is somebody else's.
+        ModuleAccessError: It cannot be made, is something else than a folder, or is somebody else's.
     """
     if _is_of_the_system(folder):
-        raise PlaceError(f"{folder} is a folder of the whole machine; set provider.state_folder to a folder of its own")
+        raise ModuleAccessError(
+            f"{folder} is a folder of the whole machine; set provider.state_folder to a folder of its own"
+        )
     try:
         os.makedirs(os.path.dirname(folder), mode=_PARENT_MODE, exist_ok=True)
         try:
@@ -90,14 +92,16 @@ def own(folder: str, uid: int | None) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise PlaceError(f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own") from error
+        raise ModuleAccessError(
+            f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own"
+        ) from error
 
 
-def obstacles(place: Place) -> Iterator[dict[str, object]]:
+def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:
     """Yield the paths that the process, as who it is now, cannot use as the module has to."""
     for path, mode in (
-        *((path, os.R_OK) for path in place.readable),
-        *((path, os.R_OK | os.W_OK) for path in place.writable),
+        *((path, os.R_OK) for path in access.readable),
+        *((path, os.R_OK | os.W_OK) for path in access.writable),
     ):
         if os.access(path, mode):
             continue
@@ -116,10 +120,10 @@ def obstacles(place: Place) -> Iterator[dict[str, object]]:
 def _refuse_foreign(folder: str, owner: int, names: list[str]) -> None:
     """Give nobody's folder away, only one that is new, or that an earlier worker with another uid left."""
     if not names and owner != 0:
-        raise PlaceError(f"{folder} is that of uid {owner}; set provider.state_folder to a folder of its own")
+        raise ModuleAccessError(f"{folder} is that of uid {owner}; set provider.state_folder to a folder of its own")
     for name in names:
         if name not in FILES:
-            raise PlaceError(
+            raise ModuleAccessError(
                 f"{folder} is not empty, it has {name!r}; set provider.state_folder to a folder of its own"
             )
 
@@ -136,7 +140,7 @@ def _token_folders(path: str) -> Iterator[str]:
     """Yield the folders that a configuration of SoftHSM names (softhsm2.conf(5)).
 
     Raises:
-        PlaceError: One of them is a folder of the whole machine.
+        ModuleAccessError: One of them is a folder of the whole machine.
     """
     try:
         with open(path, errors="replace") as file:
@@ -148,7 +152,7 @@ def _token_folders(path: str) -> Iterator[str]:
         if key.strip() == _TOKENS_ARE_IN and value.strip().startswith("/"):
             folder = normal(value.strip())
             if _is_of_the_system(folder):
-                raise PlaceError(
+                raise ModuleAccessError(
                     f"{path}:{number}: {_TOKENS_ARE_IN} is {folder}, a folder of the whole machine; "
                     "move the tokens to a folder of their own"
                 )

@@ -71,7 +71,7 @@ class _Held:
     """The codes that a change added and removed which the key store may have made or not."""
 
 
-class KeyStore:
+class KimClient:
     """The key store as one provider sees it."""
 
     def __init__(self, channel: Channel, codes: RowCodes, log: Log) -> None:
