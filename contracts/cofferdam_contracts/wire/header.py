@@ -28,7 +28,6 @@ KEEP_ALIVE: Final = 0x8000
 """Flag of a request whose client wants to send another one on the same connection; the reference ignores it."""
 MAX_BODY: Final = (1 << 32) - 1
 MAX_AUTH: Final = (1 << 16) - 1
-MAX_SESSION: Final = (1 << 64) - 1
 
 _pack = HEADER.pack
 

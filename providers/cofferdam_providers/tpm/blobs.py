@@ -16,11 +16,11 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
+from cofferdam_contracts.byte_reader import ByteReader
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.tpm.public import EccPart, Part, RsaPart
 
 _NO_CONTEXT: Final = bytes(24)
-_CONTEXT: Final = struct.Struct("<QIIQ")
 _LENGTH: Final = struct.Struct("<Q")
 _KIND: Final = struct.Struct("<I")
 _RSA: Final = 0
@@ -57,22 +57,22 @@ def decode(data: bytes, parent: int = ROOT_PARENT) -> Blob:
     Raises:
         ServiceError: It is another one (`PSA_ERROR_DATA_CORRUPT`).
     """
-    reader = _Reader(data)
-    if reader.take(_CONTEXT.size) != _NO_CONTEXT:
+    reader = ByteReader(data, _corrupt, "little")
+    if reader.take(len(_NO_CONTEXT)) != _NO_CONTEXT:
         raise _corrupt("a saved context, as Parsec kept until 2021, which no TPM loads after a restart")
-    auth = reader.sized()
-    kind = _KIND.unpack(reader.take(_KIND.size))[0]
+    auth = reader.prefixed(_LENGTH.size)
+    kind = reader.u32()
     part: Part
     if kind == _RSA:
-        part = RsaPart(reader.sized())
+        part = RsaPart(reader.prefixed(_LENGTH.size))
     elif kind == _ECC:
-        part = EccPart(reader.sized(), reader.sized())
+        part = EccPart(reader.prefixed(_LENGTH.size), reader.prefixed(_LENGTH.size))
     else:
         raise _corrupt(f"a public part of kind {kind}")
     numbers = (part.modulus,) if isinstance(part, RsaPart) else (part.x, part.y)
     if not all(0 < len(number) <= _MOST_NUMBER for number in numbers):
         raise _corrupt("a public part of a length that no key has")
-    return Blob(part=part, auth=auth, private=reader.sized(), parent=parent)
+    return Blob(part=part, auth=auth, private=reader.prefixed(_LENGTH.size), parent=parent)
 
 
 def encode_own(blob: Blob) -> bytes:
@@ -102,7 +102,7 @@ def decode_name(data: bytes) -> bytes:
     Raises:
         ServiceError: It is something else.
     """
-    return _Reader(data).sized()
+    return ByteReader(data, _corrupt, "little").prefixed(_LENGTH.size)
 
 
 def _sized(content: bytes) -> bytes:
@@ -111,18 +111,3 @@ def _sized(content: bytes) -> bytes:
 
 def _corrupt(detail: str) -> ServiceError:
     return ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"a stored key that is {detail}")
-
-
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        start, self._at = self._at, self._at + size
-        if self._at > len(self._data):
-            raise _corrupt("cut off")
-        return self._data[start : self._at]
-
-    def sized(self) -> bytes:
-        return self.take(_LENGTH.unpack(self.take(_LENGTH.size))[0])

@@ -39,8 +39,6 @@ class Shape:
     """What of a command matters to whoever sends it."""
 
     returns_handle: bool = False
-    takes_session: bool = True
-    """Whether it may have a session at all."""
     hides_parameter: bool = False
     """Whether its first parameter is a sized buffer, which a session can encrypt."""
     hides_answer: bool = False
@@ -49,28 +47,28 @@ class Shape:
     """Whether a key may be made, which takes seconds."""
 
 
-_OPEN: Final = Shape(takes_session=False)
+_PLAIN: Final = Shape()
 
 SHAPES: Final[Mapping[Command, Shape]] = {
     Command.CREATE_PRIMARY: Shape(returns_handle=True, hides_parameter=True, hides_answer=True, slow=True),
-    Command.STARTUP: _OPEN,
+    Command.STARTUP: _PLAIN,
     Command.ACTIVATE_CREDENTIAL: Shape(hides_parameter=True, hides_answer=True),
     Command.POLICY_SECRET: Shape(hides_parameter=True, hides_answer=True),
     Command.CREATE: Shape(hides_parameter=True, hides_answer=True, slow=True),
     Command.LOAD: Shape(returns_handle=True, hides_parameter=True, hides_answer=True),
     Command.RSA_DECRYPT: Shape(hides_parameter=True, hides_answer=True),
     Command.SIGN: Shape(hides_parameter=True),
-    Command.CONTEXT_LOAD: Shape(takes_session=False, returns_handle=True),
-    Command.CONTEXT_SAVE: _OPEN,
-    Command.FLUSH_CONTEXT: _OPEN,
+    Command.CONTEXT_LOAD: Shape(returns_handle=True),
+    Command.CONTEXT_SAVE: _PLAIN,
+    Command.FLUSH_CONTEXT: _PLAIN,
     Command.LOAD_EXTERNAL: Shape(returns_handle=True, hides_parameter=True, hides_answer=True),
-    Command.READ_PUBLIC: _OPEN,
+    Command.READ_PUBLIC: _PLAIN,
     Command.RSA_ENCRYPT: Shape(hides_parameter=True, hides_answer=True),
-    Command.START_AUTH_SESSION: Shape(takes_session=False, returns_handle=True),
+    Command.START_AUTH_SESSION: Shape(returns_handle=True),
     Command.VERIFY_SIGNATURE: Shape(hides_parameter=True),
-    Command.GET_CAPABILITY: _OPEN,
+    Command.GET_CAPABILITY: _PLAIN,
     Command.GET_RANDOM: Shape(hides_answer=True),
-    Command.TEST_PARMS: _OPEN,
+    Command.TEST_PARMS: _PLAIN,
 }
 """Part 3; GetCapability, ReadPublic and TestParms would take a session, and say nothing that needs one."""
 
