@@ -42,8 +42,8 @@ from cofferdam_client import (
     rsa_oaep,
     rsa_signing_key,
 )
+from cofferdam_providers.base.device_provider import RETRY_S
 from cofferdam_providers.tpm.errors import Code
-from cofferdam_providers.tpm.provider import RETRY_S
 
 KEY = ecc_signing_key(Curve.P_256, Hash.SHA_256)
 DIGEST = hashlib.sha256(b"message").digest()

@@ -309,7 +309,7 @@ RUNNING_LIMITS: Final = (
     _mutant(
         "a worker serves one channel until it is empty",
         WORKER,
-        "if time.monotonic_ns() >= until or self._lost:",
+        "if time.monotonic_ns() >= until or self._upkeep.lost:",
         "if self._lost:",
         "tests/providers/base/test_fairness.py",
     ),

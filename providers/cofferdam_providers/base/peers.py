@@ -5,6 +5,7 @@ application is that uid. With Direct authentication, if the administrator config
 and the name is what the request says, if it is not longer than the key store takes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cofferdam_contracts.identity import Application
@@ -12,6 +13,7 @@ from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import MAX_APPLICATION
 from cofferdam_contracts.ipc.requests import ProviderRequest
 from cofferdam_contracts.registry import AuthType
+from cofferdam_runtime.channel import Channel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +50,21 @@ class Principal:
         if request.authenticator is AuthType.DIRECT and 0 < len(request.application.encode()) <= MAX_APPLICATION:
             return Application(request.authenticator, request.application)
         raise ForbiddenMessageError(f"authenticator {request.authenticator} cannot vouch for this")
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """A frontend's channel, whom it belongs to, and what it waits for."""
+
+    channel: Channel
+    principal: Principal
+    serial: int
+    blocks: int = -1
+    """How many keys the worker had generated on its own thread when this channel had its last turn."""
+    slow: int = 0
+    """Its requests in the slow lane."""
+    sync: int | None = None
+    """The token of a SYNC that waits for them."""
+    gradual: tuple[ProviderRequest, Iterator[None]] | None = None
+    """A request that is worked on in steps, one in each turn, before the next one is taken."""
+    closed: bool = False

@@ -12,8 +12,9 @@ from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.kim_client import KimClient, SilentStoreError, WrongKeyError
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Provider
+from cofferdam_providers.base.request_log import RequestLog
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.worker import Worker
+from cofferdam_providers.base.worker import Broker, Worker
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.entry import Child, Start, confine, give_up
 from cofferdam_runtime.log import Log
@@ -55,10 +56,18 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
         settings=settings,
         log=log,
     )
-    worker = Worker(context, loop, lane)
-    child = Child(start, log, loop, {ToChild.CHANNEL: worker.add_channel, ToChild.SEALED: _ignore}, worker.stop)
-    worker.served, worker.violated, child.in_flight = child.count_one, child.violated, worker.in_flight
-    worker.busy = child.busy
+
+    # Both need the other: what the broker sends is for the worker, which tells the broker things.
+    def add_channel(record: Record, descriptor: int | None) -> None:
+        worker.add_channel(record, descriptor)
+
+    def stop() -> None:
+        worker.stop()
+
+    child = Child(start, log, loop, {ToChild.CHANNEL: add_channel, ToChild.SEALED: _ignore}, stop)
+    broker = Broker(served=child.count_one, busy=child.busy, violated=child.violated)
+    worker = Worker(context, loop, lane, RequestLog(log, provider.description.id), broker)
+    child.in_flight = worker.in_flight
     provider.attach(store, child.busy)
     child.ready(achieved)
     loop.run(worker.tick)

@@ -1,12 +1,6 @@
-"""The PKCS#11 provider: the narrow interface of `base.provider` on top of this package's modules.
-
-Without its token the provider lives on and refuses everything at once, so that clients are not left waiting; after a
-while it makes room for a successor, which starts the module afresh. Some modules do not notice a token that came back
-before they are initialised again.
-"""
+"""The PKCS#11 provider: the interface of `base.provider` on top of this package's modules."""
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,7 +14,8 @@ from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes, Usag
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import Key, Provider, StoredKey
+from cofferdam_providers.base.device_provider import DeviceProvider
+from cofferdam_providers.base.provider import Key, StoredKey
 from cofferdam_providers.pkcs11 import (
     aead,
     asym_encryption,
@@ -45,9 +40,6 @@ from cofferdam_providers.pyca.errors import invalid_argument
 from cofferdam_runtime.log import Log
 
 _DESCRIPTION: Final = PROVIDERS[ProviderId.PKCS11]
-RETRY_S: Final = 15.0
-"""How long a worker without its token refuses before a successor tries again; four deaths a minute are not yet so many
-that the broker makes the next one wait (`runtime.backoff`)."""
 OperationT = TypeVar("OperationT", bound=operations.CryptoOperation)
 Work: TypeAlias = Callable[[TokenDevice, Key[TokenKey], OperationT], bytes | None]
 
@@ -112,22 +104,20 @@ OPERATIONS: Final[Mapping[Opcode, Work[Any]]] = dict(
 Messages are hashed in this process, so that a token needs no mechanisms that hash."""
 
 
-class Pkcs11Provider(Provider[TokenKey]):
+class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
     """Keys in a token. One thread touches the module: it is told that there is no other."""
 
     description = _DESCRIPTION
-    slow_generation = True
+    device_name = "the token"
     foreign_code = True
 
     def __init__(self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log) -> None:
         """Prepare; `open` opens."""
+        super().__init__(log)
         self._settings = settings
         self._access = access
         self._pin = pin
-        self._log = log
         self.operations = {opcode: partial(self._use, work) for opcode, work in OPERATIONS.items()}
-        self._opened: TokenDevice | None = None
-        self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the token has not been opened")
 
     def open(self) -> None:
         """Load the module, open the token, learn what it can do and what is on it.
@@ -193,10 +183,6 @@ class Pkcs11Provider(Provider[TokenKey]):
         handle = self._device().open_key(key_ids.cka_id(stored), stored.attributes)
         return Key(attributes=stored.attributes, handle=handle)
 
-    def require_device(self) -> None:
-        """Refuse while there is no token."""
-        self._device()
-
     def destroy_key(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Destroy a key's objects, private before public."""
         del identity
@@ -235,12 +221,6 @@ class Pkcs11Provider(Provider[TokenKey]):
         self._opened.go_on()
         return True
 
-    def _device(self) -> TokenDevice:
-        if self._opened is None:
-            # Another one each time: an error keeps what it passes, and this one would keep all requests.
-            raise ServiceError(self._refusal.status, self._refusal.detail)
-        return self._opened
-
     def _use(
         self, work: Work[operations.CryptoOperation], key: Key[TokenKey], operation: operations.CryptoOperation
     ) -> bytes | None:
@@ -259,15 +239,8 @@ class Pkcs11Provider(Provider[TokenKey]):
         self._log.info("the token is open", keys=len(objects), **about(opened))
         return TokenDevice(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
 
-    def _wait(self, refused: ServiceError, *, retry: bool) -> None:
-        self._refusal = refused
-        self._log.error(
-            "the token cannot be used",
-            cause=refused.detail,
-            next_try=f"in {RETRY_S:.0f} s" if retry else "after the configuration has changed",
-        )
-        if retry:
-            self.expires = time.monotonic() + RETRY_S
+    def _report_unusable(self, **details: object) -> None:
+        self._log.error("the token cannot be used", **details)
 
     def _check_export(self, attributes: KeyAttributes) -> None:
         if attributes.usage & Usage.EXPORT and not self._settings.allow_export:

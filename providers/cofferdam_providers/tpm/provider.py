@@ -1,8 +1,4 @@
-"""The TPM provider: the narrow interface of `base.provider` on top of this package's modules.
-
-Without its TPM the provider lives on and refuses everything at once, so that clients are not left waiting; after a
-while it makes room for a successor, which tries again.
-"""
+"""The TPM provider: the interface of `base.provider` on top of this package's modules."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +12,8 @@ from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import TpmSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, Results, Rows, StoredKey
+from cofferdam_providers.base.device_provider import DeviceProvider
+from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Results, Rows, StoredKey
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import digest_to_sign
 from cofferdam_providers.pyca.wrapping import Wrapping
@@ -43,8 +40,6 @@ from cofferdam_runtime.log import Log
 _DESCRIPTION: Final = PROVIDERS[ProviderId.TPM]
 PURPOSE: Final = b"cofferdam TPM provider: key at rest, format 1"
 """What its key-encryption key is used for."""
-RETRY_S: Final = 15.0
-"""How long a worker without its TPM refuses before a successor tries again (see `pkcs11.provider`)."""
 _COMPLAINT_S: Final = 60.0
 """Between two lines of the log about the same trouble."""
 _MOST_REFUSED: Final = 1024
@@ -99,23 +94,21 @@ OPERATIONS: Final[Mapping[Opcode, Callable[["TpmProvider", Any, Any], Result]]] 
 this process."""
 
 
-class TpmProvider(Provider[TpmKey]):
+class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
     """Keys in a TPM."""
 
     description = _DESCRIPTION
-    slow_generation = True
+    device_name = "the TPM"
     sealed_forms = frozenset({OWN_FORM})
 
     def __init__(self, settings: TpmSettings, credentials: Credentials, log: Log) -> None:
         """Prepare; `open` opens."""
+        super().__init__(log)
         self._settings = settings
         self._credentials = credentials
-        self._log = log
         self._wrapping = Wrapping(credentials.kek.key, _DESCRIPTION.uuid, PURPOSE)
         self.operations = {opcode: partial(work, self) for opcode, work in OPERATIONS.items()}
-        self._opened: TpmDevice | None = None
         self._capabilities = capability_discovery.TpmCapabilities()
-        self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM has not been opened")
         self._rows: Rows | None = None
         self._busy: Callable[[bool], None] | None = None
         """Set once there is somebody to tell: nothing hangs on the TPM before the process is ready."""
@@ -211,10 +204,6 @@ class TpmProvider(Provider[TpmKey]):
             with suppress(TpmError):
                 self._opened.slots.drop(key.handle)
 
-    def require_device(self) -> None:
-        """Refuse while there is no TPM."""
-        self._device()
-
     def check_use(self, attributes: KeyAttributes) -> None:
         """Refuse a key whose policy permits nothing that the TPM can do."""
         self._device()
@@ -292,30 +281,26 @@ class TpmProvider(Provider[TpmKey]):
             self._busy(busy)
 
     def _device(self) -> TpmDevice:
-        if self._opened is None:
-            # Another one each time: an error keeps what it passes, and this one would keep all requests.
-            raise ServiceError(self._refusal.status, self._refusal.detail)
+        device = super()._device()
         if self._rows is not None:
-            # Asked when the worker starts, and again with each request until the key store has answered.
+            # Checked when the worker starts, and again with each request until the key store has answered.
             try:
-                root_key.check(self._rows, self._opened.root.name)
+                root_key.check(self._rows, device.root.name)
             except root_key.RootKeyError as error:
                 self._opened = None
                 self._wait(error)
                 raise
             self._rows = None
-        return self._opened
+        return device
+
+    def _report_unusable(self, **details: object) -> None:
+        level = self._log.warning if self._settings.skip_if_no_tpm else self._log.error
+        level("the TPM cannot be used", **details)
 
     def _parent(self, device: TpmDevice, identity: KeyIdentity, which: int) -> TpmObject:
         if which == blobs.ROOT_PARENT:
             return device.root
         return device.parent_of(Application(identity.authenticator, identity.application))
-
-    def _wait(self, refused: ServiceError) -> None:
-        self._refusal = ServiceError(refused.status, refused.detail)
-        level = self._log.warning if self._settings.skip_if_no_tpm else self._log.error
-        level("the TPM cannot be used", cause=refused.detail, next_try=f"in {RETRY_S:.0f} s")
-        self.expires = time.monotonic() + RETRY_S
 
     def _stored(self, identity: KeyIdentity, attributes: KeyAttributes, blob: blobs.Blob) -> StoredKey:
         if self._settings.give_back:

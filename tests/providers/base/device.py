@@ -30,8 +30,9 @@ from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Key, Provider, StoredKey
+from cofferdam_providers.base.request_log import RequestLog
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.worker import Worker
+from cofferdam_providers.base.worker import Broker, Worker
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -165,15 +166,23 @@ SETTINGS = WorkerSettings(
 class Running:
     """A worker in a thread; `violations` are the frontends it wants replaced, `busy` what it told of its device."""
 
-    def __init__(self, worker: Worker, thread: threading.Thread) -> None:
+    def __init__(self) -> None:
         self.violations: list[tuple[int, int]] = []
         self.busy: list[bool] = []
-        self.thread = thread
-        self.stop, self.in_flight = worker.stop, worker.in_flight
-        self._worker = worker
-        worker.busy = self.busy.append
-        worker.violated = lambda role, number: self.violations.append((role, number))
+        self.broker = Broker(
+            served=lambda: None,
+            busy=self.busy.append,
+            violated=lambda role, number: self.violations.append((role, number)),
+        )
+        self._worker: Worker
         self._ends: list[Channel] = []
+
+    def run(self, worker: Worker, loop: Loop) -> None:
+        """Start the thread."""
+        self._worker = worker
+        self.stop, self.in_flight = worker.stop, worker.in_flight
+        self.thread = threading.Thread(target=lambda: loop.run(lambda: min(worker.tick(), 0.01)))
+        self.thread.start()
 
     def connect(self, uid: int, number: int = 0, *, adopted: bool = False) -> "Asking":
         """Be the frontend of a principal."""
@@ -185,6 +194,8 @@ class Running:
         return Asking(channel)
 
     def close(self) -> None:
+        for peer in list(self._worker._peers):
+            self._worker._close(peer)
         for channel in self._ends:
             channel.close()
 
@@ -224,14 +235,12 @@ def running(
         keyring = Keyring(device, rows, settings.key_cache, log)
         lane = ThreadLane(loop) if device.concurrent_generation else Lane()
         lane.start()
-        worker = Worker(Context(provider=device, keyring=keyring, settings=settings, log=log), loop, lane)
-        thread = threading.Thread(target=lambda: loop.run(lambda: min(worker.tick(), 0.01)))
-        run = Running(worker, thread)
-        thread.start()
+        context = Context(provider=device, keyring=keyring, settings=settings, log=log)
+        run = Running()
+        run.run(Worker(context, loop, lane, RequestLog(log, device.description.id), run.broker), loop)
         try:
             yield run
         finally:
             loop.stop()
-            thread.join()
-            worker.close()
+            run.thread.join()
             run.close()

@@ -14,8 +14,8 @@ from cofferdam_contracts.operations import DestroyKey, GenerateKey, GenerateRand
 from cofferdam_contracts.psa.algorithm import Aead, AeadScheme
 from cofferdam_contracts.psa.attributes import KeyKind, Usage
 from cofferdam_contracts.status import Status
+from cofferdam_providers.base.device_provider import RETRY_S
 from cofferdam_providers.pkcs11.pin import UNCERTAIN
-from cofferdam_providers.pkcs11.provider import RETRY_S
 
 FAILED, COMMUNICATION = Status.PSA_ERROR_HARDWARE_FAILURE, Status.PSA_ERROR_COMMUNICATION_FAILURE
 WRONG = b"0000".hex()
