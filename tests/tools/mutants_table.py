@@ -310,7 +310,7 @@ RUNNING_LIMITS: Final = (
         "a worker serves one channel until it is empty",
         WORKER,
         "if time.monotonic_ns() >= until or self._upkeep.lost:",
-        "if self._lost:",
+        "if self._upkeep.lost:",
         "tests/providers/base/test_fairness.py",
     ),
     _mutant(

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from pkcs11 import exceptions as library
 
-from cofferdam_contracts import operations
+from cofferdam_contracts import operations as ops
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes, Usage
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
@@ -40,8 +40,8 @@ from cofferdam_providers.pyca.errors import invalid_argument
 from cofferdam_runtime.log import Log
 
 _DESCRIPTION: Final = PROVIDERS[ProviderId.PKCS11]
-OperationT = TypeVar("OperationT", bound=operations.CryptoOperation)
-Work: TypeAlias = Callable[[TokenDevice, Key[TokenKey], OperationT], bytes | None]
+OperationT = TypeVar("OperationT", bound=ops.CryptoOperation)
+Work: TypeAlias = Callable[[TokenDevice, TokenKey, OperationT], bytes | None]
 
 
 def _row(kind: type[OperationT], work: Work[OperationT]) -> tuple[Opcode, Work[Any]]:
@@ -50,54 +50,39 @@ def _row(kind: type[OperationT], work: Work[OperationT]) -> tuple[Opcode, Work[A
 
 OPERATIONS: Final[Mapping[Opcode, Work[Any]]] = dict(
     (
-        _row(operations.ExportPublicKey, lambda device, key, _: key_management.export_public(device, key.handle)),
-        _row(operations.ExportKey, lambda device, key, _: key_management.export(device, key.handle)),
-        _row(operations.SignHash, lambda device, key, op: asym_sign.sign_hash(device, key.handle, op.alg, op.hash)),
+        _row(ops.ExportPublicKey, lambda on, key, _: key_management.export_public(on, key)),
+        _row(ops.ExportKey, lambda on, key, _: key_management.export(on, key)),
+        _row(ops.SignHash, lambda on, key, op: asym_sign.sign_hash(on, key, op.alg, op.hash)),
+        _row(ops.VerifyHash, lambda on, key, op: asym_sign.verify_hash(on, key, op.alg, op.hash, op.signature)),
         _row(
-            operations.VerifyHash,
-            lambda device, key, op: asym_sign.verify_hash(device, key.handle, op.alg, op.hash, op.signature),
+            ops.SignMessage,
+            lambda on, key, op: asym_sign.sign_hash(on, key, op.alg, digest_to_sign(op.alg, op.message)),
         ),
         _row(
-            operations.SignMessage,
-            lambda device, key, op: asym_sign.sign_hash(device, key.handle, op.alg, digest_to_sign(op.alg, op.message)),
-        ),
-        _row(
-            operations.VerifyMessage,
-            lambda device, key, op: asym_sign.verify_hash(
-                device, key.handle, op.alg, digest_to_sign(op.alg, op.message), op.signature
+            ops.VerifyMessage,
+            lambda on, key, op: asym_sign.verify_hash(
+                on, key, op.alg, digest_to_sign(op.alg, op.message), op.signature
             ),
         ),
         _row(
-            operations.AsymmetricEncrypt,
-            lambda device, key, op: asym_encryption.encrypt(device, key.handle, op.alg, op.plaintext, op.salt),
+            ops.AsymmetricEncrypt, lambda on, key, op: asym_encryption.encrypt(on, key, op.alg, op.plaintext, op.salt)
         ),
         _row(
-            operations.AsymmetricDecrypt,
-            lambda device, key, op: asym_encryption.decrypt(device, key.handle, op.alg, op.ciphertext, op.salt),
+            ops.AsymmetricDecrypt, lambda on, key, op: asym_encryption.decrypt(on, key, op.alg, op.ciphertext, op.salt)
         ),
         _row(
-            operations.AeadEncrypt,
-            lambda device, key, op: aead.encrypt(
-                device, key.handle, op.alg, op.nonce, op.additional_data, op.plaintext
-            ),
+            ops.AeadEncrypt,
+            lambda on, key, op: aead.encrypt(on, key, op.alg, op.nonce, op.additional_data, op.plaintext),
         ),
         _row(
-            operations.AeadDecrypt,
-            lambda device, key, op: aead.decrypt(
-                device, key.handle, op.alg, op.nonce, op.additional_data, op.ciphertext
-            ),
+            ops.AeadDecrypt,
+            lambda on, key, op: aead.decrypt(on, key, op.alg, op.nonce, op.additional_data, op.ciphertext),
         ),
-        _row(
-            operations.CipherEncrypt,
-            lambda device, key, op: cipher.encrypt(device, key.handle, op.alg.mode, op.plaintext),
-        ),
-        _row(
-            operations.CipherDecrypt,
-            lambda device, key, op: cipher.decrypt(device, key.handle, op.alg.mode, op.ciphertext),
-        ),
-        _row(operations.MacCompute, lambda device, key, op: mac.compute(device, key.handle, op.alg, op.input)),
-        _row(operations.MacVerify, lambda device, key, op: mac.verify(device, key.handle, op.alg, op.input, op.mac)),
-        _row(operations.GenerateRandom, lambda device, _, op: generate_random.random_bytes(device, op.size)),
+        _row(ops.CipherEncrypt, lambda on, key, op: cipher.encrypt(on, key, op.alg.mode, op.plaintext)),
+        _row(ops.CipherDecrypt, lambda on, key, op: cipher.decrypt(on, key, op.alg.mode, op.ciphertext)),
+        _row(ops.MacCompute, lambda on, key, op: mac.compute(on, key, op.alg, op.input)),
+        _row(ops.MacVerify, lambda on, key, op: mac.verify(on, key, op.alg, op.input, op.mac)),
+        _row(ops.GenerateRandom, lambda on, _, op: generate_random.random_bytes(on, op.size)),
     )
 )
 """What the provider does besides key management, as far as the token has the mechanism (`capability_discovery`).
@@ -221,10 +206,9 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         self._opened.go_on()
         return True
 
-    def _use(
-        self, work: Work[operations.CryptoOperation], key: Key[TokenKey], operation: operations.CryptoOperation
-    ) -> bytes | None:
-        return work(self._device(), key, operation)
+    def _use(self, work: Work[Any], key: Key[TokenKey] | None, operation: ops.CryptoOperation) -> bytes | None:
+        # The one operation without a key takes none.
+        return work(self._device(), key.handle if key else None, operation)  # type: ignore[arg-type]
 
     def _learn(self, opened: OpenToken) -> TokenDevice:
         token, settings = opened.token, self._settings

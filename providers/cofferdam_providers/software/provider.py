@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
 
-from cofferdam_contracts import operations
+from cofferdam_contracts import operations as ops
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
@@ -24,7 +24,7 @@ PURPOSE: Final = b"cofferdam software provider: key at rest, format 1"
 """What its key-encryption key is used for."""
 _NO_FILES: Final[Mapping[int, bytes]] = {}
 SoftwareKey: TypeAlias = Key[keys.Handle]
-OperationT = TypeVar("OperationT", bound=operations.CryptoOperation)
+OperationT = TypeVar("OperationT", bound=ops.CryptoOperation)
 
 
 def _row(
@@ -35,42 +35,29 @@ def _row(
 
 OPERATIONS: Final[Mapping[Opcode, OperationHandler]] = dict(
     (
-        _row(operations.ExportPublicKey, lambda key, _: keys.export_public(key.handle)),
-        _row(operations.ExportKey, lambda key, _: key.handle.material),
-        _row(operations.SignHash, lambda key, op: asym_sign.sign_hash(key.handle, op.alg, op.hash)),
-        _row(operations.VerifyHash, lambda key, op: asym_sign.verify_hash(key.handle, op.alg, op.hash, op.signature)),
+        _row(ops.ExportPublicKey, lambda k, _: keys.export_public(k.handle)),
+        _row(ops.ExportKey, lambda k, _: k.handle.material),
+        _row(ops.SignHash, lambda k, op: asym_sign.sign_hash(k.handle, op.alg, op.hash)),
+        _row(ops.VerifyHash, lambda k, op: asym_sign.verify_hash(k.handle, op.alg, op.hash, op.signature)),
+        _row(ops.SignMessage, lambda k, op: asym_sign.sign_hash(k.handle, op.alg, digest_to_sign(op.alg, op.message))),
         _row(
-            operations.SignMessage,
-            lambda key, op: asym_sign.sign_hash(key.handle, op.alg, digest_to_sign(op.alg, op.message)),
+            ops.VerifyMessage,
+            lambda k, op: asym_sign.verify_hash(k.handle, op.alg, digest_to_sign(op.alg, op.message), op.signature),
         ),
+        _row(ops.AsymmetricEncrypt, lambda k, op: asym_encryption.encrypt(k.handle, op.alg, op.plaintext, op.salt)),
+        _row(ops.AsymmetricDecrypt, lambda k, op: asym_encryption.decrypt(k.handle, op.alg, op.ciphertext, op.salt)),
+        _row(ops.AeadEncrypt, lambda k, op: aead.encrypt(k.handle, op.alg, op.nonce, op.additional_data, op.plaintext)),
         _row(
-            operations.VerifyMessage,
-            lambda key, op: asym_sign.verify_hash(key.handle, op.alg, digest_to_sign(op.alg, op.message), op.signature),
+            ops.AeadDecrypt, lambda k, op: aead.decrypt(k.handle, op.alg, op.nonce, op.additional_data, op.ciphertext)
         ),
-        _row(
-            operations.AsymmetricEncrypt,
-            lambda key, op: asym_encryption.encrypt(key.handle, op.alg, op.plaintext, op.salt),
-        ),
-        _row(
-            operations.AsymmetricDecrypt,
-            lambda key, op: asym_encryption.decrypt(key.handle, op.alg, op.ciphertext, op.salt),
-        ),
-        _row(
-            operations.AeadEncrypt,
-            lambda key, op: aead.encrypt(key.handle, op.alg, op.nonce, op.additional_data, op.plaintext),
-        ),
-        _row(
-            operations.AeadDecrypt,
-            lambda key, op: aead.decrypt(key.handle, op.alg, op.nonce, op.additional_data, op.ciphertext),
-        ),
-        _row(operations.CipherEncrypt, lambda key, op: cipher.encrypt(key.handle, op.alg.mode, op.plaintext)),
-        _row(operations.CipherDecrypt, lambda key, op: cipher.decrypt(key.handle, op.alg.mode, op.ciphertext)),
-        _row(operations.MacCompute, lambda key, op: mac.compute(key.handle, op.alg, op.input)),
-        _row(operations.MacVerify, lambda key, op: mac.verify(key.handle, op.alg, op.input, op.mac)),
-        _row(operations.RawKeyAgreement, lambda key, op: key_agreement.agree(key.handle, op.alg, op.peer_key)),
-        _row(operations.GenerateRandom, lambda _, op: random_bytes(op.size)),
-        _row(operations.HashCompute, lambda _, op: hashes.digest_of(op.alg, op.input)),
-        _row(operations.HashCompare, lambda _, op: hashes.compare(op.alg, op.input, op.hash)),
+        _row(ops.CipherEncrypt, lambda k, op: cipher.encrypt(k.handle, op.alg.mode, op.plaintext)),
+        _row(ops.CipherDecrypt, lambda k, op: cipher.decrypt(k.handle, op.alg.mode, op.ciphertext)),
+        _row(ops.MacCompute, lambda k, op: mac.compute(k.handle, op.alg, op.input)),
+        _row(ops.MacVerify, lambda k, op: mac.verify(k.handle, op.alg, op.input, op.mac)),
+        _row(ops.RawKeyAgreement, lambda k, op: key_agreement.agree(k.handle, op.alg, op.peer_key)),
+        _row(ops.GenerateRandom, lambda _, op: random_bytes(op.size)),
+        _row(ops.HashCompute, lambda _, op: hashes.digest_of(op.alg, op.input)),
+        _row(ops.HashCompare, lambda _, op: hashes.compare(op.alg, op.input, op.hash)),
     )
 )
 """What the provider does besides key management. Key material is in this process, so no row can find a device gone."""

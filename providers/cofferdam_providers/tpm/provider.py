@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
-from cofferdam_contracts import operations
+from cofferdam_contracts import operations as ops
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
@@ -44,7 +44,7 @@ _COMPLAINT_S: Final = 60.0
 """Between two lines of the log about the same trouble."""
 _MOST_REFUSED: Final = 1024
 T = TypeVar("T")
-OperationT = TypeVar("OperationT", bound=operations.CryptoOperation)
+OperationT = TypeVar("OperationT", bound=ops.CryptoOperation)
 Result: TypeAlias = bytes | Results | None
 
 
@@ -62,31 +62,28 @@ OPERATIONS: Final[Mapping[Opcode, Callable[["TpmProvider", Any, Any], Result]]] 
     Opcode.PSA_EXPORT_PUBLIC_KEY: lambda _provider, key, _: public.exported(key.handle.part, key.handle.size),
     **dict(
         (
-            _row(operations.SignHash, lambda device, key, op: asym_sign.sign_hash(device, key, op.alg, op.hash)),
+            _row(ops.SignHash, lambda on, key, op: asym_sign.sign_hash(on, key, op.alg, op.hash)),
+            _row(ops.VerifyHash, lambda on, key, op: asym_sign.verify_hash(on, key, op.alg, op.hash, op.signature)),
             _row(
-                operations.VerifyHash,
-                lambda device, key, op: asym_sign.verify_hash(device, key, op.alg, op.hash, op.signature),
+                ops.SignMessage,
+                lambda on, key, op: asym_sign.sign_hash(on, key, op.alg, digest_to_sign(op.alg, op.message)),
             ),
             _row(
-                operations.SignMessage,
-                lambda device, key, op: asym_sign.sign_hash(device, key, op.alg, digest_to_sign(op.alg, op.message)),
-            ),
-            _row(
-                operations.VerifyMessage,
-                lambda device, key, op: asym_sign.verify_hash(
-                    device, key, op.alg, digest_to_sign(op.alg, op.message), op.signature
+                ops.VerifyMessage,
+                lambda on, key, op: asym_sign.verify_hash(
+                    on, key, op.alg, digest_to_sign(op.alg, op.message), op.signature
                 ),
             ),
             _row(
-                operations.AsymmetricEncrypt,
-                lambda device, key, op: asym_encryption.encrypt(device, key, op.alg, op.plaintext, op.salt),
+                ops.AsymmetricEncrypt,
+                lambda on, key, op: asym_encryption.encrypt(on, key, op.alg, op.plaintext, op.salt),
             ),
             _row(
-                operations.AsymmetricDecrypt,
-                lambda device, key, op: asym_encryption.decrypt(device, key, op.alg, op.ciphertext, op.salt),
+                ops.AsymmetricDecrypt,
+                lambda on, key, op: asym_encryption.decrypt(on, key, op.alg, op.ciphertext, op.salt),
             ),
-            _row(operations.AttestKey, attestation.attest),
-            _row(operations.PrepareKeyAttestation, lambda device, key, _: attestation.prepare(device, key)),
+            _row(ops.AttestKey, attestation.attest),
+            _row(ops.PrepareKeyAttestation, lambda on, key, _: attestation.prepare(on, key)),
         )
     ),
 }
