@@ -1,7 +1,7 @@
 """What a worker does for each operation: one table from opcode to handler.
 
-A handler returns the results of the answer, or what remains to be done when the answer comes later: `Slow` for key
-generation in the slow lane, `Gradual` for what is done in steps.
+A handler returns the results, or what remains to be done when the answer comes later: `Slow` for key generation in the
+slow lane, `Gradual` for work in steps.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ from cofferdam_runtime.log import Log
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slow:
-    """Making a key, which may take long: `make` may run on another thread, `finish` and `abandon` may not."""
+    """Creation of a key, which may take long: `make` may run on another thread, `finish` and `abandon` may not."""
 
     make: Callable[[], StoredKey]
     finish: Callable[[StoredKey], None]
@@ -43,14 +43,14 @@ class Slow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gradual:
-    """Work in many small steps, between which others are served; it is done when the steps end."""
+    """Work in many small steps, between which others are served; it is complete when the steps end."""
 
     steps: Iterator[None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the handlers of a worker work with."""
+    """What the handlers of a worker use."""
 
     provider: Provider[Any]
     keyring: Keyring[Any]
@@ -143,7 +143,7 @@ def _delete_client(context: Context, application: Application, operation: Delete
         if authenticator.auth_type == application.authenticator and application.name in authenticator.admins:
             break
     else:
-        raise ServiceError(Status.ADMIN_OPERATION, "the caller is no administrator")
+        raise ServiceError(Status.ADMIN_OPERATION, "the caller is not an administrator")
     client = Application(application.authenticator, operation.client)
     return Gradual(steps=context.keyring.destroy_all(client))
 

@@ -1,8 +1,8 @@
-"""Who a request comes from: decided by the channel it came on, never by what it says.
+"""Who a request comes from: decided by the channel it came on, never by its content.
 
 A frontend's channel belongs to one principal, whose uid the broker has from the kernel. With Unix peer credentials the
-application is that uid. With Direct authentication, if the administrator configured it, clients are mutually trusted
-and the name is what the request says, if it is not longer than the key store takes.
+application is that uid. With Direct authentication, if the administrator configured it, clients trust each other, and
+the name is what the request says, if it is no longer than the key store accepts.
 """
 
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ class Principal:
     """The frontend's number, for the log."""
     authenticators: frozenset[int]
     by_uid: Application = field(init=False)
-    """Who the clients are by Unix peer credentials."""
+    """The application of clients with Unix peer credentials."""
 
     def __post_init__(self) -> None:
-        """Name the clients once, not with every request."""
+        """Make the application once, not for every request."""
         object.__setattr__(self, "by_uid", Application(AuthType.UNIX_PEER_CREDENTIALS, str(self.uid)))
 
     def application(self, request: ProviderRequest) -> Application | None:

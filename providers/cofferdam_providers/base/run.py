@@ -1,4 +1,4 @@
-"""The part of a worker's start that is the same for every backend: wire the pieces up, confine, serve."""
+"""The part of a worker's start that all backends share: confine the process, wire its parts together, serve."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
     *,
     groups: tuple[int, ...] = (),
 ) -> int:
-    """Confine the process and serve with this provider until the broker says stop; return the exit status."""
+    """Confine the process and serve with this provider until the broker sends STOP; return the exit status."""
     loop = Loop()
     lane = ThreadLane(loop) if provider.concurrent_generation else Lane()
     try:
@@ -57,7 +57,7 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
         log=log,
     )
 
-    # Both need the other: what the broker sends is for the worker, which tells the broker things.
+    # Each needs the other: the broker's records go to the worker, and the worker's reports to the broker.
     def add_channel(record: Record, descriptor: int | None) -> None:
         worker.add_channel(record, descriptor)
 
@@ -76,17 +76,17 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
 
 
 def _ignore(_record: Record, _descriptor: int | None) -> None:
-    """Take what only a worker without its key waits for."""
+    """Ignore a record that only a worker without its key waits for."""
 
 
 def _open(store: KimClient, kek: KeyEncryptionKey, start: Start, log: Log, *, adopt: bool) -> None:
-    """Have the key store say whether the key is the right one, or end."""
+    """Have the key store confirm that the key is the right one, or exit."""
     try:
         while True:
             try:
                 store.open(adopt=adopt, is_new=kek.is_new)
             except SilentStoreError:
-                # It may be starting itself; the broker bounds the wait with limits.start_ms.
+                # It may still be starting; the broker bounds the wait with limits.start_ms.
                 continue
             break
     except ServiceError as error:

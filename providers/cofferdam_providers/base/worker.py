@@ -263,7 +263,7 @@ class Worker:
         self._lane.submit(peer.principal.uid, Job(make=lambda: self._make(peer, request, slow), done=done, void=void))
 
     def _make(self, peer: Peer, request: ProviderRequest, slow: Slow) -> object:
-        """Make the key, on the thread of the lane; return what `_end` needs."""
+        """Generate the key, on the lane's thread; return what `_end` needs."""
         if self._upkeep.lost or peer.closed:
             gone = "device" if self._upkeep.lost else "frontend"
             return ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the {gone} was lost before the work began")
