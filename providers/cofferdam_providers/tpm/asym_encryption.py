@@ -17,7 +17,7 @@ from cofferdam_providers.tpm.marshal import U16, sized
 
 _PKCS1V15_OVERHEAD: Final = 11
 _MOST_LABEL: Final = 64
-"""Bytes of a label that every TPM takes."""
+"""Bytes of a label that every TPM accepts."""
 
 
 def encrypt(device: TpmDevice, key: TpmKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
@@ -29,7 +29,7 @@ def encrypt(device: TpmDevice, key: TpmKey, algorithm: AsymmetricEncryption, pla
     scheme = _scheme(algorithm, label)
     most = _room(key, algorithm)
     if len(plaintext) > most:
-        raise invalid_argument(f"a plaintext of {len(plaintext)} bytes, where the key takes {max(most, 0)}")
+        raise invalid_argument(f"a plaintext of {len(plaintext)} bytes, where the key allows {max(most, 0)}")
     parameters = sized(plaintext) + scheme
     return device.execute_with(Command.RSA_ENCRYPT, key, parameters, authorized=False).sized()
 
@@ -47,7 +47,7 @@ def decrypt(device: TpmDevice, key: TpmKey, algorithm: AsymmetricEncryption, cip
     if len(ciphertext) != key.size:
         raise invalid_argument(f"a ciphertext of {len(ciphertext)} bytes")
     if isinstance(key.part, public.RsaPart) and ciphertext >= key.part.modulus:
-        raise invalid_argument("a ciphertext that is no number below the modulus")
+        raise invalid_argument("a ciphertext that is not below the modulus")
     parameters = sized(ciphertext) + scheme
     try:
         return device.execute_with(Command.RSA_DECRYPT, key, parameters).sized()
@@ -62,7 +62,7 @@ def _scheme(algorithm: AsymmetricEncryption, label: bytes) -> bytes:
     if algorithm.scheme is EncryptionScheme.RSA_PKCS1V15:
         return U16.pack(Algorithm.RSAES) + sized(b"")
     if label and not label.endswith(b"\0"):
-        # The TPM would take it for a text that was cut off, and has no way to use another one.
+        # The TPM takes a label for a string that ends with a zero byte, and has no way to use any other.
         raise not_supported("a label that does not end with a zero byte in a TPM")
     if len(label) > _MOST_LABEL:
         raise not_supported(f"a label of more than {_MOST_LABEL} bytes in a TPM")
@@ -70,5 +70,5 @@ def _scheme(algorithm: AsymmetricEncryption, label: bytes) -> bytes:
 
 
 def _room(key: TpmKey, algorithm: AsymmetricEncryption) -> int:
-    """Return how many bytes the padding leaves; below 0 when it does not fit."""
+    """Return how many bytes the padding leaves; negative when it does not fit."""
     return key.size - _PKCS1V15_OVERHEAD if algorithm.hash is None else oaep_room(8 * key.size, algorithm.hash)

@@ -1,7 +1,7 @@
-"""Showing that a key is in this TPM: TPM2_ActivateCredential with the default endorsement key.
+"""Attestation that a key is in this TPM: TPM2_ActivateCredential with the default endorsement key.
 
-A verifier who trusts the endorsement key encrypts a credential so that the TPM gives it out only while the key with
-the given Name is loaded. Source: TCG part 1, 24 (credential protection), part 3, 12.5.
+A verifier who trusts the endorsement key encrypts a credential so that the TPM reveals it only while the key with the
+given Name is loaded. Source: TCG part 1, 24 (credential protection), part 3, 12.5.
 """
 
 from typing import Final
@@ -45,11 +45,11 @@ def attest(device: TpmDevice, key: TpmKey, operation: AttestKey) -> bytes:
     try:
         return device.retry_after_reset(lambda: _activate(device, key, operation))
     except CommandFailedError as error:
-        # As libtpms calls a secret with a wrong padding.
-        raise ServiceError(error.status, "a credential whose secret is none for this TPM") from error
+        # libtpms returns this for a secret with wrong padding.
+        raise ServiceError(error.status, "a credential whose secret is not for this TPM") from error
     except TpmError as error:
         if error.code in (Code.VALUE, Code.SIZE):
-            raise invalid_argument("a credential that is none for this TPM") from error
+            raise invalid_argument("a credential that is not for this TPM") from error
         if error.code == Code.BAD_AUTH:
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, error.detail) from error
         raise
@@ -63,7 +63,7 @@ def _activate(device: TpmDevice, key: TpmKey, operation: AttestKey) -> bytes:
     try:
         answer = device.execute(Command.ACTIVATE_CREDENTIAL, handles, parameters, authorizations)
     except TpmError:
-        # It ended the session only if it succeeded.
+        # The TPM ends the session only on success.
         device.flush(policy.handle)
         raise
     key.proved = True

@@ -1,15 +1,15 @@
 """Keys as the key store has them: private blob, authorisation value and public part.
 
-The reference's form is what its `bincode` makes of a PasswordContext, fixed-width and little-endian:
+The reference's form is the `bincode` encoding of its PasswordContext, fixed-width and little-endian:
 
     legacy context (24 zero bytes) | auth value | 0: modulus, 1: x, y (u32 before) | private blob
 
-with a length of eight bytes before each value. A form of one's own is
+with a length of eight bytes before each value. Our own form is
 
     parent (1 byte: 0 the storage root key, 1 that of the application) | the reference's form
 
-which is encrypted and bound to the key's name and attributes, so that the authorisation value is not in clear, and a
-row that was moved or changed is noticed. Source: facts on the service's behaviour, 6.4.
+encrypted and bound to the key's name and attributes, so that the authorisation value is not readable, and a row that
+was moved or changed is detected. Source: facts on the service's behaviour, 6.4.
 """
 
 import struct
@@ -33,7 +33,7 @@ APPLICATION_PARENT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """A key of the TPM outside of it; without a private blob only the public part of one."""
+    """A key of the TPM, outside of it; without a private blob only the public part of a key."""
 
     part: Part
     private: bytes = field(default=b"", repr=False)
@@ -55,7 +55,7 @@ def decode(data: bytes, parent: int = ROOT_PARENT) -> Blob:
     """Read the reference's form; bytes after it are ignored, as the reference does.
 
     Raises:
-        ServiceError: It is another one (`PSA_ERROR_DATA_CORRUPT`).
+        ServiceError: It is malformed (`PSA_ERROR_DATA_CORRUPT`).
     """
     reader = ByteReader(data, _corrupt, "little")
     if reader.take(len(_NO_CONTEXT)) != _NO_CONTEXT:
@@ -76,15 +76,15 @@ def decode(data: bytes, parent: int = ROOT_PARENT) -> Blob:
 
 
 def encode_own(blob: Blob) -> bytes:
-    """Return what is encrypted for the key store."""
+    """Return the plaintext of our own form."""
     return bytes((blob.parent,)) + encode(blob)
 
 
 def decode_own(data: bytes) -> Blob:
-    """Read what was encrypted for the key store.
+    """Read the plaintext of our own form.
 
     Raises:
-        ServiceError: It is something else (`PSA_ERROR_DATA_CORRUPT`).
+        ServiceError: It is malformed (`PSA_ERROR_DATA_CORRUPT`).
     """
     if data[:1] not in (bytes((ROOT_PARENT,)), bytes((APPLICATION_PARENT,))):
         raise _corrupt("no parent")
@@ -92,15 +92,15 @@ def decode_own(data: bytes) -> Blob:
 
 
 def encode_name(name: bytes) -> bytes:
-    """Return what the reference keeps of the root key's Name."""
+    """Return what the reference stores of the root key's Name."""
     return _sized(name)
 
 
 def decode_name(data: bytes) -> bytes:
-    """Read what the reference keeps of the root key's Name.
+    """Read what the reference stores of the root key's Name.
 
     Raises:
-        ServiceError: It is something else.
+        ServiceError: It is malformed.
     """
     return ByteReader(data, _corrupt, "little").prefixed(_LENGTH.size)
 

@@ -1,4 +1,4 @@
-"""What a TPM can do and has loaded, as it says itself.
+"""What a TPM can do and has loaded, according to itself.
 
 Source: TCG part 3, 30.2 (TPM2_GetCapability) and 30.3 (TPM2_TestParms).
 """
@@ -21,7 +21,7 @@ from cofferdam_providers.tpm.errors import Code, TpmError
 from cofferdam_providers.tpm.marshal import U16, U32, Reader
 
 LEAST_SLOTS: Final = 3
-"""A parent, what is below it, and the endorsement key (TCG, PC Client Platform TPM Profile, 4.6)."""
+"""A parent, its child, and the endorsement key (TCG, PC Client Platform TPM Profile, 4.6)."""
 _MOST_SLOTS: Final = 64
 _MOST_ENTRIES: Final = 256
 _STRONGER_AES: Final = 256
@@ -32,7 +32,7 @@ _HAS_NOT: Final = frozenset(
         *(Code.SCHEME, Code.SYMMETRIC, Code.TYPE, Code.VALUE),
     }
 )
-"""What TPM2_TestParms says of parameters that the TPM does not have."""
+"""Codes of TPM2_TestParms for parameters that the TPM does not have."""
 
 
 def aes(bits: int) -> bytes:
@@ -51,13 +51,13 @@ def aes_bits(connection: TpmConnection) -> int:
 
 
 def slots(connection: TpmConnection) -> int:
-    """Return how many transient objects the TPM holds at least."""
+    """Return how many transient objects the TPM can hold at least."""
     least = properties(connection, PT_HR_TRANSIENT_MIN, 1).get(PT_HR_TRANSIENT_MIN, 0)
     return min(max(least, LEAST_SLOTS), _MOST_SLOTS)
 
 
 def properties(connection: TpmConnection, first: int, count: int) -> dict[int, int]:
-    """Return so many properties of the TPM, from one on, by their numbers."""
+    """Return `count` properties of the TPM, from the number `first` on."""
     reader = _capability(connection, CAP_TPM_PROPERTIES, first, count)
     return {reader.u32(): reader.u32() for _ in range(reader.u32())}
 
@@ -97,7 +97,7 @@ def _has(connection: TpmConnection, parameters: bytes) -> bool:
     try:
         connection.execute(Command.TEST_PARMS, parameters=parameters)
     except TpmError as error:
-        # Anything else passes, and would be taken for an answer for good: the storage root key depends on it.
+        # Any other error is temporary, and a wrong answer would be final: the storage root key depends on it.
         if error.code not in _HAS_NOT:
             raise
         return False

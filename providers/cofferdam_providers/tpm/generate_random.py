@@ -1,8 +1,8 @@
 """Random bytes of the TPM.
 
-A TPM gives at most as many bytes at a time as its longest digest has, and real ones take milliseconds for that. A long
-request would keep everybody waiting for minutes, so it gets what SHAKE256 makes of a seed: 64 bytes of the TPM and 64
-of the kernel, each enough by itself.
+A TPM returns at most as many bytes at a time as its longest digest has, and hardware takes milliseconds for that. A
+long request would keep everybody waiting for minutes, so it is served from SHAKE256 over a seed: 64 bytes of the TPM
+and 64 of the kernel, either of which suffices.
 """
 
 import os
@@ -16,7 +16,7 @@ from cofferdam_providers.tpm.errors import MalformedAnswerError
 from cofferdam_providers.tpm.marshal import U16
 
 MOST_OF_TPM: Final = 1024
-"""Bytes of a request that the TPM answers by itself."""
+"""Bytes of the longest request that is served from the TPM alone."""
 _SEED: Final = 64
 
 

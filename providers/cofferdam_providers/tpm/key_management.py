@@ -1,4 +1,4 @@
-"""Making keys in the TPM, and taking over public ones."""
+"""Generation of keys in the TPM, and import of public keys."""
 
 import os
 from dataclasses import replace
@@ -18,7 +18,7 @@ from cofferdam_providers.tpm.objects import TpmObject
 
 
 def check_generate(attributes: KeyAttributes) -> None:
-    """Refuse attributes that no key made in a TPM has.
+    """Reject attributes that no key generated in a TPM can have.
 
     Raises:
         ServiceError: `PSA_ERROR_INVALID_ARGUMENT` or `PSA_ERROR_NOT_SUPPORTED`.
@@ -29,7 +29,7 @@ def check_generate(attributes: KeyAttributes) -> None:
 
 
 def check_import(attributes: KeyAttributes) -> None:
-    """Refuse attributes that no key taken over here has; 0 bits means the size of the data.
+    """Reject attributes that no imported key can have; 0 bits means the size of the data.
 
     Raises:
         ServiceError: `PSA_ERROR_INVALID_ARGUMENT` or `PSA_ERROR_NOT_SUPPORTED`.
@@ -41,7 +41,7 @@ def check_import(attributes: KeyAttributes) -> None:
 
 
 def generate(device: TpmDevice, parent: TpmObject, which: int, attributes: KeyAttributes) -> Blob:
-    """Make a key under a parent, which the key store knows as `which`.
+    """Generate a key under a parent; `which` is the parent's number in the key store.
 
     Raises:
         ServiceError: The TPM refuses.
@@ -49,20 +49,20 @@ def generate(device: TpmDevice, parent: TpmObject, which: int, attributes: KeyAt
     template = public.key(attributes)
     auth = os.urandom(AUTH_BYTES)
     parameters = sized(sized(auth) + sized(b"")) + sized(template) + sized(b"") + U32.pack(0)
-    # The TPM makes a key in a slot, which it gives back.
+    # The TPM generates the key in a slot, which it frees again.
     reader = device.execute_with(Command.CREATE, parent, parameters, others=1)
     private, area = reader.sized(), reader.sized()
     part = public.part_of(area)
     if public.key(attributes, part) != area:
-        raise ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM made another key than it was asked for")
+        raise ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM made another key than the one requested")
     return Blob(part=part, private=private, auth=auth, parent=which)
 
 
 def import_key(device: TpmDevice, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
-    """Take over a public key; return it with its attributes, which carry the true size.
+    """Import a public key; return it with its attributes, which have the actual size.
 
     Raises:
-        ServiceError: It is none that a TPM loads, or not the one that the attributes say.
+        ServiceError: No TPM can load it, or the attributes describe another key.
     """
     key = read_key(attributes.type, attributes.bits, data, vouched=False)
     if isinstance(key, RsaKey):
@@ -78,7 +78,7 @@ def import_key(device: TpmDevice, attributes: KeyAttributes, data: bytes) -> tup
     else:
         raise not_supported("a public key of this type in a TPM")
     if not has_room(attributes):
-        raise not_supported(f"a padding that {attributes.bits} bits do not hold")
+        raise not_supported(f"a padding that does not fit into {attributes.bits} bits")
     loaded = TpmKey(device, attributes, blob, device.root)
     device.retry_after_reset(lambda: _load_once(device, loaded))
     return blob, attributes

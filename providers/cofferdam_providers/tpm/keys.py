@@ -17,7 +17,7 @@ class TpmKey(TpmObject):
     """A key, or the public part of one."""
 
     def __init__(self, device: TpmDevice, attributes: KeyAttributes, blob: Blob, parent: TpmObject) -> None:
-        """Know a key that is not loaded.
+        """Describe a key that is not loaded.
 
         Raises:
             ServiceError: No key of a TPM has such attributes.
@@ -34,14 +34,14 @@ class TpmKey(TpmObject):
 
     @property
     def in_memory(self) -> Handle:
-        """The public part, for what is done here in place of the TPM."""
+        """The public part, for operations that are done here instead of in the TPM."""
         if self._in_memory is None:
             data = public.exported(self.part, self.size)
             self._in_memory = read_key(public.type_of(self.part), 0, data, vouched=False)
         return self._in_memory
 
     def load(self) -> int:
-        """Load it under its parent, or by itself when it is only a public part."""
+        """Load it under its parent, or alone when it is only a public part."""
         connection = self._device.connection
         if self.parent is None:
             parameters = sized(b"") + sized(self.area) + U32.pack(Permanent.OWNER)
@@ -57,10 +57,10 @@ class TpmKey(TpmObject):
 
 
 def require_pair(key: TpmKey) -> None:
-    """Refuse a public part where a private one is needed.
+    """Reject a public part where a private one is needed.
 
     Raises:
-        ServiceError: It is only that (`PSA_ERROR_INVALID_ARGUMENT`).
+        ServiceError: There is no private part (`PSA_ERROR_INVALID_ARGUMENT`).
     """
     if not key.is_pair:
         raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, "only the public part of a key")

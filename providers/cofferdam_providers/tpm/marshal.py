@@ -1,4 +1,4 @@
-"""Reading and writing the few simple structures of TPM 2.0; whole public areas are left to the TSS (`public`).
+"""Reading and writing the few simple structures of TPM 2.0; complete public areas are left to the TSS (`public`).
 
 Everything is big-endian; a sized buffer (TPM2B) is its length in two bytes and its content (TCG part 2, 10.4).
 """
@@ -13,14 +13,14 @@ from cofferdam_providers.tpm.errors import MalformedAnswerError
 U16: Final = struct.Struct(">H")
 U32: Final = struct.Struct(">I")
 _MOST: Final = 2048
-"""Bytes of a buffer; none that is sent has more than a key of 4096 bits and what is around it."""
+"""Bytes of the longest buffer; none sent is longer than a key of 4096 bits with its envelope."""
 
 
 def sized(content: bytes) -> bytes:
     """Return a sized buffer.
 
     Raises:
-        ServiceError: No buffer of a TPM is so long (`PSA_ERROR_INVALID_ARGUMENT`).
+        ServiceError: No buffer of a TPM is that long (`PSA_ERROR_INVALID_ARGUMENT`).
     """
     if len(content) > _MOST:
         raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{len(content)} bytes are more than a TPM takes")
@@ -28,7 +28,7 @@ def sized(content: bytes) -> bytes:
 
 
 class Reader(ByteReader):
-    """Takes a response apart from its beginning; raises `MalformedAnswerError`."""
+    """Reads a response; raises `MalformedAnswerError`."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class Reader(ByteReader):
         super().__init__(data, _malformed, "big", at)
 
     def sized(self) -> bytes:
-        """Return the content of the sized buffer that comes next."""
+        """Return the content of the sized buffer that follows."""
         return self.prefixed(U16.size)
 
 

@@ -39,9 +39,9 @@ from cofferdam_runtime.log import Log
 
 _DESCRIPTION: Final = PROVIDERS[ProviderId.TPM]
 PURPOSE: Final = b"cofferdam TPM provider: key at rest, format 1"
-"""What its key-encryption key is used for."""
+"""Purpose of its key-encryption key."""
 _COMPLAINT_S: Final = 60.0
-"""Between two lines of the log about the same trouble."""
+"""Between two log lines about the same problem."""
 _MOST_REFUSED: Final = 1024
 T = TypeVar("T")
 OperationT = TypeVar("OperationT", bound=ops.CryptoOperation)
@@ -58,7 +58,7 @@ def _row(
 
 OPERATIONS: Final[Mapping[Opcode, Callable[["TpmProvider", Any, Any], Result]]] = {
     Opcode.PSA_GENERATE_RANDOM: lambda provider, _, operation: provider.random_bytes(operation.size),
-    # The key store has the public part.
+    # The public part is in the key store.
     Opcode.PSA_EXPORT_PUBLIC_KEY: lambda _provider, key, _: public.exported(key.handle.part, key.handle.size),
     **dict(
         (
@@ -99,7 +99,7 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
     sealed_forms = frozenset({OWN_FORM})
 
     def __init__(self, settings: TpmSettings, credentials: Credentials, log: Log) -> None:
-        """Prepare; `open` opens."""
+        """Keep the settings; `open` opens the TPM."""
         super().__init__(log)
         self._settings = settings
         self._credentials = credentials
@@ -108,13 +108,14 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         self._capabilities = capability_discovery.TpmCapabilities()
         self._rows: Rows | None = None
         self._busy: Callable[[bool], None] | None = None
-        """Set once there is somebody to tell: nothing hangs on the TPM before the process is ready."""
+        """Set once the broker can be told: before the process is ready, no hang timeout applies."""
         self._complained: dict[int, float] = {}
         self._refused: dict[bytes, None] = {}
-        """Names of keys whose authorisation value is wrong: another try would bring the TPM nearer to its lockout."""
+        """Names of keys whose authorisation value is wrong: another attempt would bring the TPM nearer to its
+        lockout."""
 
     def open(self) -> None:
-        """Reach the TPM, make its storage root key, and learn what it can do."""
+        """Connect to the TPM, make its storage root key, and find out what it can do."""
         try:
             connection = TpmConnection(open_transport(self._settings.tcti))
             device = TpmDevice(
@@ -136,20 +137,20 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
             level("the TPM is open", slots=device.slots.capacity, **self._capabilities.about)
 
     def attach(self, rows: Rows, busy: Callable[[bool], None]) -> None:
-        """Compare the storage root key with that of the stored keys; ask a silent key store later."""
+        """Compare the storage root key with that of the stored keys; if the key store is silent, ask again later."""
         self._rows = rows
         self._busy = busy
         with suppress(ServiceError):
             self._device()
 
     def check_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse what can never be generated; the TPM is asked once the name is known to be free."""
+        """Reject what can never be generated; the TPM is asked once the name is known to be free."""
         key_management.check_generate(attributes)
         self._device()
         self._capabilities.check_use(attributes)
 
     def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
-        """Refuse what can never be imported."""
+        """Reject what can never be imported."""
         del data
         key_management.check_import(attributes)
         self._device()
@@ -157,7 +158,7 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
             self._capabilities.check_use(attributes)
 
     def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
-        """Make a key in the TPM."""
+        """Generate a key in the TPM."""
         del planned_id
         device = self._device()
         which = blobs.APPLICATION_PARENT if self._settings.application_parents else blobs.ROOT_PARENT
@@ -167,7 +168,7 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         )
 
     def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
-        """Take over a public key; the returned attributes carry the true size."""
+        """Import a public key; the returned attributes have the actual size."""
         del planned_id
         device = self._device()
         blob, attributes = self._reporting(lambda: key_management.import_key(device, attributes, data))
@@ -178,15 +179,15 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         try:
             return blobs.decode(stored.key_id).private
         except ServiceError:
-            # The Name of the storage root key, or nothing that could be used.
+            # The Name of the storage root key, or something unusable.
             return stored.key_id
 
     def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Refuse a row that was not sealed with this provider's key."""
+        """Reject a row that was not sealed with this provider's key."""
         self._wrapping.open(identity, stored.attributes, stored.key_id)
 
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[TpmKey]:
-        """Read what the key store has of a key; it is loaded when it is used."""
+        """Read a key from its row; it is loaded when it is used."""
         device = self._device()
         if stored.version == REFERENCE_FORM:
             blob = blobs.decode(stored.key_id)
@@ -196,30 +197,30 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         return Key(attributes=stored.attributes, handle=key)
 
     def close_key(self, key: Key[TpmKey]) -> None:
-        """Take a key out of the TPM, if it is still there."""
+        """Flush a key from the TPM, if it is still there."""
         if self._opened is not None:
             with suppress(TpmError):
                 self._opened.slots.drop(key.handle)
 
     def check_use(self, attributes: KeyAttributes) -> None:
-        """Refuse a key whose policy permits nothing that the TPM can do."""
+        """Reject a key whose policy permits nothing that the TPM can do."""
         self._device()
         self._capabilities.check_use(attributes)
 
     def can_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that the TPM cannot make."""
+        """Reject a key that the TPM cannot generate."""
         self.check_generate(attributes)
 
     def can_import(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that the TPM does not take."""
+        """Reject a key that the TPM cannot import."""
         self.check_import(attributes, b"")
         self._capabilities.check_use(attributes)
 
     def warm_up(self) -> None:
-        """Use once what is done outside of the TPM.
+        """Use once each algorithm that runs outside of the TPM.
 
         Raises:
-            RuntimeError: An answer is wrong.
+            RuntimeError: A result is wrong.
         """
         in_software.warm_up()
 
@@ -248,8 +249,8 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         try:
             return self._reporting(lambda: work(device))
         except TpmError as error:
-            # A value that was good before is so still; then it was the command that was changed on its way. Of a value
-            # that is not counted, such as a hierarchy's, a TPM says BAD_AUTH.
+            # A value that was accepted before is still right; then the command was changed on its way. For a value that
+            # does not count towards the lockout, such as a hierarchy's, a TPM says BAD_AUTH.
             if error.code == Code.AUTH_FAIL and not key.handle.proved and len(self._refused) < _MOST_REFUSED:
                 self._refused[name] = None
                 self._log.error(
@@ -259,7 +260,7 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
             raise
 
     def _reporting(self, work: Callable[[], T]) -> T:
-        """Do something with the TPM, and tell the operator of what happened to it, and what he can mend."""
+        """Do something with the TPM; log problems that an operator can solve, and resets."""
         try:
             result = work()
         except TpmError as error:
