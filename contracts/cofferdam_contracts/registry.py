@@ -1,6 +1,6 @@
 """Numbers that clients, frontends, workers and the key store share: operations, providers, authenticators.
 
-Source: facts on the wire and operations, sections 2.1, 2.3 and 2.4.
+Source: docs/reference/parsec-protocol.md, "Operations", "Authentication types" and "Providers".
 """
 
 import enum
@@ -73,7 +73,7 @@ ANONYMOUS_OPCODES: Final = frozenset(
 
 @enum.unique
 class ProviderId(enum.IntEnum):
-    """Providers; every number up to 5 is known on the wire, whether it is configured or not."""
+    """Providers; every number up to 5 is valid on the wire, whether it is configured or not."""
 
     CORE = 0
     MBED_CRYPTO = 1
@@ -95,7 +95,7 @@ class AuthType(enum.IntEnum):
 
 
 INTERNAL_AUTHENTICATOR: Final = 255
-"""Authenticator number of the service's own keys in the key store; never listed to anybody."""
+"""Authenticator number of the service's own keys in the key store; these are never listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 Integers little endian and fixed width, enumeration variants as u32 index (protobuf number minus one), lengths u64,
 booleans one byte. The same form travels between our processes, so that one codec serves store and channels.
-Source: facts on the reference's key info managers, section 5.2.
+Source: docs/reference/parsec-behaviour.md, "Encoding of attributes".
 """
 
 from functools import lru_cache
@@ -46,7 +46,7 @@ from cofferdam_contracts.psa.attributes import (
 
 _LIFETIME_VOLATILE, _LIFETIME_PERSISTENT, _LIFETIME_CUSTOM = range(3)
 _MAX_ENCODED: Final = 256
-"""More bytes than any attributes need; longer input is refused before it is looked at."""
+"""More bytes than any attributes need; longer input is rejected before it is read."""
 
 
 class EncodingError(ValueError):

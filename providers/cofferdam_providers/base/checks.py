@@ -1,6 +1,7 @@
 """Checks before a backend touches a key, as tables; in this order: usage flag, policy, key type, values.
 
-Source: facts on the wire and operations, sections 3.3 and 3.6. The attributes checked are those of the key store, never
+Source: docs/reference/parsec-protocol.md, "Rules of keyed operations" and "CanDoCrypto".
+The attributes checked are those of the key store, never
 what a frontend claims.
 """
 

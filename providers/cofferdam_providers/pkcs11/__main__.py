@@ -1,4 +1,4 @@
-"""The process of the PKCS#11 provider: read the PIN, become nobody, load the module, give up the rest, serve."""
+"""The process of the PKCS#11 provider: read the PIN, change the uid, load the module, drop privileges, serve."""
 
 import os
 
@@ -35,7 +35,7 @@ def main() -> int:
         # A module's own exit handlers are known to crash; the loop ends by returning here.
         os._exit(serve(start, log, settings.worker, provider, kek, policy, groups=settings.groups))
     except CredentialError as error:
-        log.error("the key-encryption key cannot be had", cause=error)
+        log.error("the key-encryption key cannot be read", cause=error)
         give_up(start.control, Failure.CREDENTIAL)
     except (PinError, ModuleAccessError, QuirkError, SetupError) as error:
         log.error("the PKCS#11 provider cannot be set up", cause=error)

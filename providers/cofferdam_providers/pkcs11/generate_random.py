@@ -6,7 +6,7 @@ from cofferdam_providers.pkcs11.cryptoki import CryptokiError
 from cofferdam_providers.pkcs11.device import TokenDevice
 
 PIECE: Final = 1 << 16
-"""Bytes asked for at a time; a module need not give a megabyte at once."""
+"""Bytes requested at a time; a module need not return a megabyte at once."""
 
 
 def random_bytes(device: TokenDevice, size: int) -> bytes:

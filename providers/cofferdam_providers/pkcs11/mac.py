@@ -15,7 +15,7 @@ from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 
 _CODES: Final[Codes] = {
-    # Tokens want HMAC keys that are as long as the digest.
+    # Tokens require HMAC keys that are as long as the digest.
     Return.KEY_SIZE_RANGE: Status.PSA_ERROR_NOT_SUPPORTED,
     Return.KEY_TYPE_INCONSISTENT: Status.PSA_ERROR_NOT_SUPPORTED,
 }
@@ -25,7 +25,7 @@ def compute(device: TokenDevice, key: TokenKey, algorithm: Mac, data: bytes) -> 
     """Return the MAC of a message.
 
     Raises:
-        ServiceError: The token has no such MAC (`PSA_ERROR_NOT_SUPPORTED`), or fails.
+        ServiceError: The token does not support the algorithm (`PSA_ERROR_NOT_SUPPORTED`), or fails.
     """
     number = mechanisms.mechanism_of(algorithm)
     if number is None:
@@ -42,9 +42,9 @@ def compute(device: TokenDevice, key: TokenKey, algorithm: Mac, data: bytes) -> 
 
 
 def verify(device: TokenDevice, key: TokenKey, algorithm: Mac, data: bytes, mac: bytes) -> None:
-    """Refuse a MAC that is not that of the message; errors as for `compute`, and `PSA_ERROR_INVALID_SIGNATURE`.
+    """Reject a MAC that is not that of the message; errors as for `compute`, and `PSA_ERROR_INVALID_SIGNATURE`.
 
-    The MAC is computed and compared, which serves truncated ones too; a key for that has to be allowed to sign.
+    The MAC is computed and compared, which works for truncated ones too; the key must therefore be allowed to sign.
     """
     if not hmac.compare_digest(compute(device, key, algorithm, data), mac):
-        raise invalid_signature("the MAC is another one")
+        raise invalid_signature("the MAC is wrong")

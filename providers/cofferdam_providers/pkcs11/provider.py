@@ -90,14 +90,14 @@ Messages are hashed in this process, so that a token needs no mechanisms that ha
 
 
 class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
-    """Keys in a token. One thread touches the module: it is told that there is no other."""
+    """Keys in a token. Only one thread calls the module, which is told so."""
 
     description = _DESCRIPTION
     device_name = "the token"
     foreign_code = True
 
     def __init__(self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log) -> None:
-        """Prepare; `open` opens."""
+        """Keep the settings; `open` opens the token."""
         super().__init__(log)
         self._settings = settings
         self._access = access
@@ -105,12 +105,12 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         self.operations = {opcode: partial(self._use, work) for opcode, work in OPERATIONS.items()}
 
     def open(self) -> None:
-        """Load the module, open the token, learn what it can do and what is on it.
+        """Load the module, open the token, find out what it can do and what is on it.
 
         Raises:
             SetupError: The configuration cannot be right.
-            PinError: The attempt to log in could not be remembered.
-            QuirkError: The configuration names a quirk that there is not.
+            PinError: The attempt to log in could not be recorded.
+            QuirkError: The configuration names an unknown quirk.
         """
         for variable in self._settings.environment:
             name, _, value = variable.partition("=")
@@ -139,25 +139,25 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         return device.objects.new_identifier(size)
 
     def check_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse what can never be generated; the token is asked once the name is known to be free."""
+        """Reject what can never be generated; the token is asked once the name is known to be free."""
         if attributes.type.kind in PUBLIC_KINDS:
             raise invalid_argument("a public key cannot be generated")
         self._check_export(attributes)
 
     def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
-        """Refuse what can never be imported; the rest as for `check_generate`."""
+        """Reject what can never be imported; the rest as for `check_generate`."""
         self._check_export(attributes)
         if not data:
             raise invalid_argument("an empty key")
 
     def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
-        """Make a key in the token."""
+        """Generate a key in the token."""
         del identity
         key_management.generate(self._device(), planned_id, attributes)
         return self._stored(planned_id, attributes)
 
     def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
-        """Put a key into the token; the returned attributes carry the true size."""
+        """Import a key into the token; the returned attributes have the actual size."""
         del identity
         bits = key_management.import_key(self._device(), planned_id, attributes, data)
         return self._stored(planned_id, replace(attributes, bits=bits))
@@ -173,41 +173,41 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         del identity
         identifier = key_ids.cka_id(stored)
         if not self._device().destroy(identifier, main_class(stored.attributes)):
-            # Its beginning tells which it was; who knows all of it can ask another program's session for the key.
+            # The beginning identifies the key; with all of it, another program could ask its session for the key.
             begins = identifier[:4].hex()
             self._log.warning("the token has nothing of a key that is to be destroyed", id_begins=begins)
 
     def check_use(self, attributes: KeyAttributes) -> None:
-        """Refuse a key whose policy permits nothing that the token can do."""
+        """Reject a key whose policy permits nothing that the token can do."""
         self._device().capabilities.check_use(attributes)
 
     def can_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that the token cannot make."""
+        """Reject a key that the token cannot generate."""
         self.check_generate(attributes)
         self._device().capabilities.check_generate(attributes)
 
     def can_import(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that the token does not take."""
+        """Reject a key that the token cannot import."""
         self._check_export(attributes)
         self._device().capabilities.check_import(attributes)
 
     def warm_up(self) -> None:
-        """Use what is done here in place of the token once.
+        """Use once each algorithm that runs here instead of in the token.
 
         Raises:
-            RuntimeError: An answer is wrong.
+            RuntimeError: A result is wrong.
         """
         in_software.warm_up()
 
     def go_on(self) -> bool:
-        """List a little more of a token with very many objects."""
+        """List some more objects of a token with very many."""
         if self._opened is None or self._opened.objects.complete:
             return False
         self._opened.go_on()
         return True
 
     def _use(self, work: Work[Any], key: Key[TokenKey] | None, operation: ops.CryptoOperation) -> bytes | None:
-        # The one operation without a key takes none.
+        # The only operation without a key ignores this argument.
         return work(self._device(), key.handle if key else None, operation)  # type: ignore[arg-type]
 
     def _learn(self, opened: OpenToken) -> TokenDevice:

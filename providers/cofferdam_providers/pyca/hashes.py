@@ -1,4 +1,4 @@
-"""Hashes, and the library's objects that stand for them."""
+"""Hashes, and the library's objects for them."""
 
 import hashlib
 import hmac
@@ -26,7 +26,7 @@ _NAMES: Final[Mapping[Hash, str]] = {
     Hash.SHA3_512: "sha3_512",
 }
 AVAILABLE: Final = {hash_alg: name for hash_alg, name in _NAMES.items() if name in hashlib.algorithms_available}
-"""Hashes that work here, with their names; the OpenSSL of the interpreter may lack some."""
+"""Supported hashes with their names; the interpreter's OpenSSL may lack some."""
 
 PRIMITIVES: Final[Mapping[Hash, hashes.HashAlgorithm]] = {
     Hash.MD5: hashes.MD5(),  # noqa: S303  the policy decides about deprecated hashes
@@ -42,7 +42,7 @@ PRIMITIVES: Final[Mapping[Hash, hashes.HashAlgorithm]] = {
     Hash.SHA3_384: hashes.SHA3_384(),
     Hash.SHA3_512: hashes.SHA3_512(),
 }
-"""The library's objects for the hashes that it can sign with and pad with."""
+"""The library's objects for the hashes that it can sign and pad with."""
 
 
 def digest_of(hash_alg: Hash, data: bytes) -> bytes:
@@ -56,4 +56,4 @@ def digest_of(hash_alg: Hash, data: bytes) -> bytes:
 def compare(hash_alg: Hash, data: bytes, digest: bytes) -> None:
     """Reject a digest that is not that of the data, whatever its length."""
     if not hmac.compare_digest(digest_of(hash_alg, data), digest):
-        raise invalid_signature("the digest is another one")
+        raise invalid_signature("the digest is wrong")

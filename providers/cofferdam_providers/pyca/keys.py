@@ -1,6 +1,6 @@
-"""Keys in memory, and how they are read from and written to the formats of import and export.
+"""Keys in memory, and the formats of import and export.
 
-Formats: facts on the wire and operations, section 3.4. The bytes of the import format are also what is kept at rest.
+Formats: docs/reference/parsec-protocol.md, "Formats of values". Keys at rest have the import format, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,11 +29,11 @@ SECRET_SIZES: Final[Mapping[KeyKind, frozenset[int] | None]] = {
     KeyKind.CAMELLIA: frozenset({128, 192, 256}),
     KeyKind.CHACHA20: frozenset({256}),
 }
-"""Sizes in bits of keys that are mere bytes; None stands for any number of whole bytes."""
+"""Sizes in bits of keys that are plain bytes; None stands for any number of whole bytes."""
 _PRIVATE_INTEGERS: Final = 9
 _PUBLIC_INTEGERS: Final = 2
 _MAX_EXPONENT_BITS: Final = 64
-"""OpenSSL refuses to use larger public exponents with the larger moduli."""
+"""OpenSSL rejects larger public exponents with the larger moduli."""
 _UNCOMPRESSED: Final = 4
 _X25519_BITS: Final = 255
 _X25519_SIZE: Final = 32
@@ -42,9 +42,9 @@ _X448_SIZE: Final = 56
 MontgomeryPrivate: TypeAlias = x25519.X25519PrivateKey | x448.X448PrivateKey
 MontgomeryPublic: TypeAlias = x25519.X25519PublicKey | x448.X448PublicKey
 Signer: TypeAlias = Callable[[bytes], bytes]
-"""Digest to signature."""
+"""From digest to signature."""
 Verifier: TypeAlias = Callable[[bytes, bytes], None]
-"""Digest and signature to nothing, or an error."""
+"""From digest and signature to nothing, or an error."""
 
 
 class ReadyAead(Protocol):
@@ -61,7 +61,7 @@ class ReadyAead(Protocol):
 
 @dataclass(slots=True, eq=False)
 class SecretKey:
-    """A key that is mere bytes; `ready` holds the authenticated ciphers already set up with it."""
+    """A key of plain bytes; `ready` holds the authenticated ciphers already set up with it."""
 
     kind: KeyKind
     material: bytes = field(repr=False)
@@ -134,11 +134,11 @@ Handle: TypeAlias = SecretKey | RsaKey | EccKey | MontgomeryKey
 def read_key(key_type: KeyType, bits: int, data: bytes, *, vouched: bool) -> Handle:
     """Read a key in the format of import; 0 bits means whatever size the data has.
 
-    `vouched` says that the bytes were checked once already and have not changed since. It leaves out the costly part
-    of checking an RSA key pair, which is one signature.
+    `vouched` says that the bytes were checked before and have not changed since. It skips the costly part of checking
+    an RSA key pair, which is one signature.
 
     Raises:
-        ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or such keys do not work here
+        ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or such keys are not supported
             (`PSA_ERROR_NOT_SUPPORTED`).
     """
     if not data:
@@ -172,7 +172,7 @@ def _read(key_type: KeyType, bits: int, data: bytes, *, vouched: bool) -> Handle
 
 
 def check_secret_size(kind: KeyKind, bits: int) -> None:
-    """Refuse a size that symmetric or raw keys of this kind do not have."""
+    """Reject a size that symmetric or raw keys of this kind cannot have."""
     sizes = SECRET_SIZES[kind]
     if bits == 0 or bits % 8 or (sizes is not None and bits not in sizes):
         raise invalid_argument(f"a {kind.name} key of {bits} bits")
@@ -198,7 +198,7 @@ def read_montgomery_private(curve: CurveParameters, data: bytes) -> MontgomeryKe
 
 
 def point_of(curve: CurveParameters, data: bytes) -> ec.EllipticCurvePublicKey:
-    """Read an uncompressed point; anything else, also a point off the curve, is an invalid argument."""
+    """Read an uncompressed point; anything else, including a point off the curve, is an invalid argument."""
     if curve.group is None or len(data) != 1 + 2 * curve.size or data[0] != _UNCOMPRESSED:
         raise invalid_argument("not an uncompressed point of the curve's size")
     try:

@@ -1,4 +1,4 @@
-"""The software provider: the narrow interface of `base.provider` on top of this package's modules."""
+"""The software provider: the interface of `base.provider` on top of this package's modules."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,7 +21,7 @@ from cofferdam_providers.software.self_test import run_self_test
 
 _DESCRIPTION: Final = PROVIDERS[ProviderId.MBED_CRYPTO]
 PURPOSE: Final = b"cofferdam software provider: key at rest, format 1"
-"""What its key-encryption key is used for."""
+"""Purpose of its key-encryption key."""
 _NO_FILES: Final[Mapping[int, bytes]] = {}
 SoftwareKey: TypeAlias = Key[keys.Handle]
 OperationT = TypeVar("OperationT", bound=ops.CryptoOperation)
@@ -60,7 +60,7 @@ OPERATIONS: Final[Mapping[Opcode, OperationHandler]] = dict(
         _row(ops.HashCompare, lambda _, op: hashes.compare(op.alg, op.input, op.hash)),
     )
 )
-"""What the provider does besides key management. Key material is in this process, so no row can find a device gone."""
+"""What the provider does besides key management. The key material is in this process: no device can be missing."""
 
 
 class SoftwareProvider(Provider[keys.Handle]):
@@ -85,34 +85,34 @@ class SoftwareProvider(Provider[keys.Handle]):
         self._its = its
 
     def check_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse attributes that can never be generated."""
+        """Reject attributes that can never be generated."""
         key_management.check_generate(attributes)
 
     def is_slow(self, attributes: KeyAttributes) -> bool:
-        """Tell whether making such a key takes tens of milliseconds and more (RSA), not two at most (all others)."""
+        """Tell whether generation takes tens of milliseconds or more (RSA), rather than two at most (all others)."""
         return attributes.type.kind is KeyKind.RSA_KEY_PAIR
 
     def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
-        """Refuse attributes that can never be imported; the data is looked at once the name is known to be free."""
+        """Reject attributes that can never be imported; the data is checked once the name is known to be free."""
         del data
         key_management.check_import(attributes)
 
     @translated
     def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
-        """Make a key."""
+        """Generate a key."""
         del planned_id
         return self._stored(identity, attributes, key_management.generate(attributes))
 
     @translated
     def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
-        """Take a key over; the returned attributes carry the true size."""
+        """Import a key; the returned attributes have the actual size."""
         del planned_id
         handle = key_management.import_key(attributes, data)
         return self._stored(identity, replace(attributes, bits=handle.bits), handle.material)
 
     @translated
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[keys.Handle]:
-        """Decrypt a stored key, or find it among the reference's files; the attributes get the true size."""
+        """Decrypt a stored key, or find it among the reference's files; the attributes get the actual size."""
         attributes = stored.attributes
         if stored.version == OWN_FORM:
             material = self._wrapping.open(identity, attributes, stored.key_id)
@@ -130,19 +130,19 @@ class SoftwareProvider(Provider[keys.Handle]):
         return Key(attributes=attributes, handle=handle)
 
     def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Refuse a row that was not sealed with this provider's key."""
+        """Reject a row that was not sealed with this provider's key."""
         self._wrapping.open(identity, stored.attributes, stored.key_id)
 
     def check_use(self, attributes: KeyAttributes) -> None:
-        """Refuse a key whose policy permits nothing that can be done here."""
+        """Reject a key whose policy permits nothing that can be done here."""
         _as_unsupported(key_management.check_use, attributes)
 
     def can_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that cannot be generated here, always as not supported."""
+        """Reject a key that cannot be generated here, always as not supported."""
         _as_unsupported(key_management.check_generate, attributes)
 
     def can_import(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that cannot be imported here, always as not supported."""
+        """Reject a key that cannot be imported here, always as not supported."""
         _as_unsupported(key_management.check_import, attributes)
 
     def warm_up(self) -> None:
@@ -159,7 +159,7 @@ class SoftwareProvider(Provider[keys.Handle]):
 
 
 def _as_unsupported(check: Callable[[KeyAttributes], None], attributes: KeyAttributes) -> None:
-    """CanDoCrypto knows one refusal."""
+    """Run a check for CanDoCrypto, which has a single status for no."""
     try:
         check(attributes)
     except ServiceError as error:

@@ -9,7 +9,7 @@ with a length of eight bytes before each value. Our own form is
     parent (1 byte: 0 the storage root key, 1 that of the application) | the reference's form
 
 encrypted and bound to the key's name and attributes, so that the authorisation value is not readable, and a row that
-was moved or changed is detected. Source: facts on the service's behaviour, 6.4.
+was moved or changed is detected. Source: docs/reference/parsec-behaviour.md, "Stored keys of the TPM".
 """
 
 import struct

@@ -1,6 +1,7 @@
 """Errors of a TPM, and the status that a client gets for each.
 
-Source: TCG part 2, 6.6 (TPM_RC); the statuses are those of the reference (facts on the service's behaviour, 6.4).
+Source: TCG part 2, 6.6 (TPM_RC); the statuses are those of the reference,
+docs/reference/parsec-behaviour.md, "Error mapping of the TPM".
 """
 
 import enum

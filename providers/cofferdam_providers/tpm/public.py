@@ -4,7 +4,8 @@ The TSS writes and reads the structures. Of a key in the reference's form only t
 its public area follows from the key's attributes. A single wrong bit changes the Name, and the TPM refuses to load the
 key.
 
-Source: facts on the service's behaviour, 6.4; TCG part 2, 12; TCG, "EK Credential Profile", template L-1.
+Source: docs/reference/parsec-behaviour.md, "Templates of the TPM" and "Attestation by the TPM"; TCG part 2, 12; TCG,
+"EK Credential Profile", template L-1.
 """
 
 from collections.abc import Mapping

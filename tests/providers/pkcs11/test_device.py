@@ -255,7 +255,7 @@ def test_a_length_that_cannot_be_ends_the_worker(
     child: Child, shim: Shim, rule: str, operation: SignHash | AeadEncrypt
 ) -> None:
     shim.set(rule)
-    assert "not believed" in child.refuses(operation, COMMUNICATION, lost=True)
+    assert "not trusted" in child.refuses(operation, COMMUNICATION, lost=True)
     shim.clear()
     child.do(operation)
 
@@ -433,7 +433,7 @@ def test_a_token_is_not_told_again_what_it_does_not_want_to_hear(own: tuple[Chil
     assert shim.count("C_GenerateKey") == 1
     ids = [child.ask("row", name)["key_id"] for name in ("ec", "one", "two", "three")]
     child.do(SignHash("two", ECDSA, DIGEST))
-    assert "takes no templates with some attributes" in child.end()
+    assert "rejects templates with some attributes" in child.end()
     found = {(one["ID"], one["CLASS"]): one for one in shown(token)}
     # SoftHSM's defaults, where nothing was said.
     assert found[ids[0], "PRIVATE_KEY"]["COPYABLE"] == "False"

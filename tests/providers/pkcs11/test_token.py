@@ -291,7 +291,7 @@ def test_without_a_pin_there_is_no_login(tokens: list[Token], shim: Shim, tmp_pa
         child.do(RANDOM)
         # Private objects cannot be made, and no request takes the worker down.
         assert "no PIN" in child.refuses(GenerateKey("k", AES), COMMUNICATION)
-        assert "wants a login" in child.end()
+        assert "requires a login" in child.end()
     assert shim.count("C_Login") == 0
 
 

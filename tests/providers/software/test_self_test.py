@@ -131,5 +131,5 @@ def test_what_must_be_refused_must_be_refused_with_its_status() -> None:
     self_test._expect_refusal("it", Status.PSA_ERROR_INVALID_ARGUMENT, refuse)
     with pytest.raises(RuntimeError, match="wrong answer"):
         self_test._expect_refusal("it", Status.PSA_ERROR_INVALID_PADDING, refuse)
-    with pytest.raises(RuntimeError, match="took what it must refuse"):
+    with pytest.raises(RuntimeError, match="accepted what it must reject"):
         self_test._expect_refusal("it", Status.PSA_ERROR_INVALID_PADDING, lambda: None)
