@@ -43,7 +43,7 @@ def rsa_material(bits: int) -> bytes:
 
 
 def handle(kind: KeyKind, material: bytes, family: EccFamily | None = None, bits: int = 0) -> Handle:
-    """Read a key, checking nothing twice."""
+    """Read a key as one that was checked before."""
     return read_key(KeyType(kind, family), bits, material, vouched=True)
 
 
@@ -74,7 +74,7 @@ def attributes(
 
 
 def done(backend: Provider[Any], key: Key[Any] | None, operation: CryptoOperation) -> bytes:
-    """Have a backend do something, and return the one result or nothing."""
+    """Have a backend perform an operation; return its result, or nothing."""
     return b"".join(backend.perform(key, operation))
 
 

@@ -1,4 +1,4 @@
-"""What a provider tells clients, against the table of what it does."""
+"""The operations that a provider lists to clients, compared with its table of operations."""
 
 import pytest
 

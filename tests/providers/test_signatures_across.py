@@ -91,7 +91,7 @@ def public_attributes(algorithm: AsymmetricSignature) -> KeyAttributes:
 
 
 class Openssl:
-    """OpenSSL, told which salt to use."""
+    """OpenSSL, told which salt length to use."""
 
     def sign(self, bits: int, algorithm: AsymmetricSignature, digest: bytes) -> tuple[bytes, bytes]:
         signature = private_key(bits).sign(digest, padding_of(bits, algorithm), hash_of(algorithm))
@@ -139,7 +139,7 @@ class OfToken:
 
 
 class OfTpm:
-    """A TPM, which makes its keys itself."""
+    """A TPM, which generates its keys itself."""
 
     def __init__(self, device: TpmDevice) -> None:
         self.device = device

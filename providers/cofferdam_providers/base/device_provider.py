@@ -27,7 +27,6 @@ class DeviceProvider(Provider[HandleT], Generic[HandleT, DeviceT]):
     slow_generation = True
 
     def __init__(self, log: Log) -> None:
-        """Begin without the device."""
         self._log = log
         self._opened: DeviceT | None = None
         self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, f"{self.device_name} has not been opened")

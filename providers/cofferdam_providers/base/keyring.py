@@ -5,7 +5,7 @@ the device creates the key and activated afterwards; a key is marked before the 
 afterwards. `reconcile` finishes or undoes what a predecessor left half-done.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Generic
 
@@ -22,9 +22,6 @@ _TRIES: Final = 16
 """How many ids are planned for a key before the device counts as full."""
 
 _MOST_REPORTED: Final = 1024
-
-Making = Callable[[bytes], StoredKey]
-"""Creates the key in the device, given the planned id."""
 
 
 def identity_of(application: Application, key_name: str) -> KeyIdentity:

@@ -37,7 +37,6 @@ class WrongKeyError(Exception):
     """Raised when the key-encryption key is not the one that the provider's rows were made with."""
 
     def __init__(self, expected: str, found: str) -> None:
-        """Keep the names of both keys."""
         super().__init__(expected, found)
         self.expected = expected
         self.found = found
@@ -47,7 +46,6 @@ class SilentStoreError(ServiceError):
     """Raised when the key store did not answer in time."""
 
     def __init__(self) -> None:
-        """Say how long the worker waited."""
         super().__init__(Status.KEY_INFO_MANAGER_ERROR, f"no answer of the key store within {PATIENCE_MS} ms")
 
 
@@ -75,7 +73,6 @@ class KimClient:
     """The key store as one provider sees it."""
 
     def __init__(self, channel: Channel, codes: RowCodes, log: Log) -> None:
-        """Ask over this channel, and check rows with these codes."""
         self._channel = channel
         self._codes = codes
         self._log = log

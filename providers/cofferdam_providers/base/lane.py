@@ -45,7 +45,6 @@ class Lane:
     """Whether nobody is served while a job runs."""
 
     def __init__(self) -> None:
-        """Begin without jobs."""
         self._jobs: dict[Hashable, deque[Job]] = {}
         self._turns: Turns[Hashable] = Turns()
         self._rests: Rests[Hashable] = Rests()

@@ -179,15 +179,15 @@ class Provider(ABC, Generic[HandleT]):
 
     @abstractmethod
     def check_use(self, attributes: KeyAttributes) -> None:
-        """Raise `PSA_ERROR_NOT_SUPPORTED` unless a key with these attributes could be used here (CanDoCrypto)."""
+        """Raise, with any status, unless a key with these attributes could be used here (CanDoCrypto)."""
 
-    @abstractmethod
     def can_generate(self, attributes: KeyAttributes) -> None:
-        """Raise `PSA_ERROR_NOT_SUPPORTED` unless such a key could be generated here (CanDoCrypto)."""
+        """Raise, with any status, unless such a key could be generated here (CanDoCrypto)."""
+        self.check_generate(attributes)
 
-    @abstractmethod
     def can_import(self, attributes: KeyAttributes) -> None:
-        """Raise `PSA_ERROR_NOT_SUPPORTED` unless such a key could be imported here (CanDoCrypto)."""
+        """Raise, with any status, unless such a key could be imported here (CanDoCrypto)."""
+        self.check_import(attributes, b"")
 
     def go_on(self) -> bool:
         """Do a small part of deferred work while no request waits; return whether there was any."""
@@ -197,7 +197,11 @@ class Provider(ABC, Generic[HandleT]):
         """Restore the device to the state in which it was found, when the worker exits in good order."""
 
     def warm_up(self) -> None:
-        """Use every algorithm once, so that nothing is loaded after confinement; doubles as a self-test."""
+        """Use every algorithm once, so that nothing is loaded after confinement; doubles as a self-test.
+
+        Raises:
+            RuntimeError: A result is wrong.
+        """
 
 
 def _unsupported(*_arguments: object) -> NoReturn:

@@ -52,12 +52,6 @@ class ReadyKeys(Generic[HandleT]):
         if key_name in self._keys.get(owner, ()):
             self._close(self._take(owner, key_name))
 
-    def drop_all(self) -> None:
-        """Close all keys."""
-        while self._keys:
-            owner, keys = next(iter(self._keys.items()))
-            self._close(self._take(owner, next(iter(keys))))
-
     def _take(self, owner: Owner, key_name: str) -> Key[HandleT]:
         key = self._keys[owner].pop(key_name)
         self._count -= 1

@@ -17,7 +17,6 @@ class RequestLog:
     """Writes the lines about requests; names of applications and keys only if the administrator wants them."""
 
     def __init__(self, log: Log, provider: ProviderId) -> None:
-        """Write to this log."""
         self._log = log
         self._provider = provider.value
         self._debug = log.enabled("debug")

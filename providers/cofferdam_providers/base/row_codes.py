@@ -44,7 +44,6 @@ class RowCodes:
     """Makes and checks the codes of one provider's rows."""
 
     def __init__(self, kek: bytes, provider: Provider[Any]) -> None:
-        """Derive the keys from the provider's key-encryption key."""
         self._provider = provider
         self._uuid = provider.description.uuid.encode()
         self._row_key, self._object_key, self._set_key = (

@@ -26,7 +26,6 @@ class Service:
     """Performs requests; knows nothing of channels."""
 
     def __init__(self, context: Context) -> None:
-        """Perform them with this provider, keyring and settings."""
         self._context = context
 
     def perform(self, application: Application | None, request: ProviderRequest) -> Results | Slow | Gradual:

@@ -27,7 +27,6 @@ class Turns(Generic[OwnerT]):
     """Owners waiting for a turn, in fair order."""
 
     def __init__(self) -> None:
-        """Begin with no owner."""
         self._waiting: dict[OwnerT, int] = {}
         self._charged: dict[OwnerT, int] = {}
         self._now = 0
@@ -116,7 +115,6 @@ class Rests(Generic[OwnerT]):
     """
 
     def __init__(self) -> None:
-        """Begin with nobody resting."""
         self._blocked = 0
         """How long the device was occupied by long work; all other times are on a clock that stands still meanwhile."""
         self._until: dict[OwnerT, int] = {}

@@ -38,7 +38,6 @@ class Upkeep:
     """The worker's state, and its work beside requests."""
 
     def __init__(self, context: Context, lane: Lane, turns: Turns[Peer]) -> None:
-        """Look after this lane, between these turns."""
         self._context = context
         self._lane = lane
         self._turns = turns

@@ -79,7 +79,6 @@ class Worker:
     """Serves the frontends of one provider."""
 
     def __init__(self, context: Context, loop: Loop, lane: Lane, requests: RequestLog, broker: Broker) -> None:
-        """Serve on this loop, and generate keys in this lane."""
         self._context = context
         self._service = Service(context)
         self._loop = loop

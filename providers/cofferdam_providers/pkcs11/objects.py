@@ -37,7 +37,6 @@ class Objects:
     """The key objects of the token by identifier."""
 
     def __init__(self, cryptoki: Cryptoki) -> None:
-        """Begin without any object."""
         self._cryptoki = cryptoki
         self._known: _Rows = {}
         self._listed: _Rows = {}

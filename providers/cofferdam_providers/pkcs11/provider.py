@@ -97,7 +97,6 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
     foreign_code = True
 
     def __init__(self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log) -> None:
-        """Keep the settings; `open` opens the token."""
         super().__init__(log)
         self._settings = settings
         self._access = access
@@ -183,7 +182,7 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
 
     def can_generate(self, attributes: KeyAttributes) -> None:
         """Reject a key that the token cannot generate."""
-        self.check_generate(attributes)
+        super().can_generate(attributes)
         self._device().capabilities.check_generate(attributes)
 
     def can_import(self, attributes: KeyAttributes) -> None:
@@ -192,11 +191,7 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         self._device().capabilities.check_import(attributes)
 
     def warm_up(self) -> None:
-        """Use once each algorithm that runs here instead of in the token.
-
-        Raises:
-            RuntimeError: A result is wrong.
-        """
+        """Use once each algorithm that runs here instead of in the token."""
         in_software.warm_up()
 
     def go_on(self) -> bool:

@@ -28,7 +28,6 @@ class AnyNonceGcm:
     """AES-GCM for one key and nonces of any length; the returned tag is complete."""
 
     def __init__(self, key: bytes) -> None:
-        """Use this AES key."""
         self._aes = algorithms.AES(key)
         self._gcm = AESGCM(key)
         self._mask = self._block(_INNER_NONCE + b"\0\0\0\1")

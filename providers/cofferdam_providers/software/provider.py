@@ -135,32 +135,12 @@ class SoftwareProvider(Provider[keys.Handle]):
 
     def check_use(self, attributes: KeyAttributes) -> None:
         """Reject a key whose policy permits nothing that can be done here."""
-        _as_unsupported(key_management.check_use, attributes)
-
-    def can_generate(self, attributes: KeyAttributes) -> None:
-        """Reject a key that cannot be generated here, always as not supported."""
-        _as_unsupported(key_management.check_generate, attributes)
-
-    def can_import(self, attributes: KeyAttributes) -> None:
-        """Reject a key that cannot be imported here, always as not supported."""
-        _as_unsupported(key_management.check_import, attributes)
+        key_management.check_use(attributes)
 
     def warm_up(self) -> None:
-        """Use every algorithm once and compare with known answers.
-
-        Raises:
-            RuntimeError: An answer is wrong.
-        """
+        """Use every algorithm once and compare with known answers."""
         run_self_test()
 
     def _stored(self, identity: KeyIdentity, attributes: KeyAttributes, material: bytes) -> StoredKey:
         sealed = self._wrapping.seal(identity, attributes, material)
         return StoredKey(key_id=sealed, version=OWN_FORM, attributes=attributes)
-
-
-def _as_unsupported(check: Callable[[KeyAttributes], None], attributes: KeyAttributes) -> None:
-    """Run a check for CanDoCrypto, which has a single status for no."""
-    try:
-        check(attributes)
-    except ServiceError as error:
-        raise not_supported(error.detail) from error

@@ -59,7 +59,6 @@ class TpmConnection:
     """Sends commands to a TPM over a transport."""
 
     def __init__(self, transport: Transport) -> None:
-        """Use this transport."""
         self._transport = transport
         self.starts_up = transport.starts_up
         self.is_managed = transport.is_managed

@@ -318,7 +318,6 @@ class Primary(TpmObject):
     """A key that the TPM derives from the seed of a hierarchy and a template: the same one each time."""
 
     def __init__(self, device: TpmDevice, hierarchy: Handle, hierarchy_auth: bytes, template: bytes = b"") -> None:
-        """Describe a primary key that is not made yet."""
         super().__init__(b"", b"")
         self.template = template
         self.area = b""

@@ -148,7 +148,6 @@ class CommandFailedError(TpmError):
     """
 
     def __init__(self, command: str, code: int) -> None:
-        """Keep the command and the code; an operator can do nothing."""
         super().__init__(command, code, "")
 
 
@@ -156,7 +155,6 @@ class MalformedAnswerError(ServiceError):
     """Raised when the received bytes are not a response to the command."""
 
     def __init__(self, detail: str) -> None:
-        """Say what was received."""
         super().__init__(Status.PSA_ERROR_COMMUNICATION_FAILURE, detail)
 
 

@@ -33,7 +33,6 @@ class Reader(ByteReader):
     __slots__ = ()
 
     def __init__(self, data: bytes, at: int = 0) -> None:
-        """Begin at an offset."""
         super().__init__(data, _malformed, "big", at)
 
     def sized(self) -> bytes:

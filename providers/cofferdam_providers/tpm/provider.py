@@ -99,7 +99,6 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
     sealed_forms = frozenset({OWN_FORM})
 
     def __init__(self, settings: TpmSettings, credentials: Credentials, log: Log) -> None:
-        """Keep the settings; `open` opens the TPM."""
         super().__init__(log)
         self._settings = settings
         self._credentials = credentials
@@ -207,21 +206,13 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         self._device()
         self._capabilities.check_use(attributes)
 
-    def can_generate(self, attributes: KeyAttributes) -> None:
-        """Reject a key that the TPM cannot generate."""
-        self.check_generate(attributes)
-
     def can_import(self, attributes: KeyAttributes) -> None:
         """Reject a key that the TPM cannot import."""
-        self.check_import(attributes, b"")
+        super().can_import(attributes)
         self._capabilities.check_use(attributes)
 
     def warm_up(self) -> None:
-        """Use once each algorithm that runs outside of the TPM.
-
-        Raises:
-            RuntimeError: A result is wrong.
-        """
+        """Use once each algorithm that runs here instead of in the TPM."""
         in_software.warm_up()
 
     def close(self) -> None:

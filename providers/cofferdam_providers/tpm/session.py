@@ -94,7 +94,6 @@ class Password(Authorization):
     """An authorisation value that is sent in plain text, without a session."""
 
     def __init__(self, value: bytes) -> None:
-        """Authorise with this value."""
         self._value = value
 
     def entry(self, step: Step, parameters: bytes) -> bytes:
@@ -107,7 +106,6 @@ class PolicyAuthorization(Authorization):
     """The entry of a policy session, unsalted and unbound, that needs no authorisation value: it has no HMAC."""
 
     def __init__(self, handle: int) -> None:
-        """Use this session, and have the TPM end it."""
         self.handle = handle
 
     def entry(self, step: Step, parameters: bytes) -> bytes:

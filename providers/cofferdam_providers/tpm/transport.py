@@ -87,7 +87,6 @@ class StreamTransport:
     is_managed: bool = False
 
     def __init__(self, tcti: TctiSettings) -> None:
-        """Connect."""
         try:
             if tcti.path is not None:
                 self._socket = _connect(socket.AF_UNIX, tcti.path)

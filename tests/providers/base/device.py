@@ -1,4 +1,4 @@
-"""A device that outlives the worker, and a worker's surroundings: a simulator behind the Provider interface.
+"""A device that outlives the worker, and a worker's environment: a simulator behind the Provider interface.
 
 The key store is the real one, in a thread of its own behind a real channel.
 """
@@ -54,7 +54,7 @@ LOG = Log("test", LogSettings(level="error", details=True))
 
 
 class Device(Provider[bytes]):
-    """Keeps objects by an id that is planned beforehand, as a token does; `objects` is the token."""
+    """Keeps objects by an id that is planned in advance, as a token does; `objects` is the token."""
 
     description = PROVIDERS[ProviderId.MBED_CRYPTO]
 
@@ -92,8 +92,6 @@ class Device(Provider[bytes]):
 
     def check_use(self, attributes: KeyAttributes) -> None:
         raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "a simulator")
-
-    can_generate = can_import = check_use
 
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[bytes]:
         if stored.key_id not in self.objects:
@@ -164,7 +162,7 @@ SETTINGS = WorkerSettings(
 
 
 class Running:
-    """A worker in a thread; `violations` are the frontends it wants replaced, `busy` what it told of its device."""
+    """A worker in a thread; `violations` are the frontends that it accused, `busy` its reports about its device."""
 
     def __init__(self) -> None:
         self.violations: list[tuple[int, int]] = []

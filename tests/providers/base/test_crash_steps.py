@@ -36,7 +36,7 @@ DESTROY = (
 
 
 class Died(BaseException):
-    """The worker is gone at this point."""
+    """The worker dies at this point."""
 
 
 class Mortal:
@@ -142,7 +142,7 @@ def test_a_device_that_refuses_leaves_the_name_free(tmp_path: Path) -> None:
 
 
 class Drawing(Device):
-    """A device whose ids are these, one after the other."""
+    """A device that plans these ids, one after the other."""
 
     def __init__(self, *ids: bytes) -> None:
         super().__init__({})

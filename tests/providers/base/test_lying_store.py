@@ -1,4 +1,4 @@
-"""What a worker believes of a key store that was taken over, which remembers what it was told and answers anything."""
+"""What a worker trusts in a compromised key store, which remembers what it was told and answers anything."""
 
 import select
 import threading
@@ -31,7 +31,7 @@ Answer = tuple[Any, ...]
 
 
 class LyingStore:
-    """Answers every question with success, or with what stands in `answers`."""
+    """Answers every question with success, or with the entry in `answers`."""
 
     def __init__(self) -> None:
         mine, theirs = socket_pair()

@@ -1,4 +1,4 @@
-"""The worker against frontends that are honest, taken over, slow or gone."""
+"""The worker against frontends that are honest, compromised, slow or gone."""
 
 import _socket
 import dataclasses
@@ -51,7 +51,7 @@ SIGN = SignHash("k", ECDSA, b"d" * 32)
 
 
 class SlowDevice(Device):
-    """Takes its time to make a key, on a thread of its own: until `done` is set, or for a while."""
+    """Takes a while to generate a key, on a thread of its own: until `done` is set, or `patience` is over."""
 
     concurrent_generation = True
     patience = 0.2
@@ -87,7 +87,7 @@ def test_a_key_of_another_principal_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_a_key_of_another_authenticator_does_not_exist(tmp_path: Path) -> None:
-    """One name in two name spaces: in the key store, and in the cache of keys that were used already."""
+    """One name in two name spaces: in the key store, and in the cache of keys that were used before."""
     both = dataclasses.replace(SETTINGS, authenticators=(UNIX, DIRECT))
     with running(tmp_path, Device({}), both) as worker:
         frontends = [worker.connect(1000), worker.connect(1001, 1)]
@@ -151,7 +151,7 @@ def test_only_an_administrator_deletes_clients(tmp_path: Path) -> None:
 
 
 def test_what_the_key_store_would_refuse_costs_the_client_a_status_and_nobody_more(tmp_path: Path) -> None:
-    """What comes from a client passes through the worker; the key store would take it for the worker's own."""
+    """A client's values pass through the worker; the key store would attribute them to the worker."""
     with running(tmp_path, Device({})) as worker:
         client, admin = worker.connect(1000), worker.connect(7, 1)
         assert client.ask(GENERATE).status == Status.SUCCESS
@@ -223,7 +223,7 @@ def test_an_algorithm_of_another_family_closes_the_channel(tmp_path: Path) -> No
 
 
 class Untouched(Device):
-    """Notes whatever it is asked to do."""
+    """Notes every method that is called."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -277,7 +277,7 @@ def test_refusals_before_a_name_is_taken(tmp_path: Path) -> None:
 def test_a_request_larger_than_a_datagram_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
 ) -> None:
-    """Also when nobody takes more than one part of it at a time."""
+    """Also when only one part of it is taken at a time."""
     monkeypatch.setattr("cofferdam_runtime.channel.MAX_PARTS", parts)
     with running(tmp_path, Device({})) as worker:
         frontend = worker.connect(1000)
@@ -294,6 +294,16 @@ def test_a_backend_without_an_operation_says_so(tmp_path: Path) -> None:
         assert frontend.ask(CanDoCrypto(CheckType.DERIVE, ATTRIBUTES)).status == Status.PSA_ERROR_NOT_SUPPORTED
 
 
+def test_a_client_that_asks_what_is_possible_gets_one_status_for_no(tmp_path: Path) -> None:
+    """Whatever status generating or importing such a key would end with."""
+    impossible = replace(ATTRIBUTES, bits=1)
+    with running(tmp_path, Device({})) as worker:
+        frontend = worker.connect(1000)
+        assert frontend.ask(GenerateKey("k", impossible)).status == Status.PSA_ERROR_INVALID_ARGUMENT
+        for check in (CheckType.GENERATE, CheckType.IMPORT):
+            assert frontend.ask(CanDoCrypto(check, impossible)).status == Status.PSA_ERROR_NOT_SUPPORTED
+
+
 @pytest.mark.parametrize("device", [Device, SlowDevice])
 def test_a_successor_says_hello_and_sync_comes_after_what_was_queued(tmp_path: Path, device: type[Device]) -> None:
     with running(tmp_path, device({})) as worker:
@@ -305,7 +315,7 @@ def test_a_successor_says_hello_and_sync_comes_after_what_was_queued(tmp_path: P
         for number, frontend in enumerate(adopted):
             assert frontend.receive()[:3] == (GENERATE.opcode | 0x80, 7 + number, Status.SUCCESS)
             assert frontend.receive() == (Common.SYNCED, 7 + number)
-        # Each is still whom it was said to be, and one that nobody served before is not greeted.
+        # Each still has its principal, and one that nobody served before is not greeted.
         made = [frontend.ask(ExportPublicKey("k")).results for frontend in adopted]
         assert len(set(made)) == 3
         new = worker.connect(2000, 9)

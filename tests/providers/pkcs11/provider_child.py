@@ -174,7 +174,10 @@ class Child:
 
     def cool(self) -> Answer:
         """Forget the keys that are ready for use, as a worker does that has too many of them."""
-        self.keyring._ready.drop_all()
+        ready = self.keyring._ready
+        for owner, keys in list(ready._keys.items()):
+            for name in list(keys):
+                ready.drop(owner, name)
         return {}
 
     def forget(self, patience_s: float) -> Answer:
