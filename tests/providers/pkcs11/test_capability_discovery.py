@@ -97,7 +97,7 @@ MADE = [
     rsa(2048, AsymmetricSignature(SignatureScheme.RSA_PKCS1V15, ANY_HASH)),
     rsa(2048, AsymmetricSignature(SignatureScheme.RSA_PSS, ANY_HASH)),
     rsa(2048, AsymmetricSignature(SignatureScheme.RSA_PKCS1V15_RAW)),
-    # A flag that the algorithm has no use for asks nothing of the token.
+    # A flag that is irrelevant for the algorithm requires nothing of the token.
     rsa(2048, PSS, SIGNING | SEALING),
     ecc(224),
     ecc(256),
@@ -191,7 +191,7 @@ def test_keys_without_their_mechanism_are_of_no_use(missing: Number, wanted: Key
 
 
 FLAGS: list[tuple[Number, MechanismFlag, KeyAttributes, bool]] = [
-    # What is left out of the flags, and whether the key is of use without it.
+    # The omitted flag, and whether the key is usable without it.
     (Number.ECDSA, VERIFY, ecc(256), False),
     (Number.ECDSA, VERIFY, ecc(256, usage=Usage.VERIFY_HASH), True),
     (Number.ECDSA, SIGN, ecc(256), True),

@@ -1,4 +1,4 @@
-"""Which files a module needs, and the worker's own folder."""
+"""The files that a module needs, and the worker's own folder."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ def settings(tmp_path: Path) -> Pkcs11Settings:
 
 
 def softhsm(settings: Pkcs11Settings, folder: Path, text: str | None) -> ModuleAccess:
-    """Return the place of a module called as SoftHSM, with this configuration."""
+    """Return the access of a module named like SoftHSM, with this configuration."""
     configuration = folder / "softhsm2.conf"
     if text is not None:
         configuration.write_text(text)
@@ -165,7 +165,7 @@ def test_somebody_s_folder_is_not_given_away(tmp_path: Path) -> None:
     with pytest.raises(ModuleAccessError, match=r"'passwd'.*state_folder"):
         own(str(tmp_path), UID)
     assert (tmp_path.stat().st_uid, stat.S_IMODE(tmp_path.stat().st_mode)) == (0, 0o755)
-    # What a worker left is taken over by the next, and whatever is in there by the same.
+    # A worker's folder is accepted from its successor, and with any content by a worker with the same uid.
     (tmp_path / "passwd").rename(tmp_path / "login")
     own(str(tmp_path), UID)
     (tmp_path / "other").touch()

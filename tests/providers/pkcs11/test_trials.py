@@ -1,4 +1,4 @@
-"""Tokens that take a parameter and do something else with it, and what is left of what they offer."""
+"""Tokens that accept a parameter and use something else, and what remains usable of their mechanisms."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

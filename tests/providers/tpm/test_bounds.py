@@ -1,4 +1,4 @@
-"""What bounds a TPM's worker: the length of a command, and what an error keeps alive."""
+"""Limits of a TPM's worker: the length of a command, and what an error keeps alive."""
 
 import pytest
 from tests.providers.support import refused
@@ -11,7 +11,7 @@ from cofferdam_providers.tpm.provider import TpmProvider
 
 
 class Recorder:
-    """A way to nowhere, which must not be gone."""
+    """A transport to nowhere, which must not break."""
 
     starts_up = False
     is_managed = True

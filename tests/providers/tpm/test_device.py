@@ -1,4 +1,4 @@
-"""A TPM behind each of the ways to it, and the parents of its keys."""
+"""A TPM behind each of its transports, and the parents of its keys."""
 
 import hashlib
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ def test_the_resource_manager(monkeypatch: pytest.MonkeyPatch) -> None:
             keys = [made(device, device.root) for _ in range(4)]
             for key in keys:
                 signs(device, key)
-            # Whatever it forgot: nothing else may stay for ever.
+            # Whatever the TPM forgot, nothing else may stay loaded for good.
             device._recover()
             signs(device, keys[0])
             assert len(capabilities.loaded(device.connection)) <= 3
@@ -133,7 +133,7 @@ def test_a_key_of_one_application_is_not_loaded_under_the_parent_of_another(devi
         with pytest.raises(TpmError) as caught:
             asym_sign.sign_hash(device, TpmKey(device, KEY, blob, parent), ECDSA, DIGEST)
         assert caught.value.code == Code.INTEGRITY
-    # The TPM makes the same parent again, under another authorisation value.
+    # The TPM makes the same parent again, with another authorisation value.
     device.slots.drop(alice)
     del alice
     again = TpmKey(device, KEY, blob, device.parent_of(Application(3, "1000")))
@@ -144,7 +144,7 @@ def test_what_a_predecessor_left_is_taken_away(tpm: Swtpm) -> None:
     with Shim(tpm.address) as shim:
         tcti = way("swtpm", host=LOOPBACK, port=shim.address)
         for _ in range(4):
-            # As if it had been killed: what is loaded stays.
+            # As if the worker had been killed: what is loaded stays.
             with opened(tcti) as device:
                 signs(device, made(device, device.root))
                 assert len(capabilities.loaded(device.connection)) <= 3

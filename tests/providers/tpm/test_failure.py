@@ -1,4 +1,4 @@
-"""TPM_RC_FAILURE, which may be about the TPM or about what a client gave it: the TPM is asked which."""
+"""TPM_RC_FAILURE, caused by the TPM or by a client's input: the TPM is asked which."""
 
 from collections.abc import Iterator
 
@@ -80,7 +80,7 @@ def test_what_failed_for_its_data_is_told_apart_from_what_failed_for_the_tpm(dev
         device.retry_after_reset(lambda: device.connection.execute(Command.VERIFY_SIGNATURE))
     assert passing.value.remedy == ""
     assert "failure mode" not in passing.value.detail
-    # In failure mode everything is answered so.
+    # In failure mode every command is answered like this.
     shim.plan(answer(ANY, Code.FAILURE, times=FOR_EVER))
     with pytest.raises(TpmError, match="it is in failure mode; power it off and on") as lasting:
         asym_sign.verify_hash(device, key, algorithm, digest, to_infinity(256, digest))

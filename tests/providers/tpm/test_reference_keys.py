@@ -1,8 +1,8 @@
-"""Keys that the reference service made and left behind: a key store, and the TPM that it used, which is started here.
+"""Keys that the reference service left behind: a key store, and the TPM that it used, which is started here.
 
-The files in vectors/ are as the reference wrote them; README.txt there says how they were made. What is stored of a key
-says nothing of its template, so all that is not stored must be made here as the reference made it: a single bit of a
-public area that is otherwise, and the TPM refuses to load the key.
+The files in vectors/ are as the reference wrote them; README.txt there says how they were made. The stored part of a
+key does not include its template, so the rest has to be made here as the reference made it: with a single wrong bit in
+a public area, the TPM refuses to load the key.
 """
 
 import json
@@ -54,7 +54,7 @@ _CURVES: Final = {256: ec.SECP256R1(), 384: ec.SECP384R1()}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the reference stored of one key, and what it did with the key."""
+    """The stored form of one key, and what the reference did with it."""
 
     name: str
     stored: bytes
@@ -161,7 +161,7 @@ def device(swtpm: Swtpm, request: pytest.FixtureRequest) -> Iterator[TpmDevice]:
     device.open()
     yield device
     device.close()
-    # swtpm takes no other connection while this one is open.
+    # swtpm accepts no other connection while this one is open.
     transport._socket.close()
 
 
@@ -181,7 +181,7 @@ def hash_of(algorithm: AsymmetricSignature | AsymmetricEncryption) -> hashes.Has
 
 
 def check(row: Row, message: bytes, signature: bytes) -> None:
-    """Refuse a signature that does not fit the exported public key."""
+    """Reject a signature that does not fit the exported public key."""
     algorithm = row.attributes.algorithm
     assert isinstance(algorithm, AsymmetricSignature)
     checker, hashed = row.checker, hash_of(algorithm)

@@ -1,4 +1,4 @@
-"""TPMs that salt RSA-PSS otherwise than PSA does: those before revision 1.38 of the specification take the longest."""
+"""TPMs that salt RSA-PSS differently from PSA: those before revision 1.38 of the specification use the longest salt."""
 
 from typing import cast
 

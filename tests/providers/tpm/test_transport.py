@@ -1,4 +1,4 @@
-"""What comes from a simulator's socket: whole, in pieces, too much, or not at all."""
+"""Data from a simulator's socket: whole, in pieces, too much, or none."""
 
 import itertools
 import socket
