@@ -40,7 +40,7 @@ from cofferdam_kim.rows import KeyRecord
 from cofferdam_kim.store import KeyStore
 from cofferdam_providers.base.key_encryption_key import KeyEncryptionKey
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, StoredKey
-from cofferdam_providers.pyca.asym_sign import digest_to_sign
+from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.tpm.credentials import Credentials
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.provider import TpmProvider
@@ -153,7 +153,7 @@ class Ours:
         key = self._key(name)
         algorithm = key.attributes.algorithm
         assert isinstance(algorithm, AsymmetricSignature)
-        digest = digest_to_sign(algorithm, MESSAGE.encode())
+        digest = hashed(operations.SignMessage(name, algorithm, MESSAGE.encode()))
         (signature,) = self._provider.perform(key, operations.SignHash(name, algorithm, digest))
         if key.attributes.type.kind is not KeyKind.ECC_KEY_PAIR:
             return signature

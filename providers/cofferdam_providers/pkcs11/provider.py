@@ -35,7 +35,7 @@ from cofferdam_providers.pkcs11.objects import Objects
 from cofferdam_providers.pkcs11.probe import offers_of, probe
 from cofferdam_providers.pkcs11.token import OpenToken, UnavailableError, about, open_token, refusal
 from cofferdam_providers.pyca import warm_up as in_software
-from cofferdam_providers.pyca.asym_sign import digest_to_sign
+from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.errors import invalid_argument
 from cofferdam_runtime.log import Log
 
@@ -50,43 +50,25 @@ def _row(kind: type[OperationT], work: Work[OperationT]) -> tuple[Opcode, Work[A
 
 OPERATIONS: Final[Mapping[Opcode, Work[Any]]] = dict(
     (
-        _row(ops.ExportPublicKey, lambda on, key, _: key_management.export_public(on, key)),
-        _row(ops.ExportKey, lambda on, key, _: key_management.export(on, key)),
-        _row(ops.SignHash, lambda on, key, op: asym_sign.sign_hash(on, key, op.alg, op.hash)),
-        _row(ops.VerifyHash, lambda on, key, op: asym_sign.verify_hash(on, key, op.alg, op.hash, op.signature)),
-        _row(
-            ops.SignMessage,
-            lambda on, key, op: asym_sign.sign_hash(on, key, op.alg, digest_to_sign(op.alg, op.message)),
-        ),
-        _row(
-            ops.VerifyMessage,
-            lambda on, key, op: asym_sign.verify_hash(
-                on, key, op.alg, digest_to_sign(op.alg, op.message), op.signature
-            ),
-        ),
-        _row(
-            ops.AsymmetricEncrypt, lambda on, key, op: asym_encryption.encrypt(on, key, op.alg, op.plaintext, op.salt)
-        ),
-        _row(
-            ops.AsymmetricDecrypt, lambda on, key, op: asym_encryption.decrypt(on, key, op.alg, op.ciphertext, op.salt)
-        ),
-        _row(
-            ops.AeadEncrypt,
-            lambda on, key, op: aead.encrypt(on, key, op.alg, op.nonce, op.additional_data, op.plaintext),
-        ),
-        _row(
-            ops.AeadDecrypt,
-            lambda on, key, op: aead.decrypt(on, key, op.alg, op.nonce, op.additional_data, op.ciphertext),
-        ),
-        _row(ops.CipherEncrypt, lambda on, key, op: cipher.encrypt(on, key, op.alg.mode, op.plaintext)),
-        _row(ops.CipherDecrypt, lambda on, key, op: cipher.decrypt(on, key, op.alg.mode, op.ciphertext)),
-        _row(ops.MacCompute, lambda on, key, op: mac.compute(on, key, op.alg, op.input)),
-        _row(ops.MacVerify, lambda on, key, op: mac.verify(on, key, op.alg, op.input, op.mac)),
-        _row(ops.GenerateRandom, lambda on, _, op: generate_random.random_bytes(on, op.size)),
+        _row(ops.ExportPublicKey, lambda d, k, _: key_management.export_public(d, k)),
+        _row(ops.ExportKey, lambda d, k, _: key_management.export(d, k)),
+        _row(ops.SignHash, lambda d, k, op: asym_sign.sign_hash(d, k, op.alg, op.hash)),
+        _row(ops.VerifyHash, lambda d, k, op: asym_sign.verify_hash(d, k, op.alg, op.hash, op.signature)),
+        _row(ops.SignMessage, lambda d, k, op: asym_sign.sign_hash(d, k, op.alg, hashed(op))),
+        _row(ops.VerifyMessage, lambda d, k, op: asym_sign.verify_hash(d, k, op.alg, hashed(op), op.signature)),
+        _row(ops.AsymmetricEncrypt, lambda d, k, op: asym_encryption.encrypt(d, k, op.alg, op.plaintext, op.salt)),
+        _row(ops.AsymmetricDecrypt, lambda d, k, op: asym_encryption.decrypt(d, k, op.alg, op.ciphertext, op.salt)),
+        _row(ops.AeadEncrypt, lambda d, k, op: aead.encrypt(d, k, op.alg, op.nonce, op.additional_data, op.plaintext)),
+        _row(ops.AeadDecrypt, lambda d, k, op: aead.decrypt(d, k, op.alg, op.nonce, op.additional_data, op.ciphertext)),
+        _row(ops.CipherEncrypt, lambda d, k, op: cipher.encrypt(d, k, op.alg.mode, op.plaintext)),
+        _row(ops.CipherDecrypt, lambda d, k, op: cipher.decrypt(d, k, op.alg.mode, op.ciphertext)),
+        _row(ops.MacCompute, lambda d, k, op: mac.compute(d, k, op.alg, op.input)),
+        _row(ops.MacVerify, lambda d, k, op: mac.verify(d, k, op.alg, op.input, op.mac)),
+        _row(ops.GenerateRandom, lambda d, _, op: generate_random.random_bytes(d, op.size)),
     )
 )
-"""What the provider does besides key management, as far as the token has the mechanism (`capability_discovery`).
-Messages are hashed in this process, so that a token needs no mechanisms that hash."""
+"""What the provider does besides key management: with a device `d`, a key `k` and an operation `op`, as far as the
+token has the mechanism (`capability_discovery`). Messages are hashed here: a token needs no mechanisms that hash."""
 
 
 class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):

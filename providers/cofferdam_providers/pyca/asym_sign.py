@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
 
+from cofferdam_contracts.operations import SignMessage, VerifyMessage
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.policy import pss_salt_length
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
@@ -68,11 +69,11 @@ def verify_hash(key: Handle, algorithm: AsymmetricSignature, digest: bytes, sign
         raise invalid_signature("the signature is invalid") from error
 
 
-def digest_to_sign(algorithm: AsymmetricSignature, message: bytes) -> bytes:
-    """Hash a message for a signature; schemes without a hash sign no messages (PSA_ALG_IS_SIGN_MESSAGE)."""
-    if not isinstance(algorithm.hash, Hash):
-        raise invalid_argument(f"{algorithm.scheme.name} does not sign messages")
-    return digest_of(algorithm.hash, message)
+def hashed(operation: SignMessage | VerifyMessage) -> bytes:
+    """Return the digest of a message; schemes without a hash sign no messages (PSA_ALG_IS_SIGN_MESSAGE)."""
+    if not isinstance(operation.alg.hash, Hash):
+        raise invalid_argument(f"{operation.alg.scheme.name} does not sign messages")
+    return digest_of(operation.alg.hash, operation.message)
 
 
 def _hash_for(algorithm: AsymmetricSignature) -> Hash:

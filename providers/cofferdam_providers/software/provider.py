@@ -11,7 +11,7 @@ from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, OperationHandler, Provider, StoredKey
 from cofferdam_providers.pyca import asym_encryption, asym_sign, hashes, keys
-from cofferdam_providers.pyca.asym_sign import digest_to_sign
+from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.errors import not_supported, translated
 from cofferdam_providers.pyca.wrapping import Wrapping
 from cofferdam_providers.software import aead, cipher, key_agreement, key_management, mac
@@ -39,11 +39,8 @@ OPERATIONS: Final[Mapping[Opcode, OperationHandler]] = dict(
         _row(ops.ExportKey, lambda k, _: k.handle.material),
         _row(ops.SignHash, lambda k, op: asym_sign.sign_hash(k.handle, op.alg, op.hash)),
         _row(ops.VerifyHash, lambda k, op: asym_sign.verify_hash(k.handle, op.alg, op.hash, op.signature)),
-        _row(ops.SignMessage, lambda k, op: asym_sign.sign_hash(k.handle, op.alg, digest_to_sign(op.alg, op.message))),
-        _row(
-            ops.VerifyMessage,
-            lambda k, op: asym_sign.verify_hash(k.handle, op.alg, digest_to_sign(op.alg, op.message), op.signature),
-        ),
+        _row(ops.SignMessage, lambda k, op: asym_sign.sign_hash(k.handle, op.alg, hashed(op))),
+        _row(ops.VerifyMessage, lambda k, op: asym_sign.verify_hash(k.handle, op.alg, hashed(op), op.signature)),
         _row(ops.AsymmetricEncrypt, lambda k, op: asym_encryption.encrypt(k.handle, op.alg, op.plaintext, op.salt)),
         _row(ops.AsymmetricDecrypt, lambda k, op: asym_encryption.decrypt(k.handle, op.alg, op.ciphertext, op.salt)),
         _row(ops.AeadEncrypt, lambda k, op: aead.encrypt(k.handle, op.alg, op.nonce, op.additional_data, op.plaintext)),

@@ -15,7 +15,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.device_provider import DeviceProvider
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Results, Rows, StoredKey
 from cofferdam_providers.pyca import warm_up as in_software
-from cofferdam_providers.pyca.asym_sign import digest_to_sign
+from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.wrapping import Wrapping
 from cofferdam_providers.tpm import (
     asym_encryption,
@@ -56,39 +56,23 @@ def _row(
     )
 
 
-OPERATIONS: Final[Mapping[Opcode, Callable[["TpmProvider", Any, Any], Result]]] = {
-    Opcode.PSA_GENERATE_RANDOM: lambda provider, _, operation: provider.random_bytes(operation.size),
-    # The public part is in the key store.
-    Opcode.PSA_EXPORT_PUBLIC_KEY: lambda _provider, key, _: public.exported(key.handle.part, key.handle.size),
-    **dict(
-        (
-            _row(ops.SignHash, lambda on, key, op: asym_sign.sign_hash(on, key, op.alg, op.hash)),
-            _row(ops.VerifyHash, lambda on, key, op: asym_sign.verify_hash(on, key, op.alg, op.hash, op.signature)),
-            _row(
-                ops.SignMessage,
-                lambda on, key, op: asym_sign.sign_hash(on, key, op.alg, digest_to_sign(op.alg, op.message)),
-            ),
-            _row(
-                ops.VerifyMessage,
-                lambda on, key, op: asym_sign.verify_hash(
-                    on, key, op.alg, digest_to_sign(op.alg, op.message), op.signature
-                ),
-            ),
-            _row(
-                ops.AsymmetricEncrypt,
-                lambda on, key, op: asym_encryption.encrypt(on, key, op.alg, op.plaintext, op.salt),
-            ),
-            _row(
-                ops.AsymmetricDecrypt,
-                lambda on, key, op: asym_encryption.decrypt(on, key, op.alg, op.ciphertext, op.salt),
-            ),
-            _row(ops.AttestKey, attestation.attest),
-            _row(ops.PrepareKeyAttestation, lambda on, key, _: attestation.prepare(on, key)),
-        )
-    ),
-}
-"""What the provider does besides key management, as far as the TPM can (`capability_discovery`). Messages are hashed in
-this process."""
+OPERATIONS: Final[Mapping[Opcode, Callable[["TpmProvider", Any, Any], Result]]] = dict(
+    (
+        _row(ops.SignHash, lambda d, k, op: asym_sign.sign_hash(d, k, op.alg, op.hash)),
+        _row(ops.VerifyHash, lambda d, k, op: asym_sign.verify_hash(d, k, op.alg, op.hash, op.signature)),
+        _row(ops.SignMessage, lambda d, k, op: asym_sign.sign_hash(d, k, op.alg, hashed(op))),
+        _row(ops.VerifyMessage, lambda d, k, op: asym_sign.verify_hash(d, k, op.alg, hashed(op), op.signature)),
+        _row(ops.AsymmetricEncrypt, lambda d, k, op: asym_encryption.encrypt(d, k, op.alg, op.plaintext, op.salt)),
+        _row(ops.AsymmetricDecrypt, lambda d, k, op: asym_encryption.decrypt(d, k, op.alg, op.ciphertext, op.salt)),
+        _row(ops.AttestKey, attestation.attest),
+        _row(ops.PrepareKeyAttestation, lambda d, k, _: attestation.prepare(d, k)),
+        # The public part is in the key store.
+        (Opcode.PSA_EXPORT_PUBLIC_KEY, lambda _provider, k, _: public.exported(k.handle.part, k.handle.size)),
+        (Opcode.PSA_GENERATE_RANDOM, lambda provider, _, op: provider.random_bytes(op.size)),
+    )
+)
+"""What the provider does besides key management: with a device `d`, a key `k` and an operation `op`, as far as the TPM
+can (`capability_discovery`). Messages are hashed in this process."""
 
 
 class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):

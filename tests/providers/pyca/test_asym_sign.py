@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.providers.support import P256, RSA_1024, handle, refused, rsa_material
 from tests.providers.vectors import Record, blocks, number, read, records, rsa_public, spread
 
+from cofferdam_contracts.operations import SignMessage
 from cofferdam_contracts.psa.algorithm import ANY_HASH, HASH_LENGTH, AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.status import Status
@@ -18,7 +19,7 @@ from cofferdam_providers.pyca.asym_sign import (
     ECDSA_HASHES,
     PKCS1V15_HASHES,
     PSS_HASHES,
-    digest_to_sign,
+    hashed,
     sign_hash,
     verify_hash,
 )
@@ -73,7 +74,7 @@ def _ecdsa_case(record: Record) -> tuple[EccKey, AsymmetricSignature, bytes, byt
 
 
 def _check(key: Handle, algorithm: AsymmetricSignature, message: bytes, signature: bytes, *, good: bool) -> None:
-    digest = digest_to_sign(algorithm, message)
+    digest = hashed(SignMessage("", algorithm, message))
     if good:
         verify_hash(key, algorithm, digest, signature)
     else:
@@ -398,4 +399,4 @@ def test_a_digest_of_the_wrong_length_is_refused(algorithm: AsymmetricSignature)
 @pytest.mark.parametrize("algorithm", [RAW, ECDSA_ANY, AsymmetricSignature(SignatureScheme.ECDSA, ANY_HASH)])
 def test_only_schemes_with_a_hash_sign_messages(algorithm: AsymmetricSignature) -> None:
     with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
-        digest_to_sign(algorithm, b"message")
+        hashed(SignMessage("", algorithm, b"message"))
