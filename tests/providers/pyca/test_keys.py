@@ -37,7 +37,7 @@ def test_rsa_keys_are_exported_as_they_were_imported(bits: int) -> None:
 
 @pytest.mark.parametrize("curve", CURVES.values(), ids=lambda curve: f"{curve.family.name}-{curve.bits}")
 def test_ecc_keys_are_exported_as_they_were_imported(curve: CurveParameters) -> None:
-    # A Montgomery key with the bits set that are forced.
+    # A Montgomery key with the forced bits set.
     scalar = bytes((0x08, *range(curve.size - 2), 0x40 if curve.bits == 255 else 0x80))
     if curve.group is not None:
         scalar = b"\0" + scalar[1:]

@@ -67,7 +67,7 @@ KEYS: list[tuple[KeyType, Handle]] = [
 
 
 def _use(key: Handle, algorithm: Algorithm) -> None:
-    """Use a key once in the way of an algorithm."""
+    """Use a key once with an algorithm."""
     match algorithm:
         case AsymmetricSignature():
             message = operations.SignMessage("", algorithm, b"message")

@@ -1,4 +1,4 @@
-"""Which keys can be made and taken over."""
+"""Which keys can be generated and imported."""
 
 import pytest
 from tests.providers.support import P256, RSA_1024, attributes, refused

@@ -1,4 +1,4 @@
-"""The provider through its interface, the way the worker uses it: make, store, open, use."""
+"""The provider through its interface, as the worker uses it: create, store, open, use."""
 
 import threading
 from dataclasses import replace
@@ -57,7 +57,7 @@ SIGNATURES = {
 
 
 def _open(backend: SoftwareProvider, wanted: KeyAttributes, data: bytes | None = None) -> Key[Handle]:
-    """Generate a key, or import it, and open what would be stored."""
+    """Generate a key, or import it, and open the stored form."""
     if data is None:
         backend.check_generate(wanted)
         stored = backend.generate_key(IDENTITY, wanted, backend.plan_key_id())

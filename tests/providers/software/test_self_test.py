@@ -44,7 +44,7 @@ print(imported)
 
 
 def test_it_passes_quickly() -> None:
-    """The best of three runs counts, as the machine may be busy; a start may not take longer than 80 ms for it."""
+    """The best of three runs counts, as the machine may be busy; the self-test may add 80 ms to a start at most."""
     backend = provider()
     durations = []
     for _ in range(3):
