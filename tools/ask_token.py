@@ -31,9 +31,9 @@ from cofferdam_contracts.psa.algorithm import (
 )
 from cofferdam_contracts.psa.attributes import ECC_KINDS, RSA_KINDS, KeyKind
 from cofferdam_contracts.settings import LogSettings, Pkcs11Settings
-from cofferdam_providers.pkcs11.capability_discovery import GENERATORS, Capabilities
+from cofferdam_providers.pkcs11.capability_discovery import GENERATORS, TokenCapabilities
 from cofferdam_providers.pkcs11.mechanisms import mechanism_of
-from cofferdam_providers.pkcs11.place import own, place_of
+from cofferdam_providers.pkcs11.module_access import module_access, own
 from cofferdam_providers.pkcs11.provider import Pkcs11Provider
 from cofferdam_runtime.log import Log
 
@@ -57,7 +57,7 @@ def main() -> None:
     (settings,) = (value for _, _, value in plan.documents if isinstance(value, Pkcs11Settings))
     log = Log("tokens", LogSettings(level="error", details=True))
     own(settings.state_folder, None)
-    provider = Pkcs11Provider(settings, place_of(settings), bytes.fromhex(settings.pin or ""), log)
+    provider = Pkcs11Provider(settings, module_access(settings), bytes.fromhex(settings.pin or ""), log)
     provider.open()
     module = pkcs11.lib(os.path.realpath(settings.library_path))
     # Raises for a token that could not be opened.
@@ -95,7 +95,7 @@ def _keys(provider: Pkcs11Provider) -> dict[str, Any]:
     return {"keys": keys, "refused": refused, "algorithms": algorithms, "absent": absent}
 
 
-def _mechanisms(capabilities: Capabilities) -> Iterator[list[str]]:
+def _mechanisms(capabilities: TokenCapabilities) -> Iterator[list[str]]:
     for number, looked_at in sorted(_numbers().items()):
         offer = capabilities.offers.get(number)
         if offer is None:
@@ -105,7 +105,7 @@ def _mechanisms(capabilities: Capabilities) -> Iterator[list[str]]:
         yield [_name(number), f"{offer.least} to {offer.most or 'any'}", flags]
 
 
-def _in_software(capabilities: Capabilities) -> Iterator[str]:
+def _in_software(capabilities: TokenCapabilities) -> Iterator[str]:
     for number, looked_at in _numbers().items():
         for private, public in (_SIGNING, _SECRECY[::-1]):
             offer = capabilities.offers.get(number)

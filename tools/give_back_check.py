@@ -38,9 +38,9 @@ from cofferdam_contracts.settings import LogSettings, ProviderEntry, TctiSetting
 from cofferdam_kim.location import prepare
 from cofferdam_kim.rows import KeyRecord
 from cofferdam_kim.store import MappingStore
-from cofferdam_providers.base.key_encryption_key import Kek
+from cofferdam_providers.base.key_encryption_key import KeyEncryptionKey
 from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, StoredKey
-from cofferdam_providers.pyca.asym_sign import digest_to_sign
+from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.tpm.credentials import Credentials
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.provider import TpmProvider
@@ -133,7 +133,7 @@ class Ours:
         """Use these."""
         self._provider = provider
         self._rows = StoreRows(store)
-        provider.attach(self._rows)
+        provider.attach(self._rows, lambda _busy: None)
 
     def make(self, name: str, wanted: KeyAttributes) -> None:
         """Make a key as a request does."""
@@ -153,8 +153,8 @@ class Ours:
         key = self._key(name)
         algorithm = key.attributes.algorithm
         assert isinstance(algorithm, AsymmetricSignature)
-        digest = digest_to_sign(algorithm, MESSAGE.encode())
-        signature = self._provider.sign_hash(key, operations.SignHash(name, algorithm, digest))
+        digest = hashed(operations.SignMessage(name, algorithm, MESSAGE.encode()))
+        (signature,) = self._provider.perform(key, operations.SignHash(name, algorithm, digest))
         if key.attributes.type.kind is not KeyKind.ECC_KEY_PAIR:
             return signature
         size = len(signature) // 2
@@ -166,7 +166,7 @@ class Ours:
         algorithm = key.attributes.algorithm
         assert isinstance(algorithm, AsymmetricEncryption)
         operation = operations.AsymmetricDecrypt(name, algorithm, ciphertext, b"")
-        return self._provider.asymmetric_decrypt(key, operation).decode()
+        return self._provider.perform(key, operation)[0].decode()
 
     def _key(self, name: str) -> Key[TpmKey]:
         return self._provider.open_key(_identity(name), self._rows.lookup(_identity(name)))
@@ -186,7 +186,7 @@ def take_over(reference: Reference) -> Iterator[Ours]:
             shutil.copy(reference.database, database)
         provider = TpmProvider(
             _settings(tpm.address),
-            Credentials(owner_auth=b"", endorsement_auth=b"", kek=Kek(os.urandom(32), "")),
+            Credentials(owner_auth=b"", endorsement_auth=b"", kek=KeyEncryptionKey(os.urandom(32), "")),
             Log("give-back"),
         )
         prepare(str(database))

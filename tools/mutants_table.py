@@ -46,7 +46,7 @@ KIM: Final = "kim/cofferdam_kim/service.py"
 PEERS: Final = "providers/cofferdam_providers/base/peers.py"
 WORKER: Final = "providers/cofferdam_providers/base/worker.py"
 
-STORE: Final = "providers/cofferdam_providers/base/store.py"
+STORE: Final = "providers/cofferdam_providers/base/kim_client.py"
 ROWS: Final = "tests/e2e/test_rows.py"
 LYING: Final = "tests/providers/base/test_lying_store.py"
 
@@ -309,8 +309,8 @@ RUNNING_LIMITS: Final = (
     _mutant(
         "a worker serves one channel until it is empty",
         WORKER,
-        "if time.monotonic_ns() >= until or self._lost:",
-        "if self._lost:",
+        "if time.monotonic_ns() >= until or self._upkeep.lost:",
+        "if self._upkeep.lost:",
         "tests/providers/base/test_fairness.py",
     ),
     _mutant(

@@ -130,7 +130,7 @@ def _algorithms(asked: SoftwareProvider) -> Iterator[str]:
     lengths = [n for n in TAGS if succeeds(lambda n=n: asked.check_use(_truncated_cmac(n)))]  # type: ignore[misc]
     yield f"\nMACs may be truncated to their leading bytes, of which {lengths[0]} at least are left.\n"
     yield "\n### Hashes\n\n"
-    working = [h.name for h in Hash if succeeds(lambda h=h: asked.hash_compute(HashCompute(h, b"")))]  # type: ignore[misc]
+    working = [h.name for h in Hash if succeeds(lambda h=h: asked.perform(None, HashCompute(h, b"")))]  # type: ignore[misc]
     yield f"PsaHashCompute and PsaHashCompare: {', '.join(working)}.\n"
     yield "They come from the OpenSSL of the Python interpreter; one that is built without some of them has fewer.\n"
 

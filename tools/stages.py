@@ -69,7 +69,7 @@ def stages() -> dict[str, Callable[[], object]]:
     provider = SoftwareProvider(os.urandom(32))
     identity = KeyIdentity(AuthType.UNIX_PEER_CREDENTIALS, str(UID), "a key")
     key = provider.open_key(identity, provider.generate_key(identity, ATTRIBUTES, b""))
-    signature = provider.sign_hash(key, operation)
+    (signature,) = provider.perform(key, operation)
     answer = pack(encode_answer(operation.opcode, 1, Status.SUCCESS, (signature,)))
     return {
         "frontend: request out of the stream": take,
@@ -79,7 +79,7 @@ def stages() -> dict[str, Callable[[], object]]:
         "worker: message to operation": lambda: decode_request(asked.feed(message) or ()),
         "worker: identity of the channel": lambda: principal.application(received),
         "worker: usage, policy, type, values": lambda: check_use(key, operation.opcode, operation),
-        "worker: signature": lambda: provider.sign_hash(key, operation),
+        "worker: signature": lambda: provider.perform(key, operation),
         "worker: answer to message": lambda: pack(encode_answer(operation.opcode, 1, Status.SUCCESS, (signature,))),
         "frontend: message to answer": lambda: decode_answer(answered.feed(answer) or ()),
         "frontend: answer to response": lambda: response_bytes(

@@ -28,8 +28,8 @@ from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, Signatu
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_providers.tpm import asym_sign, blobs, generate_random, key_management
-from cofferdam_providers.tpm.connection import Connection
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.connection import TpmConnection
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.transport import open_transport
 
@@ -138,8 +138,8 @@ def main() -> None:
         found = {name: _repeat(call, float(seconds)) for name, call in through.calls.items()}
         through.close()
     way = TctiSettings(kind="swtpm", path=None, host=_HOST, port=int(port), bus_name=None, bus_type=None)
-    connection = Connection(open_transport(way))
-    device = Device(connection, owner_auth=b"", endorsement_auth=b"", protected=True, busy=lambda _: None)
+    connection = TpmConnection(open_transport(way))
+    device = TpmDevice(connection, owner_auth=b"", endorsement_auth=b"", protected=True, busy=lambda _: None)
     device.open()
     found["own"] = _repeat(_own(device, operation), float(seconds))
     device.close()
@@ -147,7 +147,7 @@ def main() -> None:
     json.dump(found, sys.stdout)
 
 
-def _own(device: Device, operation: str) -> Call:
+def _own(device: TpmDevice, operation: str) -> Call:
     if operation == "random":
         return lambda: generate_random.random_bytes(device, _RANDOM)
     _, kind, bits, algorithm = _KEYS[operation.partition("-")[0]]

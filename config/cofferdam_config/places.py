@@ -11,7 +11,7 @@ from cofferdam_config.tables import PKCS11, SOFTWARE, STATUS_SOCKET, TPM, KeyMan
 from cofferdam_config.token_uri import NO_MATCH, TokenUri
 from cofferdam_contracts.folders import normal
 from cofferdam_contracts.ipc.control import Role
-from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
+from cofferdam_contracts.registry import PROVIDERS, ProviderId
 from cofferdam_contracts.settings import Pkcs11Settings, SoftwareSettings, TpmSettings
 
 
@@ -73,8 +73,6 @@ class ProviderType:
     """What its worker is told, by the names of fields."""
     kek: KekSource
     secrets: tuple[Secret, ...] = ()
-    more_opcodes: frozenset[Opcode]
-    """Operations that `list_all_opcodes` adds to those of the reference."""
 
 
 PIN: Final = Secret("PIN", "pin", "cofferdam.pkcs11.pin", (Provider.user_pin, Provider.user_pin_file))
@@ -90,16 +88,12 @@ ENDORSEMENT: Final = Secret(
     "cofferdam.tpm.endorsement-auth",
     (Provider.endorsement_hierarchy_auth, Provider.endorsement_hierarchy_auth_file),
 )
-_MESSAGES: Final = frozenset({Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE})
-_CIPHERS: Final = frozenset({Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYPT})
-_AEADS: Final = frozenset({Opcode.PSA_AEAD_ENCRYPT, Opcode.PSA_AEAD_DECRYPT})
 PROVIDER_TYPES: Final[Mapping[str, ProviderType]] = {
     SOFTWARE: ProviderType(
         id=ProviderId.MBED_CRYPTO,
         role=Role.SOFTWARE_WORKER,
         settings=SoftwareSettings,
         kek=KekSource("cofferdam.software.kek", "cofferdam/software.kek"),
-        more_opcodes=_MESSAGES | _CIPHERS,
     ),
     PKCS11: ProviderType(
         id=ProviderId.PKCS11,
@@ -107,7 +101,6 @@ PROVIDER_TYPES: Final[Mapping[str, ProviderType]] = {
         settings=Pkcs11Settings,
         kek=KekSource("cofferdam.pkcs11.kek", "cofferdam/pkcs11.kek"),
         secrets=(PIN,),
-        more_opcodes=_MESSAGES | _CIPHERS | _AEADS | {Opcode.PSA_EXPORT_KEY},
     ),
     TPM: ProviderType(
         id=ProviderId.TPM,
@@ -115,7 +108,6 @@ PROVIDER_TYPES: Final[Mapping[str, ProviderType]] = {
         settings=TpmSettings,
         kek=KekSource("cofferdam.tpm.kek", "cofferdam/tpm.kek"),
         secrets=(OWNER, ENDORSEMENT),
-        more_opcodes=_MESSAGES,
     ),
 }
 """By `provider_type`."""

@@ -186,9 +186,8 @@ def _groups(provider: Provider, facts: HostFacts) -> tuple[int, ...]:
 
 
 def _entry(provider: Provider) -> settings.ProviderEntry:
-    kind = PROVIDER_TYPES[provider.provider_type]
-    description = PROVIDERS[kind.id]
-    opcodes = description.opcodes | (kind.more_opcodes if provider.list_all_opcodes else frozenset())
+    description = PROVIDERS[PROVIDER_TYPES[provider.provider_type].id]
+    opcodes = description.opcodes | (description.more_opcodes if provider.list_all_opcodes else frozenset())
     name = name_of(provider) or description.name
     return settings.ProviderEntry(id=description.id, uuid=description.uuid, name=name, opcodes=tuple(sorted(opcodes)))
 

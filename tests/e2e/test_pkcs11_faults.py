@@ -169,7 +169,7 @@ def test_a_module_that_lies_about_lengths_is_not_used_any_more(faulty: TokenServ
         faulty.shim.clear()
         survives(faulty)
     assert faulty.worker() != worker
-    assert "the module is not believed" in faulty.service.log()
+    assert "the module is not trusted" in faulty.service.log()
 
 
 def test_what_a_module_prints_does_not_matter(faulty: TokenService) -> None:

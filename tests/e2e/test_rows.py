@@ -203,7 +203,7 @@ def test_rows_of_the_reference_are_believed_once_and_held_to_it() -> None:
             made.running.set_table("kim", give_back=True, adopt_rows=adopt)
             made.between()
             assert made.use("ben") == before["ann"]
-        assert made.service.log().count("rows of the key store were taken as they are") == 2
+        assert made.service.log().count("rows of the key store were trusted as they are") == 2
 
 
 def test_a_key_is_not_destroyed_because_a_row_says_so() -> None:

@@ -42,8 +42,8 @@ from cofferdam_client import (
     rsa_oaep,
     rsa_signing_key,
 )
+from cofferdam_providers.base.device_provider import RETRY_S
 from cofferdam_providers.tpm.errors import Code
-from cofferdam_providers.tpm.provider import RETRY_S
 
 KEY = ecc_signing_key(Curve.P_256, Hash.SHA_256)
 DIGEST = hashlib.sha256(b"message").digest()
@@ -405,7 +405,7 @@ def test_a_wrong_owner_password_costs_this_provider_only(service: TpmService) ->
     service.service.start()
     with service.client() as client, refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
         client.generate_key("k", KEY)
-    assert "owner hierarchy is another one than owner_hierarchy_auth" in service.service.log()
+    assert "owner hierarchy differs from owner_hierarchy_auth" in service.service.log()
     with Client(service.service.endpoint, provider=1) as other:
         other.generate_random(16)
     assert service.swtpm.lockout_counter() == 0

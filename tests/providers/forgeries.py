@@ -1,4 +1,4 @@
-"""Signatures that are none, made by whoever has the private key: what a verification can end at besides a wrong number.
+"""Invalid signatures made with the private key: the ways in which a verification can end besides a wrong number.
 
 ECDSA verifies u1 * G + u2 * Q with u1 = z / s and u2 = r / s (FIPS 186-5, 6.4.2). With Q = d * G this is the point at
 infinity, which has no x, for r = -z / d and any s.
@@ -18,19 +18,19 @@ _SECRET = 0xC0FFEE
 
 
 def known_point(bits: int) -> bytes:
-    """Return the public key of a private key that everybody knows."""
+    """Return the public key of a published private key."""
     public = ec.derive_private_key(_SECRET, _GROUPS[bits]).public_key()
     return public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 def to_infinity(bits: int, digest: bytes) -> bytes:
-    """Return a signature by the known key, of a digest no longer than the order, whose verification has no result."""
+    """Return a signature by the published key whose verification has no result; the digest fits the order."""
     order = ORDERS[bits]
     return _joined(bits, -int.from_bytes(digest) * pow(_SECRET, -1, order) % order, 7)
 
 
 def odd_signatures(bits: int, digest: bytes) -> dict[str, bytes]:
-    """Return bad signatures of the right length, by what is odd about them."""
+    """Return invalid signatures of the right length, by their peculiarity."""
     order, most = ORDERS[bits], (1 << 8 * ((bits + 7) // 8)) - 1
     pairs = {
         **{f"{r}, {s}": (r, s) for r in (0, 1) for s in (0, 1)},

@@ -3,15 +3,18 @@
 import contextlib
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.operations import CryptoOperation
 from cofferdam_contracts.psa.algorithm import Algorithm, NoAlgorithm
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.provider import Key, Provider
 from cofferdam_providers.pyca.keys import Handle, read_key
 from cofferdam_providers.pyca.warm_up import RSA_KEY
 from cofferdam_providers.software.provider import SoftwareProvider
@@ -40,7 +43,7 @@ def rsa_material(bits: int) -> bytes:
 
 
 def handle(kind: KeyKind, material: bytes, family: EccFamily | None = None, bits: int = 0) -> Handle:
-    """Read a key, checking nothing twice."""
+    """Read a key as one that was checked before."""
     return read_key(KeyType(kind, family), bits, material, vouched=True)
 
 
@@ -68,6 +71,11 @@ def attributes(
 ) -> KeyAttributes:
     """Return attributes."""
     return KeyAttributes(KeyType(kind, family), bits, usage, algorithm)
+
+
+def done(backend: Provider[Any], key: Key[Any] | None, operation: CryptoOperation) -> bytes:
+    """Have a backend perform an operation; return its result, or nothing."""
+    return b"".join(backend.perform(key, operation))
 
 
 def provider() -> SoftwareProvider:

@@ -41,7 +41,7 @@ from cofferdam_providers.pyca.keys import export_public, read_key
 from cofferdam_providers.software import key_management as software_keys
 from cofferdam_providers.tpm import asym_encryption as tpm_encryption
 from cofferdam_providers.tpm import asym_sign, blobs, capability_discovery, key_management, public
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.keys import TpmKey
 
 HASHES = {
@@ -91,7 +91,7 @@ def public_attributes(algorithm: AsymmetricSignature) -> KeyAttributes:
 
 
 class Openssl:
-    """OpenSSL, told which salt to use."""
+    """OpenSSL, told which salt length to use."""
 
     def sign(self, bits: int, algorithm: AsymmetricSignature, digest: bytes) -> tuple[bytes, bytes]:
         signature = private_key(bits).sign(digest, padding_of(bits, algorithm), hash_of(algorithm))
@@ -139,9 +139,9 @@ class OfToken:
 
 
 class OfTpm:
-    """A TPM, which makes its keys itself."""
+    """A TPM, which generates its keys itself."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: TpmDevice) -> None:
         self.device = device
         self.capabilities = capability_discovery.discover(device.connection)
 
@@ -153,7 +153,7 @@ class OfTpm:
         return public.exported(key.part, key.size), asym_sign.sign_hash(self.device, key, algorithm, digest)
 
     def verify(self, exported: bytes, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
-        blob, found = key_management.take_over(self.device, public_attributes(algorithm), exported)
+        blob, found = key_management.import_key(self.device, public_attributes(algorithm), exported)
         key = TpmKey(self.device, found, blob, self.device.root)
         asym_sign.verify_hash(self.device, key, algorithm, digest, signature)
 
@@ -242,14 +242,14 @@ def test_a_padding_that_never_fits_is_not_made_taken_or_promised(
             check(pair)
     for wanted in (pair, any_size):
         with refused(UNSUPPORTED):
-            software_keys.take_over(wanted, rsa_material(1024))
+            software_keys.import_key(wanted, rsa_material(1024))
         token.child.refuses(ImportKey("never", wanted, rsa_material(1024)), UNSUPPORTED)
     with refused(UNSUPPORTED):
         tpm.capabilities.check_use(pair)
     with refused(UNSUPPORTED):
-        key_management.take_over(tpm.device, published, public_part(1024))
+        key_management.import_key(tpm.device, published, public_part(1024))
     with refused(UNSUPPORTED):
-        software_keys.take_over(published, public_part(1024))
+        software_keys.import_key(published, public_part(1024))
 
 
 def test_a_key_that_parsec_made_for_a_padding_that_never_fits_is_refused_alike(

@@ -25,7 +25,7 @@ def read(path: str) -> list[str]:
 def records(path: str, last: str) -> Iterator[Record]:
     """Yield the blocks of `name = value` lines that have a `last` value, names in lower case.
 
-    What stands in brackets or in other blocks holds for all records after it; `section` is the text in brackets.
+    Names in brackets and in other blocks hold for all records after them; `section` is the text in brackets.
     """
     common: Record = {}
     block: Record = {}

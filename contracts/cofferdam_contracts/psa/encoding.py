@@ -8,6 +8,7 @@ Source: docs/reference/parsec-behaviour.md, "Encoding of attributes".
 from functools import lru_cache
 from typing import Final
 
+from cofferdam_contracts.byte_reader import ByteReader
 from cofferdam_contracts.psa.algorithm import (
     ANY_HASH,
     HASHED_SIGNATURES,
@@ -45,39 +46,17 @@ from cofferdam_contracts.psa.attributes import (
 
 _LIFETIME_VOLATILE, _LIFETIME_PERSISTENT, _LIFETIME_CUSTOM = range(3)
 _MAX_ENCODED: Final = 256
-"""More bytes than any attributes need; longer input is refused before it is looked at."""
+"""More bytes than any attributes need; longer input is rejected before it is read."""
 
 
 class EncodingError(ValueError):
     """Raised when bytes are not the encoding of attributes or of an algorithm."""
 
 
-class _Reader:
-    """Takes fixed-width fields off the front; short or left-over input is an error."""
-
-    def __init__(self, data: bytes) -> None:
-        if len(data) > _MAX_ENCODED:
-            raise EncodingError(f"{len(data)} bytes are more than any encoding")
-        self._data = data
-        self._at = 0
-
-    def take(self, count: int) -> bytes:
-        end = self._at + count
-        if end > len(self._data):
-            raise EncodingError(f"needs {end} bytes, has {len(self._data)}")
-        piece = self._data[self._at : end]
-        self._at = end
-        return piece
-
-    def u32(self) -> int:
-        return int.from_bytes(self.take(4), "little")
-
-    def u64(self) -> int:
-        return int.from_bytes(self.take(8), "little")
-
-    def end(self) -> None:
-        if self._at != len(self._data):
-            raise EncodingError(f"{len(self._data) - self._at} bytes left over")
+def _reader(data: bytes) -> ByteReader:
+    if len(data) > _MAX_ENCODED:
+        raise EncodingError(f"{len(data)} bytes are more than any encoding")
+    return ByteReader(data, EncodingError, "little")
 
 
 def _u32(value: int) -> bytes:
@@ -164,7 +143,7 @@ def decode_algorithm(data: bytes) -> Algorithm:
     Raises:
         EncodingError: The bytes are anything but one whole encoding.
     """
-    reader = _Reader(data)
+    reader = _reader(data)
     try:
         algorithm = _read_algorithm(reader)
     except ValueError as error:
@@ -180,7 +159,7 @@ def decode_attributes(data: bytes) -> KeyAttributes:
     Raises:
         EncodingError: The bytes are anything but one whole encoding.
     """
-    reader = _Reader(data)
+    reader = _reader(data)
     try:
         attributes = _read_attributes(reader)
     except ValueError as error:
@@ -189,7 +168,7 @@ def decode_attributes(data: bytes) -> KeyAttributes:
     return attributes
 
 
-def _read_attributes(reader: _Reader) -> KeyAttributes:
+def _read_attributes(reader: ByteReader) -> KeyAttributes:
     lifetime = reader.u32()
     if lifetime == _LIFETIME_CUSTOM:
         reader.u32()
@@ -209,56 +188,56 @@ def _read_attributes(reader: _Reader) -> KeyAttributes:
     return KeyAttributes(KeyType(kind, family), bits, usage, _read_algorithm(reader))
 
 
-def _read_algorithm(reader: _Reader) -> Algorithm:
+def _read_algorithm(reader: ByteReader) -> Algorithm:
     variant = reader.u32()
     if variant >= len(_ALGORITHM_READERS):
         raise EncodingError(f"algorithm variant {variant}")
     return _ALGORITHM_READERS[variant](reader)
 
 
-def _read_hash(reader: _Reader) -> Hash:
+def _read_hash(reader: ByteReader) -> Hash:
     return Hash(reader.u32() + 1)
 
 
-def _either(reader: _Reader) -> bool:
+def _either(reader: ByteReader) -> bool:
     variant = reader.u32()
     if variant > 1:
         raise EncodingError(f"variant {variant} of two")
     return variant == 1
 
 
-def _read_mac(reader: _Reader) -> Mac:
+def _read_mac(reader: ByteReader) -> Mac:
     truncated = _either(reader)
     scheme = MacScheme(reader.u32() + 1)
     hash_alg = _read_hash(reader) if scheme is MacScheme.HMAC else None
     return Mac(scheme, hash_alg, reader.u64() if truncated else None)
 
 
-def _read_aead(reader: _Reader) -> Aead:
+def _read_aead(reader: ByteReader) -> Aead:
     shortened = _either(reader)
     scheme = AeadScheme(reader.u32() + 1)
     return Aead(scheme, reader.u64() if shortened else None)
 
 
-def _read_signature(reader: _Reader) -> AsymmetricSignature:
+def _read_signature(reader: ByteReader) -> AsymmetricSignature:
     scheme = SignatureScheme(reader.u32() + 1)
     if scheme not in HASHED_SIGNATURES:
         return AsymmetricSignature(scheme)
     return AsymmetricSignature(scheme, ANY_HASH if _either(reader) else _read_hash(reader))
 
 
-def _read_encryption(reader: _Reader) -> AsymmetricEncryption:
+def _read_encryption(reader: ByteReader) -> AsymmetricEncryption:
     scheme = EncryptionScheme(reader.u32() + 1)
     return AsymmetricEncryption(scheme, _read_hash(reader) if scheme is EncryptionScheme.RSA_OAEP else None)
 
 
-def _read_agreement(reader: _Reader) -> KeyAgreement:
+def _read_agreement(reader: ByteReader) -> KeyAgreement:
     derived = _either(reader)
     raw = RawAgreement(reader.u32() + 1)
     return KeyAgreement(raw, _read_derivation(reader) if derived else None)
 
 
-def _read_derivation(reader: _Reader) -> KeyDerivation:
+def _read_derivation(reader: ByteReader) -> KeyDerivation:
     return KeyDerivation(DerivationScheme(reader.u32() + 1), _read_hash(reader))
 
 

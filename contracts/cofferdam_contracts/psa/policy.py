@@ -1,4 +1,4 @@
-"""Rules that decide from a key's stored attributes alone whether an operation may go on.
+"""Rules that decide from a key's stored attributes alone whether an operation is allowed.
 
 Source: docs/reference/parsec-protocol.md, "Policy", "Key types and algorithms" and "Deprecated primitives"; for the
 lengths of MACs the PSA Certified Crypto API 1.2, section 10.3.1, for the salt of RSA-PSS 1.1, PSA_ALG_RSA_PSS.
@@ -38,7 +38,7 @@ _DEPRECATED_CURVES: Final = frozenset(
     {(EccFamily.BRAINPOOL_P_R1, 160), (EccFamily.SECT_R1, 163), (EccFamily.SECT_K1, 163)}
 )
 _BLOCK_LENGTH: Final = {KeyKind.AES: 16, KeyKind.CAMELLIA: 16, KeyKind.DES: 8}
-"""Block length of each block cipher in bytes, which is that of a MAC made of it."""
+"""Block length of each block cipher in bytes, which is also that of MACs made with it."""
 _BLOCK_CIPHERS: Final = frozenset(_BLOCK_LENGTH)
 _AEAD_BLOCK_CIPHERS: Final = frozenset({KeyKind.AES, KeyKind.CAMELLIA})
 TAG_LENGTHS: Final[Mapping[AeadScheme, frozenset[int]]] = {
@@ -46,12 +46,12 @@ TAG_LENGTHS: Final[Mapping[AeadScheme, frozenset[int]]] = {
     AeadScheme.CCM: frozenset({4, 6, 8, 10, 12, 14, 16}),
     AeadScheme.CHACHA20_POLY1305: frozenset({16}),
 }
-"""Tag lengths in bytes that each scheme is defined for."""
+"""Tag lengths in bytes that each scheme defines."""
 SHORTEST_MAC: Final = 4
 """Shortest truncated MAC in bytes; the specification leaves it to the implementation, and this is the reference's."""
 _PSS_OVERHEAD: Final = 2
 _OAEP_OVERHEAD: Final = 2
-"""Bytes of the paddings beside digests and salt."""
+"""Bytes that the paddings add to digest and salt."""
 _RSA_SIGNATURES: Final = frozenset(
     {SignatureScheme.RSA_PKCS1V15, SignatureScheme.RSA_PKCS1V15_RAW, SignatureScheme.RSA_PSS}
 )
@@ -72,7 +72,7 @@ def is_permitted(policy: Algorithm, operation: Algorithm) -> bool:
 
 
 def is_compatible(key_type: KeyType, algorithm: Algorithm) -> bool:  # noqa: PLR0911  one return per row of the table
-    """Tell whether a key of this type can be used with the algorithm at all."""
+    """Tell whether keys of this type can be used with the algorithm at all."""
     kind = key_type.kind
     match algorithm:
         case Mac(scheme):
@@ -98,7 +98,7 @@ def is_compatible(key_type: KeyType, algorithm: Algorithm) -> bool:  # noqa: PLR
 
 
 def hashes_of(algorithm: Algorithm) -> frozenset[Hash]:
-    """Return every specific hash that an algorithm names anywhere."""
+    """Return every specific hash that an algorithm mentions."""
     match algorithm:
         case KeyAgreement(_, KeyDerivation(_, hash_alg)):
             found: object = hash_alg
@@ -110,10 +110,10 @@ def hashes_of(algorithm: Algorithm) -> frozenset[Hash]:
 
 
 def is_deprecated(attributes: KeyAttributes) -> bool:
-    """Tell whether generating such a key needs `allow_deprecated`.
+    """Tell whether generating such a key requires `allow_deprecated`.
 
-    The reference names public-key types only, so that a key pair on a deprecated curve is not caught there; key pairs
-    are meant and are caught here.
+    The reference checks public-key types only, so a key pair on a deprecated curve escapes its check; here key pairs
+    are checked, too, as was intended.
     """
     if attributes.type.kind in DEPRECATED_KINDS or hashes_of(attributes.algorithm) & DEPRECATED_HASHES:
         return True
@@ -126,31 +126,32 @@ def is_deprecated(attributes: KeyAttributes) -> bool:
 
 
 def digest_length_fits(algorithm: AsymmetricSignature, length: int) -> bool:
-    """Tell whether a digest of `length` bytes belongs to the operation's hash; schemes without one take any."""
+    """Tell whether a digest of `length` bytes fits the operation's hash; schemes without a hash accept any length."""
     return not isinstance(algorithm.hash, Hash) or HASH_LENGTH[algorithm.hash] == length
 
 
 def pss_salt_length(bits: int, hash_alg: Hash) -> int:
-    """Return how many bytes of salt an RSA-PSS signature has, made or verified, with a modulus of so many bits.
+    """Return the salt length in bytes of RSA-PSS signatures with a modulus of so many bits.
 
-    As many as the digest has, or as fit beside it (RFC 8017 section 9.1.1); below 0 when not even none does.
+    It is the length of the digest, or as much as fits beside it (RFC 8017 section 9.1.1); negative when not even an
+    empty salt fits.
     """
     digest = HASH_LENGTH[hash_alg]
     return min(digest, (bits + 6) // 8 - digest - _PSS_OVERHEAD)
 
 
 def oaep_room(bits: int, hash_alg: Hash) -> int:
-    """Return how many bytes a modulus of so many bits encrypts with RSA-OAEP (RFC 8017 section 7.1.1).
+    """Return how many bytes a modulus of so many bits can encrypt with RSA-OAEP (RFC 8017 section 7.1.1).
 
-    Below 0 when the padding alone does not fit.
+    Negative when the padding alone does not fit.
     """
     return (bits + 7) // 8 - 2 * HASH_LENGTH[hash_alg] - _OAEP_OVERHEAD
 
 
 def has_room(attributes: KeyAttributes) -> bool:
-    """Tell whether a key of this size can ever hold what its algorithm pads; 0 bits means any size.
+    """Tell whether a key of this size can hold what its algorithm pads; 0 bits means any size.
 
-    PKCS#1 v1.5 has no line: every hash fits into the smallest modulus that is served, 1024 bits.
+    PKCS#1 v1.5 needs no rule: every hash fits into the smallest supported modulus, 1024 bits.
     """
     bits = attributes.bits
     match attributes.algorithm:
@@ -174,10 +175,10 @@ def full_mac_length(kind: KeyKind, algorithm: Mac) -> int:
 
 
 def mac_length_fits(kind: KeyKind, algorithm: Mac) -> bool:
-    """Tell whether a MAC can be truncated to the length of the operation: to some of its bytes, or to all of them."""
+    """Tell whether a MAC can be truncated to the operation's length: at least one byte, and at most all of them."""
     return algorithm.length is None or 0 < algorithm.length <= full_mac_length(kind, algorithm)
 
 
 def mac_is_long_enough(algorithm: Mac) -> bool:
-    """Tell whether a MAC is as long as `SHORTEST_MAC`; one that is not truncated always is."""
+    """Tell whether a MAC has at least `SHORTEST_MAC` bytes; one that is not truncated always has."""
     return algorithm.length is None or algorithm.length >= SHORTEST_MAC

@@ -1,7 +1,7 @@
-"""What must hold before a backend touches a key, as tables; in this order: usage flag, policy, key type, values.
+"""Checks before a backend touches a key, as tables; in this order: usage flag, policy, key type, values.
 
-The attributes are those of the key store, never what a frontend claims.
 Source: docs/reference/parsec-protocol.md, "Rules of keyed operations" and "CanDoCrypto".
+The attributes checked are those of the key store, never what a frontend claims.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ USAGE_NEEDED: Final[Mapping[Opcode, int]] = {
     Opcode.PSA_MAC_VERIFY: int(Usage.VERIFY_MESSAGE | Usage.VERIFY_HASH),
     Opcode.PSA_RAW_KEY_AGREEMENT: int(Usage.DERIVE),
 }
-"""Flags of which one must be set, for every operation with an algorithm."""
+"""Flags of which at least one must be set, for every operation with an algorithm."""
 
 USABLE: Final = int(
     Usage.ENCRYPT
@@ -51,7 +51,7 @@ USABLE: Final = int(
     | Usage.VERIFY_MESSAGE
     | Usage.DERIVE
 )
-"""Flags of which CanDoCrypto wants one. The reference leaves `derive` out and so denies that key agreement works."""
+"""Flags of which CanDoCrypto requires one. The reference omits `derive` and so denies that key agreement works."""
 
 
 def _digest(operation: SignHash | VerifyHash) -> None:
@@ -89,16 +89,16 @@ VALUES: Final[Mapping[Opcode, Callable[[Any], None]]] = {
     Opcode.PSA_CIPHER_ENCRYPT: _cipher,
     Opcode.PSA_CIPHER_DECRYPT: _cipher,
 }
-"""Rules about the operation's own values that do not depend on the backend."""
+"""Rules about the operation's own values that are independent of the backend."""
 
 
 def check_use(key: Key[Any], opcode: Opcode, operation: Any) -> None:  # noqa: ANN401  any row of the table
-    """Refuse an operation that the key's attributes do not allow.
+    """Reject an operation that the key's attributes do not allow.
 
     Raises:
-        ServiceError: With the status that the protocol has for the first rule broken.
+        ServiceError: With the status that the protocol assigns to the first rule broken.
     """
-    # For the same bytes decoders mostly give the same object, so a key that is used again is not judged again.
+    # Decoders mostly return the same object for the same bytes, so a key that is used again is not checked again.
     if key.permitted.get(opcode) is not operation.alg:
         _check_policy(key.attributes, opcode, operation.alg)
         key.permitted[opcode] = operation.alg
@@ -111,7 +111,7 @@ def _check_policy(attributes: KeyAttributes, opcode: Opcode, algorithm: Algorith
     if not attributes.usage.value & USAGE_NEEDED[opcode]:
         raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key lacks the usage flag")
     if not is_permitted(attributes.algorithm, algorithm):
-        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key's policy has another algorithm")
+        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key's policy permits another algorithm")
     if not is_compatible(attributes.type, algorithm):
         raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the algorithm does not fit the key type")
     if isinstance(algorithm, Mac) and not mac_length_fits(attributes.type.kind, algorithm):
@@ -119,13 +119,13 @@ def _check_policy(attributes: KeyAttributes, opcode: Opcode, algorithm: Algorith
 
 
 def check_export(attributes: KeyAttributes) -> None:
-    """Refuse to export what the policy keeps in; public-key objects are exportable without the flag."""
+    """Reject the export of a key whose policy forbids it; public keys can be exported without the flag."""
     if attributes.type.kind not in PUBLIC_KINDS and not attributes.usage & Usage.EXPORT:
         raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key is not exportable")
 
 
 def can_do_crypto(provider: Provider[Any], check: CheckType, attributes: KeyAttributes) -> None:
-    """Answer CanDoCrypto: succeed for yes, refuse with `PSA_ERROR_NOT_SUPPORTED` for no, whatever the reason."""
+    """Answer CanDoCrypto: return for yes, raise `PSA_ERROR_NOT_SUPPORTED` for no, whatever the reason."""
     try:
         if check is CheckType.GENERATE:
             provider.can_generate(attributes)
@@ -141,7 +141,7 @@ def can_do_crypto(provider: Provider[Any], check: CheckType, attributes: KeyAttr
 
 def _can_use(provider: Provider[Any], attributes: KeyAttributes) -> None:
     if not attributes.usage.value & USABLE:
-        raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "no usage flag that any operation needs")
+        raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "no usage flag that any operation requires")
     if not is_compatible(attributes.type, attributes.algorithm):
         raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "the algorithm does not fit the key type")
     provider.check_use(attributes)

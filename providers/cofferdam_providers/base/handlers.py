@@ -1,7 +1,7 @@
 """What a worker does for each operation: one table from opcode to handler.
 
-A handler returns the results of the answer, or what remains to be done when the answer comes later: `Slow` for key
-generation in the slow lane, `Gradual` for what is done in steps.
+A handler returns the results, or what remains to be done when the answer comes later: `Slow` for key generation in the
+slow lane, `Gradual` for work in steps.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,6 @@ from cofferdam_contracts.operations import (
     DeleteClient,
     DestroyKey,
     ExportKey,
-    ExportPublicKey,
     GenerateKey,
     GenerateRandom,
     HashCompare,
@@ -27,17 +26,15 @@ from cofferdam_contracts.psa.policy import is_deprecated
 from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.settings import WorkerSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.checks import can_do_crypto, check_export, check_use
+from cofferdam_providers.base.checks import USAGE_NEEDED, can_do_crypto, check_export, check_use
 from cofferdam_providers.base.keyring import Keyring, identity_of
-from cofferdam_providers.base.provider import Key, Provider, StoredKey
+from cofferdam_providers.base.provider import Provider, Results, StoredKey
 from cofferdam_runtime.log import Log
-
-Results = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slow:
-    """Making a key, which may take long: `make` may run on another thread, `finish` and `abandon` may not."""
+    """Creation of a key, which may take long: `make` may run on another thread, `finish` and `abandon` may not."""
 
     make: Callable[[], StoredKey]
     finish: Callable[[StoredKey], None]
@@ -46,14 +43,14 @@ class Slow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gradual:
-    """Work in many small steps, between which others are served; it is done when the steps end."""
+    """Work in many small steps, between which others are served; it is complete when the steps end."""
 
     steps: Iterator[None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the handlers of a worker work with."""
+    """What the handlers of a worker use."""
 
     provider: Provider[Any]
     keyring: Keyring[Any]
@@ -111,22 +108,21 @@ def _destroy(context: Context, application: Application, operation: DestroyKey) 
     return ()
 
 
-def _export_public(context: Context, application: Application, operation: ExportPublicKey) -> Results:
-    return (context.provider.export_public_key(context.keyring.get(application, operation.key_name)),)
+def _with_key(context: Context, application: Application, operation: Any) -> Results:  # noqa: ANN401  many operations
+    return context.provider.perform(context.keyring.get(application, operation.key_name), operation)
 
 
 def _export(context: Context, application: Application, operation: ExportKey) -> Results:
     key = context.keyring.get(application, operation.key_name)
     check_export(key.attributes)
-    return (context.provider.export_key(key),)
+    return context.provider.perform(key, operation)
 
 
-def _use(opcode: Opcode, method: Callable[[Provider[Any]], Callable[[Key[Any], Any], bytes | None]]) -> Handler:
-    def handle(context: Context, application: Application, operation: Any) -> Results:  # noqa: ANN401  many operations
+def _use(opcode: Opcode) -> Handler:
+    def handle(context: Context, application: Application, operation: Any) -> Results:  # noqa: ANN401
         key = context.keyring.get(application, operation.key_name)
         check_use(key, opcode, operation)
-        result = method(context.provider)(key, operation)
-        return () if result is None else (result,)
+        return context.provider.perform(key, operation)
 
     return handle
 
@@ -136,20 +132,10 @@ def _can_do(context: Context, _application: Application, operation: CanDoCrypto)
     return ()
 
 
-def _attest(context: Context, application: Application, operation: AttestKey) -> Results:
-    _refuse_attesting_key(operation.attesting_key_name)
-    return (context.provider.attest_key(context.keyring.get(application, operation.key_name), operation),)
-
-
-def _prepare_attestation(context: Context, application: Application, operation: PrepareKeyAttestation) -> Results:
-    _refuse_attesting_key(operation.attesting_key_name)
-    key = context.keyring.get(application, operation.key_name)
-    return context.provider.prepare_key_attestation(key, operation)
-
-
-def _refuse_attesting_key(name: str) -> None:
-    if name:
+def _attest(context: Context, application: Application, operation: AttestKey | PrepareKeyAttestation) -> Results:
+    if operation.attesting_key_name:
         raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "an attesting key other than the default one")
+    return _with_key(context, application, operation)
 
 
 def _delete_client(context: Context, application: Application, operation: DeleteClient) -> Gradual:
@@ -157,7 +143,7 @@ def _delete_client(context: Context, application: Application, operation: Delete
         if authenticator.auth_type == application.authenticator and application.name in authenticator.admins:
             break
     else:
-        raise ServiceError(Status.ADMIN_OPERATION, "the caller is no administrator")
+        raise ServiceError(Status.ADMIN_OPERATION, "the caller is not an administrator")
     client = Application(application.authenticator, operation.client)
     return Gradual(steps=context.keyring.destroy_all(client))
 
@@ -165,22 +151,17 @@ def _delete_client(context: Context, application: Application, operation: Delete
 def _random(context: Context, operation: GenerateRandom) -> Results:
     if operation.size > context.settings.buffer_size_limit:
         raise ServiceError(Status.RESPONSE_TOO_LARGE, f"{operation.size} random bytes")
-    return (context.provider.generate_random(operation.size),)
+    return context.provider.perform(None, operation)
 
 
-def _hash_compute(context: Context, operation: HashCompute) -> Results:
-    return (context.provider.hash_compute(operation),)
-
-
-def _hash_compare(context: Context, operation: HashCompare) -> Results:
-    context.provider.hash_compare(operation)
-    return ()
+def _without_key(context: Context, operation: HashCompute | HashCompare) -> Results:
+    return context.provider.perform(None, operation)
 
 
 ANONYMOUS: Final[Mapping[Opcode, AnonymousHandler]] = {
     Opcode.PSA_GENERATE_RANDOM: _random,
-    Opcode.PSA_HASH_COMPUTE: _hash_compute,
-    Opcode.PSA_HASH_COMPARE: _hash_compare,
+    Opcode.PSA_HASH_COMPUTE: _without_key,
+    Opcode.PSA_HASH_COMPARE: _without_key,
 }
 """Operations that need no identity."""
 
@@ -188,29 +169,12 @@ HANDLERS: Final[Mapping[Opcode, Handler]] = {
     Opcode.PSA_GENERATE_KEY: _generate,
     Opcode.PSA_IMPORT_KEY: _import,
     Opcode.PSA_DESTROY_KEY: _destroy,
-    Opcode.PSA_EXPORT_PUBLIC_KEY: _export_public,
+    Opcode.PSA_EXPORT_PUBLIC_KEY: _with_key,
     Opcode.PSA_EXPORT_KEY: _export,
     Opcode.CAN_DO_CRYPTO: _can_do,
     Opcode.ATTEST_KEY: _attest,
-    Opcode.PREPARE_KEY_ATTESTATION: _prepare_attestation,
+    Opcode.PREPARE_KEY_ATTESTATION: _attest,
     Opcode.DELETE_CLIENT: _delete_client,
-    **{
-        opcode: _use(opcode, method)
-        for opcode, method in (
-            (Opcode.PSA_SIGN_HASH, lambda provider: provider.sign_hash),
-            (Opcode.PSA_VERIFY_HASH, lambda provider: provider.verify_hash),
-            (Opcode.PSA_SIGN_MESSAGE, lambda provider: provider.sign_message),
-            (Opcode.PSA_VERIFY_MESSAGE, lambda provider: provider.verify_message),
-            (Opcode.PSA_ASYMMETRIC_ENCRYPT, lambda provider: provider.asymmetric_encrypt),
-            (Opcode.PSA_ASYMMETRIC_DECRYPT, lambda provider: provider.asymmetric_decrypt),
-            (Opcode.PSA_AEAD_ENCRYPT, lambda provider: provider.aead_encrypt),
-            (Opcode.PSA_AEAD_DECRYPT, lambda provider: provider.aead_decrypt),
-            (Opcode.PSA_CIPHER_ENCRYPT, lambda provider: provider.cipher_encrypt),
-            (Opcode.PSA_CIPHER_DECRYPT, lambda provider: provider.cipher_decrypt),
-            (Opcode.PSA_MAC_COMPUTE, lambda provider: provider.mac_compute),
-            (Opcode.PSA_MAC_VERIFY, lambda provider: provider.mac_verify),
-            (Opcode.PSA_RAW_KEY_AGREEMENT, lambda provider: provider.raw_key_agreement),
-        )
-    },
+    **{opcode: _use(opcode) for opcode in USAGE_NEEDED},
 }
 """Operations of an authenticated application."""

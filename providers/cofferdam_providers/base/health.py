@@ -1,6 +1,6 @@
-"""What a device's library leaks: memory and descriptors, looked at now and then, so that the worker makes room in time.
+"""Leaks of a device's library: memory and descriptors, checked regularly, so that the worker is replaced in time.
 
-A process that is out of either fails at whatever it does next; one that ends between two requests loses none.
+A process that has run out of either fails in whatever it does next; one that ends between two requests loses none.
 """
 
 import os
@@ -9,22 +9,22 @@ import time
 from typing import Final
 
 INTERVAL_S: Final = 1.0
-"""Between two looks at the memory. Descriptors are looked at each time: a busy worker may lose thousands a second."""
+"""Between two checks of the memory. Descriptors are checked each time: a busy worker may leak thousands a second."""
 MOST_DESCRIPTORS: Final = 3072
-"""Of the 4096 that the policies of workers allow."""
+"""Out of the 4096 that the policies of workers allow."""
 
 
 class Health:
     """The resources of this process."""
 
     def __init__(self, memory_limit: int) -> None:
-        """Complain when the resident memory has grown by so many bytes."""
+        """Complain once the resident memory has grown by more than this many bytes."""
         self._memory_limit = memory_limit
         self._at_start = _peak()
         self._next = 0.0
 
     def complaint(self) -> str | None:
-        """Return what is wrong; nothing most of the time."""
+        """Return what is wrong, or None."""
         lowest = os.dup(0)
         os.close(lowest)
         if lowest >= MOST_DESCRIPTORS:
@@ -40,5 +40,5 @@ class Health:
 
 
 def _peak() -> int:
-    """Return the most bytes that were resident at one time; what was touched once counts, as it should for a leak."""
+    """Return the peak resident memory in bytes; memory that was touched once counts, as it should for a leak."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

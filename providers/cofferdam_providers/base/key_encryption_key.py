@@ -1,8 +1,8 @@
-"""The key-encryption key of a provider, which its worker reads while it still may.
+"""The key-encryption key of a provider, which its worker reads before it drops its privileges.
 
-It is 32 random bytes in a file that only the starting user (root, in production) can read: the worker reads it before
-it becomes somebody else, so nobody else ever can. Rows are encrypted with it, or authenticated (`base.row_codes`), so
-none is made while there are rows that another one was used for.
+It is 32 random bytes in a file that only the starting user (root, in production) can read; no process can read it after
+confinement. Rows are encrypted or authenticated with it (`base.row_codes`), so no new key is created while there are
+rows that depend on another one.
 """
 
 import os
@@ -21,26 +21,26 @@ class CredentialError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Kek:
-    """A key-encryption key, where it is, and whether it was made just now."""
+class KeyEncryptionKey:
+    """A key-encryption key, its file, and whether it was created just now."""
 
     key: bytes = field(repr=False)
     path: str
     is_new: bool = False
 
 
-def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt: bool = False) -> Kek:
-    """Return the key-encryption key of a provider; made when it is missing and nothing depends on it yet.
+def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt: bool = False) -> KeyEncryptionKey:
+    """Return the key-encryption key of a provider; create it if it is missing and nothing depends on it yet.
 
     Args:
         path: Its file.
-        start: Where the broker says whether something does.
-        create: Whether it may be made at all: a systemd credential is the administrator's.
+        start: For the broker's word on whether something depends on it.
+        create: Whether it may be created at all: a systemd credential is the administrator's to create.
         seals: Whether rows of the provider's own form are encrypted with it.
-        adopt: Whether the rows are believed anew, so that those that are not encrypted outlive their key.
+        adopt: Whether all rows are trusted anew, so that rows that are not encrypted survive the loss of their key.
 
     Raises:
-        CredentialError: It cannot be had, others can read it, or it is no key.
+        CredentialError: It is missing, unreadable, readable by others, or not a key.
     """
     try:
         key = read_secret(path, KEK_LENGTH)
@@ -54,16 +54,16 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
                 f"{path} does not exist, and the key store has rows that were made with that key; move it back, or "
                 f"restore it from a backup{remedy}"
             ) from error
-        return Kek(_create(path), path, is_new=True)
+        return KeyEncryptionKey(_create(path), path, is_new=True)
     except SecretFileError as error:
         raise CredentialError(str(error)) from error
     if len(key) != KEK_LENGTH:
         raise CredentialError(f"{path} must hold exactly {KEK_LENGTH} bytes")
-    return Kek(key, path)
+    return KeyEncryptionKey(key, path)
 
 
 def _create(path: str) -> bytes:
-    """Make the key, whole or not at all: under another name first, synced, then linked into place."""
+    """Create the key, whole or not at all: under a temporary name, synced, then linked into place."""
     folder = os.path.dirname(path)
     temporary = f"{path}.{os.getpid()}"
     kek = os.urandom(KEK_LENGTH)
@@ -82,5 +82,5 @@ def _create(path: str) -> bytes:
         os.fsync(descriptor)
         os.close(descriptor)
     except OSError as error:
-        raise CredentialError(f"{path} cannot be made: {error.strerror}") from error
+        raise CredentialError(f"{path} cannot be created: {error.strerror}") from error
     return kek

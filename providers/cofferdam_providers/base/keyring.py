@@ -1,11 +1,11 @@
-"""Keys of a worker: found in the cache or in the key store, made and destroyed in two phases.
+"""Keys of a worker: found in the cache or in the key store, created and destroyed in two phases.
 
 A crash at any point leaves neither an unreachable key nor a destroyed one that still works: a name is reserved before
-the device makes the key and activated after; a key is marked before the device destroys it and forgotten after.
-`reconcile` finishes what a predecessor left half-way.
+the device creates the key and activated afterwards; a key is marked before the device destroys it and removed
+afterwards. `reconcile` finishes or undoes what a predecessor left half-done.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Generic
 
@@ -14,25 +14,22 @@ from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
 from cofferdam_contracts.ipc.limits import MAX_KEY_NAME
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.provider import DeviceLostError, HandleT, Key, Provider, StoredKey, UnsettledError
 from cofferdam_providers.base.ready import ReadyKeys
-from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.log import Log
 
 _TRIES: Final = 16
-"""Ids that are planned for a key before the device counts as full."""
+"""How many ids are planned for a key before the device counts as full."""
 
 _MOST_REPORTED: Final = 1024
-
-Making = Callable[[bytes], StoredKey]
-"""Makes the key in the device, given the planned id."""
 
 
 def identity_of(application: Application, key_name: str) -> KeyIdentity:
     """Return the full name of a key.
 
     Raises:
-        ServiceError: `KEY_INFO_MANAGER_ERROR` when the name is longer than the key store takes.
+        ServiceError: `KEY_INFO_MANAGER_ERROR` when the name is longer than the key store accepts.
     """
     if len(key_name) > MAX_KEY_NAME // 4 and len(key_name.encode()) > MAX_KEY_NAME:
         raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"a key name of more than {MAX_KEY_NAME} bytes")
@@ -42,7 +39,7 @@ def identity_of(application: Application, key_name: str) -> KeyIdentity:
 class Keyring(Generic[HandleT]):
     """The keys of one provider."""
 
-    def __init__(self, provider: Provider[HandleT], store: KeyStore, capacity: int, log: Log) -> None:
+    def __init__(self, provider: Provider[HandleT], store: KimClient, capacity: int, log: Log) -> None:
         """Keep at most `capacity` keys ready for use."""
         self._provider = provider
         self._store = store
@@ -51,18 +48,18 @@ class Keyring(Generic[HandleT]):
         self._making: set[KeyIdentity] = set()
         self._reported: set[KeyIdentity] = set()
         self.unresolved = True
-        """Whether the key store may hold keys that are half-made or half-destroyed."""
+        """Whether the key store may hold keys that are half-created or half-destroyed."""
 
     @property
     def waited_ns(self) -> int:
-        """How long the worker stood still for the key store."""
+        """How long the worker was blocked by the key store, in nanoseconds."""
         return self._store.waited_ns
 
     def get(self, application: Application, key_name: str) -> Key[HandleT]:
         """Return a key ready for use.
 
         Raises:
-            ServiceError: There is none (`PSA_ERROR_DOES_NOT_EXIST`), or it cannot be opened.
+            ServiceError: It does not exist (`PSA_ERROR_DOES_NOT_EXIST`), or cannot be opened.
         """
         owner = (application.authenticator, application.name)
         if key := self._ready.get(owner, key_name):
@@ -82,12 +79,12 @@ class Keyring(Generic[HandleT]):
         return planned_id
 
     def finish(self, identity: KeyIdentity, made: StoredKey) -> None:
-        """Activate a key that the device made; when that fails, undo it."""
+        """Activate a key that the device created; when that fails, undo it."""
         try:
             self._store.activate(identity, made)
         except ServiceError as error:
             if error.status is Status.KEY_INFO_MANAGER_ERROR:
-                # Perhaps it is active, perhaps only reserved: the key store knows, `reconcile` asks.
+                # It may be active or only reserved: the key store knows, and `reconcile` asks it.
                 self.unresolved = True
             else:
                 self._undo(identity, made)
@@ -96,7 +93,7 @@ class Keyring(Generic[HandleT]):
             self._making.discard(identity)
 
     def abandon(self, identity: KeyIdentity, reason: BaseException | None = None) -> None:
-        """Give a reserved name free after the device made nothing; if that is not certain, leave it to `reconcile`."""
+        """Release a reserved name after the device created nothing; if that is uncertain, leave it to `reconcile`."""
         self._making.discard(identity)
         if isinstance(reason, UnsettledError):
             self.unresolved = True
@@ -105,17 +102,17 @@ class Keyring(Generic[HandleT]):
             self._store.cancel(identity)
         except ServiceError as error:
             self.unresolved = True
-            self._log.warning("a reserved name could not be given free yet", cause=error)
+            self._log.warning("a reserved name could not be released yet", cause=error)
 
     def destroy(self, application: Application, key_name: str) -> None:
-        """Destroy a key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
+        """Destroy a key; raise `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
         identity = identity_of(application, key_name)
         with self._reporting(identity):
             stored = self._store.lookup(identity)
             self._store.confirm(identity, stored)
-        # A device that is away would leave the key marked, and the name taken.
+        # Without its device the key would stay marked, and its name taken.
         self._provider.require_device()
-        # Before anything else: what was asked to be destroyed must not be used again, whatever fails next.
+        # First of all: a key that was asked to be destroyed must not be used again, whatever fails next.
         self._drop(identity)
         try:
             self._store.mark_deleting(identity, stored)
@@ -126,13 +123,13 @@ class Keyring(Generic[HandleT]):
             raise
 
     def destroy_all(self, application: Application) -> Iterator[None]:
-        """Destroy all keys of an application, one with each step, going on after failures.
+        """Destroy all keys of an application, one in each step, continuing after failures.
 
         Raises:
             ServiceError: `PSA_ERROR_GENERIC_ERROR` at the end, when some keys remain.
         """
         remaining: set[str] = set()
-        # The key store names as many as fit into an answer.
+        # The key store returns as many names as fit into an answer.
         while names := [name for name in self._store.keys_of(application) if name not in remaining]:
             for key_name in names:
                 try:
@@ -149,14 +146,14 @@ class Keyring(Generic[HandleT]):
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, f"{len(remaining)} keys of a deleted client remain")
 
     def reconcile(self) -> Iterator[None]:
-        """Finish or undo what was begun and not finished, by this process or one before it, one key with each step.
+        """Finish or undo what was begun and not finished, by this process or a predecessor, one key in each step.
 
         Raises:
-            ServiceError: The key store does not answer, or the device has to be started afresh.
+            ServiceError: The key store does not answer, or the device's library has to be restarted.
         """
         self.unresolved = False
         seen: set[KeyIdentity] = set()
-        # The key store tells as many as fit into an answer.
+        # The key store returns as many rows as fit into an answer.
         while rows := [row for row in self._store.pending() if row[1] not in seen and row[1] not in self._making]:
             for state, identity, stored in rows:
                 seen.add(identity)
@@ -184,7 +181,7 @@ class Keyring(Generic[HandleT]):
         return True
 
     def _reserve(self, identity: KeyIdentity, attributes: KeyAttributes) -> bytes:
-        """Reserve a name with an id that no key has, also none whose object the device does not show any more."""
+        """Reserve a name with an id that no key has, not even one whose object the device no longer shows."""
         for _ in range(_TRIES):
             planned = StoredKey(key_id=self._provider.plan_key_id(), version=2, attributes=attributes)
             try:
@@ -194,7 +191,7 @@ class Keyring(Generic[HandleT]):
                     raise
             else:
                 return planned.key_id
-        raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"other keys have {_TRIES} ids that were planned")
+        raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"{_TRIES} planned ids belong to other keys")
 
     def _undo(self, identity: KeyIdentity, made: StoredKey) -> None:
         try:
@@ -206,7 +203,7 @@ class Keyring(Generic[HandleT]):
 
     @contextmanager
     def _reporting(self, identity: KeyIdentity) -> Iterator[None]:
-        """Tell the operator of a row that is not the one that was made for a key, once for each."""
+        """Report a row that is not the one that was made for a key to the operator, once for each key."""
         try:
             yield
         except ServiceError as error:

@@ -1,8 +1,13 @@
 """The slow lane: key generation out of the way of everything else, one key at a time.
 
-The owners of jobs have their turns, by the time that their jobs took. There are two forms. `ThreadLane` runs jobs
+The owners of jobs take turns, charged by the time that their jobs took. There are two kinds. `ThreadLane` runs jobs
 beside the loop, for backends that allow a second thread. `Lane` runs them on the loop's own thread, for devices that
-are asked from one thread only; nobody is served meanwhile, so the owner rests afterwards.
+only one thread may use; nobody is served meanwhile, so the owner rests afterwards (`turns.Rests`).
+
+A job is *waiting* until its owner's turn comes, then *running*, then its continuation `done` runs on the loop's thread.
+A job that became void (its client or device is gone, or its deadline passed) is finished without work, at the latest
+when `settle` runs. A process that dies loses all three kinds; their names are reserved in the key store, and a
+successor releases them (`keyring.reconcile`).
 """
 
 import os
@@ -18,37 +23,36 @@ from cofferdam_providers.base.turns import Rests, Turns
 from cofferdam_runtime.loop import READ, Loop
 
 NICE: Final = 10
-"""Of the thread that makes keys (setpriority(2)): every process of the service goes before it."""
+"""Nice value of the thread that generates keys (setpriority(2)): every process of the service runs before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Slow work of somebody."""
+    """A slow piece of somebody's work."""
 
     make: Callable[[], Any]
     """The slow part, on whichever thread; must not raise."""
     done: Callable[[Any], None]
-    """Takes what came of it, on the loop's thread."""
+    """Takes its result, on the loop's thread."""
     void: Callable[[], bool]
-    """Tells whether nobody wants it any more; `make` then does nothing but say so."""
+    """Tells whether nobody wants it any more; `make` then only says so."""
 
 
 class Lane:
-    """Keeps jobs, the owners in turn, and runs one when told to."""
+    """Keeps jobs, each owner's in order, and runs one on request."""
 
     blocks: bool = True
     """Whether nobody is served while a job runs."""
 
     def __init__(self) -> None:
-        """Begin with nothing to do."""
         self._jobs: dict[Hashable, deque[Job]] = {}
         self._turns: Turns[Hashable] = Turns()
         self._rests: Rests[Hashable] = Rests()
         self.waiting = 0
-        """Jobs whose continuation did not run yet."""
+        """Jobs whose continuation has not run yet."""
 
     def start(self) -> None:
-        """Make ready, while threads may still be started."""
+        """Start threads, while that is still allowed."""
 
     def submit(self, owner: Hashable, job: Job) -> None:
         """Keep a job until it is the owner's turn."""
@@ -57,7 +61,7 @@ class Lane:
         self._turns.join(owner)
 
     def run_one(self, *, rested: bool = True) -> bool:
-        """Run the next job, of one that has `rested` or of any, and its continuation; return whether there was one."""
+        """Run the next job, only of an owner that has `rested` or of any; return whether there was one."""
         began = time.monotonic_ns()
         owner = self._turns.next(lambda owner: not (rested and self._rests.left(owner, began)))
         if owner is None:
@@ -74,15 +78,15 @@ class Lane:
         return min(self._rests.left(owner, now) for owner in self._jobs) / 1e9
 
     def served(self, owner: Hashable, amount: int) -> None:
-        """Note that somebody was served with something quick, which took so many nanoseconds and has just ended."""
+        """Note that somebody was just served with something quick, which took `amount` nanoseconds."""
         self._rests.served(owner, amount, time.monotonic_ns())
 
     def leave(self, owner: Hashable) -> None:
-        """Note that somebody is gone; what it has to rest remains."""
+        """Note that somebody is gone; its remaining rest is kept."""
         self._rests.leave(owner)
 
     def settle(self) -> None:
-        """Finish what nobody wants any more, before its turn."""
+        """Finish jobs that nobody wants any more, before their turn."""
         for owner, jobs in list(self._jobs.items()):
             for job in [job for job in jobs if job.void()]:
                 jobs.remove(job)
@@ -107,15 +111,15 @@ class Lane:
 
 
 class ThreadLane(Lane):
-    """Runs jobs on one thread, which touches nothing but the job it is given and a queue; a descriptor wakes the loop.
+    """Runs jobs on one thread, which touches nothing but its job and two queues; a descriptor wakes the loop.
 
-    The thread is started before confinement closes the door to new ones.
+    The thread is started before confinement forbids new ones.
     """
 
     blocks = False
 
     def __init__(self, loop: Loop) -> None:
-        """Make the queues, and let the loop collect; the thread starts with `start`."""
+        """Make the queues and watch the descriptor; the thread starts with `start`."""
         super().__init__()
         self._begun: SimpleQueue[Job] = SimpleQueue()
         self._ended: SimpleQueue[tuple[int, object]] = SimpleQueue()
@@ -124,7 +128,7 @@ class ThreadLane(Lane):
         loop.add(self._event, READ, lambda _events: self._collect())
 
     def start(self) -> None:
-        """Start the thread, and return when it runs."""
+        """Start the thread."""
         threading.Thread(target=self._work, name="slow-lane", daemon=True).start()
 
     def submit(self, owner: Hashable, job: Job) -> None:
@@ -133,13 +137,13 @@ class ThreadLane(Lane):
         self._begin()
 
     def _begin(self) -> None:
-        """Hand the next job to the thread, unless it has one or there is none."""
+        """Hand the next job to the thread, if it is free and there is one."""
         if self._running is None and (owner := self._turns.next()) is not None:
             self._running = owner, self._take(owner)
             self._begun.put(self._running[1])
 
     def _collect(self) -> None:
-        """Run the continuation of the job that has ended, and let the next one begin."""
+        """Run the continuation of the job that has ended, and begin the next one."""
         os.eventfd_read(self._event)
         took, outcome = self._ended.get()
         if self._running is not None:
@@ -150,7 +154,7 @@ class ThreadLane(Lane):
         self._begin()
 
     def _work(self) -> None:
-        # Without a number it is the calling thread's own, in spite of the name; there is no way back up.
+        # Despite the name, 0 means the calling thread alone; the value cannot be lowered again.
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
         while True:
             job = self._begun.get()

@@ -1,16 +1,18 @@
-"""Who a request comes from: decided by the channel it came on, never by what it says.
+"""Who a request comes from: decided by the channel it came on, never by its content.
 
 A frontend's channel belongs to one principal, whose uid the broker has from the kernel. With Unix peer credentials the
-application is that uid. With Direct authentication, if the administrator configured it, clients are mutually trusted
-and the name is what the request says, if it is not longer than the key store takes.
+application is that uid. With Direct authentication, if the administrator configured it, clients trust each other, and
+the name is what the request says, if it is no longer than the key store accepts.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cofferdam_contracts.identity import MAX_APPLICATION, Application
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.requests import ProviderRequest
 from cofferdam_contracts.registry import AuthType
+from cofferdam_runtime.channel import Channel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +24,10 @@ class Principal:
     """The frontend's number, for the log."""
     authenticators: frozenset[int]
     by_uid: Application = field(init=False)
-    """Who the clients are by Unix peer credentials."""
+    """The application of clients with Unix peer credentials."""
 
     def __post_init__(self) -> None:
-        """Name the clients once, not with every request."""
+        """Make the application once, not for every request."""
         object.__setattr__(self, "by_uid", Application(AuthType.UNIX_PEER_CREDENTIALS, str(self.uid)))
 
     def application(self, request: ProviderRequest) -> Application | None:
@@ -47,3 +49,21 @@ class Principal:
         if request.authenticator is AuthType.DIRECT and 0 < len(request.application.encode()) <= MAX_APPLICATION:
             return Application(request.authenticator, request.application)
         raise ForbiddenMessageError(f"authenticator {request.authenticator} cannot vouch for this")
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """A frontend's channel, whom it belongs to, and what it waits for."""
+
+    channel: Channel
+    principal: Principal
+    serial: int
+    blocks: int = -1
+    """How many keys the worker had generated on its own thread when this channel had its last turn."""
+    slow: int = 0
+    """Its requests in the slow lane."""
+    sync: int | None = None
+    """The token of a SYNC that waits for them."""
+    gradual: tuple[ProviderRequest, Iterator[None]] | None = None
+    """A request that is worked on in steps, one in each turn, before the next one is taken."""
+    closed: bool = False

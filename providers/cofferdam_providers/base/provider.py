@@ -1,16 +1,20 @@
 """The one interface between the worker and a backend.
 
-The worker decodes requests, establishes identity, looks keys up, and checks usage flags, policy, key type and the
-lengths that the protocol fixes. A backend gets only operations that passed, and raises `ServiceError` for whatever
-its device refuses; no other exception leaves a backend.
+The worker decodes requests, establishes the identity of the client, looks keys up, and checks usage flags, policy, key
+type and the lengths that the protocol fixes. A backend receives only operations that passed these checks. It raises
+`ServiceError` for whatever its device refuses; no other exception leaves a backend.
+
+What a backend does is stated once: every backend manages keys (the abstract methods of `Provider`, called in two phases
+by `base.keyring`), and `Provider.operations` has one row for everything else.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
-from cofferdam_contracts import operations
 from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.operations import CryptoOperation
 from cofferdam_contracts.psa.algorithm import Algorithm
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import Opcode, ProviderDescription
@@ -18,23 +22,32 @@ from cofferdam_contracts.status import ServiceError, Status
 
 HandleT = TypeVar("HandleT")
 
+KEY_MANAGEMENT: Final = frozenset(
+    {Opcode.PSA_GENERATE_KEY, Opcode.PSA_IMPORT_KEY, Opcode.PSA_DESTROY_KEY, Opcode.CAN_DO_CRYPTO}
+)
+"""Operations of every backend, done by the methods of `Provider`."""
+Results: TypeAlias = tuple[bytes, ...]
+OperationHandler: TypeAlias = Callable[[Any, Any], bytes | Results | None]
+"""Does one operation, given the open key (None for an operation without a key) and the operation. Returns the result,
+several results, or None where success is the result."""
+
 REFERENCE_FORM: Final = 1
 """`key_id_version` of a row that the reference service can use."""
 OWN_FORM: Final = 2
-"""`key_id_version` of a row that the reference service refuses to start with, in place of dropping it."""
+"""`key_id_version` of a row that makes the reference service refuse to start, instead of dropping the row."""
 
 
 class UnsettledError(ServiceError):
-    """Raised when the device may hold a part of a key that was not made: its name stays taken until that is settled."""
+    """Raised when the device may hold parts of a key whose creation failed: the name stays reserved until settled."""
 
 
 class DeviceLostError(UnsettledError):
-    """Raised when nothing works any more until the device's library is started afresh: the worker answers and ends."""
+    """Raised when the device's library has to be restarted before anything works: the worker answers and exits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredKey:
-    """What the key store keeps of a key: the backend's id, the form of the id, the attributes."""
+    """A key as the key store keeps it: the backend's id, the form of the id, the attributes."""
 
     key_id: bytes = field(repr=False)
     version: int
@@ -48,54 +61,78 @@ class Key(Generic[HandleT]):
     attributes: KeyAttributes
     handle: HandleT = field(repr=False)
     permitted: dict[Opcode, Algorithm] = field(default_factory=dict, repr=False, compare=False)
-    """For each operation, the algorithm that the key's policy was found to permit last."""
+    """For each operation, the algorithm that the key's policy was last found to permit."""
 
 
 class Rows(Protocol):
-    """The key store, as far as a backend keeps something in it besides keys."""
+    """The part of the key store's client that a backend uses to store something other than keys."""
 
     def lookup(self, identity: KeyIdentity) -> StoredKey:
-        """Return what is stored under a name; `PSA_ERROR_DOES_NOT_EXIST` when there is nothing."""
+        """Return what is stored under a name.
+
+        Raises:
+            ServiceError: Nothing is stored there (`PSA_ERROR_DOES_NOT_EXIST`).
+        """
 
     def reserve(self, identity: KeyIdentity, planned: StoredKey) -> None:
-        """Take a name."""
+        """Reserve a name."""
 
     def activate(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Store something under a name that is taken."""
+        """Store something under a reserved name."""
 
 
-class Provider(Generic[HandleT]):
-    """A backend. Every operation that a backend does not override is not supported."""
+class Provider(ABC, Generic[HandleT]):
+    """A backend."""
 
-    description: ProviderDescription
+    description: ClassVar[ProviderDescription]
     """What clients are told."""
-    opcodes: frozenset[Opcode]
-    """Operations this backend implements, listed to clients or not."""
-    sealed_forms: frozenset[int] = frozenset()
+    operations: Mapping[Opcode, OperationHandler]
+    """All that the backend does besides `KEY_MANAGEMENT`; an operation without a row is not supported."""
+    sealed_forms: ClassVar[frozenset[int]] = frozenset()
     """Forms of rows (`StoredKey.version`) that the provider encrypts, and so binds to identity and attributes itself;
     rows of other forms get an authentication code."""
     concurrent_generation: bool = False
     """Whether `generate_key` may run on a second thread while the first one serves other operations."""
     slow_generation: bool = False
-    """Whether `generate_key` may keep the loop's own thread longer than a process may hang; the broker is told then."""
+    """Whether `generate_key` may block the loop's own thread for longer than the hang timeout; the broker is told so
+    before."""
     on_processor: bool = False
-    """Whether operations take processor time of this process; else they take time of a device, which passes outside."""
+    """Whether operations cost processor time of this process; otherwise they cost time of a device, measured on the
+    wall clock."""
     foreign_code: bool = False
-    """Whether code of others runs in the process, whose memory and descriptors are therefore watched."""
+    """Whether third-party code runs in the process, whose memory and descriptors are therefore watched."""
     expires: float | None = None
     """When the worker has to make room for a successor, in seconds of the monotonic clock; None for never."""
 
-    busy: Callable[[bool], None] = staticmethod(lambda _busy: None)
-    """Tells the broker that something takes longer than a process may hang, and that it is over."""
+    @property
+    def opcodes(self) -> frozenset[Opcode]:
+        """Return the operations that this backend does, listed to clients or not."""
+        return KEY_MANAGEMENT | self.operations.keys()
+
+    def perform(self, key: Key[HandleT] | None, operation: CryptoOperation) -> Results:
+        """Do an operation other than `KEY_MANAGEMENT`; `key` is None for an operation without a key.
+
+        Raises:
+            ServiceError: The backend does not do it (`PSA_ERROR_NOT_SUPPORTED`), or the device refuses.
+        """
+        result = self.operations.get(operation.opcode, _unsupported)(key, operation)
+        if isinstance(result, tuple):
+            return result
+        return () if result is None else (result,)
 
     def open(self) -> None:
-        """Open the device: under the worker's own identity and held to its files, before system calls are filtered."""
+        """Open the device: with the worker's own uid and file access, before system calls are filtered."""
 
-    def attach(self, rows: Rows) -> None:
-        """Take the key store, for what the backend keeps there besides keys; called before the first request."""
+    def attach(self, rows: Rows, busy: Callable[[bool], None]) -> None:
+        """Take what exists only after confinement; called before the first request.
+
+        Args:
+            rows: The key store, for what the backend stores there besides keys.
+            busy: Tells the broker that something takes longer than the hang timeout (True), and that it is over.
+        """
 
     def object_of(self, stored: StoredKey) -> bytes:
-        """Return what tells the device's object from others, however a row names it; empty where rows may share one."""
+        """Return what identifies the device's object, however a row names it; empty where rows may share an object."""
         return stored.key_id
 
     def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
@@ -103,146 +140,68 @@ class Provider(Generic[HandleT]):
         _unsupported(identity, stored)
 
     def plan_key_id(self) -> bytes:
-        """Return the id that a new key will get, when the device needs one chosen beforehand; else nothing."""
+        """Return the id for a new key, when the device needs one chosen in advance; otherwise nothing."""
         return b""
 
+    @abstractmethod
     def check_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse attributes that can never be generated, before a name is reserved."""
-        _unsupported(attributes)
+        """Reject attributes that can never be generated, before a name is reserved."""
 
+    @abstractmethod
     def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
-        """Refuse a key that can never be imported, before a name is reserved."""
-        _unsupported(attributes, data)
+        """Reject a key that can never be imported, before a name is reserved."""
 
     def is_slow(self, attributes: KeyAttributes) -> bool:
-        """Tell whether making such a key takes much longer than using one, so that it is done in the slow lane."""
+        """Tell whether generating such a key takes much longer than using one, so that the slow lane does it."""
         del attributes
         return True
 
+    @abstractmethod
     def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
-        """Make a key."""
-        _unsupported(identity, attributes, planned_id)
+        """Generate a key."""
 
+    @abstractmethod
     def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
-        """Take a key over; the returned attributes carry the true size."""
-        _unsupported(identity, attributes, data, planned_id)
+        """Import a key; the returned attributes have the actual size."""
 
+    @abstractmethod
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[HandleT]:
-        """Make a stored key ready for use; the worker keeps the result in its cache."""
-        _unsupported(identity, stored)
+        """Make a stored key ready for use; the worker caches the result."""
 
     def close_key(self, key: Key[HandleT]) -> None:
-        """Release what `open_key` took in the device; called when the cache drops a key."""
+        """Release what `open_key` allocated in the device; called when the cache drops a key."""
 
     def require_device(self) -> None:
-        """Raise what every operation ends with while the device is away, if it is."""
+        """Raise the error that every operation ends with while the device is unavailable, if it is."""
 
     def destroy_key(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Destroy a key in the device; succeed when it is gone already."""
+        """Destroy a key in the device; succeed when it is already gone."""
 
-    def export_public_key(self, key: Key[HandleT]) -> bytes:
-        """Return the public part."""
-        _unsupported(key)
-
-    def export_key(self, key: Key[HandleT]) -> bytes:
-        """Return the key in the format of import."""
-        _unsupported(key)
-
-    def sign_hash(self, key: Key[HandleT], operation: operations.SignHash) -> bytes:
-        """Return the signature of a digest."""
-        _unsupported(key, operation)
-
-    def verify_hash(self, key: Key[HandleT], operation: operations.VerifyHash) -> None:
-        """Raise `PSA_ERROR_INVALID_SIGNATURE` unless the signature is good."""
-        _unsupported(key, operation)
-
-    def sign_message(self, key: Key[HandleT], operation: operations.SignMessage) -> bytes:
-        """Return the signature of a message."""
-        _unsupported(key, operation)
-
-    def verify_message(self, key: Key[HandleT], operation: operations.VerifyMessage) -> None:
-        """Raise `PSA_ERROR_INVALID_SIGNATURE` unless the signature is good."""
-        _unsupported(key, operation)
-
-    def asymmetric_encrypt(self, key: Key[HandleT], operation: operations.AsymmetricEncrypt) -> bytes:
-        """Return the ciphertext."""
-        _unsupported(key, operation)
-
-    def asymmetric_decrypt(self, key: Key[HandleT], operation: operations.AsymmetricDecrypt) -> bytes:
-        """Return the plaintext."""
-        _unsupported(key, operation)
-
-    def aead_encrypt(self, key: Key[HandleT], operation: operations.AeadEncrypt) -> bytes:
-        """Return ciphertext and tag."""
-        _unsupported(key, operation)
-
-    def aead_decrypt(self, key: Key[HandleT], operation: operations.AeadDecrypt) -> bytes:
-        """Return the plaintext."""
-        _unsupported(key, operation)
-
-    def cipher_encrypt(self, key: Key[HandleT], operation: operations.CipherEncrypt) -> bytes:
-        """Return IV and ciphertext."""
-        _unsupported(key, operation)
-
-    def cipher_decrypt(self, key: Key[HandleT], operation: operations.CipherDecrypt) -> bytes:
-        """Return the plaintext."""
-        _unsupported(key, operation)
-
-    def mac_compute(self, key: Key[HandleT], operation: operations.MacCompute) -> bytes:
-        """Return the MAC, of the length that the algorithm says."""
-        _unsupported(key, operation)
-
-    def mac_verify(self, key: Key[HandleT], operation: operations.MacVerify) -> None:
-        """Raise `PSA_ERROR_INVALID_SIGNATURE` unless the MAC is that of the input, compared in constant time."""
-        _unsupported(key, operation)
-
-    def raw_key_agreement(self, key: Key[HandleT], operation: operations.RawKeyAgreement) -> bytes:
-        """Return the shared secret."""
-        _unsupported(key, operation)
-
-    def generate_random(self, size: int) -> bytes:
-        """Return `size` random bytes; the worker has applied the size limit."""
-        _unsupported(size)
-
-    def hash_compute(self, operation: operations.HashCompute) -> bytes:
-        """Return the digest."""
-        _unsupported(operation)
-
-    def hash_compare(self, operation: operations.HashCompare) -> None:
-        """Raise `PSA_ERROR_INVALID_SIGNATURE` unless the digest is that of the input."""
-        _unsupported(operation)
-
+    @abstractmethod
     def check_use(self, attributes: KeyAttributes) -> None:
-        """Raise `PSA_ERROR_NOT_SUPPORTED` unless a key with these attributes could be used here (CanDoCrypto)."""
-        _unsupported(attributes)
+        """Raise, with any status, unless a key with these attributes could be used here (CanDoCrypto)."""
 
     def can_generate(self, attributes: KeyAttributes) -> None:
-        """Raise `PSA_ERROR_NOT_SUPPORTED` unless such a key could be generated here (CanDoCrypto)."""
-        _unsupported(attributes)
+        """Raise, with any status, unless such a key could be generated here (CanDoCrypto)."""
+        self.check_generate(attributes)
 
     def can_import(self, attributes: KeyAttributes) -> None:
-        """Raise `PSA_ERROR_NOT_SUPPORTED` unless such a key could be imported here (CanDoCrypto)."""
-        _unsupported(attributes)
-
-    def attest_key(self, key: Key[HandleT], operation: operations.AttestKey) -> bytes:
-        """Return the activated credential."""
-        _unsupported(key, operation)
-
-    def prepare_key_attestation(
-        self, key: Key[HandleT], operation: operations.PrepareKeyAttestation
-    ) -> tuple[bytes, bytes, bytes]:
-        """Return name, public area and the attesting key's public part."""
-        _unsupported(key, operation)
+        """Raise, with any status, unless such a key could be imported here (CanDoCrypto)."""
+        self.check_import(attributes, b"")
 
     def go_on(self) -> bool:
-        """Do a little of what could wait, while nobody asks for anything; return whether there was something to do."""
+        """Do a small part of deferred work while no request waits; return whether there was any."""
         return False
 
     def close(self) -> None:
-        """Leave the device as it was found, when the worker ends in good order."""
+        """Restore the device to the state in which it was found, when the worker exits in good order."""
 
     def warm_up(self) -> None:
-        """Touch every algorithm once, so that nothing is loaded after confinement; doubles as a self-test."""
+        """Use every algorithm once, so that nothing is loaded after confinement; doubles as a self-test.
+
+        Raises:
+            RuntimeError: A result is wrong.
+        """
 
 
 def _unsupported(*_arguments: object) -> NoReturn:

@@ -11,16 +11,16 @@ Owner = tuple[int, str]
 
 
 class ReadyKeys(Generic[HandleT]):
-    """Keys that are ready for use; the application that has the most gives up its oldest when there are too many.
+    """Keys ready for use; when there are too many, the application that has the most loses its least recently used one.
 
-    Whoever uses many keys so loses its own, not those of others, which would cost them a device's time to open.
+    So whoever uses many keys loses its own, and not those of others, which would take a device time to open again.
     """
 
     def __init__(self, capacity: int, close: Callable[[Key[HandleT]], None]) -> None:
-        """Hold at most `capacity` keys; `close` what makes room."""
+        """Hold at most `capacity` keys; call `close` with each that makes room."""
         self._capacity = capacity
         self._close = close
-        # Both from the one used longest ago to the one used last.
+        # Both from the least to the most recently used.
         self._keys: OrderedDict[Owner, OrderedDict[str, Key[HandleT]]] = OrderedDict()
         self._count = 0
 
@@ -29,7 +29,7 @@ class ReadyKeys(Generic[HandleT]):
         return self._count
 
     def get(self, owner: Owner, key_name: str) -> Key[HandleT] | None:
-        """Return a key that is ready, and note that it is used."""
+        """Return a key that is ready, and note its use."""
         keys = self._keys.get(owner)
         if keys is None or key_name not in keys:
             return None
@@ -38,12 +38,12 @@ class ReadyKeys(Generic[HandleT]):
         return keys[key_name]
 
     def add(self, owner: Owner, key_name: str, key: Key[HandleT]) -> None:
-        """Hold a key that was not ready."""
+        """Add a key that was not ready."""
         self._keys.setdefault(owner, OrderedDict())[key_name] = key
         self._keys.move_to_end(owner)
         self._count += 1
         if self._count > self._capacity:
-            # Of several that have as many, `max` takes the first: the one that used its keys longest ago.
+            # Among several with equally many, `max` takes the first: the least recently active one.
             most = max(self._keys, key=lambda each: len(self._keys[each]))
             self._close(self._take(most, next(iter(self._keys[most]))))
 
@@ -51,12 +51,6 @@ class ReadyKeys(Generic[HandleT]):
         """Close a key, if it is ready."""
         if key_name in self._keys.get(owner, ()):
             self._close(self._take(owner, key_name))
-
-    def drop_all(self) -> None:
-        """Close all keys."""
-        while self._keys:
-            owner, keys = next(iter(self._keys.items()))
-            self._close(self._take(owner, next(iter(keys))))
 
     def _take(self, owner: Owner, key_name: str) -> Key[HandleT]:
         key = self._keys[owner].pop(key_name)

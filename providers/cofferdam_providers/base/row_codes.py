@@ -1,18 +1,17 @@
-"""Authentication codes of the rows of the key store, which the key store cannot make.
+"""Authentication codes of rows, which the key store itself cannot make.
 
-A row says which object of the device is whose key. Whoever can write it (the key store, if it was taken over, or a
-program that reached the database) could pass one client's key off as another's. So the worker gives each row
+A row says which object of the device is whose key. Whoever can write it (a compromised key store, or a program that
+reached the database) could pass one client's key off as another's. So the worker gives each row
 
     code (32 bytes) = HMAC-SHA256(provider, state of the row, identity, attributes, form and bytes of the key id)
-    tag (16 bytes)  = HMAC-SHA256(object of the device), cut off; only for an active row
+    tag (16 bytes)  = HMAC-SHA256(object of the device), truncated; only for an active row
 
-under keys derived from the provider's key-encryption key (HKDF-Expand, RFC 5869 section 2.3), and uses no row whose
-code is another. Rows that are sealed (`Provider.sealed_forms`) are bound in the same way by their encryption and have
-none.
+under keys derived from the provider's key-encryption key (HKDF-Expand, RFC 5869 section 2.3), and uses no row with a
+different code. Sealed rows (`Provider.sealed_forms`) are bound in the same way by their encryption and have no code.
 
-A row that comes without a code, from the reference service, gets one when it is first used. The set of all codes is
-authenticated too, from the first start on, so that nobody gets a row adopted again by deleting its code; and as the
-tags of that set tell which objects are taken, nobody gets another row adopted for an object that has its owner.
+A row from the reference service has no code at first and gets one when it is first used. From the first start on, the
+set of all codes is authenticated too, so that nobody can have a row adopted again by deleting its code. The tags in
+that set tell which objects are taken, so that nobody can have another row adopted for an object that has an owner.
 """
 
 import hmac
@@ -28,16 +27,16 @@ from cofferdam_contracts.status import ServiceError
 from cofferdam_providers.base.provider import Provider, StoredKey
 
 ACTIVE: Final = 0
-"""State of a row that is neither being made nor being destroyed; the others are those of `PendingState`."""
+"""State of a row that is neither being created nor being destroyed; the other states are those of `PendingState`."""
 _PURPOSE: Final = b"cofferdam row codes, format 1: "
 _CODE: Final = 32
 _NUMBERS: Final = struct.Struct("<BQQ")
 _SHOWN: Final = 4
-"""Bytes of the check value by which people tell keys apart."""
+"""Bytes of the check value by which operators tell keys apart."""
 
 
 def key_name(check: bytes) -> str:
-    """Return what a key-encryption key is called in messages, by its check value."""
+    """Return the name of a key-encryption key in messages, from its check value."""
     return check[:_SHOWN].hex()
 
 
@@ -45,7 +44,6 @@ class RowCodes:
     """Makes and checks the codes of one provider's rows."""
 
     def __init__(self, kek: bytes, provider: Provider[Any]) -> None:
-        """Derive the keys from the provider's key-encryption key."""
         self._provider = provider
         self._uuid = provider.description.uuid.encode()
         self._row_key, self._object_key, self._set_key = (
@@ -55,11 +53,11 @@ class RowCodes:
         """Tells whether a key is the one that the rows were made with."""
 
     def needs_code(self, stored: StoredKey) -> bool:
-        """Tell whether a row has to have a code, because nothing else binds it."""
+        """Tell whether a row must have a code, because nothing else binds it."""
         return stored.version not in self._provider.sealed_forms
 
     def code(self, state: int, identity: KeyIdentity, stored: StoredKey) -> bytes:
-        """Return the code of a row in a state, with its tag if it is active; empty when it needs none."""
+        """Return the code of a row in a state, with its tag if it is active; empty when the row needs none."""
         if not self.needs_code(stored):
             return b""
         fields = (
@@ -75,7 +73,7 @@ class RowCodes:
         return code + self.tag(stored, code) if state == ACTIVE else code
 
     def tag(self, stored: StoredKey, code: bytes = b"") -> bytes:
-        """Return the tag of a row's object; of its code, where a provider does not tell objects apart."""
+        """Return the tag of a row's object; of its code, where a provider does not distinguish objects."""
         return _hmac(self._object_key, self._provider.object_of(stored) or code)[: MAX_CODE - _CODE]
 
     def opens(self, identity: KeyIdentity, stored: StoredKey) -> bool:
@@ -100,10 +98,10 @@ class RowCodes:
 
 @dataclass(frozen=True, slots=True)
 class HeldCodes:
-    """The codes of a provider's active rows, as what authenticates them: their number and a keyed sum.
+    """The codes of a provider's active rows, reduced to what authenticates them: their number and a keyed sum.
 
-    The sum is that of HMACs of the codes, so that it can be brought up to date, and nobody else can tell which sets
-    have the same.
+    The sum is over HMACs of the codes, so that it can be updated incrementally and nobody else can find two sets with
+    the same sum.
     """
 
     _key: bytes = field(repr=False)
@@ -111,7 +109,7 @@ class HeldCodes:
     _sum: int = field(default=0, repr=False)
 
     def after(self, *, added: Iterable[bytes] = (), removed: Iterable[bytes] = ()) -> "HeldCodes":
-        """Return the set with codes added and removed; an empty code is none."""
+        """Return the set with codes added and removed; empty codes are ignored."""
         count, total = self._count, self._sum
         for sign, codes in ((1, added), (-1, removed)):
             for code in filter(None, codes):
@@ -120,7 +118,7 @@ class HeldCodes:
         return HeldCodes(self._key, count, total % (1 << 256))
 
     def seal(self) -> bytes:
-        """Return what authenticates the set."""
+        """Return the value that authenticates the set."""
         return _hmac(self._key, b"set" + self._count.to_bytes(8, "big", signed=True) + self._sum.to_bytes(32, "big"))
 
     def is_sealed_by(self, seal: bytes) -> bool:
@@ -134,7 +132,7 @@ def tag_of(code: bytes) -> bytes:
 
 
 def split(codes: bytes) -> Iterator[bytes]:
-    """Yield the codes that the key store keeps one after the other."""
+    """Yield the single codes out of the concatenation that the key store keeps."""
     return (codes[at : at + MAX_CODE] for at in range(0, len(codes), MAX_CODE))
 
 

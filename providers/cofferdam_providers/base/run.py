@@ -1,4 +1,4 @@
-"""The part of a worker's start that is the same for every backend: wire the pieces up, confine, serve."""
+"""The part of a worker's start that all backends share: confine the process, wire its parts together, serve."""
 
 from typing import Any
 
@@ -7,13 +7,14 @@ from cofferdam_contracts.ipc.limits import MAX_ANSWER
 from cofferdam_contracts.settings import WorkerSettings
 from cofferdam_contracts.status import ServiceError
 from cofferdam_providers.base.handlers import Context
-from cofferdam_providers.base.key_encryption_key import Kek
+from cofferdam_providers.base.key_encryption_key import KeyEncryptionKey
 from cofferdam_providers.base.keyring import Keyring
+from cofferdam_providers.base.kim_client import KimClient, SilentStoreError, WrongKeyError
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Provider
+from cofferdam_providers.base.request_log import RequestLog
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.store import KeyStore, SilentStoreError, WrongKeyError
-from cofferdam_providers.base.worker import Worker
+from cofferdam_providers.base.worker import Broker, Worker
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.entry import Child, Start, confine, give_up
 from cofferdam_runtime.log import Log
@@ -27,12 +28,12 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
     log: Log,
     settings: WorkerSettings,
     provider: Provider[Any],
-    kek: Kek,
+    kek: KeyEncryptionKey,
     policy: Policy,
     *,
     groups: tuple[int, ...] = (),
 ) -> int:
-    """Confine the process and serve with this provider until the broker says stop; return the exit status."""
+    """Confine the process and serve with this provider until the broker sends STOP; return the exit status."""
     loop = Loop()
     lane = ThreadLane(loop) if provider.concurrent_generation else Lane()
     try:
@@ -47,7 +48,7 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
 
     sleep_exactly()
     achieved = confine(start, log, policy, groups=groups, prepare=prepare)
-    store = KeyStore(_await_store(start), RowCodes(kek.key, provider), log)
+    store = KimClient(_await_store(start), RowCodes(kek.key, provider), log)
     _open(store, kek, start, log, adopt=settings.adopt_rows)
     context = Context(
         provider=provider,
@@ -55,11 +56,19 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
         settings=settings,
         log=log,
     )
-    worker = Worker(context, loop, lane)
-    child = Child(start, log, loop, {ToChild.CHANNEL: worker.add_channel, ToChild.SEALED: _ignore}, worker.stop)
-    worker.served, worker.violated, child.in_flight = child.count_one, child.violated, worker.in_flight
-    worker.busy = provider.busy = child.busy
-    provider.attach(store)
+
+    # Each needs the other: the broker's records go to the worker, and the worker's reports to the broker.
+    def add_channel(record: Record, descriptor: int | None) -> None:
+        worker.add_channel(record, descriptor)
+
+    def stop() -> None:
+        worker.stop()
+
+    child = Child(start, log, loop, {ToChild.CHANNEL: add_channel, ToChild.SEALED: _ignore}, stop)
+    broker = Broker(served=child.count_one, busy=child.busy, violated=child.violated)
+    worker = Worker(context, loop, lane, RequestLog(log, provider.description.id), broker)
+    child.in_flight = worker.in_flight
+    provider.attach(store, child.busy)
     child.ready(achieved)
     loop.run(worker.tick)
     provider.close()
@@ -67,17 +76,17 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
 
 
 def _ignore(_record: Record, _descriptor: int | None) -> None:
-    """Take what only a worker without its key waits for."""
+    """Ignore a record that only a worker without its key waits for."""
 
 
-def _open(store: KeyStore, kek: Kek, start: Start, log: Log, *, adopt: bool) -> None:
-    """Have the key store say whether the key is the right one, or end."""
+def _open(store: KimClient, kek: KeyEncryptionKey, start: Start, log: Log, *, adopt: bool) -> None:
+    """Have the key store confirm that the key is the right one, or exit."""
     try:
         while True:
             try:
                 store.open(adopt=adopt, is_new=kek.is_new)
             except SilentStoreError:
-                # It may be starting itself; the broker bounds the wait with limits.start_ms.
+                # It may still be starting; the broker bounds the wait with limits.start_ms.
                 continue
             break
     except ServiceError as error:

@@ -12,11 +12,11 @@ class SecretFileError(Exception):
 
 
 def read_secret(path: str, most: int) -> bytes:
-    """Return the content of a file, at most one byte more than `most`, so that a longer one is noticed.
+    """Return the content of a file, at most one byte more than `most`, so that a longer file is noticed.
 
     Raises:
-        FileNotFoundError: There is no file.
-        SecretFileError: It cannot be read, others can read it, or it is no regular file.
+        FileNotFoundError: The file does not exist.
+        SecretFileError: It cannot be read, is accessible to others, or is not a regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -7,29 +7,29 @@ from typing import Any
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.requests import ProviderRequest
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Results, Slow
+from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Slow
+from cofferdam_providers.base.provider import Results
 
 
 def is_past(deadline: int) -> bool:
-    """Tell whether nobody waits for it any more; microseconds of the monotonic clock."""
+    """Tell whether a deadline, in microseconds of the monotonic clock, has passed, so that nobody waits any more."""
     return deadline < time.monotonic_ns() // 1000
 
 
 def check_deadline(deadline: int) -> None:
-    """Refuse to begin what nobody waits for any more."""
+    """Refuse to begin work that nobody waits for any more."""
     if is_past(deadline):
         raise ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the deadline passed before the work began")
 
 
 class Service:
-    """Performs requests; knows no channels."""
+    """Performs requests; knows nothing of channels."""
 
     def __init__(self, context: Context) -> None:
-        """Perform them with this provider, keyring and settings."""
         self._context = context
 
     def perform(self, application: Application | None, request: ProviderRequest) -> Results | Slow | Gradual:
-        """Do what an authenticated (or anonymous) application asks.
+        """Perform the operation of an authenticated or anonymous application.
 
         Raises:
             ServiceError: With the status for the client.
@@ -71,7 +71,7 @@ class Service:
         return ()
 
     def unexpected(self, error: Exception) -> ServiceError:
-        """Log a bug of ours, without any value in it, and return the status for it."""
+        """Log a bug of ours, without any value in the message, and return the error for the client."""
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "unknown"
         self._context.log.error("an unexpected error; please report it", kind=type(error).__name__, place=place)

@@ -1,4 +1,4 @@
-"""The process of the PKCS#11 provider: read the PIN, become nobody, load the module, give up the rest, serve."""
+"""The process of the PKCS#11 provider: read the PIN, change the uid, load the module, drop privileges, serve."""
 
 import os
 
@@ -6,8 +6,8 @@ from cofferdam_contracts.ipc.control import Failure, Role
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.base.key_encryption_key import CredentialError, read_kek
 from cofferdam_providers.base.run import serve
+from cofferdam_providers.pkcs11.module_access import ModuleAccessError, module_access, own
 from cofferdam_providers.pkcs11.pin import PinError, read_pin
-from cofferdam_providers.pkcs11.place import PlaceError, own, place_of
 from cofferdam_providers.pkcs11.provider import Pkcs11Provider
 from cofferdam_providers.pkcs11.quirks import QuirkError
 from cofferdam_providers.pkcs11.token import SetupError
@@ -27,16 +27,16 @@ def main() -> int:
         )
         pin = read_pin(settings.pin_file) if settings.pin_file else bytes.fromhex(settings.pin or "") or None
         own(settings.state_folder, start.uid)
-        place = place_of(settings)
-        policy = for_module(POLICIES[Role.PKCS11_WORKER], place.needs).with_paths(
-            loading=place.loading, readable=place.readable, writable=place.writable
+        access = module_access(settings)
+        policy = for_module(POLICIES[Role.PKCS11_WORKER], access.needs).with_paths(
+            loading=access.loading, readable=access.readable, writable=access.writable
         )
-        provider = Pkcs11Provider(settings, place, pin, log)
+        provider = Pkcs11Provider(settings, access, pin, log)
         # A module's own exit handlers are known to crash; the loop ends by returning here.
         os._exit(serve(start, log, settings.worker, provider, kek, policy, groups=settings.groups))
     except CredentialError as error:
-        log.error("the key-encryption key cannot be had", cause=error)
+        log.error("the key-encryption key cannot be read", cause=error)
         give_up(start.control, Failure.CREDENTIAL)
-    except (PinError, PlaceError, QuirkError, SetupError) as error:
+    except (PinError, ModuleAccessError, QuirkError, SetupError) as error:
         log.error("the PKCS#11 provider cannot be set up", cause=error)
         give_up(start.control, Failure.CONFIGURATION)

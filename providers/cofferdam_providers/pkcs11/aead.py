@@ -9,12 +9,12 @@ from cofferdam_contracts.psa.policy import TAG_LENGTHS, tag_length
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.codes import Return
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 
 ROOM: Final = 1024
-"""Bytes offered beyond the length of the input: modules want room for what they do not write in the end."""
+"""Bytes of output buffer beyond the length of the input: modules require more room than they finally use."""
 _PARAMETERS: Final[Codes] = {
     Return.ARGUMENTS_BAD: Status.PSA_ERROR_INVALID_ARGUMENT,
     Return.MECHANISM_PARAM_INVALID: Status.PSA_ERROR_INVALID_ARGUMENT,
@@ -25,19 +25,19 @@ _WRONG_TAG: Final[Codes] = {
     **_PARAMETERS,
     Return.AEAD_DECRYPT_FAILED: Status.PSA_ERROR_INVALID_SIGNATURE,
     Return.ENCRYPTED_DATA_INVALID: Status.PSA_ERROR_INVALID_SIGNATURE,
-    # What SoftHSM says; a session that is gone was told apart from it before.
+    # SoftHSM's code; a lost session was told apart from it before.
     Return.GENERAL_ERROR: Status.PSA_ERROR_INVALID_SIGNATURE,
 }
 
 
 def encrypt(  # noqa: PLR0913, PLR0917  the operation's own values
-    device: Device, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, plaintext: bytes
+    device: TokenDevice, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, plaintext: bytes
 ) -> bytes:
     """Return ciphertext and tag.
 
     Raises:
-        ServiceError: GCM has no such tag (`PSA_ERROR_INVALID_ARGUMENT`), or the token has no such scheme, or is not
-            right with these lengths (`PSA_ERROR_NOT_SUPPORTED`).
+        ServiceError: GCM has no such tag (`PSA_ERROR_INVALID_ARGUMENT`), or the token does not support the scheme, or
+            gives wrong results with these lengths (`PSA_ERROR_NOT_SUPPORTED`).
     """
     tag = _tag(algorithm)
     device.capabilities.check_gcm(len(nonce), len(additional_data), tag)
@@ -50,7 +50,7 @@ def encrypt(  # noqa: PLR0913, PLR0917  the operation's own values
 
 
 def decrypt(  # noqa: PLR0913, PLR0917  the operation's own values
-    device: Device, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, ciphertext: bytes
+    device: TokenDevice, key: TokenKey, algorithm: Aead, nonce: bytes, additional_data: bytes, ciphertext: bytes
 ) -> bytes:
     """Return the plaintext.
 

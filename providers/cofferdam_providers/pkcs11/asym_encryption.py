@@ -1,7 +1,8 @@
 """RSA encryption: PKCS#1 v1.5 and OAEP with its label.
 
-What a module answers to wrong PKCS#1 v1.5 padding is its own affair: SoftHSM 2.6.1 an error, NSS random text (implicit
-rejection), which unlike in the software provider cannot be told here, since the exponent stays in the token.
+How a module answers wrong PKCS#1 v1.5 padding is up to the module: SoftHSM 2.6.1 returns an error, NSS random text
+(implicit rejection), which cannot be detected here as it is in the software provider, since the exponent stays in the
+token.
 """
 
 from typing import Final
@@ -15,7 +16,7 @@ from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import Mechanism
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.errors import INPUT
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca import asym_encryption as in_memory
@@ -26,16 +27,18 @@ _DECRYPT: Final[Codes] = {
     **INPUT,
     Return.ENCRYPTED_DATA_INVALID: Status.PSA_ERROR_INVALID_PADDING,
     Return.ENCRYPTED_DATA_LEN_RANGE: Status.PSA_ERROR_INVALID_ARGUMENT,
-    # What SoftHSM calls wrong padding; a session that is gone was told apart from it before.
+    # SoftHSM's code for wrong padding; a lost session was told apart from it before.
     Return.GENERAL_ERROR: Status.PSA_ERROR_INVALID_PADDING,
 }
 
 
-def encrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
+def encrypt(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes
+) -> bytes:
     """Return the ciphertext.
 
     Raises:
-        ServiceError: The plaintext is too long for the key, or the token does not encrypt so.
+        ServiceError: The plaintext is too long for the key, or the token does not support the scheme.
     """
     number = Number(_mechanism(device, algorithm, b"").mechanism)
     if ObjectClass.PUBLIC_KEY not in key.handles or device.capabilities.in_software(number, MechanismFlag.ENCRYPT):
@@ -49,12 +52,14 @@ def encrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, plai
     return ciphertext
 
 
-def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:
+def decrypt(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes
+) -> bytes:
     """Return the plaintext.
 
     Raises:
         ServiceError: The ciphertext has the wrong length (`PSA_ERROR_INVALID_ARGUMENT`), the padding in it or the
-            label is wrong (`PSA_ERROR_INVALID_PADDING`), or the token does not decrypt so.
+            label is wrong (`PSA_ERROR_INVALID_PADDING`), or the token does not support the scheme.
     """
     if len(ciphertext) != key.size:
         raise invalid_argument("a ciphertext that does not fit the modulus")
@@ -65,7 +70,7 @@ def decrypt(device: Device, key: TokenKey, algorithm: AsymmetricEncryption, ciph
     return device.use(key, ObjectClass.PRIVATE_KEY, _DECRYPT, device.cryptoki.decrypt, how, ciphertext, key.size, pin)
 
 
-def _mechanism(device: Device, algorithm: AsymmetricEncryption, label: bytes) -> Mechanism:
+def _mechanism(device: TokenDevice, algorithm: AsymmetricEncryption, label: bytes) -> Mechanism:
     if algorithm.scheme is EncryptionScheme.RSA_PKCS1V15:
         return mechanisms.plain(Number.RSA_PKCS)
     device.capabilities.check_parameters(algorithm)
@@ -77,7 +82,7 @@ def _mechanism(device: Device, algorithm: AsymmetricEncryption, label: bytes) ->
 
 
 def _room(key: TokenKey, algorithm: AsymmetricEncryption) -> int:
-    """Return how many bytes the padding leaves; below 0 when it does not fit (RFC 8017 section 7.2.1)."""
+    """Return how many bytes the padding leaves; negative when it does not fit (RFC 8017 section 7.2.1)."""
     if isinstance(algorithm.hash, Hash):
         return oaep_room(key.bits, algorithm.hash)
     return key.size - _PKCS1V15_OVERHEAD

@@ -1,4 +1,4 @@
-"""Signatures by the token: RSA PKCS#1 v1.5 and PSS, ECDSA. The digest is made before; the token sees no message."""
+"""Signatures by the token: RSA PKCS#1 v1.5 and PSS, ECDSA. Messages are hashed here; the token gets the digest."""
 
 from typing import Final
 
@@ -12,21 +12,21 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.cryptoki import CryptokiError, Mechanism
-from cofferdam_providers.pkcs11.device import Device
+from cofferdam_providers.pkcs11.device import TokenDevice
 from cofferdam_providers.pkcs11.errors import INPUT
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca import asym_sign as in_memory
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
 
 _PADDING: Final = 11
-"""Bytes that PKCS#1 v1.5 needs beside what is signed (RFC 8017 section 9.2)."""
+"""Bytes that PKCS#1 v1.5 adds to what is signed (RFC 8017 section 9.2)."""
 
 
-def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
+def sign_hash(device: TokenDevice, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
     """Return the signature of a digest.
 
     Raises:
-        ServiceError: The token does not sign so, or the digest does not fit the key.
+        ServiceError: The token does not support the algorithm, or the digest does not fit the key.
     """
     how, data = _input(device, key, algorithm, digest)
     size = key.size if key.kind in RSA_KINDS else 2 * key.size
@@ -43,11 +43,13 @@ def sign_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, dig
     return signature
 
 
-def verify_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
-    """Refuse a signature that is not a good one of the digest.
+def verify_hash(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes
+) -> None:
+    """Reject an invalid signature of the digest.
 
     Raises:
-        ServiceError: `PSA_ERROR_INVALID_SIGNATURE`, or the token does not verify so.
+        ServiceError: `PSA_ERROR_INVALID_SIGNATURE`, or the token does not support the algorithm.
     """
     how, data = _input(device, key, algorithm, digest)
     number = Number(how.mechanism)
@@ -67,13 +69,13 @@ def verify_hash(device: Device, key: TokenKey, algorithm: AsymmetricSignature, d
     except ServiceError as error:
         if error.status is Status.PSA_ERROR_INVALID_SIGNATURE or not isinstance(error.__cause__, CryptokiError):
             raise
-        # The token is well, and its word may be about something else: NSS refuses a bad signature with whatever its
-        # thread failed for last. The public part is enough to know.
+        # The token works, and its code may be unrelated: NSS rejects an invalid signature with the last error of its
+        # thread. The public part is enough to decide.
         in_memory.verify_hash(device.public_of(key), algorithm, digest, signature)
 
 
 def _is_salted_unusually(key: TokenKey, algorithm: AsymmetricSignature) -> bool:
-    """Tell whether a salt is shorter than the digest, for which the key is too short; nobody tries tokens with that."""
+    """Tell whether the key is too short for a salt as long as the digest; tokens are not tried with shorter salts."""
     match algorithm:
         case AsymmetricSignature(SignatureScheme.RSA_PSS, Hash() as hash_alg):
             return pss_salt_length(key.bits, hash_alg) != HASH_LENGTH[hash_alg]
@@ -81,18 +83,23 @@ def _is_salted_unusually(key: TokenKey, algorithm: AsymmetricSignature) -> bool:
             return False
 
 
-def _check_salt(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
+def _check_salt(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes
+) -> None:
     try:
         in_memory.verify_hash(device.public_of(key), algorithm, digest, signature)
     except ServiceError as error:
         raise not_supported("RSA-PSS with a salt shorter than the digest by this token") from error
 
 
-def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes) -> tuple[Mechanism, bytes]:
-    """Return the mechanism, and what it is given."""
+def _input(
+    device: TokenDevice, key: TokenKey, algorithm: AsymmetricSignature, digest: bytes
+) -> tuple[Mechanism, bytes]:
+    """Return the mechanism, and its input."""
     match algorithm:
         case AsymmetricSignature(SignatureScheme.ECDSA | SignatureScheme.ECDSA_ANY):
-            # FIPS 186-5 section 6.4: the leftmost bits count. Some tokens refuse to find that out themselves.
+            # FIPS 186-5 section 6.4: the leftmost bits count. Some tokens refuse longer digests instead of truncating
+            # them.
             shortened = digest if key.bits % 8 else digest[: key.size]
             if not shortened:
                 raise invalid_argument("an empty digest")
@@ -104,9 +111,9 @@ def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest
         case AsymmetricSignature(SignatureScheme.RSA_PSS, Hash() as hash_alg):
             device.capabilities.check_parameters(algorithm)
             salt = pss_salt_length(key.bits, hash_alg)
-            # With NSS an operation that fails for this stays active for ever.
+            # With NSS an operation that fails for this reason stays active for good.
             if salt < 0:
-                raise invalid_argument("a digest that the modulus does not hold")
+                raise invalid_argument("a digest that does not fit into the modulus")
             return mechanisms.pss(hash_alg, salt), digest
         case _:
             raise not_supported(f"{algorithm.scheme.name} by a token")
@@ -114,5 +121,5 @@ def _input(device: Device, key: TokenKey, algorithm: AsymmetricSignature, digest
 
 def _fitting(key: TokenKey, data: bytes) -> bytes:
     if len(data) > key.size - _PADDING:
-        raise invalid_argument("more to sign than the modulus holds")
+        raise invalid_argument("more to sign than fits into the modulus")
     return data

@@ -1,7 +1,7 @@
-"""What the token can do: its own list of mechanisms, and what trying them showed beyond the list.
+"""What the token can do: its own list of mechanisms, corrected by trials.
 
-A list says that there is OAEP, and not with which hashes; SoftHSM has it with SHA-1 alone. So parameters are tried once
-when the token is opened, with objects that live as long as the session. What could not be tried is believed.
+A list says that there is OAEP, but not with which hashes; SoftHSM has it with SHA-1 alone. So parameters are tried once
+when the token is opened, with objects that live as long as the session. What could not be tried is taken from the list.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ _SECRET_USES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What the token says of one mechanism (CK_MECHANISM_INFO); sizes in the unit of the mechanism, 0 for unknown."""
+    """The token's description of a mechanism (CK_MECHANISM_INFO); sizes in the mechanism's unit, 0 for unknown."""
 
     least: int
     most: int
@@ -59,28 +59,28 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class TokenCapabilities:
     """What a token can do."""
 
     offers: Mapping[int, Offer]
     refused: frozenset[tuple[Number, Hash]] = field(default_factory=frozenset)
-    """Paddings that the list promises and trying denied."""
+    """Paddings that are on the list and failed in trials."""
     wrong: frozenset[Number] = field(default_factory=frozenset)
-    """Mechanisms whose answers are wrong."""
+    """Mechanisms that give wrong results."""
     labels: bool = True
-    """Whether OAEP takes a label."""
+    """Whether OAEP accepts a label."""
     exact_salts: bool = True
-    """Whether a salt of another length than asked for makes a signature of PSS bad."""
+    """Whether a PSS signature with a salt of another length than requested is rejected."""
     gcm: Gcm = field(default_factory=Gcm)
-    """What AES-GCM may be used with."""
+    """The lengths that AES-GCM may be used with."""
     public_in_software: bool = False
-    """Whether operations with public keys are not the token's."""
+    """Whether operations with public keys are done here instead of in the token."""
 
     def check_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that the token cannot make and use.
+        """Reject a key that the token cannot generate and use.
 
         Raises:
-            ServiceError: `PSA_ERROR_NOT_SUPPORTED`, or `PSA_ERROR_INVALID_ARGUMENT` for a size that no such key has.
+            ServiceError: `PSA_ERROR_NOT_SUPPORTED`, or `PSA_ERROR_INVALID_ARGUMENT` for an impossible size.
         """
         kind = attributes.type.kind
         self._check_type(attributes)
@@ -93,30 +93,30 @@ class Capabilities:
         self._check_policy(attributes)
 
     def check_import(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that the token could not use; 0 bits means any size. Errors as for `check_generate`."""
+        """Reject a key that the token could not use; 0 bits means any size. Errors as for `check_generate`."""
         if attributes.type.kind not in IMPORTABLE:
             raise not_supported(f"keys of type {attributes.type.kind.name}")
         self._check_type(attributes)
         self._check_policy(attributes)
 
     def check_use(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that could not be used as its policy says. Errors as for `check_generate`."""
+        """Reject a key that could not be used as its policy says. Errors as for `check_generate`."""
         self.check_import(attributes)
         algorithm = attributes.algorithm
         if isinstance(algorithm, Aead) and tag_length(algorithm) not in self.gcm.tags:
-            raise not_supported("a tag length that GCM does not have, or not in this token")
+            raise not_supported("a tag length that GCM or this token does not have")
         if isinstance(algorithm, Mac) and not mac_is_long_enough(algorithm):
             raise not_supported(f"a MAC of {algorithm.length} bytes")
 
     def in_software(self, number: Number, flag: MechanismFlag) -> bool:
-        """Tell whether an operation with a public key is done here, in place of the token."""
+        """Tell whether an operation with a public key is done here instead of in the token."""
         offer = self.offers.get(number)
         if number == Number.RSA_PKCS_PSS and not self.exact_salts:
             return True
         return self.public_in_software or offer is None or not offer.flags & flag
 
     def check_gcm(self, nonce: int, additional: int, tag: int) -> None:
-        """Refuse lengths in bytes with which the token does not do what it is asked for.
+        """Reject lengths in bytes with which the token gives wrong results.
 
         Raises:
             ServiceError: `PSA_ERROR_NOT_SUPPORTED`.
@@ -126,12 +126,12 @@ class Capabilities:
             raise not_supported(f"AES-GCM by this token with {nonce}, {additional} and {tag} bytes")
 
     def check_mechanism(self, number: int) -> None:
-        """Refuse a mechanism whose answers are wrong; errors as for `check_gcm`."""
+        """Reject a mechanism that gives wrong results; errors as for `check_gcm`."""
         if number in self.wrong:
-            raise not_supported(f"{Number(number).name} by this token, which does it wrongly")
+            raise not_supported(f"{Number(number).name} by this token, which gives wrong results")
 
     def check_parameters(self, algorithm: Algorithm) -> None:
-        """Refuse what the token has the mechanism for, but not with these parameters."""
+        """Reject parameters that the token does not support, though it has the mechanism."""
         number = mechanism_of(algorithm)
         match algorithm:
             case AsymmetricSignature(SignatureScheme.RSA_PSS, hash_alg) | AsymmetricEncryption(
@@ -152,7 +152,7 @@ class Capabilities:
             if bits and bits not in curves.OIDS:
                 raise invalid_argument(f"SECP_R1 has no curve of {bits} bits")
         elif kind in RSA_KINDS:
-            # A token may offer 16384 bits, which it would work on for hours, and for nobody else.
+            # A token may offer 16384 bits, which would block it, and everybody else, for hours.
             if bits and bits not in RSA_SIZES:
                 raise invalid_argument(f"an RSA key of {bits} bits")
         elif kind is KeyKind.AES:
@@ -167,7 +167,7 @@ class Capabilities:
         if number is None or isinstance(algorithm, KeyAgreement) or not is_compatible(attributes.type, algorithm):
             raise not_supported("the policy's algorithm has no mechanism for such a key")
         if not has_room(attributes):
-            raise not_supported(f"a padding that {attributes.bits} bits do not hold")
+            raise not_supported(f"a padding that does not fit into {attributes.bits} bits")
         self.check_mechanism(number)
         self.check_parameters(algorithm)
         if attributes.type.kind in PUBLIC_KINDS:
@@ -178,7 +178,7 @@ class Capabilities:
             and offer is not None
             and 0 < attributes.bits < _least_hmac_bits(algorithm, offer)
         ):
-            raise not_supported(f"an HMAC key of {attributes.bits} bits, which the token takes for too short")
+            raise not_supported(f"an HMAC key of {attributes.bits} bits, which is too short for the token")
         wanted = _PRIVATE_USES if attributes.type.kind in RSA_KINDS | ECC_KINDS else _SECRET_USES
         for usage, flag in wanted:
             if attributes.usage & usage and (offer is None or not offer.flags & flag) and _means(algorithm, flag):
@@ -188,13 +188,13 @@ class Capabilities:
 
 
 def _least_hmac_bits(algorithm: Mac, offer: Offer) -> int:
-    """Return what a token wants of an HMAC key: nothing, or the length of the digest, in bytes or in bits."""
+    """Return the minimal length of an HMAC key: none, or that of the digest, in bytes or in bits."""
     digest = HASH_LENGTH[algorithm.hash] if algorithm.hash is not None else 0
     return 8 * digest if offer.least in {digest, 8 * digest} else 0
 
 
 def _means(algorithm: Algorithm, flag: MechanismFlag) -> bool:
-    """Tell whether a use is one that the algorithm is for: a signing key may carry the flag to decrypt."""
+    """Tell whether a usage flag concerns the algorithm: a signing key may carry the flag to decrypt."""
     signs = isinstance(algorithm, AsymmetricSignature | Mac)
     return signs == bool(flag & (MechanismFlag.SIGN | MechanismFlag.VERIFY))
 
@@ -203,4 +203,4 @@ def _check_range(offer: Offer, size: int, kind: KeyKind) -> None:
     if kind is KeyKind.HMAC:
         return  # tokens disagree about the unit
     if size < offer.least or (offer.most and size > offer.most):
-        raise not_supported(f"the token makes {kind.name} keys of {offer.least} to {offer.most}, not {size}")
+        raise not_supported(f"the token supports {kind.name} keys of {offer.least} to {offer.most}, not {size}")

@@ -10,7 +10,7 @@ from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.aead import ROOM
 from cofferdam_providers.pkcs11.codes import Return
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding
 
@@ -23,16 +23,16 @@ _CODES: Final[Codes] = {
 _WRONG_PADDING: Final[Codes] = {
     **_CODES,
     Return.ENCRYPTED_DATA_INVALID: Status.PSA_ERROR_INVALID_PADDING,
-    # What SoftHSM says; a session that is gone was told apart from it before.
+    # SoftHSM's code; a lost session was told apart from it before.
     Return.GENERAL_ERROR: Status.PSA_ERROR_INVALID_PADDING,
 }
 
 
-def encrypt(device: Device, key: TokenKey, mode: CipherMode, plaintext: bytes) -> bytes:
+def encrypt(device: TokenDevice, key: TokenKey, mode: CipherMode, plaintext: bytes) -> bytes:
     """Return IV and ciphertext.
 
     Raises:
-        ServiceError: The plaintext has a length that the mode does not take, or the token has no such mode.
+        ServiceError: The plaintext has an invalid length for the mode, or the token does not support the mode.
     """
     _check_length(mode, len(plaintext))
     iv = os.urandom(_iv_length(mode))
@@ -46,12 +46,12 @@ def encrypt(device: Device, key: TokenKey, mode: CipherMode, plaintext: bytes) -
     return iv + ciphertext
 
 
-def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) -> bytes:
+def decrypt(device: TokenDevice, key: TokenKey, mode: CipherMode, ciphertext: bytes) -> bytes:
     """Return the plaintext of what `encrypt` returned.
 
     Raises:
         ServiceError: The length is wrong (`PSA_ERROR_INVALID_ARGUMENT`), or the padding
-            (`PSA_ERROR_INVALID_PADDING`), or the token has no such mode.
+            (`PSA_ERROR_INVALID_PADDING`), or the token does not support the mode.
     """
     length = _iv_length(mode)
     iv, body = ciphertext[:length], ciphertext[length:]
@@ -60,7 +60,7 @@ def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) 
     _check_length(mode, len(body))
     padded = mode is CipherMode.CBC_PKCS7
     if padded and (not body or len(body) % BLOCK):
-        raise invalid_argument(f"{len(body)} bytes are no padded text")
+        raise invalid_argument(f"{len(body)} bytes are not a padded text")
     how = mechanisms.cipher(mode, iv)
     device.capabilities.check_mechanism(how.mechanism)
     function, room = device.cryptoki.decrypt, len(body) + ROOM
@@ -69,7 +69,7 @@ def decrypt(device: Device, key: TokenKey, mode: CipherMode, ciphertext: bytes) 
     removed = len(body) - len(plaintext)
     if padded and removed >= 0:
         if not 1 <= removed <= BLOCK:
-            # A module that takes off as many bytes as the last one says. Who sent that may not end the worker with it.
+            # This module removes as many bytes as the last one says. A client's ciphertext must not end the worker.
             raise invalid_padding(f"a padding of {removed} bytes")
     elif removed:
         raise device.unbelievable(f"{len(plaintext)} bytes of plaintext for {len(body)}")
@@ -82,4 +82,4 @@ def _iv_length(mode: CipherMode) -> int:
 
 def _check_length(mode: CipherMode, length: int) -> None:
     if mode in _WHOLE_BLOCKS and length % BLOCK:
-        raise invalid_argument(f"{length} bytes are no whole number of blocks")
+        raise invalid_argument(f"{length} bytes are not a whole number of blocks")

@@ -5,7 +5,7 @@ import enum
 
 @enum.unique
 class Return(enum.IntEnum):
-    """CKR_* values that mean something to this service; any other one is logged by its number."""
+    """CKR_* values that this service distinguishes; any other value is logged as a number."""
 
     HOST_MEMORY = 0x2
     GENERAL_ERROR = 0x5

@@ -1,11 +1,11 @@
-"""The functions of a PKCS#11 module that requests and the login need, each called as it is: one call here is one there.
+"""The functions of a PKCS#11 module that requests and the login need; each method is one call of the module.
 
-python-pkcs11 loads and initialises the module, and finds the token. What a request does goes through here,
-because python-pkcs11 asks for the size of every output first and reads ten attributes of every object it meets. Both
-speak to the same module: a library that is loaded twice is the same library (dlopen(3)).
+python-pkcs11 loads and initialises the module, and finds the token. Requests go through here instead, because
+python-pkcs11 asks for the size of every output first, and reads ten attributes of every object it meets. Both use the
+same module: a library that is loaded twice is the same library (dlopen(3)).
 
-Sizes of outputs are known beforehand, so nobody asks for them; a module that reports more than it was given room for
-is not believed. Structures: OASIS PKCS#11 v2.40, sections 3.4 to 3.6, and "Current Mechanisms".
+Sizes of outputs are known in advance, so they are not asked for; a module that reports more bytes than it was given
+room for is not trusted any more. Structures: OASIS PKCS#11 v2.40, sections 3.4 to 3.6, and "Current Mechanisms".
 """
 
 import ctypes
@@ -22,17 +22,17 @@ UNAVAILABLE: Final = (1 << (8 * ctypes.sizeof(ctypes.c_ulong))) - 1
 USER: Final = 1
 """CKU_USER."""
 CONTEXT_SPECIFIC: Final = 2
-"""CKU_CONTEXT_SPECIFIC: the login that one operation of an ALWAYS_AUTHENTICATE key wants."""
+"""CKU_CONTEXT_SPECIFIC: the login that a single operation of an ALWAYS_AUTHENTICATE key requires."""
 USER_STATES: Final = frozenset({1, 3})
 """CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS."""
 _BATCH: Final = 1000
 """Handles asked for at a time."""
 _ROOM: Final = 2048
-"""Bytes first offered for an attribute; more than the modulus of any key that is served."""
+"""Bytes first offered for an attribute; more than the modulus of any supported key."""
 _NUMBERS: Final = frozenset({Attribute.CLASS, Attribute.KEY_TYPE})
-"""Attributes that are a CK_ULONG. For one of these NSS takes room for anything else for too little."""
+"""Attributes that are a CK_ULONG. For one of these NSS rejects a buffer of any other size as too small."""
 _MOST_ROOM: Final = 1 << 21
-"""Bytes of the longest output that a module may ask room for: more than any request's body."""
+"""Longest output buffer that a module may request: longer than any request's body."""
 _FUNCTIONS: Final = (
     *("Initialize", "Finalize", "GetInfo", "GetFunctionList", "GetSlotList", "GetSlotInfo", "GetTokenInfo"),
     *("GetMechanismList", "GetMechanismInfo", "InitToken", "InitPIN", "SetPIN", "OpenSession", "CloseSession"),
@@ -50,12 +50,12 @@ _FUNCTIONS: Final = (
 _ULONG: Final = struct.Struct("@L")
 
 Value = bool | int | bytes | Sequence[int]
-"""What an attribute can be: CK_BBOOL, CK_ULONG, bytes, or an array of CK_ULONG."""
+"""Types of an attribute's value: CK_BBOOL, CK_ULONG, bytes, or an array of CK_ULONG."""
 Template = Mapping[Attribute, Value]
 
 
 class CryptokiError(Exception):
-    """Raised when a function of the module returns something else than CKR_OK; `code` is the number it returned."""
+    """Raised when a function of the module returns anything but CKR_OK; `code` is its return code."""
 
     def __init__(self, function: str, code: int) -> None:
         super().__init__(function, code)
@@ -69,11 +69,11 @@ class CryptokiError(Exception):
 
 
 class ImplausibleAnswerError(Exception):
-    """Raised when the module says it succeeded and what it returns cannot be."""
+    """Raised when the module reports success and returns something impossible."""
 
 
 class SessionState(NamedTuple):
-    """What C_GetSessionInfo says."""
+    """The result of C_GetSessionInfo."""
 
     state: int
     device_error: int
@@ -152,7 +152,7 @@ class _AttributeValue(ctypes.Structure):
 
 _KNOWN: Final = frozenset(map(int, Return))
 _PARTLY: Final = frozenset({0, Return.ATTRIBUTE_SENSITIVE, Return.ATTRIBUTE_TYPE_INVALID})
-"""Codes of C_GetAttributeValue with which some attributes may be withheld, and the others are there."""
+"""Codes of C_GetAttributeValue with which some attributes may be withheld while the others are returned."""
 _HANDLE: Final = ctypes.c_ulong
 _LENGTH: Final = ctypes.POINTER(ctypes.c_ulong)
 _ARGUMENTS: Final[Mapping[str, tuple[Any, ...]]] = {
@@ -175,7 +175,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[Any, ...]]] = {
     ),
     "GenerateRandom": (ctypes.c_char_p, ctypes.c_ulong),
 }
-"""What each function takes after the session."""
+"""Parameter types of each function after the session."""
 
 
 def mechanism(number: int, parameters: ctypes.Structure | bytes | None = None) -> Mechanism:
@@ -206,7 +206,7 @@ def number_of(data: bytes) -> int:
     """Return the CK_ULONG of an attribute.
 
     Raises:
-        ImplausibleAnswerError: It is none.
+        ImplausibleAnswerError: It has another length.
     """
     if len(data) != _ULONG.size:
         raise ImplausibleAnswerError(f"a number of {len(data)} bytes")
@@ -215,7 +215,7 @@ def number_of(data: bytes) -> int:
 
 
 class Cryptoki:
-    """A session of a module that is loaded and initialised."""
+    """A session of a loaded and initialised module."""
 
     def __init__(self, library_path: str, session: int) -> None:
         """Find the functions of the module, which python-pkcs11 has loaded from the same path.
@@ -262,7 +262,7 @@ class Cryptoki:
         return self._transform("Encrypt", data, size)
 
     def decrypt(self, key: int, how: Mechanism, data: bytes, size: int, pin: bytes | None = None) -> bytes:
-        """Return a plaintext of at most `size` bytes; it does not stay in this object."""
+        """Return a plaintext of at most `size` bytes; no copy of it stays in this object."""
         self._do("DecryptInit", how, key)
         if pin is not None:
             self._do("Login", CONTEXT_SPECIFIC, pin, len(pin))
@@ -272,7 +272,7 @@ class Cryptoki:
             ctypes.memset(self._room, 0, min(max(size, self._length.value), len(self._room)))
 
     def sign_with_login(self, key: int, how: Mechanism, data: bytes, size: int, pin: bytes) -> bytes:
-        """Return a signature by a key that wants a login for each."""
+        """Return a signature by a key that requires a login for each operation."""
         self._do("SignInit", how, key)
         self._do("Login", CONTEXT_SPECIFIC, pin, len(pin))
         return self._transform("Sign", data, size)
@@ -288,19 +288,19 @@ class Cryptoki:
         return ctypes.string_at(output, size)
 
     def generate_key(self, how: Mechanism, template: Template) -> int:
-        """Make a secret key and return its handle."""
+        """Generate a secret key and return its handle."""
         made = _HANDLE()
         self._do("GenerateKey", how, *_attributes(template), made)
         return made.value
 
     def generate_pair(self, how: Mechanism, public: Template, private: Template) -> tuple[int, int]:
-        """Make a key pair and return the handles of the public and the private key."""
+        """Generate a key pair and return the handles of the public and the private key."""
         first, second = _HANDLE(), _HANDLE()
         self._do("GenerateKeyPair", how, *_attributes(public), *_attributes(private), first, second)
         return first.value, second.value
 
     def create(self, template: Template) -> int:
-        """Make an object and return its handle."""
+        """Create an object and return its handle."""
         made = _HANDLE()
         self._do("CreateObject", *_attributes(template), made)
         return made.value
@@ -310,7 +310,7 @@ class Cryptoki:
         self._do("DestroyObject", handle)
 
     def find(self, template: Template) -> list[int]:
-        """Return the handles of the objects that have these values."""
+        """Return the handles of the objects with these attribute values."""
         self._do("FindObjectsInit", *_attributes(template))
         handles = (ctypes.c_ulong * _BATCH)()
         count = ctypes.c_ulong(_BATCH)
@@ -326,7 +326,7 @@ class Cryptoki:
         return found
 
     def attributes(self, handle: int, wanted: Iterable[Attribute]) -> dict[Attribute, bytes]:
-        """Return the attributes that the object has and shows, of those wanted."""
+        """Return those of the wanted attributes that the object has and reveals."""
         kinds = tuple(wanted)
         buffers = {kind: ctypes.create_string_buffer(_ULONG.size if kind in _NUMBERS else _ROOM) for kind in kinds}
         code, lengths = self._read(handle, kinds, buffers)
@@ -365,7 +365,7 @@ class Cryptoki:
         return self._again(function, code, data) if code else self._result(size)
 
     def _again(self, function: str, code: int, data: bytes) -> bytes:
-        """Ask again with the room that the module says it needs; the operation is still active then."""
+        """Repeat a call with the room that the module says it needs; the operation is still active then."""
         size = self._length.value
         if code != Return.BUFFER_TOO_SMALL or size > _MOST_ROOM:
             raise CryptokiError(function, code)

@@ -1,7 +1,8 @@
-"""Elliptic curves as PKCS#11 names them, and points in the two forms that modules give them.
+"""Elliptic curves as PKCS#11 names them, and points in the two forms that modules use.
 
-CKA_EC_POINT is the DER of an OCTET STRING by the specification, and the bare point with some modules. Which one it is
-follows from its length, which the curve fixes, and never from whether it can be read as DER: a bare point can, too.
+CKA_EC_POINT is the DER encoding of an OCTET STRING by the specification, and the bare point with some modules. Which
+one it is follows from its length, which the curve determines, and never from whether it parses as DER: a bare point
+can, too.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ _LONG: Final = 0x80
 
 
 def bits_of(parameters: bytes) -> int:
-    """Return the size of the curve with these CKA_EC_PARAMS, 0 for one that is not served."""
+    """Return the size of the curve with these CKA_EC_PARAMS, 0 for an unsupported one."""
     return next((bits for bits, oid in OIDS.items() if oid == parameters), 0)
 
 
@@ -47,7 +48,7 @@ def point_from(value: bytes, bits: int) -> bytes:
 
 
 def point_to(point: bytes, *, raw: bool = False) -> bytes:
-    """Return the CKA_EC_POINT of an uncompressed point: the DER of an OCTET STRING, or the point as it is."""
+    """Return the CKA_EC_POINT of an uncompressed point: the DER encoding of an OCTET STRING, or the bare point."""
     if raw:
         return point
     length = bytes((len(point),)) if len(point) < _LONG else bytes((_LONG | 1, len(point)))

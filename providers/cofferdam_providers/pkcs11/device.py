@@ -1,4 +1,11 @@
-"""The open token as the operations see it: handles that are found again, errors that say what happened."""
+"""The open token as the operations see it: stale handles are found again, and errors say what happened.
+
+A handle may become stale while the session lives (another program replaced the object, or the module renumbered its
+objects): it is searched for once, and the call repeated. A lost session cannot be repaired in place, since modules do
+not notice a token that came back before they are initialised again: `DeviceLostError` ends the worker. Many codes may
+mean either a lost session or an odd request, so the session's state is asked for before one of them is believed; no
+client can end the worker with a request.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +16,7 @@ from pkcs11 import Attribute, ObjectClass
 from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
-from cofferdam_providers.pkcs11.capability_discovery import Capabilities
+from cofferdam_providers.pkcs11.capability_discovery import TokenCapabilities
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import (
     USER_STATES,
@@ -32,27 +39,27 @@ _PUBLIC_PARTS: Final = {
     True: (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT),
     False: (Attribute.EC_POINT,),
 }
-"""Of RSA keys, and of others."""
+"""For RSA keys, and for others."""
 _FUSSY: Final = frozenset(
     {
         *(Return.ATTRIBUTE_TYPE_INVALID, Return.ATTRIBUTE_VALUE_INVALID, Return.ATTRIBUTE_READ_ONLY),
         Return.TEMPLATE_INCONSISTENT,
     }
 )
-"""What a token says of a template with an attribute that it does not want to see. Nothing that can have other causes is
-here: it would take the attribute from everybody's keys."""
+"""Codes for a template with an attribute that the token does not accept. Codes with other possible causes are not here:
+they would remove the attribute from everybody's keys."""
 
 Codes = Mapping[int, Status]
 
 
-class Device:
+class TokenDevice:
     """A token with its objects."""
 
     def __init__(  # noqa: PLR0913  the parts of an open token
         self,
         cryptoki: Cryptoki,
         objects: Objects,
-        capabilities: Capabilities,
+        capabilities: TokenCapabilities,
         quirks: Quirks,
         log: Log,
         *,
@@ -71,7 +78,7 @@ class Device:
         """Return a key by its identifier.
 
         Raises:
-            ServiceError: There is no such object (`PSA_ERROR_DOES_NOT_EXIST`), or it is another kind of key.
+            ServiceError: There is no such object (`PSA_ERROR_DOES_NOT_EXIST`), or it is a different kind of key.
         """
         kind = main_class(attributes)
         handles = self._require(identifier, kind)
@@ -91,8 +98,8 @@ class Device:
     ) -> R:
         """Call a function of the module with the handle of one of the key's objects and further arguments.
 
-        A handle that the module does not know any more is searched for again, once. `also` says what return codes
-        mean in this operation, beside the table of `errors`.
+        A stale handle is searched for again, once. `also` says what return codes mean in this operation, in addition to
+        the table in `errors`.
         """
         handle = key.handles.get(kind)
         if handle is None:
@@ -107,25 +114,27 @@ class Device:
             return function(key.handles[kind], *arguments)
 
     def go_on(self) -> None:
-        """List a little more of what is on the token."""
+        """List some more of the objects on the token."""
         with self._explaining():
             self.objects.go_on()
 
     def pin_for(self, key: TokenKey) -> bytes | None:
-        """Return the PIN for one use of a private key that wants a login for each; None for all others.
+        """Return the PIN for one use of a private key that requires a login for each; None for all other keys.
 
         Raises:
-            ServiceError: There is no PIN (`PSA_ERROR_NOT_PERMITTED`). Asked all the same, the module would say that
-                nobody is logged in, which is what it says of a session that is gone.
+            ServiceError: There is no PIN (`PSA_ERROR_NOT_PERMITTED`). Called without one, the module would say that
+                nobody is logged in, which is also its code for a lost session.
         """
         if not key.always_authenticate:
             return None
         if self.pin is None:
-            raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the key wants the PIN for every use, and none is known")
+            raise ServiceError(
+                Status.PSA_ERROR_NOT_PERMITTED, "the key requires the PIN for each use, and none is known"
+            )
         return self.pin
 
     def explained(self, error: CryptokiError, also: Codes | None = None) -> ServiceError:
-        """Return the error for a client; when the code may tell of a lost session, ask the session."""
+        """Return the error for a client; when the code may indicate a lost session, check the session."""
         if error.code == Return.USER_NOT_LOGGED_IN and self.pin is None:
             return ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"{error}, and no PIN is configured")
         if error.code in SUSPICIOUS and not self._is_well():
@@ -133,10 +142,10 @@ class Device:
         return service_error(error, also)
 
     def destroy(self, identifier: bytes, main: ObjectClass) -> bool:
-        """Destroy the objects of a key, of which the main one is of this class; return whether there were any.
+        """Destroy the objects of a key whose main object is of this class; return whether there were any.
 
         Raises:
-            ServiceError: The token fails, or whether the key is there cannot be told.
+            ServiceError: The token fails, or it cannot be determined whether the key is there.
         """
         with self._explaining():
             handles = self._all_of(identifier, main, again=False)
@@ -152,8 +161,8 @@ class Device:
 
     @staticmethod
     def unbelievable(detail: str) -> ServiceError:
-        """Return the error for an answer that cannot be; a module that gives one is not used any more."""
-        return DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the module is not believed: {detail}")
+        """Return the error for an impossible answer; the module that gave it is not used any more."""
+        return DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the module is not trusted: {detail}")
 
     def export_public(self, key: TokenKey) -> bytes:
         """Return the public part of a key pair or public key, in the format of export."""
@@ -162,15 +171,15 @@ class Device:
         return public_data(key.kind, key.bits, found)
 
     def public_of(self, key: TokenKey) -> Handle:
-        """Return the public part in memory, to work with it here."""
+        """Return the public part in memory, for operations that are done here."""
         if key.public is None:
             key.public = read_public(key.kind, key.bits, self.export_public(key))
         return key.public
 
     def make(self, kinds: frozenset[ObjectClass], function: Callable[..., R], *templates: Template) -> R:
-        """Make objects of these classes from templates.
+        """Create objects of these classes from templates.
 
-        Attributes that the token does not want to see with them, and that are optional, are left out from then on.
+        Optional attributes that the token does not accept with these classes are omitted from then on.
 
         Raises:
             CryptokiError: The module refuses for another reason.
@@ -185,7 +194,7 @@ class Device:
             made = function(*(without(template, less) for template in templates))
             self._omitted[kinds] = less
             names = " ".join(sorted(attribute.name for attribute in OPTIONAL))
-            self._log.info("the token takes no templates with some attributes", attributes=names, cause=error)
+            self._log.info("the token rejects templates with some attributes", attributes=names, cause=error)
             return made
 
     @contextmanager
@@ -198,7 +207,7 @@ class Device:
             raise self.unbelievable(str(error)) from error
 
     def _all_of(self, identifier: bytes, main: ObjectClass, *, again: bool) -> dict[ObjectClass, int]:
-        """Return the objects of a key to be destroyed; a token shows the private ones to a user only."""
+        """Return the objects of a key to be destroyed; a token shows private ones only to a logged-in user."""
         handles = self.objects.find_again(identifier) if again else self.objects.find(identifier)
         if (
             main not in handles
@@ -207,7 +216,7 @@ class Device:
         ):
             raise (DeviceLostError if self.pin is not None else ServiceError)(
                 Status.PSA_ERROR_COMMUNICATION_FAILURE,
-                "nobody is logged in, so whether the key is there cannot be told",
+                "nobody is logged in, so it cannot be determined whether the key is there",
             )
         return handles
 
@@ -219,7 +228,7 @@ class Device:
         return self.pin is None or state in USER_STATES
 
     def _find_again(self, key: TokenKey, kind: ObjectClass) -> None:
-        """Give a key its new handles; what is there now must be such a key still."""
+        """Give a key its new handles; the objects there must still be such a key."""
         handles = self._require(key.identifier, kind, again=True)
         handles = handles if key.main in handles else self._require(key.identifier, key.main)
         found = self.cryptoki.attributes(handles[key.main], wanted(key.kind))

@@ -1,7 +1,7 @@
-"""From return codes of a module to statuses; no error of the module or of python-pkcs11 leaves this package.
+"""Return codes of a module as statuses; no error of the module or of python-pkcs11 leaves this package.
 
-Source: docs/reference/parsec-behaviour.md, "Error mapping of PKCS#11". What stands in no table is a communication
-failure, as there.
+Source: docs/reference/parsec-behaviour.md, "Error mapping of PKCS#11". A code in no table is a communication failure,
+as there.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,27 +35,27 @@ INPUT: Final[Mapping[int, Status]] = {
     Return.MECHANISM_PARAM_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
     Return.ARGUMENTS_BAD: Status.PSA_ERROR_NOT_SUPPORTED,
 }
-"""What a token says of input and parameters that it does not take with a key pair."""
+"""Codes of tokens for input and parameters that do not suit a key pair."""
 LOST: Final = frozenset(
     {
         *(Return.DEVICE_REMOVED, Return.TOKEN_NOT_PRESENT, Return.TOKEN_NOT_RECOGNIZED),
         *(Return.SESSION_HANDLE_INVALID, Return.SESSION_CLOSED, Return.USER_NOT_LOGGED_IN),
         *(Return.CRYPTOKI_NOT_INITIALIZED, Return.OPERATION_ACTIVE),
-        # A key that wants a login for every use must not use up the tries of a PIN that is wrong by now; whether it is
-        # gets tried, and remembered, when the token is opened.
+        # A key that requires a login for every use must not consume the attempts of a PIN that has become wrong;
+        # whether it has is tried, and remembered, when the token is opened.
         *(Return.PIN_INCORRECT, Return.PIN_INVALID, Return.PIN_LEN_RANGE, Return.PIN_EXPIRED, Return.PIN_LOCKED),
     }
 )
-"""Codes after which nothing works until the module is initialised afresh, in a process of its own. No request can bring
-one of them about by itself, or one client could keep the others waiting."""
+"""Codes after which nothing works until the module is initialised again, in a new process. No request alone can cause
+one of them, or one client could keep the others waiting."""
 SUSPICIOUS: Final = frozenset({Return.DEVICE_ERROR, Return.GENERAL_ERROR, Return.FUNCTION_FAILED})
-"""Codes that may tell of the same, or of one odd request: the session is asked which."""
+"""Codes that may mean the same, or one odd request: the session's state tells which."""
 STALE: Final = frozenset({Return.OBJECT_HANDLE_INVALID, Return.KEY_HANDLE_INVALID})
-"""Codes for a handle that the module does not know any more."""
+"""Codes for a handle that the module no longer knows."""
 
 
 def service_error(error: CryptokiError, also: Mapping[int, Status] | None = None) -> ServiceError:
-    """Return the error for a client; `also` says what codes mean in this operation beside the table."""
+    """Return the error for a client; `also` says what codes mean in this operation, in addition to the table."""
     status = (also or {}).get(error.code) or STATUSES.get(error.code, Status.PSA_ERROR_COMMUNICATION_FAILURE)
     kind = DeviceLostError if error.code in LOST else ServiceError
     return kind(status, str(error))
@@ -63,11 +63,11 @@ def service_error(error: CryptokiError, also: Mapping[int, Status] | None = None
 
 @contextmanager
 def translated(also: Mapping[int, Status] | None = None) -> Iterator[None]:
-    """Turn what the module answers into errors for a client."""
+    """Turn errors of the module into errors for a client."""
     try:
         yield
     except CryptokiError as error:
         raise service_error(error, also) from error
     except ImplausibleAnswerError as error:
-        # Whatever wrote beyond its room, or tells lies about lengths, is not used any more.
-        raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the module is not believed: {error}") from error
+        # A module that wrote beyond its buffer, or returned false lengths, is not used any more.
+        raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the module is not trusted: {error}") from error

@@ -3,13 +3,13 @@
 from typing import Final
 
 from cofferdam_providers.pkcs11.cryptoki import CryptokiError
-from cofferdam_providers.pkcs11.device import Device
+from cofferdam_providers.pkcs11.device import TokenDevice
 
 PIECE: Final = 1 << 16
-"""Bytes asked for at a time; a module need not give a megabyte at once."""
+"""Bytes requested at a time; a module need not return a megabyte at once."""
 
 
-def random_bytes(device: Device, size: int) -> bytes:
+def random_bytes(device: TokenDevice, size: int) -> bytes:
     """Return random bytes.
 
     Raises:

@@ -1,9 +1,9 @@
-"""CKA_ID and what the key store keeps of it.
+"""CKA_ID, and its form in the key store.
 
-The reference keeps a 32-bit number (four bytes, little-endian) whose big-endian form is the CKA_ID
-(docs/reference/parsec-behaviour.md, "CKA_ID"). Of its own keys this service keeps the CKA_ID itself, 16 random
-bytes, which nobody guesses (U-4 in docs/explanation/threat-model.md, "What Parsec leaves unmitigated"). While a key is
-being made the row has that form in either case, so that a successor finds what a crash left.
+The reference stores a 32-bit number (four bytes, little-endian) whose big-endian form is the CKA_ID
+(docs/reference/parsec-behaviour.md, "CKA_ID"). For its own keys
+this service stores the CKA_ID itself, 16 random bytes that cannot be guessed (threat U-4). While a key is being created
+its row has that form in either case, so that a successor finds what a crash left behind.
 """
 
 from typing import Final
@@ -31,7 +31,7 @@ def cka_id(stored: StoredKey) -> bytes:
 
 
 def row_of(identifier: bytes, *, give_back: bool) -> tuple[bytes, int]:
-    """Return what the key store keeps of a CKA_ID, and the form that it has."""
+    """Return the form of a CKA_ID in the key store, and the number of that form."""
     if give_back and len(identifier) == REFERENCE_BYTES:
         return identifier[::-1], REFERENCE_FORM
     return identifier, OWN_FORM

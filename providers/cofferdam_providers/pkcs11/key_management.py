@@ -1,4 +1,4 @@
-"""Making, taking over and destroying keys in the token."""
+"""Generation, import and export of keys in the token."""
 
 import functools
 from dataclasses import replace
@@ -7,18 +7,19 @@ from typing import Final
 from pkcs11 import Attribute, ObjectClass
 from pkcs11 import KeyType as Type
 
-from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
+from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, RSA_KINDS, KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError, UnsettledError
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates
 from cofferdam_providers.pkcs11.capability_discovery import GENERATORS
 from cofferdam_providers.pkcs11.codes import Return
 from cofferdam_providers.pkcs11.cryptoki import CryptokiError, Template
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.keys import SECRET_TYPES, TokenKey, main_class
 from cofferdam_providers.pyca.der import write_integers
-from cofferdam_providers.pyca.errors import not_supported
-from cofferdam_providers.pyca.keys import EccKey, RsaKey, SecretKey, export_public, read_key
+from cofferdam_providers.pyca.errors import invalid_argument, not_supported
+from cofferdam_providers.pyca.keys import EccKey, RsaKey, SecretKey, read_key
+from cofferdam_providers.pyca.keys import export_public as public_in_memory
 
 _GENERATE: Final[Codes] = {
     Return.ATTRIBUTE_VALUE_INVALID: Status.PSA_ERROR_NOT_SUPPORTED,
@@ -33,7 +34,7 @@ _IMPORT: Final[Codes] = {
     Return.TEMPLATE_INCOMPLETE: Status.PSA_ERROR_NOT_SUPPORTED,
     Return.TEMPLATE_INCONSISTENT: Status.PSA_ERROR_NOT_SUPPORTED,
 }
-"""How tokens say that private or secret keys do not come from outside."""
+"""Codes of tokens that import no private or secret keys."""
 _REFUSALS: Final = frozenset(
     {
         *(Return.ATTRIBUTE_READ_ONLY, Return.ATTRIBUTE_TYPE_INVALID, Return.ATTRIBUTE_VALUE_INVALID),
@@ -43,7 +44,7 @@ _REFUSALS: Final = frozenset(
         *(Return.SESSION_READ_ONLY, Return.TOKEN_WRITE_PROTECTED, Return.ARGUMENTS_BAD),
     }
 )
-"""Codes with which a module looked at what it was asked for and made nothing."""
+"""Codes with which a module rejects a request without having created anything."""
 _PAIR: Final = frozenset({ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY})
 _SECRET: Final = frozenset({ObjectClass.SECRET_KEY})
 _RSA_PARTS: Final = (
@@ -53,11 +54,11 @@ _RSA_PARTS: Final = (
 """RSAPrivateKey of RFC 8017, appendix A.1.2, after its version."""
 
 
-def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> None:
-    """Make a key with an identifier.
+def generate(device: TokenDevice, identifier: bytes, attributes: KeyAttributes) -> None:
+    """Generate a key with an identifier.
 
     Raises:
-        ServiceError: The token does not make such keys, or fails.
+        ServiceError: The token does not generate such keys, or fails.
     """
     device.capabilities.check_generate(attributes)
     how = mechanisms.plain(GENERATORS[attributes.type.kind])
@@ -86,23 +87,23 @@ def generate(device: Device, identifier: bytes, attributes: KeyAttributes) -> No
         explained = device.explained(error, _GENERATE)
         if error.code in _REFUSALS or isinstance(explained, UnsettledError):
             raise explained from error
-        # The module may have made the key before it failed.
+        # The module may have created the key before it failed.
         raise UnsettledError(explained.status, explained.detail) from error
     objects.add(identifier, ObjectClass.PUBLIC_KEY, first)
     objects.add(identifier, ObjectClass.PRIVATE_KEY, second)
 
 
-def take_over(device: Device, identifier: bytes, attributes: KeyAttributes, data: bytes) -> int:
-    """Put a key that a client brings into the token, and return its size in bits.
+def import_key(device: TokenDevice, identifier: bytes, attributes: KeyAttributes, data: bytes) -> int:
+    """Import a key into the token, and return its size in bits.
 
-    Modules believe what they are given (SoftHSM stores points off the curve), so the key is read and checked here.
+    Modules do not check keys (SoftHSM stores points off the curve), so the key is read and checked here.
 
     Raises:
-        ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or the token does not take it.
+        ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or the token does not accept it.
     """
     device.capabilities.check_import(attributes)
     handle = read_key(attributes.type, attributes.bits, data, vouched=False)
-    # The data may be the first to say how large the key is.
+    # The size may be known only from the data.
     device.capabilities.check_import(replace(attributes, bits=handle.bits))
     parts: list[tuple[ObjectClass, Template]]
     match handle:
@@ -134,11 +135,22 @@ def take_over(device: Device, identifier: bytes, attributes: KeyAttributes, data
     return handle.bits
 
 
-def export(device: Device, key: TokenKey) -> bytes:
+def export_public(device: TokenDevice, key: TokenKey) -> bytes:
+    """Return the public part of a key.
+
+    Raises:
+        ServiceError: The key is symmetric and has none (`PSA_ERROR_INVALID_ARGUMENT`), or the token fails.
+    """
+    if key.kind not in PUBLIC_KINDS and not key.size:
+        raise invalid_argument("a symmetric key has no public part")
+    return device.export_public(key)
+
+
+def export(device: TokenDevice, key: TokenKey) -> bytes:
     """Return a key in the format of import.
 
     Raises:
-        ServiceError: The token does not show it (`PSA_ERROR_NOT_PERMITTED`).
+        ServiceError: The token does not reveal it (`PSA_ERROR_NOT_PERMITTED`).
     """
     if key.main is ObjectClass.PUBLIC_KEY:
         return device.export_public(key)
@@ -146,14 +158,14 @@ def export(device: Device, key: TokenKey) -> bytes:
     found = device.use(key, key.main, None, device.cryptoki.attributes, wanted)
     parts = [found.get(attribute, b"") for attribute in wanted]
     if not all(parts):
-        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the token does not show the key")
+        raise ServiceError(Status.PSA_ERROR_NOT_PERMITTED, "the token does not reveal the key")
     if key.kind in RSA_KINDS:
         return write_integers(0, *(int.from_bytes(part, "big") for part in parts))
     return parts[0].rjust(key.size, b"\0")
 
 
-def _curve_parts(device: Device, attributes: KeyAttributes, key: EccKey) -> list[tuple[ObjectClass, Template]]:
-    point = curves.point_to(export_public(key), raw=device.quirks.raw_points)
+def _curve_parts(device: TokenDevice, attributes: KeyAttributes, key: EccKey) -> list[tuple[ObjectClass, Template]]:
+    point = curves.point_to(public_in_memory(key), raw=device.quirks.raw_points)
     named: Template = {Attribute.KEY_TYPE: Type.EC, Attribute.EC_PARAMS: curves.OIDS[key.bits]}
     public = {**templates.public(attributes), **named, Attribute.EC_POINT: point}
     if key.private is None:

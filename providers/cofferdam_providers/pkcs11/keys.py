@@ -26,7 +26,7 @@ SECRET_TYPES: dict[KeyKind, KeyType] = {KeyKind.AES: KeyType.AES, KeyKind.HMAC: 
 
 @dataclass(slots=True, eq=False)
 class TokenKey:
-    """A key by its objects; `size` is that of the modulus or of a coordinate, in bytes, 0 for a secret key."""
+    """A key with its objects; `size` is that of the modulus or of a coordinate, in bytes, 0 for a secret key."""
 
     identifier: bytes = field(repr=False)
     attributes: KeyAttributes
@@ -35,21 +35,21 @@ class TokenKey:
     size: int
     handles: Handles
     always_authenticate: bool = False
-    """Whether every use of the private key wants a login of its own (CKA_ALWAYS_AUTHENTICATE)."""
+    """Whether every use of the private key requires a login of its own (CKA_ALWAYS_AUTHENTICATE)."""
     public: Handle | None = None
     """The public part in memory, once it was read from the token."""
 
     @property
     def main(self) -> ObjectClass:
-        """The class of the object that the key is."""
+        """The class of the key's main object."""
         return _MAIN[self.kind]
 
 
 def main_class(attributes: KeyAttributes) -> ObjectClass:
-    """Return the class of the object that a key is.
+    """Return the class of a key's main object.
 
     Raises:
-        ServiceError: Keys of this type are never in the token (`PSA_ERROR_NOT_SUPPORTED`).
+        ServiceError: The token cannot hold keys of this type (`PSA_ERROR_NOT_SUPPORTED`).
     """
     found = _MAIN.get(attributes.type.kind)
     if found is None:
@@ -66,10 +66,10 @@ def wanted(kind: KeyKind) -> tuple[Attribute, ...]:
 
 
 def key_of(identifier: bytes, attributes: KeyAttributes, handles: Handles, found: dict[Attribute, bytes]) -> TokenKey:
-    """Return a key, having compared the object with what the key store says of it.
+    """Return a key, after comparing its object with the stored attributes.
 
     Raises:
-        ServiceError: The object is another kind of key (`PSA_ERROR_DATA_CORRUPT`).
+        ServiceError: The object is a different kind of key (`PSA_ERROR_DATA_CORRUPT`).
     """
     kind = attributes.type.kind
     expected = KeyType.RSA if kind in RSA_KINDS else KeyType.EC if kind in ECC_KINDS else SECRET_TYPES[kind]
@@ -99,7 +99,7 @@ def public_data(kind: KeyKind, bits: int, found: dict[Attribute, bytes]) -> byte
     """Return the public part in the format of export, from the attributes of an object.
 
     Raises:
-        ServiceError: The object does not show them (`PSA_ERROR_NOT_SUPPORTED`), or they are malformed.
+        ServiceError: The object does not reveal them (`PSA_ERROR_NOT_SUPPORTED`), or they are malformed.
     """
     if kind in RSA_KINDS:
         modulus, exponent = found.get(Attribute.MODULUS), found.get(Attribute.PUBLIC_EXPONENT)
@@ -107,7 +107,7 @@ def public_data(kind: KeyKind, bits: int, found: dict[Attribute, bytes]) -> byte
             return write_integers(int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big"))
     elif found.get(Attribute.EC_POINT):
         return curves.point_from(found[Attribute.EC_POINT], bits)
-    raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "the token does not show the public part of the key")
+    raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "the token does not reveal the public part of the key")
 
 
 def read_public(kind: KeyKind, bits: int, data: bytes) -> Handle:

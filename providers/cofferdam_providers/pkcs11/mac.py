@@ -10,22 +10,22 @@ from cofferdam_contracts.psa.policy import full_mac_length, mac_is_long_enough
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import mechanisms
 from cofferdam_providers.pkcs11.codes import Return
-from cofferdam_providers.pkcs11.device import Codes, Device
+from cofferdam_providers.pkcs11.device import Codes, TokenDevice
 from cofferdam_providers.pkcs11.keys import TokenKey
 from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 
 _CODES: Final[Codes] = {
-    # Tokens want HMAC keys that are as long as the digest.
+    # Tokens require HMAC keys that are as long as the digest.
     Return.KEY_SIZE_RANGE: Status.PSA_ERROR_NOT_SUPPORTED,
     Return.KEY_TYPE_INCONSISTENT: Status.PSA_ERROR_NOT_SUPPORTED,
 }
 
 
-def compute(device: Device, key: TokenKey, algorithm: Mac, data: bytes) -> bytes:
+def compute(device: TokenDevice, key: TokenKey, algorithm: Mac, data: bytes) -> bytes:
     """Return the MAC of a message.
 
     Raises:
-        ServiceError: The token has no such MAC (`PSA_ERROR_NOT_SUPPORTED`), or fails.
+        ServiceError: The token does not support the algorithm (`PSA_ERROR_NOT_SUPPORTED`), or fails.
     """
     number = mechanisms.mechanism_of(algorithm)
     if number is None:
@@ -41,10 +41,10 @@ def compute(device: Device, key: TokenKey, algorithm: Mac, data: bytes) -> bytes
     return made[: algorithm.length]
 
 
-def verify(device: Device, key: TokenKey, algorithm: Mac, data: bytes, mac: bytes) -> None:
-    """Refuse a MAC that is not that of the message; errors as for `compute`, and `PSA_ERROR_INVALID_SIGNATURE`.
+def verify(device: TokenDevice, key: TokenKey, algorithm: Mac, data: bytes, mac: bytes) -> None:
+    """Reject a MAC that is not that of the message; errors as for `compute`, and `PSA_ERROR_INVALID_SIGNATURE`.
 
-    The MAC is computed and compared, which serves truncated ones too; a key for that has to be allowed to sign.
+    The MAC is computed and compared, which works for truncated ones too; the key must therefore be allowed to sign.
     """
     if not hmac.compare_digest(compute(device, key, algorithm, data), mac):
-        raise invalid_signature("the MAC is another one")
+        raise invalid_signature("the MAC is wrong")

@@ -1,4 +1,4 @@
-"""PSA algorithms as mechanisms of PKCS#11: which mechanism a policy names, and what parameters an operation gives it.
+"""PSA algorithms as mechanisms of PKCS#11: the mechanism of a policy, and its parameters in an operation.
 
 Source: OASIS PKCS#11 "Current Mechanisms" v2.40; RFC 8017 section 9.2 for the prefixes of DigestInfo.
 """
@@ -37,12 +37,12 @@ from cofferdam_providers.pkcs11.cryptoki import (
 _DATA_SPECIFIED: Final = 1
 """CKZ_DATA_SPECIFIED."""
 _COUNTER_BITS: Final = 128
-"""All of the first block counts, as in the software provider and in OpenSSL."""
+"""All of the first block is counter, as in the software provider and in OpenSSL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """What PSS and OAEP call a hash and the mask generation with it."""
+    """The numbers of a hash, and of the mask generation with it, in PSS and OAEP."""
 
     hash: Number
     mgf: MGF
@@ -80,7 +80,7 @@ DIGEST_INFO: Final[Mapping[Hash, bytes]] = {
     Hash.SHA3_384: _nist(9, 48),
     Hash.SHA3_512: _nist(10, 64),
 }
-"""What stands before the digest in a PKCS#1 v1.5 signature."""
+"""Prefix of the digest in a PKCS#1 v1.5 signature."""
 
 _SIGNATURES: Final[Mapping[SignatureScheme, Number]] = {
     SignatureScheme.RSA_PKCS1V15: Number.RSA_PKCS,
@@ -115,7 +115,7 @@ _HMACS: Final[Mapping[Hash, Number]] = {
 
 
 def mechanism_of(algorithm: Algorithm) -> Number | None:  # noqa: PLR0911  one return per row of the table
-    """Return the one mechanism that a policy allows a key; None when PKCS#11 has none for it here."""
+    """Return the one mechanism that a policy permits; None when PKCS#11 has none for it here."""
     match algorithm:
         case AsymmetricSignature(scheme):
             return _SIGNATURES.get(scheme)
@@ -141,7 +141,7 @@ def plain(number: Number) -> Mechanism:
 
 @functools.cache
 def pss(hash_alg: Hash, salt: int) -> Mechanism:
-    """Return RSA-PSS of a digest, with a salt of so many bytes."""
+    """Return RSA-PSS over a digest, with a salt of `salt` bytes."""
     padding = PADDINGS[hash_alg]
     return mechanism(Number.RSA_PKCS_PSS, PssParameters(padding.hash, padding.mgf, salt))
 
@@ -162,7 +162,7 @@ def gcm(nonce: bytes, additional_data: bytes, tag_length: int) -> Mechanism:
 
 
 def cipher(mode: CipherMode, iv: bytes) -> Mechanism:
-    """Return an unauthenticated mode of AES with its IV, which ECB has none of."""
+    """Return an unauthenticated mode of AES with its IV, which is empty for ECB."""
     if mode is CipherMode.CTR:
         return mechanism(Number.AES_CTR, CtrParameters(_COUNTER_BITS, (CtrParameters.BLOCK)(*iv)))
     return mechanism(_CIPHERS[mode], iv or None)

@@ -1,11 +1,11 @@
-"""Where the objects of the token are: CKA_ID and class to handle.
+"""The objects on the token: from CKA_ID and class to handle.
 
 Finding an object is linear in some modules (SoftHSM: 10 µs for each object on the token), so the token is listed once,
-when it is opened. What takes longer is done between requests, and keys are searched for until then. A handle that the
-module does not know any more is searched for again, once.
+when it is opened. If that takes long, the rest is listed between requests, and keys are searched for until then. A
+handle that the module no longer knows is searched for again, once.
 
-An identifier of one's own is 128 random bits. Those that the reference made are 32, and a token may hold objects of
-others, so two objects of one class with one identifier are refused: nobody can tell which is meant.
+Our own identifiers are 128 random bits. Those that the reference made are 32, and a token may hold objects of other
+programs, so two objects of one class with the same identifier are rejected: it is unknown which one is meant.
 """
 
 import secrets
@@ -19,13 +19,13 @@ from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError, Templat
 from cofferdam_providers.pkcs11.errors import STALE, translated
 
 KEY_CLASSES: Final = (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY)
-"""In the order in which the objects of a key are destroyed: what could still be used goes first."""
+"""The order in which the objects of a key are destroyed: those that could still be used go first."""
 LISTING_S: Final = 2.0
-"""Longest time that a start waits for the listing; the broker waits for `limits.start_ms` at most."""
+"""Longest time that a start waits for the listing; the broker waits no longer than `limits.start_ms`."""
 STEP_S: Final = 0.02
-"""Time for a step of the rest, between requests."""
+"""Time for one step of the rest, between requests."""
 UNGUESSABLE: Final = 16
-"""Bytes of an identifier that no object has by chance."""
+"""Length in bytes of an identifier that no other object has by chance."""
 _TRIES: Final = 64
 _CLASSES: Final = frozenset(map(int, KEY_CLASSES))
 
@@ -37,20 +37,19 @@ class Objects:
     """The key objects of the token by identifier."""
 
     def __init__(self, cryptoki: Cryptoki) -> None:
-        """Know nothing yet."""
         self._cryptoki = cryptoki
         self._known: _Rows = {}
         self._listed: _Rows = {}
         self._to_list: list[int] = []
         self.complete = False
-        """Whether everything that was on the token when it was opened is known."""
+        """Whether all objects that were on the token when it was opened are known."""
 
     def __len__(self) -> int:
         """Return how many identifiers are known."""
         return len(self._known)
 
     def list_all(self, patience_s: float = LISTING_S) -> None:
-        """Learn what is on the token, or begin to: `go_on` does the rest.
+        """List the objects on the token, or begin to: `go_on` lists the rest.
 
         Raises:
             CryptokiError: The module fails.
@@ -60,9 +59,9 @@ class Objects:
         self.go_on(patience_s)
 
     def go_on(self, patience_s: float = STEP_S) -> None:
-        """Learn a little more of what is on the token; errors as for `list_all`.
+        """List some more objects; errors as for `list_all`.
 
-        What is listed counts when all is: of an identifier that was seen there may be further objects.
+        An entry counts only once the listing is complete: further objects with the same identifier may follow.
         """
         until = time.monotonic() + patience_s
         while self._to_list and time.monotonic() < until:
@@ -80,11 +79,11 @@ class Objects:
         """
         rows = self._known.get(identifier, [])
         found = dict(rows)
-        # Also when there were two of a class: somebody may have put that right.
+        # Also when there were two of a class: somebody may have corrected that.
         return found if found and len(found) == len(rows) else self.find_again(identifier)
 
     def find_again(self, identifier: bytes) -> Handles:
-        """Forget what is known of an identifier, ask the token, and return as `find` does."""
+        """Discard what is known of an identifier, ask the token, and return as `find` does."""
         self._known.pop(identifier, None)
         with translated():
             for handle in self._cryptoki.find({Attribute.ID: identifier}):
@@ -98,7 +97,7 @@ class Objects:
         return found
 
     def add(self, identifier: bytes, kind: ObjectClass, handle: int) -> None:
-        """Remember an object that was just made."""
+        """Remember an object that was just created."""
         self._known.setdefault(identifier, []).append((kind, handle))
 
     def destroy(self, handles: Handles) -> None:
@@ -108,18 +107,18 @@ class Objects:
                 self._cryptoki.destroy(handles[kind])
 
     def forget(self, identifier: bytes) -> None:
-        """Know nothing of an identifier any more."""
+        """Discard what is known of an identifier."""
         self._known.pop(identifier, None)
         self._listed.pop(identifier, None)
 
     def create(self, identifier: bytes, kind: ObjectClass, template: Template) -> int:
-        """Make an object of a class with an identifier, and return its handle."""
+        """Create an object of a class with an identifier, and return its handle."""
         handle = self._cryptoki.create({Attribute.CLASS: kind, Attribute.ID: identifier, **template})
         self.add(identifier, kind, handle)
         return handle
 
     def new_identifier(self, size: int) -> bytes:
-        """Return an identifier of so many bytes that no object has."""
+        """Return an identifier of `size` bytes that no object has."""
         for _ in range(_TRIES):
             identifier = secrets.token_bytes(size)
             if not any(identifier) or identifier in self._known:
@@ -133,10 +132,10 @@ class Objects:
             found = self._cryptoki.attributes(handle, (Attribute.CLASS, Attribute.ID))
         except CryptokiError as error:
             if error.code in STALE:
-                return  # gone since it was found
+                return  # destroyed since it was found
             raise
         if Attribute.CLASS not in found:
-            return  # an object of somebody else's, which is none of ours
+            return  # another program's object
         kind = number_of(found[Attribute.CLASS])
         if kind in _CLASSES and found.get(Attribute.ID):
             rows.setdefault(found[Attribute.ID], []).append((ObjectClass(kind), handle))

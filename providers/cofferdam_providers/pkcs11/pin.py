@@ -1,9 +1,9 @@
 """The PIN: read once, and never tried again after the token refused it.
 
-A token counts wrong PINs and locks itself, so a worker that is started again and again must not log in again and
-again. What was tried is remembered in a file, before it is tried: a salted scrypt digest of PIN and token, so that
-another PIN, or another token, is another attempt. The file belongs to the worker alone; for a PIN of a few digits the
-digest is slow to invert, not impossible, and whoever may read it is the process that knows the PIN anyway.
+A token counts wrong PINs and locks itself, so a worker that is restarted repeatedly must not log in repeatedly. An
+attempt is recorded in a file before it is made: as a salted scrypt digest of PIN and token, so that another PIN, or
+another token, is a different attempt. The file is accessible only to the worker; for a PIN of a few digits the digest
+is slow to invert, not impossible, but whoever may read it is the process that knows the PIN anyway.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ _MOST_PIN: Final = 1024
 _SALT: Final = 16
 _SCRYPT: Final = {"n": 1 << 14, "r": 8, "p": 1, "dklen": 32, "maxmem": 1 << 26}
 UNCERTAIN: Final = 2
-"""Attempts whose outcome nobody learned (the process died in between) after which there is no further one."""
+"""How many attempts may end without a known outcome (the process died in between) before no further one is made."""
 _FILE: Final = "login"
 FILES: Final = frozenset({_FILE, f"{_FILE}.new"})
-"""What is in the folder."""
+"""The file's name in the folder."""
 
 
 class PinError(Exception):
-    """Raised when a PIN cannot be read or trusted, or the attempt cannot be remembered; the text says what to do."""
+    """Raised when a PIN cannot be read or trusted, or the attempt cannot be recorded; the text says what to do."""
 
 
 class PinRefusedError(Exception):
@@ -33,10 +33,10 @@ class PinRefusedError(Exception):
 
 
 def read_pin(path: str) -> bytes:
-    """Return the PIN that a file holds, without the newline that may end it.
+    """Return the PIN in a file, without a trailing newline.
 
     Raises:
-        PinError: It cannot be read, others can read it, or it is empty or too long.
+        PinError: It cannot be read, is readable by others, is empty or too long.
     """
     try:
         pin = read_secret(path, _MOST_PIN + 1).removesuffix(b"\n")
@@ -48,10 +48,10 @@ def read_pin(path: str) -> bytes:
 
 
 class Attempts:
-    """What is remembered of logins with one PIN to one token."""
+    """The record of logins with one PIN to one token."""
 
     def __init__(self, folder: str, pin: bytes, token: str) -> None:
-        """Look at the file in the worker's own folder.
+        """Read the record in the worker's own folder.
 
         Raises:
             PinError: The file cannot be read or is damaged.
@@ -71,11 +71,11 @@ class Attempts:
             raise PinError(f"{self._path}: {error}; remove it when the PIN is known to be right") from error
 
     def begin(self) -> None:
-        """Remember that a login is about to be tried.
+        """Record that a login is about to be tried.
 
         Raises:
             PinRefusedError: This PIN must not be tried.
-            PinError: It cannot be remembered, so it is not tried either.
+            PinError: The attempt cannot be recorded, and therefore not be made.
         """
         if self._refused:
             raise PinRefusedError(
@@ -91,25 +91,25 @@ class Attempts:
         self._keep()
 
     def succeeded(self) -> None:
-        """Forget: the PIN is right.
+        """Delete the record: the PIN is right.
 
         Raises:
-            PinError: It cannot be forgotten, so the next starts would take it for an attempt without an answer.
+            PinError: It cannot be deleted, so that later starts would take it for an attempt without an outcome.
         """
         try:
             os.unlink(self._path)
         except FileNotFoundError:
-            pass  # somebody who knows that the PIN is right was faster
+            pass  # somebody who knows that the PIN is right removed it
         except OSError as error:
             raise PinError(f"{self._path} cannot be removed: {error.strerror}; set provider.state_folder") from error
 
     def unanswered(self) -> None:
-        """Take the attempt back: the token failed before it looked at the PIN."""
+        """Withdraw the attempt: the token failed before it checked the PIN."""
         self._uncertain -= 1
         self._keep()
 
     def refused(self, reason: str) -> None:
-        """Remember for good that the token refused the PIN."""
+        """Record for good that the token refused the PIN."""
         self._refused = reason
         self._keep()
 

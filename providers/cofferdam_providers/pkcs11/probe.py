@@ -1,8 +1,8 @@
-"""What the token's list of mechanisms does not say, found out by trying, with objects that end with the session.
+"""What the token's list of mechanisms does not say, found out by trial, with objects that end with the session.
 
-It runs once, when the token is opened and before the sandbox closes, so it also makes the module load whatever it loads
-late. What answers are compared with is in `trials`. A token that does not allow such objects, or fails otherwise, is
-believed as far as its list goes, but for nonces of AES-GCM: these have twelve bytes then.
+The trials run once, when the token is opened and before the sandbox closes, so they also make the module load whatever
+it loads late. The expected answers are in `trials`. For a token that does not allow such objects, or fails otherwise,
+its list is trusted, except for nonces of AES-GCM: then only twelve bytes are used.
 """
 
 import functools
@@ -20,7 +20,7 @@ from cofferdam_contracts.psa.attributes import KeyKind
 from cofferdam_contracts.psa.attributes import KeyType as KeyTypeOfPsa
 from cofferdam_contracts.psa.policy import pss_salt_length
 from cofferdam_providers.pkcs11 import curves, mechanisms, templates, trials
-from cofferdam_providers.pkcs11.capability_discovery import Capabilities, Offer
+from cofferdam_providers.pkcs11.capability_discovery import Offer, TokenCapabilities
 from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError, Template, Value
 from cofferdam_providers.pkcs11.mechanisms import mechanism_of
 from cofferdam_providers.pkcs11.trials import Outcome
@@ -45,23 +45,23 @@ def offers_of(slot: pkcs11.Slot) -> dict[int, Offer]:
         try:
             info = slot.get_mechanism_info(number)
         except (library.MechanismInvalid, library.FunctionFailed):
-            continue  # on the list, and denied when asked about
+            continue  # listed, but denied when asked for
         offers[int(number)] = Offer(least=info.min_key_length or 0, most=info.max_key_length or 0, flags=info.flags)
     return offers
 
 
-def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software: bool, log: Log) -> Capabilities:
+def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software: bool, log: Log) -> TokenCapabilities:
     """Return what a token can do.
 
     Raises:
-        ImplausibleAnswerError: The module's answers cannot be.
+        ImplausibleAnswerError: The module's answers are impossible.
     """
     found = _Findings(cryptoki, offers, log)
     found.try_rsa()
     found.try_aes()
     found.try_hmac()
     _touch(cryptoki, offers, log)
-    return Capabilities(
+    return TokenCapabilities(
         offers=offers,
         refused=frozenset(found.refused),
         wrong=frozenset(found.wrong),
@@ -73,7 +73,7 @@ def probe(cryptoki: Cryptoki, offers: Mapping[int, Offer], *, public_in_software
 
 
 class _Findings:
-    """What was found out so far, with known keys, as far as the token takes any."""
+    """What was found out so far, with known keys, as far as the token accepts any."""
 
     def __init__(self, cryptoki: Cryptoki, offers: Mapping[int, Offer], log: Log) -> None:
         self.refused: set[tuple[Number, Hash]] = set()
@@ -87,7 +87,7 @@ class _Findings:
         """Try the paddings with the public half of a known pair."""
         pair = read_key(KeyTypeOfPsa(KeyKind.RSA_KEY_PAIR), 0, RSA_KEY, vouched=True)
         if not isinstance(pair, RsaKey) or pair.private is None:
-            raise TypeError("the known key is no pair")
+            raise TypeError("the known key is not a pair")
         public = {
             **templates.rsa_public(pair),
             Attribute.CLASS: ObjectClass.PUBLIC_KEY,
@@ -128,7 +128,7 @@ class _Findings:
         for one in mechanisms.PADDINGS:
             usual, fitting = HASH_LENGTH[one], pss_salt_length(private.key_size, one)
             outcome = trials.salt(self._cryptoki, key, private, one, fitting)
-            # A token that wants salts of the digest's length knows this hash all the same, with longer keys.
+            # A token that requires salts of the digest's length knows this hash nevertheless, with longer keys.
             if fitting == usual or outcome is not Outcome.REFUSED:
                 self._judge_padding(Number.RSA_PKCS_PSS, one, outcome)
         if (Number.RSA_PKCS_PSS, Hash.SHA_256) not in self.refused:
@@ -136,7 +136,7 @@ class _Findings:
 
     def _labels(self, key: int, private: rsa.RSAPrivateKey) -> None:
         for one in mechanisms.PADDINGS:
-            # For SHA-512 the key is too short; that a token does not know a hash it says before.
+            # The key is too short for SHA-512; a token that does not know a hash says so before.
             outcome = trials.label(self._cryptoki, key, private, one, 0)
             self._judge_padding(Number.RSA_PKCS_OAEP, one, outcome)
         known = [one for one in mechanisms.PADDINGS if (Number.RSA_PKCS_OAEP, one) not in self.refused]
@@ -194,7 +194,7 @@ def _secret(key_type: KeyType, value: bytes) -> dict[Attribute, Value]:
 
 
 def _touch(cryptoki: Cryptoki, offers: Mapping[int, Offer], log: Log) -> None:
-    """Use what else there is once."""
+    """Use everything else once, so that the module loads what it needs."""
     aes: Template = {Attribute.TOKEN: False, Attribute.VALUE_LEN: 32, Attribute.ENCRYPT: True, Attribute.DECRYPT: True}
     mac: Template = {Attribute.TOKEN: False, Attribute.VALUE_LEN: 32, Attribute.SIGN: True}
     gcm, hmac = mechanisms.gcm(_NONCE, b"", _BLOCK), mechanisms.plain(Number.SHA256_HMAC)
@@ -226,7 +226,7 @@ def _touch_curve(cryptoki: Cryptoki, log: Log) -> None:
 
 
 def _object(make: Callable[[], int], cryptoki: Cryptoki, log: Log) -> Iterator[int]:
-    """Yield an object while it exists; nothing when the token does not make it."""
+    """Yield an object while it exists; None when the token does not create it."""
     try:
         handle = make()
     except CryptokiError as error:

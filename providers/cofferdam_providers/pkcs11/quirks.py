@@ -1,7 +1,7 @@
-"""What modules and tokens do differently, as data. What can be found out by trying is found out, and stands nowhere.
+"""What modules and tokens do differently, as data. What can be found out by trial is found out, and not listed here.
 
-A row applies to a module by the name of its file, and to a token by what it says of itself. The configuration has the
-last word: `provider.quirks` names the same things.
+A row applies to a module by the name of its file, and to a token by its description of itself. The configuration
+overrides the table: `provider.quirks` names the same things.
 """
 
 import dataclasses
@@ -24,15 +24,15 @@ class Quirks:
     id_bytes: int = 16
     """Length of the CKA_ID of a new key."""
     omit: frozenset[Attribute] = frozenset()
-    """Attributes that the token does not want to see in a template."""
+    """Attributes that the token does not accept in a template."""
     raw_points: bool = False
-    """Whether CKA_EC_POINT of a new object is the bare point, in place of an OCTET STRING that holds it."""
+    """Whether CKA_EC_POINT of a new object is the bare point instead of an OCTET STRING that holds it."""
     public_in_software: bool = False
     """Whether the token does nothing with public keys."""
 
 
 class QuirkError(Exception):
-    """Raised when the configuration names a quirk that there is not; the text says which there are."""
+    """Raised when the configuration names an unknown quirk; the text lists the known ones."""
 
 
 def _omitting(attribute: Attribute) -> Callable[[Quirks], Quirks]:
@@ -64,11 +64,11 @@ class Row:
     model: str = "*"
     quirks: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset()
-    """What the module needs beside files (`provider.module_needs`)."""
+    """What the module needs besides files (`provider.module_needs`)."""
     configuration: str = ""
     """The variable that names the module's own configuration file."""
     tested: bool = False
-    """Whether the tests of this service run against it; the other rows are from its documentation."""
+    """Whether this service's tests run with it; the other rows are taken from its documentation."""
 
     def is_for(self, library_path: str, manufacturer: str | None = None, model: str | None = None) -> bool:
         """Tell whether the row applies; without a token, to the module alone."""
@@ -81,32 +81,32 @@ class Row:
 
 ROWS: Final = (
     Row(name="SoftHSM 2", module="libsofthsm2.so*", configuration="SOFTHSM2_CONF", tested=True),
-    # Answers CKR_GENERAL_ERROR, which may mean anything, to attributes that it does not know.
+    # Returns CKR_GENERAL_ERROR, which may mean anything, for attributes that it does not know.
     Row(
         name="NSS (softokn)",
         module="libsoftokn3.so",
         quirks=("omit-allowed-mechanisms", "omit-copyable"),
         tested=True,
     ),
-    # The slots of a YubiKey's PIV application are numbered by CKA_ID; its keys are made with yubico-piv-tool.
+    # The slots of a YubiKey's PIV application are numbered by CKA_ID; its keys are generated with yubico-piv-tool.
     Row(
         name="YubiKey (YKCS11)",
         module="libykcs11.so*",
         quirks=("id-bytes=1", "omit-allowed-mechanisms", "omit-copyable"),
         needs=frozenset({"sockets"}),
     ),
-    # Speaks to the card through pcscd.
+    # Talks to the card through pcscd.
     Row(name="OpenSC", module="opensc-pkcs11.so", quirks=("omit-allowed-mechanisms",), needs=frozenset({"sockets"})),
-    # Hands every call to a server on another socket.
+    # Forwards every call to a server over another socket.
     Row(name="p11-kit's client", module="p11-kit-client.so", needs=frozenset({"sockets"})),
-    # Answers over HTTPS, with threads of its own.
+    # Talks HTTPS, with threads of its own.
     Row(name="Nitrokey NetHSM", module="libnethsm_pkcs11.so*", needs=frozenset({"sockets", "threads"})),
 )
-"""The table; docs/reference/quirks.md is made from it."""
+"""The table; docs/reference/quirks.md is generated from it."""
 
 
 def needs_of(library_path: str) -> frozenset[str]:
-    """Return what a module needs beside files, as far as it is known."""
+    """Return what a module needs besides files, as far as it is known."""
     return frozenset().union(*(row.needs for row in ROWS if row.is_for(library_path)))
 
 
@@ -116,10 +116,10 @@ def configuration_of(library_path: str) -> str:
 
 
 def quirks_for(library_path: str, manufacturer: str, model: str, configured: Iterable[str]) -> Quirks:
-    """Return how to speak to a token: by the table, then by the configuration.
+    """Return how to speak to a token: the table's row, then the configuration.
 
     Raises:
-        QuirkError: The configuration names what there is not.
+        QuirkError: The configuration names an unknown quirk.
     """
     quirks = Quirks()
     for row in ROWS:
@@ -129,7 +129,7 @@ def quirks_for(library_path: str, manufacturer: str, model: str, configured: Ite
 
 
 def names() -> tuple[str, ...]:
-    """Return what the configuration may name."""
+    """Return the names that the configuration may use."""
     return (*_FLAGS, f"{_ID_BYTES}=N")
 
 
@@ -141,5 +141,5 @@ def _apply(quirks: Quirks, named: Iterable[str]) -> Quirks:
         elif word == _ID_BYTES and number.isdecimal() and LEAST_ID_BYTES <= int(number) <= MOST_ID_BYTES:
             quirks = dataclasses.replace(quirks, id_bytes=int(number))
         else:
-            raise QuirkError(f"provider.quirks: {name!r}; there are {', '.join(names())} (N from 1 to {MOST_ID_BYTES})")
+            raise QuirkError(f"provider.quirks: {name!r}; known are {', '.join(names())} (N from 1 to {MOST_ID_BYTES})")
     return quirks

@@ -1,7 +1,7 @@
-"""What a new object is made of: attributes of PKCS#11 for attributes of PSA.
+"""Templates of new objects: attributes of PKCS#11 from attributes of PSA.
 
 Source: docs/reference/parsec-behaviour.md, "Templates of PKCS#11". Beyond the reference, private and secret keys are
-CKA_PRIVATE whatever the token's default is, and nobody else who has the PIN may use them to wrap other keys.
+CKA_PRIVATE whatever the token's default is, and no other program that has the PIN may wrap other keys with them.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from cofferdam_providers.pyca.keys import RsaKey
 
 EXPONENT: Final = b"\1\0\1"
 OPTIONAL: Final = frozenset({Attribute.ALLOWED_MECHANISMS, Attribute.COPYABLE})
-"""Attributes that a token may refuse to hear of: the key works without, the token just enforces less of its policy,
-which the worker enforces in any case."""
+"""Attributes that a token may reject: the key works without them, and the token just enforces less of its policy, which
+the worker enforces in any case."""
 _SIGNS: Final = Usage.SIGN_HASH | Usage.SIGN_MESSAGE
 _VERIFIES: Final = Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE
 
 
 def public(attributes: KeyAttributes) -> dict[Attribute, Value]:
-    """Return what a public key object has besides the key."""
+    """Return the attributes of a public key object except the key itself."""
     usage = attributes.usage
     return {
         **_common(attributes),
@@ -36,13 +36,13 @@ def public(attributes: KeyAttributes) -> dict[Attribute, Value]:
 
 
 def private(attributes: KeyAttributes) -> dict[Attribute, Value]:
-    """Return what a private key object has besides the key."""
+    """Return the attributes of a private key object except the key itself."""
     usage = attributes.usage
     return {
         **_common(attributes),
         **_secrecy(attributes),
         Attribute.SIGN: bool(usage & _SIGNS),
-        # NSS takes a curve's key that decrypts for a broken device.
+        # With a decrypting key on a curve, NSS reports a device error.
         Attribute.DECRYPT: _is_rsa(attributes) and bool(usage & Usage.DECRYPT),
         Attribute.DERIVE: bool(usage & Usage.DERIVE),
         Attribute.UNWRAP: False,
@@ -50,7 +50,7 @@ def private(attributes: KeyAttributes) -> dict[Attribute, Value]:
 
 
 def secret(attributes: KeyAttributes, key_type: KeyType) -> dict[Attribute, Value]:
-    """Return what a secret key object has besides the key."""
+    """Return the attributes of a secret key object except the key itself."""
     usage = attributes.usage
     return {
         **_common(attributes),
@@ -68,14 +68,14 @@ def secret(attributes: KeyAttributes, key_type: KeyType) -> dict[Attribute, Valu
 
 
 def pair_parameters(attributes: KeyAttributes) -> dict[Attribute, Value]:
-    """Return what the public half of a new key pair says of its size."""
+    """Return the attributes for the size of a new key pair, which belong to its public half."""
     if attributes.type.kind in ECC_KINDS:
         return {Attribute.EC_PARAMS: OIDS[attributes.bits]}
     return {Attribute.MODULUS_BITS: attributes.bits, Attribute.PUBLIC_EXPONENT: EXPONENT}
 
 
 def rsa_public(key: RsaKey) -> dict[Attribute, Value]:
-    """Return the key itself, of an RSA public key object."""
+    """Return the key itself, for an RSA public key object."""
     numbers = key.public.public_numbers()
     return {
         Attribute.KEY_TYPE: KeyType.RSA,
@@ -85,7 +85,7 @@ def rsa_public(key: RsaKey) -> dict[Attribute, Value]:
 
 
 def rsa_private(key: RsaKey) -> dict[Attribute, Value]:
-    """Return the key itself, of an RSA private key object."""
+    """Return the key itself, for an RSA private key object."""
     if key.private is None:
         raise TypeError("a public key has no private half")
     numbers = key.private.private_numbers()
@@ -101,7 +101,7 @@ def rsa_private(key: RsaKey) -> dict[Attribute, Value]:
 
 
 def without(template: Template, omitted: frozenset[Attribute]) -> dict[Attribute, Value]:
-    """Return a template without the attributes that the token does not want to see."""
+    """Return a template without the attributes that the token does not accept."""
     return {attribute: value for attribute, value in template.items() if attribute not in omitted}
 
 

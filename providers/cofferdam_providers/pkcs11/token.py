@@ -1,8 +1,8 @@
 """Finding the token and logging in, once in the life of the process.
 
-What happens once goes through python-pkcs11, but for the login, of which the exact return code has to be known: it says
-whether the token counted a try. The session holds the login (closing it would log out every session of the process) and
-serves all requests: one thread, one operation at a time.
+One-time calls go through python-pkcs11, except for the login, of which the exact return code is needed: it tells
+whether the token counted an attempt. The session holds the login (closing it would log out every session of the
+process) and serves all requests: one thread, one operation at a time.
 """
 
 import os
@@ -29,7 +29,7 @@ _WRONG_PIN: Final = frozenset(
         Return.USER_PIN_NOT_INITIALIZED,
     }
 )
-"""The token's word on the PIN; trying again would lock it, or change nothing."""
+"""Codes about the PIN; another attempt would lock the token, or change nothing."""
 _NOT_ASKED: Final = frozenset(
     {
         *(Return.TOKEN_NOT_PRESENT, Return.TOKEN_NOT_RECOGNIZED, Return.DEVICE_REMOVED),
@@ -37,18 +37,18 @@ _NOT_ASKED: Final = frozenset(
         *(Return.FUNCTION_NOT_SUPPORTED, Return.HOST_MEMORY),
     }
 )
-"""Codes that come before the token has looked at a PIN. After any other one nobody knows whether it counts a try."""
+"""Codes that precede any check of the PIN. After any other code it is unknown whether the token counted an attempt."""
 _ABSENT: Final = (library.TokenNotPresent, library.TokenNotRecognised, library.DeviceRemoved, library.DeviceError)
 _PADDING: Final = " \0"
-"""What fixed fields are filled up with: blanks by the specification, NULs by some modules."""
+"""Padding of fixed fields: blanks by the specification, NULs in some modules."""
 
 
 class SetupError(Exception):
-    """Raised when the configuration cannot be right; the text says what is wrong with it and what there is."""
+    """Raised when the configuration cannot be right; the text says what is wrong and what is available."""
 
 
 class UnavailableError(Exception):
-    """Raised when the token cannot be used now; `retry` tells whether trying again in a while may help."""
+    """Raised when the token cannot be used now; `retry` tells whether another attempt later may succeed."""
 
     def __init__(self, status: Status, reason: str, *, retry: bool) -> None:
         super().__init__(reason)
@@ -72,7 +72,7 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
 
     Raises:
         SetupError: The module cannot be loaded.
-        UnavailableError: The token is not there, or not the only one that fits, refuses the PIN, or fails.
+        UnavailableError: The token is missing or not unique, refuses the PIN, or fails.
     """
     path = os.path.realpath(settings.library_path)
     try:
@@ -87,7 +87,7 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
         log.warning("the token is in another slot than configured", slot=slot, slot_number=settings.slot_number)
     try:
         session = token.open(rw=not token.flags & TokenFlag.WRITE_PROTECTED)
-        # Not in the interface that python-pkcs11 declares, only in the class behind it.
+        # Not in the interface that python-pkcs11 declares, only in the class that implements it.
         cryptoki = Cryptoki(path, session.handle)  # type: ignore[attr-defined]
     except library.PKCS11Error as error:
         raise _unavailable("C_OpenSession", error) from error
@@ -97,12 +97,12 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
         _check_counters(token, log)
         _log_in(cryptoki, pin, Attempts(settings.state_folder, pin, _name(token)))
     elif token.flags & TokenFlag.LOGIN_REQUIRED:
-        log.warning("the token wants a login and no PIN is configured; only its public objects can be used")
+        log.warning("the token requires a login and no PIN is configured; only its public objects can be used")
     return OpenToken(module, token, session, cryptoki, pin)
 
 
 def about(opened: OpenToken) -> dict[str, object]:
-    """Return what the log says of a token."""
+    """Return the token's description for the log."""
     return {
         "token": opened.token.label,
         "serial": opened.token.serial.decode(errors="replace"),
@@ -142,7 +142,7 @@ def _initialised(module: "pkcs11._pkcs11.lib", log: Log) -> Iterator[pkcs11.Toke
         try:
             token = slot.get_token()
         except (library.TokenNotPresent, library.TokenNotRecognised, UnicodeDecodeError) as error:
-            log.warning("a slot is passed over", slot=slot.slot_id, cause=type(error).__name__)
+            log.warning("a slot is skipped", slot=slot.slot_id, cause=type(error).__name__)
             continue
         if token.flags & TokenFlag.TOKEN_INITIALIZED and slot.flags & SlotFlag.TOKEN_PRESENT:
             yield token
@@ -199,7 +199,7 @@ def _name(token: pkcs11.Token) -> str:
 
 
 def _check_counters(token: pkcs11.Token, log: Log) -> None:
-    """Leave the last try to a person (CKF_USER_PIN_FINAL_TRY)."""
+    """Leave the last attempt to a person (CKF_USER_PIN_FINAL_TRY)."""
     if token.flags & TokenFlag.USER_PIN_LOCKED:
         reason = "the token says that its PIN is locked; unlock it with the security officer's PIN"
     elif token.flags & TokenFlag.USER_PIN_FINAL_TRY:
@@ -217,10 +217,10 @@ def _unavailable(what: str, error: library.PKCS11Error) -> UnavailableError:
 
 
 def _is_loading_error(error: library.PKCS11Error) -> bool:
-    # python-pkcs11 has no class of its own for what the dynamic linker says.
+    # python-pkcs11 has no class of its own for errors of the dynamic linker.
     return type(error) is library.PKCS11Error and "while loading" in str(error)
 
 
 def refusal(error: UnavailableError) -> ServiceError:
-    """Return what every request gets while the token cannot be used."""
+    """Return the error of every request while the token cannot be used."""
     return ServiceError(error.status, f"the token is not available: {error}")

@@ -1,7 +1,8 @@
-"""What a token makes of parameters, compared with known answers: a module may take one and do something else with it.
+"""How a token treats parameters, compared with known answers: a module may accept one and use something else.
 
-SoftHSM 2.6.1 takes a nonce of 129 bytes for AES-GCM and uses twelve of them, so that two nonces have one key stream. No
-return code tells. So each parameter of a mechanism has a few lengths that are tried, with a key whose value is known.
+SoftHSM 2.6.1 accepts a nonce of 129 bytes for AES-GCM and uses twelve of them, so that two nonces have one key stream.
+No return code shows that. So for each parameter of a mechanism a few lengths are tried, with a key whose value is
+known.
 """
 
 import enum
@@ -28,7 +29,7 @@ from cofferdam_providers.pyca.hashes import PRIMITIVES
 
 KEY: Final = bytes(range(32))
 MAC_KEY: Final = bytes(range(64))
-"""As long as the longest digest, since tokens want that."""
+"""As long as the longest digest, since tokens require that."""
 TEXT: Final = b"twenty bytes of text"
 MORE: Final = b"additional data"
 NONCES: Final[Mapping[int, bytes]] = {
@@ -38,10 +39,10 @@ NONCES: Final[Mapping[int, bytes]] = {
     129: bytes.fromhex("0618c04a65203f31312878a6317aa53f1c6db89bcb5c2e2a94c87892026926f4e2c6dab1"),
     256: bytes.fromhex("4ddcb7d37e51b9168160c52be3628b50424f11b7c5c84a1d8ce9f81eef9339cb049c32db"),
 }
-"""What AES-256-GCM makes of the text, by the length of the nonce 00 01 02 …; PKCS#11 v2.40 has no longer ones."""
+"""AES-256-GCM of the text, by the length of the nonce 00 01 02 …; PKCS#11 v2.40 has no longer ones."""
 USUAL_NONCE: Final = 12
 ADDITIONAL: Final = (0, 256, 65_537)
-"""Lengths of additional data that are tried; what is longer is believed if the last one is right."""
+"""Lengths of additional data that are tried; longer ones are trusted if the last one is right."""
 LABELS: Final = (5, 300)
 UNBOUNDED: Final = 1 << 32
 MODES: Final[Mapping[CipherMode, Callable[[bytes], CTR | CFB | OFB | ECB | CBC]]] = {
@@ -54,7 +55,7 @@ MODES: Final[Mapping[CipherMode, Callable[[bytes], CTR | CFB | OFB | ECB | CBC]]
 }
 _ROOM: Final = 1024
 _IV: Final = bytes(7) + b"\1" + b"\xff" * 8
-"""As a counter it runs over from its second half into the first."""
+"""As a counter it overflows from its second half into the first."""
 _BLOCKS: Final = bytes(range(48))
 _NO_SUCH_PARAMETERS: Final = frozenset(
     {
@@ -62,24 +63,24 @@ _NO_SUCH_PARAMETERS: Final = frozenset(
         *(Return.FUNCTION_NOT_SUPPORTED, Return.KEY_FUNCTION_NOT_PERMITTED),
     }
 )
-"""How a token says that it does not know a hash, a label or a length."""
+"""Codes of a token that does not support a hash, a label or a length."""
 _BAD_SIGNATURE: Final = frozenset({Return.SIGNATURE_INVALID, Return.SIGNATURE_LEN_RANGE})
 
 
 @enum.unique
 class Outcome(enum.Enum):
-    """What a trial came to."""
+    """The outcome of a trial."""
 
     RIGHT = enum.auto()
     WRONG = enum.auto()
     REFUSED = enum.auto()
-    """The token says that it does not do that."""
+    """The token says that it does not support that."""
     UNKNOWN = enum.auto()
-    """It failed for another reason, and is believed as far as its list goes."""
+    """It failed for another reason, and the token's list is trusted."""
 
 
 Outcomes = Mapping[int, Outcome]
-"""By length in bytes."""
+"""Outcomes by length in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Gcm:
 
 
 def try_out(call: Callable[[], bytes], is_right: Callable[[bytes], bool]) -> Outcome:
-    """Compare what a call of the module returns."""
+    """Compare the result of a call of the module."""
     try:
         answer = call()
     except CryptokiError as error:
@@ -126,7 +127,7 @@ def tags(cryptoki: Cryptoki, key: int) -> Outcomes:
 
 
 def gcm_of(nonce: Outcomes, more: Outcomes, tag: Outcomes) -> Gcm:
-    """Return what may be used after these outcomes."""
+    """Return the lengths that may be used after these outcomes."""
     last = _right_around(ADDITIONAL[0], more).stop
     return Gcm(
         nonces=_right_around(USUAL_NONCE, nonce),
@@ -149,7 +150,7 @@ def cipher(cryptoki: Cryptoki, key: int, mode: CipherMode) -> Outcome:
 
 
 def aes_cmac(cryptoki: Cryptoki, key: int) -> Outcome:
-    """Make a MAC with an object that has the value `KEY`."""
+    """Compute a MAC with an object that has the value `KEY`."""
     context = cmac.CMAC(algorithms.AES(KEY))
     context.update(TEXT)
     expected = context.finalize()
@@ -157,7 +158,7 @@ def aes_cmac(cryptoki: Cryptoki, key: int) -> Outcome:
 
 
 def hmac_with(cryptoki: Cryptoki, key: int, number: Number, hash_alg: Hash) -> Outcome:
-    """Make a MAC with an object that has the value `MAC_KEY`."""
+    """Compute a MAC with an object that has the value `MAC_KEY`."""
     context = hmac.HMAC(MAC_KEY, PRIMITIVES[hash_alg])
     context.update(TEXT)
     expected = context.finalize()
@@ -165,13 +166,13 @@ def hmac_with(cryptoki: Cryptoki, key: int, number: Number, hash_alg: Hash) -> O
 
 
 def salt(cryptoki: Cryptoki, key: int, private: rsa.RSAPrivateKey, hash_alg: Hash, length: int) -> Outcome:
-    """Have a signature of RSA-PSS verified that has a salt of so many bytes."""
+    """Have a signature of RSA-PSS verified that has a salt of `length` bytes."""
     signature = _signed(private, hash_alg, length)
     return try_out(lambda: _verified(cryptoki, key, hash_alg, length, signature), b"".__eq__)
 
 
 def takes_another_salt(cryptoki: Cryptoki, key: int, private: rsa.RSAPrivateKey, hash_alg: Hash) -> bool:
-    """Tell whether a signature of RSA-PSS is taken whose salt is a byte shorter than what is asked for."""
+    """Tell whether a PSS signature is accepted whose salt is a byte shorter than requested."""
     usual = HASH_LENGTH[hash_alg]
     try:
         _verified(cryptoki, key, hash_alg, usual, _signed(private, hash_alg, usual - 1))
@@ -181,7 +182,7 @@ def takes_another_salt(cryptoki: Cryptoki, key: int, private: rsa.RSAPrivateKey,
 
 
 def label(cryptoki: Cryptoki, key: int, private: rsa.RSAPrivateKey, hash_alg: Hash, length: int) -> Outcome:
-    """Encrypt with RSA-OAEP and a label of so many bytes."""
+    """Encrypt with RSA-OAEP and a label of `length` bytes."""
     text = bytes(place % 255 + 1 for place in range(length))
     hashed = PRIMITIVES[hash_alg]
     pad = padding.OAEP(padding.MGF1(hashed), hashed, text or None)
@@ -213,7 +214,7 @@ def _gcm(cryptoki: Cryptoki, key: int, nonce: bytes, more: bytes, expected: byte
 
 
 def _right_around(usual: int, outcomes: Outcomes) -> range:
-    """Return the lengths from the least to the most right one, with no other between them and the usual one."""
+    """Return the longest run of right lengths around the usual one."""
     least = most = usual
     for length in sorted((one for one in outcomes if one < usual), reverse=True):
         if outcomes[length] is not Outcome.RIGHT:

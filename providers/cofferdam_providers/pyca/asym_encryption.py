@@ -1,7 +1,7 @@
 """RSA encryption: PKCS#1 v1.5 and OAEP.
 
-PKCS#1 v1.5 decryption asks the private key twice when the padding is wrong: with the exponent as it is, and with an
-equivalent one, whose substitute (see `implicit_rejection`) is another. A good message is taken for the substitute
+PKCS#1 v1.5 decryption runs the private key twice when the padding is wrong: with the exponent as it is, and with an
+equivalent one, which gives another substitute (see `implicit_rejection`). A good message is mistaken for a substitute
 only if it equals both, which for an empty message happens once in 60 000 ciphertexts, and for longer ones never.
 """
 
@@ -21,7 +21,7 @@ from cofferdam_providers.pyca.keys import Handle, RsaKey
 
 _PKCS1V15: Final = padding.PKCS1v15()
 OAEP_HASHES: Final = frozenset({Hash.SHA_1, Hash.SHA_224, Hash.SHA_256, Hash.SHA_384, Hash.SHA_512})
-"""Hashes that the library's OAEP takes."""
+"""Hashes that the library's OAEP accepts."""
 
 
 def encrypt(key: Handle, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
@@ -31,7 +31,7 @@ def encrypt(key: Handle, algorithm: AsymmetricEncryption, plaintext: bytes, labe
         ServiceError: The plaintext is too long for the key, or the hash is not supported.
     """
     if not isinstance(key, RsaKey):
-        raise invalid_argument("a key that does not encrypt")
+        raise invalid_argument("a key that cannot encrypt")
     pad = _padding(algorithm, label, key.bits)
     try:
         return key.public.encrypt(plaintext, pad)
@@ -43,11 +43,11 @@ def decrypt(key: Handle, algorithm: AsymmetricEncryption, ciphertext: bytes, lab
     """Return the plaintext.
 
     Raises:
-        ServiceError: The ciphertext has the wrong length or size, or the modulus holds no such padding
+        ServiceError: The ciphertext has the wrong length or size, or the modulus is too short for the padding
             (`PSA_ERROR_INVALID_ARGUMENT`), or the padding or the label is wrong (`PSA_ERROR_INVALID_PADDING`).
     """
     if not isinstance(key, RsaKey) or key.private is None:
-        raise invalid_argument("a key that does not decrypt")
+        raise invalid_argument("a key that cannot decrypt")
     if len(ciphertext) != key.size or int.from_bytes(ciphertext, "big") >= key.modulus:
         raise invalid_argument("a ciphertext that does not fit the modulus")
     pad = _padding(algorithm, label, key.bits)

@@ -1,6 +1,6 @@
 """Signatures: RSA PKCS#1 v1.5 and PSS, ECDSA with random and with derived nonces.
 
-What can be prepared for a key and an algorithm is prepared once and kept with the key, so that signing costs little
+Whatever can be prepared for a key and an algorithm is prepared once and kept with the key, so that signing costs little
 more than the library's own call.
 """
 
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed, encode_dss_signature
 
+from cofferdam_contracts.operations import SignMessage, VerifyMessage
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.policy import pss_salt_length
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_signature, not_supported
@@ -23,7 +24,7 @@ _PKCS1V15: Final = padding.PKCS1v15()
 _RAW: Final = NoDigestInfo()
 _PKCS1V15_OVERHEAD: Final = 11
 _DIGEST_INFO: Final = {Hash.RIPEMD160: bytes.fromhex("3021300906052b2403020105000414")}
-"""Prefixes of DigestInfo for hashes that the library has no object for (RFC 8017 section 9.2; TeleTrusT's number)."""
+"""Prefixes of DigestInfo for hashes without an object in the library (RFC 8017 section 9.2; TeleTrusT's number)."""
 
 PKCS1V15_HASHES: Final = frozenset({*PRIMITIVES, *_DIGEST_INFO})
 PSS_HASHES: Final = frozenset(PRIMITIVES)
@@ -36,10 +37,11 @@ def sign_hash(key: Handle, algorithm: AsymmetricSignature, digest: bytes) -> byt
     """Return the signature of a digest.
 
     Raises:
-        ServiceError: The key cannot sign so, the digest does not fit the key, or the hash is not supported.
+        ServiceError: The key does not support the algorithm, the digest does not fit the key, or the hash is not
+            supported.
     """
     if not isinstance(key, EccKey | RsaKey):
-        raise invalid_argument("a key that does not sign")
+        raise invalid_argument("a key that cannot sign")
     signer = key.signers.get(algorithm)
     if signer is None:
         signer = key.signers[algorithm] = (
@@ -49,13 +51,13 @@ def sign_hash(key: Handle, algorithm: AsymmetricSignature, digest: bytes) -> byt
 
 
 def verify_hash(key: Handle, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
-    """Refuse a signature that is not a good one of the digest, whatever is wrong with it.
+    """Reject an invalid signature of the digest, whatever is wrong with it.
 
     Raises:
-        ServiceError: `PSA_ERROR_INVALID_SIGNATURE`, or the key or hash is of no use here.
+        ServiceError: `PSA_ERROR_INVALID_SIGNATURE`, or the key does not support the algorithm.
     """
     if not isinstance(key, EccKey | RsaKey):
-        raise invalid_argument("a key that does not verify")
+        raise invalid_argument("a key that cannot verify")
     verifier = key.verifiers.get(algorithm)
     if verifier is None:
         verifier = key.verifiers[algorithm] = (
@@ -64,18 +66,18 @@ def verify_hash(key: Handle, algorithm: AsymmetricSignature, digest: bytes, sign
     try:
         verifier(digest, signature)
     except (InvalidSignature, ValueError) as error:
-        raise invalid_signature("the signature is not good") from error
+        raise invalid_signature("the signature is invalid") from error
 
 
-def digest_to_sign(algorithm: AsymmetricSignature, message: bytes) -> bytes:
-    """Hash a message for a signature; schemes without a hash sign no messages (PSA_ALG_IS_SIGN_MESSAGE)."""
-    if not isinstance(algorithm.hash, Hash):
-        raise invalid_argument(f"{algorithm.scheme.name} does not sign messages")
-    return digest_of(algorithm.hash, message)
+def hashed(operation: SignMessage | VerifyMessage) -> bytes:
+    """Return the digest of a message; schemes without a hash sign no messages (PSA_ALG_IS_SIGN_MESSAGE)."""
+    if not isinstance(operation.alg.hash, Hash):
+        raise invalid_argument(f"{operation.alg.scheme.name} does not sign messages")
+    return digest_of(operation.alg.hash, operation.message)
 
 
 def _hash_for(algorithm: AsymmetricSignature) -> Hash:
-    # The worker lets no wildcard and no scheme with a missing hash through.
+    # The worker rejects wildcards, and schemes whose hash is missing.
     if not isinstance(algorithm.hash, Hash):
         raise invalid_argument(f"{algorithm.scheme.name} without a hash")
     return algorithm.hash
@@ -90,7 +92,7 @@ def _prehashed(hash_alg: Hash) -> Prehashed:
 def _rsa_parameters(
     algorithm: AsymmetricSignature, bits: int
 ) -> tuple[bytes, padding.PKCS1v15 | padding.PSS, Prehashed | NoDigestInfo]:
-    """Return what comes before the digest, the padding and the library's algorithm."""
+    """Return what precedes the digest, the padding and the library's algorithm."""
     match algorithm.scheme:
         case SignatureScheme.RSA_PKCS1V15_RAW:
             return b"", _PKCS1V15, _RAW
@@ -103,7 +105,7 @@ def _rsa_parameters(
             hash_alg = _hash_for(algorithm)
             prehashed, salt = _prehashed(hash_alg), pss_salt_length(bits, hash_alg)
             if salt < 0:
-                raise invalid_argument("a digest that the modulus does not hold")
+                raise invalid_argument("a digest that does not fit into the modulus")
             return b"", padding.PSS(padding.MGF1(PRIMITIVES[hash_alg]), salt), prehashed
         case _:
             raise invalid_argument(f"{algorithm.scheme.name} with an RSA key")
@@ -118,7 +120,7 @@ def _rsa_signer(key: RsaKey, algorithm: AsymmetricSignature) -> Signer:
 
     def sign(digest: bytes) -> bytes:
         if len(prefix) + len(digest) > longest:
-            raise invalid_argument("more to sign than the modulus holds")
+            raise invalid_argument("more to sign than fits into the modulus")
         try:
             return private.sign(prefix + digest, pad, hashed)
         except ValueError as error:
@@ -149,14 +151,14 @@ def _ecdsa(algorithm: AsymmetricSignature) -> ec.ECDSA:
     if algorithm.scheme is not SignatureScheme.ECDSA:
         raise invalid_argument(f"{algorithm.scheme.name} with an elliptic-curve key")
     if hash_alg is Hash.RIPEMD160:
-        # Only the length of a digest enters into an ECDSA signature with a random nonce.
+        # Only the length of the digest affects an ECDSA signature with a random nonce.
         return ec.ECDSA(_prehashed(Hash.SHA_1))
     return ec.ECDSA(_prehashed(hash_alg))
 
 
 @functools.lru_cache(maxsize=64)
 def _ecdsa_any(length: int) -> ec.ECDSA:
-    """Return ECDSA over a digest of any length: a hash of that length stands for it, and only its length counts."""
+    """Return ECDSA over a digest of any length: some hash of that length stands for it, as only its length counts."""
     return ec.ECDSA(Prehashed(hashes.SHAKE256(length)))
 
 

@@ -1,6 +1,6 @@
-"""Elliptic curves: which sizes each family has, and which of them the library has.
+"""Elliptic curves: the sizes that each family has, and those of them that the library has.
 
-The tables are static: a capability that depended on probing would change with the build of OpenSSL.
+The tables are static: a capability that depended on trials would change with the build of OpenSSL.
 Source: PSA Crypto API, "Elliptic curve families".
 """
 
@@ -24,12 +24,12 @@ KNOWN_SIZES: Final[Mapping[EccFamily, tuple[int, ...]]] = {
     EccFamily.FRP: (256,),
     EccFamily.MONTGOMERY: (255, 448),
 }
-"""Sizes in bits that a family has at all; another size is an invalid argument, not an unsupported one."""
+"""Sizes in bits that a family has at all; any other size is an invalid argument, not an unsupported one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """A curve that works here; `group` is None for the Montgomery curves, which are no groups of points to sign with.
+class CurveParameters:
+    """A supported curve; `group` is None for the Montgomery curves, which cannot sign.
 
     `size` is the length in bytes of a coordinate and of a private value.
     """
@@ -40,11 +40,11 @@ class Curve:
     group: ec.EllipticCurve | None
 
 
-def _curve(family: EccFamily, bits: int, group: ec.EllipticCurve | None) -> Curve:
-    return Curve(family, bits, (bits + 7) // 8, group)
+def _curve(family: EccFamily, bits: int, group: ec.EllipticCurve | None) -> CurveParameters:
+    return CurveParameters(family, bits, (bits + 7) // 8, group)
 
 
-CURVES: Final[Mapping[tuple[EccFamily, int], Curve]] = {
+CURVES: Final[Mapping[tuple[EccFamily, int], CurveParameters]] = {
     (curve.family, curve.bits): curve
     for curve in (
         _curve(EccFamily.SECP_K1, 256, ec.SECP256K1()),
@@ -60,15 +60,15 @@ CURVES: Final[Mapping[tuple[EccFamily, int], Curve]] = {
         _curve(EccFamily.MONTGOMERY, 448, None),
     )
 }
-"""The curves that work here, by family and size in bits."""
+"""The supported curves, by family and size in bits."""
 
 
-def find_curve(family: EccFamily, bits: int) -> Curve:
+def find_curve(family: EccFamily, bits: int) -> CurveParameters:
     """Return the curve of a family with this size.
 
     Raises:
-        ServiceError: No family has this size (`PSA_ERROR_INVALID_ARGUMENT`), or the library does not have the curve
-            (`PSA_ERROR_NOT_SUPPORTED`).
+        ServiceError: No curve of the family has this size (`PSA_ERROR_INVALID_ARGUMENT`), or the library does not have
+            the curve (`PSA_ERROR_NOT_SUPPORTED`).
     """
     curve = CURVES.get((family, bits))
     if curve is not None:
@@ -78,7 +78,7 @@ def find_curve(family: EccFamily, bits: int) -> Curve:
     raise not_supported(f"the {family.name} curve of {bits} bits")
 
 
-def find_curve_by_size(family: EccFamily, size: int) -> Curve:
+def find_curve_by_size(family: EccFamily, size: int) -> CurveParameters:
     """Return the curve of a family whose values have this many bytes; errors as for `find_curve`."""
     sizes = [bits for bits in KNOWN_SIZES[family] if (bits + 7) // 8 == size]
     if not sizes:
@@ -87,5 +87,5 @@ def find_curve_by_size(family: EccFamily, size: int) -> Curve:
 
 
 def has_curves(family: EccFamily) -> bool:
-    """Tell whether any curve of the family works here."""
+    """Tell whether any curve of the family is supported."""
     return any(known is family for known, _ in CURVES)

@@ -1,7 +1,7 @@
-"""A strict reader and a writer for the one shape of DER that PKCS#1 keys have: a SEQUENCE of non-negative INTEGERs.
+"""A strict reader and a writer for the one form of DER that PKCS#1 keys have: a SEQUENCE of non-negative INTEGERs.
 
-Everything that DER forbids is refused (long forms of short lengths, padded integers), and so is a byte too many, so
-that one key has one encoding: what is exported is what was imported.
+Whatever DER forbids is rejected (long forms of short lengths, padded integers), and so are trailing bytes, so that each
+key has exactly one encoding: what is exported is what was imported.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ class DerError(ValueError):
 
 
 def read_integers(data: bytes) -> tuple[int, ...]:
-    """Return the integers of the sequence that is the whole of `data`.
+    """Return the integers of the sequence that makes up all of `data`.
 
     Raises:
         DerError: The bytes are anything else.

@@ -1,7 +1,7 @@
-"""From what goes wrong in the library to statuses; no exception of the library leaves this package.
+"""Errors of the library as statuses; no exception of the library leaves this package.
 
-`ValueError` means something else at each place, so it is translated where it is raised; what may come from anywhere is
-translated once, around the methods of the provider.
+`ValueError` has a different meaning at each place, so it is translated where it is raised; errors that may come from
+anywhere are translated once, around each operation of a provider.
 """
 
 import functools
@@ -22,7 +22,7 @@ def invalid_argument(detail: str) -> ServiceError:
 
 
 def not_supported(detail: str) -> ServiceError:
-    """Return the error for what is well-formed and not done here."""
+    """Return the error for a well-formed request that is not supported here."""
     return ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, detail)
 
 
@@ -37,14 +37,14 @@ def invalid_padding(detail: str) -> ServiceError:
 
 
 def translated(method: Callable[P, R]) -> Callable[P, R]:
-    """Turn the errors that any call of the library may raise into statuses."""
+    """Turn the errors that any call of the library may raise into service errors."""
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
         except UnsupportedAlgorithm as error:
-            # The tables name only what the library has, but the build of OpenSSL beneath it may have been cut down.
+            # The tables name only what the library has, but its build of OpenSSL may lack an algorithm.
             raise not_supported("the cryptographic library lacks the algorithm") from error
         except InternalError as error:
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, "an internal error of the library") from error

@@ -1,4 +1,4 @@
-"""Hashes, and the library's objects that stand for them."""
+"""Hashes, and the library's objects for them."""
 
 import hashlib
 import hmac
@@ -7,7 +7,6 @@ from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 
-from cofferdam_contracts.operations import HashCompare, HashCompute
 from cofferdam_contracts.psa.algorithm import Hash
 from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 
@@ -27,7 +26,7 @@ _NAMES: Final[Mapping[Hash, str]] = {
     Hash.SHA3_512: "sha3_512",
 }
 AVAILABLE: Final = {hash_alg: name for hash_alg, name in _NAMES.items() if name in hashlib.algorithms_available}
-"""Hashes that work here, with their names; the OpenSSL of the interpreter may lack some."""
+"""Supported hashes with their names; the interpreter's OpenSSL may lack some."""
 
 PRIMITIVES: Final[Mapping[Hash, hashes.HashAlgorithm]] = {
     Hash.MD5: hashes.MD5(),  # noqa: S303  the policy decides about deprecated hashes
@@ -43,7 +42,7 @@ PRIMITIVES: Final[Mapping[Hash, hashes.HashAlgorithm]] = {
     Hash.SHA3_384: hashes.SHA3_384(),
     Hash.SHA3_512: hashes.SHA3_512(),
 }
-"""The library's objects for the hashes that it can sign with and pad with."""
+"""The library's objects for the hashes that it can sign and pad with."""
 
 
 def digest_of(hash_alg: Hash, data: bytes) -> bytes:
@@ -54,12 +53,7 @@ def digest_of(hash_alg: Hash, data: bytes) -> bytes:
     return hashlib.new(name, data, usedforsecurity=False).digest()
 
 
-def hash_compute(operation: HashCompute) -> bytes:
-    """Return the digest of the input."""
-    return digest_of(operation.alg, operation.input)
-
-
-def hash_compare(operation: HashCompare) -> None:
-    """Refuse a digest that is not that of the input, whatever its length."""
-    if not hmac.compare_digest(digest_of(operation.alg, operation.input), operation.hash):
-        raise invalid_signature("the digest is another one")
+def compare(hash_alg: Hash, data: bytes, digest: bytes) -> None:
+    """Reject a digest that is not that of the data, whatever its length."""
+    if not hmac.compare_digest(digest_of(hash_alg, data), digest):
+        raise invalid_signature("the digest is wrong")

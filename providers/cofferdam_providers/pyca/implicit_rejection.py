@@ -1,13 +1,13 @@
 """Tell a decrypted message from the substitute that OpenSSL returns when the PKCS#1 v1.5 padding is wrong.
 
 Since version 3.2 OpenSSL never reports wrong padding: it returns a message derived from the private exponent and the
-ciphertext ("implicit rejection", draft-irtf-cfrg-rsa-guidance section 7). Parsec's contract wants
+ciphertext ("implicit rejection", draft-irtf-cfrg-rsa-guidance section 7). Parsec's contract requires
 `PSA_ERROR_INVALID_PADDING`. The library has no other access to the private operation, and doing that operation with
 Python's integers would be slow and would leak the key through its timing. The substitute is deterministic, so it is
 computed here and compared: the private operation and the check of the padding stay in OpenSSL's constant-time code.
 
-The answer itself tells a client which ciphertexts have good padding, as the contract wants; whoever must not tell
-should use OAEP.
+The answer itself tells a client which ciphertexts have good padding, as the contract requires; clients that must not
+reveal that should use OAEP.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ import hmac
 from typing import Final
 
 _CANDIDATES: Final = 128
-"""Lengths that are drawn; the last one that fits counts."""
+"""How many candidate lengths are drawn; the last one that fits counts."""
 _OVERHEAD: Final = 10
-"""Bytes of the padding that no message length reaches: two of the block type and eight of padding."""
+"""Bytes of the padding that no message can occupy: two of the block type and eight of padding."""
 _PREFIX: Final = 2
 
 
@@ -30,7 +30,7 @@ class RejectionPredictor:
         self._key = hashlib.sha256(exponent.to_bytes(size, "big")).digest()
 
     def substitute(self, ciphertext: bytes) -> bytes:
-        """Return what OpenSSL answers if the padding in this ciphertext is wrong; it is as long as the modulus."""
+        """Return OpenSSL's answer if the padding in this ciphertext, which is as long as the modulus, is wrong."""
         key = hmac.digest(self._key, ciphertext, "sha256")
         message = _expand(key, b"message", self._size)
         lengths = _expand(key, b"length", _CANDIDATES * _PREFIX)

@@ -1,7 +1,6 @@
-"""Keys in memory, and how they are read from and written to the formats of import and export.
+"""Keys in memory, and the formats of import and export.
 
-Formats: docs/reference/parsec-protocol.md, "Formats of values". The bytes of the import format are also what is kept at
-rest.
+Formats: docs/reference/parsec-protocol.md, "Formats of values". Keys at rest have the import format, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
 
 from cofferdam_contracts.psa.algorithm import Aead, AsymmetricSignature
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind, KeyType
-from cofferdam_providers.pyca.curves import Curve, find_curve, find_curve_by_size
+from cofferdam_providers.pyca.curves import CurveParameters, find_curve, find_curve_by_size
 from cofferdam_providers.pyca.der import DerError, read_integers
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.rsa_consistency import check_numbers, check_pair
@@ -30,11 +29,11 @@ SECRET_SIZES: Final[Mapping[KeyKind, frozenset[int] | None]] = {
     KeyKind.CAMELLIA: frozenset({128, 192, 256}),
     KeyKind.CHACHA20: frozenset({256}),
 }
-"""Sizes in bits of keys that are mere bytes; None stands for any number of whole bytes."""
+"""Sizes in bits of keys that are plain bytes; None stands for any number of whole bytes."""
 _PRIVATE_INTEGERS: Final = 9
 _PUBLIC_INTEGERS: Final = 2
 _MAX_EXPONENT_BITS: Final = 64
-"""OpenSSL refuses to use larger public exponents with the larger moduli."""
+"""OpenSSL rejects larger public exponents with the larger moduli."""
 _UNCOMPRESSED: Final = 4
 _X25519_BITS: Final = 255
 _X25519_SIZE: Final = 32
@@ -43,9 +42,9 @@ _X448_SIZE: Final = 56
 MontgomeryPrivate: TypeAlias = x25519.X25519PrivateKey | x448.X448PrivateKey
 MontgomeryPublic: TypeAlias = x25519.X25519PublicKey | x448.X448PublicKey
 Signer: TypeAlias = Callable[[bytes], bytes]
-"""Digest to signature."""
+"""From digest to signature."""
 Verifier: TypeAlias = Callable[[bytes, bytes], None]
-"""Digest and signature to nothing, or an error."""
+"""From digest and signature to nothing, or an error."""
 
 
 class ReadyAead(Protocol):
@@ -62,7 +61,7 @@ class ReadyAead(Protocol):
 
 @dataclass(slots=True, eq=False)
 class SecretKey:
-    """A key that is mere bytes; `ready` holds the authenticated ciphers already set up with it."""
+    """A key of plain bytes; `ready` holds the authenticated ciphers already set up with it."""
 
     kind: KeyKind
     material: bytes = field(repr=False)
@@ -101,7 +100,7 @@ class RsaKey:
 class EccKey:
     """A key on a Weierstrass curve; `private` is None for a public key."""
 
-    curve: Curve
+    curve: CurveParameters
     private: ec.EllipticCurvePrivateKey | None = field(repr=False)
     public: ec.EllipticCurvePublicKey
     material: bytes = field(repr=False)
@@ -118,7 +117,7 @@ class EccKey:
 class MontgomeryKey:
     """A key on a Montgomery curve; `private` is None for a public key."""
 
-    curve: Curve
+    curve: CurveParameters
     private: MontgomeryPrivate | None = field(repr=False)
     public: MontgomeryPublic
     material: bytes = field(repr=False)
@@ -135,11 +134,11 @@ Handle: TypeAlias = SecretKey | RsaKey | EccKey | MontgomeryKey
 def read_key(key_type: KeyType, bits: int, data: bytes, *, vouched: bool) -> Handle:
     """Read a key in the format of import; 0 bits means whatever size the data has.
 
-    `vouched` says that the bytes were checked once already and have not changed since. It leaves out the costly part
-    of checking an RSA key pair, which is one signature.
+    `vouched` says that the bytes were checked before and have not changed since. It skips the costly part of checking
+    an RSA key pair, which is one signature.
 
     Raises:
-        ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or such keys do not work here
+        ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or such keys are not supported
             (`PSA_ERROR_NOT_SUPPORTED`).
     """
     if not data:
@@ -173,7 +172,7 @@ def _read(key_type: KeyType, bits: int, data: bytes, *, vouched: bool) -> Handle
 
 
 def check_secret_size(kind: KeyKind, bits: int) -> None:
-    """Refuse a size that symmetric or raw keys of this kind do not have."""
+    """Reject a size that symmetric or raw keys of this kind cannot have."""
     sizes = SECRET_SIZES[kind]
     if bits == 0 or bits % 8 or (sizes is not None and bits not in sizes):
         raise invalid_argument(f"a {kind.name} key of {bits} bits")
@@ -181,7 +180,7 @@ def check_secret_size(kind: KeyKind, bits: int) -> None:
         raise not_supported(f"a {kind.name} key of {bits} bits")
 
 
-def read_montgomery_private(curve: Curve, data: bytes) -> MontgomeryKey:
+def read_montgomery_private(curve: CurveParameters, data: bytes) -> MontgomeryKey:
     """Read a private value of X25519 or X448, setting the bits that RFC 7748 section 5 forces."""
     if len(data) != curve.size:
         raise invalid_argument("a private value of another length than the curve's")
@@ -198,8 +197,8 @@ def read_montgomery_private(curve: Curve, data: bytes) -> MontgomeryKey:
     return MontgomeryKey(curve, private, private.public_key(), bytes(forced))
 
 
-def point_of(curve: Curve, data: bytes) -> ec.EllipticCurvePublicKey:
-    """Read an uncompressed point; anything else, also a point off the curve, is an invalid argument."""
+def point_of(curve: CurveParameters, data: bytes) -> ec.EllipticCurvePublicKey:
+    """Read an uncompressed point; anything else, including a point off the curve, is an invalid argument."""
     if curve.group is None or len(data) != 1 + 2 * curve.size or data[0] != _UNCOMPRESSED:
         raise invalid_argument("not an uncompressed point of the curve's size")
     try:
@@ -236,7 +235,7 @@ def export_public(handle: Handle) -> bytes:
             raise invalid_argument("a symmetric key has no public part")
 
 
-def _curve_for(family: EccFamily, bits: int, size: int) -> Curve:
+def _curve_for(family: EccFamily, bits: int, size: int) -> CurveParameters:
     return find_curve(family, bits) if bits else find_curve_by_size(family, size)
 
 
@@ -274,7 +273,7 @@ def _check_rsa_public(modulus: int, exponent: int) -> None:
         raise not_supported(f"an RSA exponent of {exponent.bit_length()} bits")
 
 
-def _read_private(curve: Curve, data: bytes) -> EccKey | MontgomeryKey:
+def _read_private(curve: CurveParameters, data: bytes) -> EccKey | MontgomeryKey:
     if curve.group is None:
         return read_montgomery_private(curve, data)
     if len(data) != curve.size:
@@ -284,10 +283,10 @@ def _read_private(curve: Curve, data: bytes) -> EccKey | MontgomeryKey:
     return EccKey(curve, private, private.public_key(), data)
 
 
-def _read_point(curve: Curve, data: bytes) -> EccKey:
+def _read_point(curve: CurveParameters, data: bytes) -> EccKey:
     return EccKey(curve, None, point_of(curve, data), data)
 
 
-def _read_montgomery_public(curve: Curve, data: bytes) -> MontgomeryKey:
+def _read_montgomery_public(curve: CurveParameters, data: bytes) -> MontgomeryKey:
     public = read_x25519_public(data) if curve.bits == _X25519_BITS else read_x448_public(data)
     return MontgomeryKey(curve, None, public, public.public_bytes_raw())

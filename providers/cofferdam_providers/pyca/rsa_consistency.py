@@ -1,7 +1,7 @@
-"""Whether the numbers of an RSA key pair that a client brings belong together.
+"""Consistency of the numbers of an imported RSA key pair.
 
-The library's own check tests the primes for being prime, which takes 0.3 s for 4096 bits on the thread that serves
-everybody. Here the numbers are compared with each other, and the pair has to do what pairs do, once; see ADR 0023.
+The library's own check tests the primes for primality, which takes 0.3 s for 4096 bits on the thread that serves
+everybody. Here the numbers are compared with each other, and the pair has to work once; see ADR 0023.
 """
 
 import os
@@ -16,22 +16,22 @@ _PKCS1V15_OVERHEAD: Final = 11
 
 
 class InconsistentKeyError(ValueError):
-    """Raised when numbers are no key pair."""
+    """Raised when numbers are not a key pair."""
 
 
 def check_numbers(numbers: rsa.RSAPrivateNumbers) -> None:
-    """Refuse numbers that do not belong together (RFC 8017 section 3.2); of the primes, all but that they are prime.
+    """Reject inconsistent numbers (RFC 8017 section 3.2); everything is checked except the primality of the primes.
 
     Raises:
-        InconsistentKeyError: They do not.
+        InconsistentKeyError: They are inconsistent.
     """
     p, q, d = numbers.p, numbers.q, numbers.d
     e, n = numbers.public_numbers.e, numbers.public_numbers.n
-    # First, as it keeps what is of absurd size from the rest.
+    # First, because it bounds the size of the other numbers.
     if p * q != n or not 0 < d < n:
-        raise InconsistentKeyError("the modulus is another one, or the exponent no number below it")
+        raise InconsistentKeyError("a modulus that is not the primes' product, or an exponent that is not below it")
     if p == q or not all(prime > 1 and prime % 2 for prime in (p, q)):
-        raise InconsistentKeyError("primes that are even, 1, or one number")
+        raise InconsistentKeyError("primes that are even, 1, or equal")
     for prime, exponent in ((p, numbers.dmp1), (q, numbers.dmq1)):
         if exponent != d % (prime - 1) or e * exponent % (prime - 1) != 1:
             raise InconsistentKeyError("an exponent that belongs to other primes")
@@ -40,10 +40,10 @@ def check_numbers(numbers: rsa.RSAPrivateNumbers) -> None:
 
 
 def check_pair(private: rsa.RSAPrivateKey) -> None:
-    """Refuse a pair of which the public half does not undo what the private half does, tried with a random number.
+    """Reject a pair whose public half does not undo its private half, tried with a random number.
 
     Raises:
-        InconsistentKeyError: It does not. Factors that are not prime end here.
+        InconsistentKeyError: It does not. Factors that are not prime are detected here.
     """
     text = os.urandom(private.key_size // 8 - _PKCS1V15_OVERHEAD)
     try:
@@ -52,4 +52,4 @@ def check_pair(private: rsa.RSAPrivateKey) -> None:
     except (InvalidSignature, InternalError, ValueError) as error:
         raise InconsistentKeyError("a pair that does not work") from error
     if undone != text:
-        raise InconsistentKeyError("a pair of which the halves are strangers")
+        raise InconsistentKeyError("a pair whose halves do not belong together")

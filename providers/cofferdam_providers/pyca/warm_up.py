@@ -1,6 +1,6 @@
-"""Using each kind of operation with a public key once: what the library imports late is imported then.
+"""One use of each kind of operation with a public key, so that the library imports its late modules now.
 
-A provider that computes on private keys too has a self-test, which does more than this.
+A provider that also computes on private keys has a self-test, which does more than this.
 """
 
 import base64
@@ -30,7 +30,7 @@ RSA_KEY: Final = base64.b64decode(
     "yJ2vwu9tbqVb7HceozNzTZJR55CC7NqGbv7xPEWeGmMThrfjVMiZ9fESyoXXFYMCQE9FbFAkk73A7Sq3VqOm7U1nNSppfUIW6TISsSemPVQRzm"
     "+pjV2+/XMmPjcoFCdDgYFm7X3WNofdKoyh0vT72OE="
 )
-"""RSAES-PKCS1-v1_5 test vectors of RSA Laboratories, example 1: a pair that everybody knows."""
+"""RSAES-PKCS1-v1_5 test vectors of RSA Laboratories, example 1: a published pair."""
 EXPONENT: Final = 65537
 _MODULUS: Final = read_integers(RSA_KEY)[1]
 _SIZE: Final = 128
@@ -45,10 +45,10 @@ _TEXT: Final = b"text"
 
 
 def warm_up() -> None:
-    """Verify bad signatures and encrypt, with public keys and every scheme.
+    """Verify invalid signatures and encrypt, with public keys and every scheme.
 
     Raises:
-        RuntimeError: The library takes a signature that is none.
+        RuntimeError: The library accepts an invalid signature.
     """
     rsa = read_key(KeyType(KeyKind.RSA_PUBLIC_KEY), 0, write_integers(_MODULUS, EXPONENT), vouched=False)
     ecc = read_key(KeyType(KeyKind.ECC_PUBLIC_KEY, EccFamily.SECP_R1), 0, _POINT, vouched=False)
@@ -71,4 +71,4 @@ def _refuses(key: Handle, algorithm: AsymmetricSignature, size: int) -> None:
         if error.status is not Status.PSA_ERROR_INVALID_SIGNATURE:
             raise RuntimeError(f"verifying with {algorithm.scheme.name} fails: {error}") from error
     else:
-        raise RuntimeError(f"verifying with {algorithm.scheme.name} takes a signature that is none")
+        raise RuntimeError(f"verifying with {algorithm.scheme.name} accepts an invalid signature")

@@ -1,13 +1,13 @@
-"""Keys at rest: encrypted and bound to their name and attributes.
+"""Keys at rest: encrypted, and bound to their name and attributes.
 
 A stored key is
 
-    format (1 byte, 1) | salt (32 bytes) | AES-256-GCM of what the provider keeps of the key, with its tag
+    format (1 byte, 1) | salt (32 bytes) | AES-256-GCM of the provider's data, with its tag
 
-under a key that HKDF-SHA256 derives from the key-encryption key and the salt. Each salt gives a key of its own that
-encrypts once, so the nonce may be constant and there is no bound on the number of keys. The additional data holds the
-format, the provider, the whole name and the attributes: a row that was copied to another name or tenant, or whose
-policy was changed, does not open.
+under a key that HKDF-SHA256 derives from the key-encryption key and the salt. Each derived key encrypts only once, so
+the nonce may be constant and the number of keys is not limited. The additional data consists of the format, the
+provider, the full name and the attributes: a row that was copied to another name or application, or whose policy was
+changed, does not open.
 """
 
 import os
@@ -36,10 +36,10 @@ class Wrapping:
     """Seals keys for the key store and opens them again."""
 
     def __init__(self, kek: bytes, provider_uuid: str, purpose: bytes) -> None:
-        """Use this key-encryption key for the keys of this provider; the purpose tells what else it is not used for.
+        """Use this key-encryption key for the keys of this provider; the purpose separates it from its other uses.
 
         Raises:
-            ValueError: The key-encryption key has another length than 32 bytes.
+            ValueError: The key-encryption key is not 32 bytes long.
         """
         if len(kek) != KEK_LENGTH:
             raise ValueError(f"a key-encryption key has {KEK_LENGTH} bytes, not {len(kek)}")
@@ -48,15 +48,15 @@ class Wrapping:
         self._purpose = purpose
 
     def seal(self, identity: KeyIdentity, attributes: KeyAttributes, material: bytes) -> bytes:
-        """Return what the key store keeps of a key."""
+        """Return the form in which the key store keeps a key."""
         salt = os.urandom(_SALT)
         return FORMAT + salt + self._cipher(salt).encrypt(_NONCE, material, self._bound(identity, attributes))
 
     def open(self, identity: KeyIdentity, attributes: KeyAttributes, sealed: bytes) -> bytes:
-        """Return the key that `seal` was given for this identity and these attributes.
+        """Return the key that was sealed for this identity and these attributes.
 
         Raises:
-            ServiceError: It was given for others, or the bytes were changed (`PSA_ERROR_CORRUPTION_DETECTED`).
+            ServiceError: It was sealed for others, or the bytes were changed (`PSA_ERROR_CORRUPTION_DETECTED`).
         """
         start = len(FORMAT) + _SALT
         if sealed[:1] != FORMAT or len(sealed) < start + _TAG:

@@ -1,4 +1,4 @@
-"""The process of the software provider: read the key-encryption key, give up the rest, serve."""
+"""The process of the software provider: read the key-encryption key, drop privileges, serve."""
 
 import os
 
@@ -22,8 +22,8 @@ def main() -> int:
         kek = read_kek(settings.kek_file, start, create=settings.kek_create)
         its = read_its_files(settings.mbed_its_path) if settings.mbed_its_path else {}
     except CredentialError as error:
-        log.error("the key-encryption key cannot be had", cause=error)
+        log.error("the key-encryption key cannot be read", cause=error)
         give_up(start.control, Failure.CREDENTIAL)
     provider = SoftwareProvider(kek.key, its=its)
-    # The loop ends by returning here; a library's exit handlers have nothing to do.
+    # The loop ends by returning here; exit handlers of libraries are not needed.
     os._exit(serve(start, log, settings.worker, provider, kek, POLICIES[Role.SOFTWARE_WORKER]))

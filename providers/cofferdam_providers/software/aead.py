@@ -21,14 +21,14 @@ SCHEMES: Final = frozenset(
         (KeyKind.CHACHA20, AeadScheme.CHACHA20_POLY1305),
     }
 )
-"""What works here; the library has no Camellia in these modes."""
+"""Supported combinations; the library has no Camellia in these modes."""
 _GCM_NONCES: Final = range(8, 129)
 _CCM_NONCES: Final = range(7, 14)
 _CHACHA20_NONCE: Final = 12
 
 
 class _Gcm:
-    """AES-GCM; the library's own one where that takes the nonce."""
+    """AES-GCM; by the library's own GCM where that accepts the nonce."""
 
     def __init__(self, key: bytes, tag: int) -> None:
         self.tag = tag
@@ -73,7 +73,7 @@ class _Ccm:
     def _check(nonce: bytes, length: int) -> None:
         # NIST SP 800-38C: nonce and length of the text share 15 bytes.
         if len(nonce) not in _CCM_NONCES or length >> (8 * (15 - len(nonce))):
-            raise invalid_argument("a nonce that CCM does not have, or too long a text for it")
+            raise invalid_argument("a nonce that CCM does not have, or a text that is too long for it")
 
 
 class _ChaCha20Poly1305:
@@ -127,7 +127,7 @@ def decrypt(key: Handle, algorithm: Aead, nonce: bytes, additional_data: bytes, 
     try:
         return aead.decrypt(nonce, additional_data, ciphertext)
     except InvalidTag as error:
-        raise invalid_signature("the tag is another one") from error
+        raise invalid_signature("the tag is wrong") from error
 
 
 def _aead(key: Handle, algorithm: Aead) -> ReadyAead:

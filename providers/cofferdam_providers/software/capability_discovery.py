@@ -1,4 +1,4 @@
-"""What keys can be used for here: the answers to CanDoCrypto, and the policies that a new key may have."""
+"""What keys can be used for here: the answers to CanDoCrypto, and the permitted policies of new keys."""
 
 from typing import Final
 
@@ -44,18 +44,18 @@ _SIGNATURE_HASHES: Final = {
 
 
 def check_use(attributes: KeyAttributes) -> None:
-    """Refuse a key whose policy permits nothing that can be done here; 0 bits means any size."""
+    """Reject a key whose policy permits nothing that can be done here; 0 bits means any size."""
     if not _works(attributes) or not _length_exists(attributes):
         raise not_supported("the policy's algorithm with such a key")
     if isinstance(attributes.algorithm, KeyAgreement) and attributes.type.kind in PUBLIC_KINDS:
-        raise not_supported("key agreement with a public key of one's own")
+        raise not_supported("key agreement with a public key as one's own key")
 
 
 def check_policy(attributes: KeyAttributes) -> None:
-    """Refuse a new key whose policy permits one algorithm that does not work here.
+    """Reject a new key whose policy permits an algorithm that is not supported here.
 
     Policies for which the protocol has no operation at all (derivation) and those that do not fit the type are
-    let through, as the reference does: such keys can be kept and exported.
+    accepted, as by the reference: such keys can be stored and exported.
     """
     algorithm = attributes.algorithm
     if not is_compatible(attributes.type, algorithm):
@@ -68,7 +68,7 @@ def check_policy(attributes: KeyAttributes) -> None:
 
 
 def _works(attributes: KeyAttributes) -> bool:  # noqa: PLR0911  one return per variant reads best
-    """Tell whether the algorithm works here with keys of this type and size; 0 bits means any size."""
+    """Tell whether the algorithm is supported for keys of this type and size; 0 bits means any size."""
     kind, family = attributes.type.kind, attributes.type.family
     if not has_room(attributes):
         return False

@@ -17,13 +17,13 @@ from cofferdam_providers.software.generate_random import random_bytes
 
 BLOCK: Final = 16
 XTS_BITS: Final = 256
-"""AES-XTS takes two keys; two of 128 bits are what a key type with at most 256 bits can hold."""
+"""AES-XTS takes two keys; a key type with at most 256 bits can hold two of 128 bits."""
 _NONCE: Final = 12
 _COUNTER: Final = bytes(4)
 
 _Mode: TypeAlias = modes.ModeWithInitializationVector | modes.ModeWithNonce | modes.ModeWithTweak | modes.ECB | None
 _Maker: TypeAlias = Callable[[bytes, bytes], Cipher[_Mode]]
-"""Key and IV to the cipher."""
+"""From key and IV to the cipher."""
 
 
 def _aes(mode: Callable[[bytes], _Mode]) -> _Maker:
@@ -39,7 +39,7 @@ def _ecb(algorithm: Callable[[bytes], CipherAlgorithm]) -> _Maker:
 
 
 def _chacha20(key: bytes, nonce: bytes) -> Cipher[None]:
-    # RFC 8439: the counter starts at 0; the library wants it in front of the nonce.
+    # RFC 8439: the counter starts at 0; the library expects it in front of the nonce.
     return Cipher(algorithms.ChaCha20(key, _COUNTER + nonce), None)
 
 
@@ -58,7 +58,7 @@ MAKERS: Final[Mapping[tuple[KeyKind, CipherMode], _Maker]] = {
     (KeyKind.CAMELLIA, CipherMode.CBC_PKCS7): _camellia(modes.CBC),
     (KeyKind.CHACHA20, CipherMode.STREAM_CIPHER): _chacha20,
 }
-"""What works here; the library has no Camellia in CTR and XTS."""
+"""Supported combinations; the library has no Camellia in CTR and XTS."""
 IV_LENGTH: Final[Mapping[CipherMode, int]] = {
     **dict.fromkeys(CipherMode, BLOCK),
     CipherMode.STREAM_CIPHER: _NONCE,
@@ -72,7 +72,7 @@ def encrypt(key: Handle, mode: CipherMode, plaintext: bytes) -> bytes:
     """Return IV and ciphertext.
 
     Raises:
-        ServiceError: The plaintext has a length that the mode does not take, or the mode is not supported.
+        ServiceError: The plaintext has an invalid length for the mode, or the mode is not supported.
     """
     return encrypt_with_iv(key, mode, random_bytes(IV_LENGTH[mode]), plaintext)
 
@@ -113,9 +113,9 @@ def _cipher(key: Handle, mode: CipherMode, iv: bytes, length: int) -> Cipher[_Mo
     if mode is CipherMode.XTS:
         _check_xts(key.material, length)
     if mode in _WHOLE_BLOCKS and length % BLOCK:
-        raise invalid_argument(f"{length} bytes are no whole number of blocks")
+        raise invalid_argument(f"{length} bytes are not a whole number of blocks")
     if mode is CipherMode.CBC_PKCS7 and (length == 0 or length % BLOCK):
-        raise invalid_argument(f"{length} bytes are no padded text")
+        raise invalid_argument(f"{length} bytes are not a padded text")
     return maker(key.material, iv)
 
 

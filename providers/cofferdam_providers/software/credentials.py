@@ -1,4 +1,4 @@
-"""Keys of the reference service's provider in software, which the worker reads while it still may."""
+"""Keys of the reference service's software provider, which the worker reads before it drops its privileges."""
 
 import os
 from typing import Final
@@ -11,7 +11,7 @@ _ITS_DIGITS: Final = 16
 
 
 def read_its_files(folder: str) -> dict[int, bytes]:
-    """Return the reference provider's key files of a folder, by key id.
+    """Return the reference provider's key files in a folder, by key id.
 
     Raises:
         CredentialError: The folder cannot be read.

@@ -1,12 +1,12 @@
-"""GCM with nonces that the library refuses: shorter than 8 bytes or longer than 128.
+"""GCM with nonces that the library rejects: shorter than 8 bytes or longer than 128.
 
-Everything runs on the library's own GCM and AES. GHASH comes out of it with a trick: encrypt under a nonce that the
-library takes, choosing the plaintext so that a given ciphertext results, and take the mask off the tag:
+Everything runs on the library's own GCM and AES. GHASH is extracted from it: encrypt under an accepted nonce, choosing
+the plaintext so that a given ciphertext results, and remove the mask from the tag:
 
     tag = GHASH(additional data, ciphertext) xor E(nonce | 1)
 
 The starting counter for any other nonce is GHASH of no additional data and the nonce as ciphertext (NIST SP 800-38D
-section 7.1, step 2). Nothing computed under the inner nonce is ever given out, so that it may be the same each time.
+section 7.1, step 2). Nothing computed under the inner nonce is ever returned, so it may be the same each time.
 """
 
 import hmac
@@ -25,10 +25,9 @@ _USUAL_NONCE: Final = 12
 
 
 class AnyNonceGcm:
-    """AES-GCM for one key and nonces of any length; the tag is always given whole."""
+    """AES-GCM for one key and nonces of any length; the returned tag is complete."""
 
     def __init__(self, key: bytes) -> None:
-        """Use this AES key."""
         self._aes = algorithms.AES(key)
         self._gcm = AESGCM(key)
         self._mask = self._block(_INNER_NONCE + b"\0\0\0\1")
@@ -43,11 +42,11 @@ class AnyNonceGcm:
         """Return the plaintext; `tag` may be shortened.
 
         Raises:
-            ServiceError: The tag is another one (`PSA_ERROR_INVALID_SIGNATURE`).
+            ServiceError: The tag is wrong (`PSA_ERROR_INVALID_SIGNATURE`).
         """
         start = self._start(nonce)
         if not hmac.compare_digest(self._tag(start, additional_data, ciphertext)[: len(tag)], tag):
-            raise invalid_signature("the tag is another one")
+            raise invalid_signature("the tag is wrong")
         return self._count(start, ciphertext)
 
     def _start(self, nonce: bytes) -> bytes:
@@ -70,7 +69,7 @@ class AnyNonceGcm:
     def _count(self, start: bytes, text: bytes) -> bytes:
         """Encrypt or decrypt in counter mode, beginning one after `start`; only the last 32 bits count."""
         first = (int.from_bytes(start[12:], "big") + 1) % _COUNTERS
-        # The library's counter has 128 bits, so the text is cut where 32 bits run over.
+        # The library's counter has 128 bits, so the text is split where 32 bits overflow.
         before = (_COUNTERS - first) * _BLOCK
         return self._stream(start[:12], first, text[:before]) + self._stream(start[:12], 0, text[before:])
 

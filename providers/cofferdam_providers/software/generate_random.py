@@ -1,4 +1,4 @@
-"""Random bytes of the kernel, for clients and for symmetric keys alike."""
+"""Random bytes of the kernel, for clients and for symmetric keys."""
 
 import os
 

@@ -1,7 +1,7 @@
 """Keys that the reference's software provider left behind: the files of Mbed Crypto's internal trusted storage.
 
-A `.psa_its` file is, all little endian, a header of 16 bytes (magic, length of what follows, flags), a key header of
-36 bytes (magic, version, lifetime, type, bits, usage, two algorithms, length of the key) and the key in the format of
+A `.psa_its` file is, all little endian, a header of 16 bytes (magic, length of the rest, flags), a key header of 36
+bytes (magic, version, lifetime, type, bits, usage, two algorithms, length of the key) and the key in the format of
 export. Source: docs/reference/parsec-behaviour.md, "Key files of the software provider"; type numbers: PSA Crypto API,
 "Key types".
 """
@@ -32,7 +32,7 @@ _USAGE_BITS: Final[Mapping[int, Usage]] = {
     0x2000: Usage.VERIFY_HASH,
     0x4000: Usage.DERIVE,
 }
-"""PSA Crypto API, "Key usage flags": those that the reference passed on and that mean anything here."""
+"""PSA Crypto API, "Key usage flags": those that the reference passed on and that have a meaning here."""
 _CHECKED: Final = Usage(sum(_USAGE_BITS.values()))
 _PLAIN_TYPES: Final[Mapping[int, KeyKind]] = {
     0x1001: KeyKind.RAW_DATA,
@@ -68,12 +68,12 @@ _DH_FAMILIES: Final[Mapping[int, DhFamily]] = {0x03: DhFamily.RFC7919}
 
 @dataclass(frozen=True, slots=True)
 class ItsKey:
-    """What a file says of a key; the algorithm is left out, as that of the key store counts."""
+    """The description of a key in a file, without its algorithm, as that of the key store counts."""
 
     type: KeyType
     bits: int
     usage: Usage
-    """What the reference's cryptography let the key be used for."""
+    """What the reference's library allowed the key to be used for."""
     material: bytes = field(repr=False)
 
 
@@ -81,7 +81,7 @@ def parse_its_file(data: bytes) -> ItsKey:
     """Read a `.psa_its` file.
 
     Raises:
-        ServiceError: The bytes are no such file (`PSA_ERROR_DATA_CORRUPT`).
+        ServiceError: The bytes are not such a file (`PSA_ERROR_DATA_CORRUPT`).
     """
     try:
         return _parse(data)
@@ -104,7 +104,7 @@ def find_its_key(files: Mapping[int, bytes], key_id: bytes, attributes: KeyAttri
     if content is None:
         raise ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, "no file of the reference's store has this key")
     key = parse_its_file(content)
-    # The reference stores 0 bits for a key that was imported so.
+    # The reference stores 0 bits for a key that was imported with 0 bits.
     if key.type != attributes.type or attributes.bits not in (0, key.bits):
         raise ServiceError(Status.PSA_ERROR_CORRUPTION_DETECTED, "the file holds another key than the row says")
     if attributes.usage & _CHECKED & ~key.usage and key.type.kind not in PUBLIC_KINDS:

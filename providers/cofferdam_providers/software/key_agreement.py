@@ -25,13 +25,13 @@ def agree(key: Handle, algorithm: KeyAgreement, peer: bytes) -> bytes:
     if algorithm.raw is not RawAgreement.ECDH or algorithm.derivation is not None:
         raise not_supported("a key agreement other than raw ECDH")
     if not isinstance(key, EccKey | MontgomeryKey) or key.private is None:
-        raise invalid_argument("a key that does not agree")
+        raise invalid_argument("a key that does not support key agreement")
     if isinstance(key, EccKey):
         return key.private.exchange(ec.ECDH(), point_of(key.curve, peer))
     try:
         return _agree_montgomery(key.private, peer)
     except ValueError as error:
-        # RFC 7748 section 6: a shared secret of zeros tells of a peer key of small order.
+        # RFC 7748 section 6: a shared secret of zeros means that the peer's key is of small order.
         raise invalid_argument("a public value of small order") from error
 
 

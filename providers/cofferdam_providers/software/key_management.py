@@ -1,4 +1,4 @@
-"""Which keys can be made and taken over here, and making and taking them over."""
+"""Generation and import of keys, and which keys they are possible for."""
 
 from dataclasses import replace
 from typing import Final
@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, EccFamily, KeyAttributes, KeyKind
-from cofferdam_providers.pyca.curves import Curve, find_curve, has_curves
+from cofferdam_providers.pyca.curves import CurveParameters, find_curve, has_curves
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.keys import (
     RSA_SIZES,
@@ -24,11 +24,11 @@ PUBLIC_EXPONENT: Final = 65537
 
 
 def check_generate(attributes: KeyAttributes) -> None:
-    """Refuse attributes that no key made here can have.
+    """Reject attributes that no generated key can have.
 
     Raises:
-        ServiceError: `PSA_ERROR_INVALID_ARGUMENT` for what no such key has, `PSA_ERROR_NOT_SUPPORTED` for what does not
-            work here.
+        ServiceError: `PSA_ERROR_INVALID_ARGUMENT` for impossible attributes, `PSA_ERROR_NOT_SUPPORTED` for unsupported
+            ones.
     """
     if attributes.type.kind in PUBLIC_KINDS:
         raise invalid_argument("a public key cannot be generated")
@@ -37,19 +37,19 @@ def check_generate(attributes: KeyAttributes) -> None:
 
 
 def check_import(attributes: KeyAttributes) -> None:
-    """Refuse attributes that no key taken over here can have; 0 bits means the size of the data."""
+    """Reject attributes that no imported key can have; 0 bits means the size of the data."""
     _check_type_or_any_size(attributes)
     capability_discovery.check_policy(attributes)
 
 
 def check_use(attributes: KeyAttributes) -> None:
-    """Refuse attributes of which no key here could be used as its policy says; 0 bits means any size."""
+    """Reject attributes with which no key could be used as its policy says; 0 bits means any size."""
     _check_type_or_any_size(attributes)
     capability_discovery.check_use(attributes)
 
 
 def generate(attributes: KeyAttributes) -> bytes:
-    """Make a key and return it in the format of import; safe to call from several threads."""
+    """Generate a key and return it in the format of import; safe to call from several threads."""
     check_generate(attributes)
     kind = attributes.type.kind
     if kind is KeyKind.RSA_KEY_PAIR:
@@ -59,15 +59,15 @@ def generate(attributes: KeyAttributes) -> bytes:
     return random_bytes(attributes.bits // 8)
 
 
-def take_over(attributes: KeyAttributes, data: bytes) -> Handle:
-    """Read and check a key that a client brings.
+def import_key(attributes: KeyAttributes, data: bytes) -> Handle:
+    """Read and check an imported key.
 
     Raises:
         ServiceError: As for `check_import` and `keys.read_key`.
     """
     check_import(attributes)
     handle = read_key(attributes.type, attributes.bits, data, vouched=False)
-    # The data may be the first to say how large the key is.
+    # The size may be known only from the data.
     check_import(replace(attributes, bits=handle.bits))
     return handle
 
@@ -106,7 +106,7 @@ def _generate_rsa(bits: int) -> bytes:
     )
 
 
-def _generate_ecc(curve: Curve) -> bytes:
+def _generate_ecc(curve: CurveParameters) -> bytes:
     if curve.group is None:
         return read_montgomery_private(curve, random_bytes(curve.size)).material
     return ec.generate_private_key(curve.group).private_numbers().private_value.to_bytes(curve.size, "big")

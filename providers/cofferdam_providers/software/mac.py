@@ -19,13 +19,13 @@ CMAC_CIPHERS: Final[Mapping[KeyKind, Callable[[bytes], BlockCipherAlgorithm]]] =
     KeyKind.AES: algorithms.AES,
     KeyKind.CAMELLIA: Camellia,
 }
-"""Block ciphers that CMAC works with here."""
+"""Block ciphers for CMAC."""
 
 
 def is_supported(kind: KeyKind, algorithm: Mac) -> bool:
-    """Tell whether keys of a kind can make such MACs here.
+    """Tell whether keys of a kind support such MACs here.
 
-    CBC-MAC is left out: it can be forged where messages differ in length, and CMAC is what mends that.
+    CBC-MAC is not supported: it can be forged if messages differ in length, and CMAC is its repaired form.
     """
     match algorithm.scheme:
         case MacScheme.HMAC:
@@ -37,7 +37,7 @@ def is_supported(kind: KeyKind, algorithm: Mac) -> bool:
 
 
 def compute(key: Handle, algorithm: Mac, data: bytes) -> bytes:
-    """Return the MAC of some data; a truncated one may be no longer than the whole, which the worker has checked.
+    """Return the MAC of some data; the worker has checked that a truncated MAC is not longer than the whole one.
 
     Raises:
         ServiceError: The algorithm, its length or the key are not supported.
@@ -53,13 +53,13 @@ def compute(key: Handle, algorithm: Mac, data: bytes) -> bytes:
 
 
 def verify(key: Handle, algorithm: Mac, data: bytes, mac: bytes) -> None:
-    """Refuse a MAC that is not that of the data, whatever its length.
+    """Reject a MAC that is not that of the data, whatever its length.
 
     Raises:
-        ServiceError: The MAC is another one (`PSA_ERROR_INVALID_SIGNATURE`), or as for `compute`.
+        ServiceError: The MAC is wrong (`PSA_ERROR_INVALID_SIGNATURE`), or as for `compute`.
     """
     if not hmac.compare_digest(compute(key, algorithm, data), mac):
-        raise invalid_signature("the MAC is another one")
+        raise invalid_signature("the MAC is wrong")
 
 
 def _cmac(key: SecretKey, data: bytes) -> bytes:

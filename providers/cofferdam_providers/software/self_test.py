@@ -1,7 +1,8 @@
 """The self-test: every algorithm once, with published answers where the algorithm is deterministic.
 
 It runs before the sandbox closes, so that whatever the libraries load late is loaded, and before the first client, so
-that a library that computes wrongly serves nobody. RSA keys are not generated: that would take longer than all else.
+that a library with wrong results serves nobody. RSA keys are not generated: that would take longer than everything
+else.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.key_encryption_key import KEK_LENGTH
 from cofferdam_providers.pyca import asym_encryption, asym_sign, keys
-from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.curves import CURVES, CurveParameters
 from cofferdam_providers.pyca.hashes import AVAILABLE, digest_of
 from cofferdam_providers.pyca.warm_up import RSA_KEY
 from cofferdam_providers.pyca.wrapping import Wrapping
@@ -41,7 +42,7 @@ def run_self_test() -> None:
     """Use every algorithm once.
 
     Raises:
-        RuntimeError: An answer is wrong, or an algorithm fails altogether.
+        RuntimeError: An answer is wrong, or an algorithm fails.
     """
     for test in _TESTS:
         try:
@@ -61,7 +62,7 @@ def _expect_refusal(what: str, status: Status, call: Callable[[], object]) -> No
     except ServiceError as error:
         _expect(what, error.status, status)
     else:
-        raise RuntimeError(f"the self-test of {what} took what it must refuse")
+        raise RuntimeError(f"the self-test of {what} accepted what it must reject")
 
 
 def _changed(data: bytes) -> bytes:
@@ -72,7 +73,7 @@ def _read(kind: KeyKind, material: bytes, family: EccFamily | None = None) -> ke
     return keys.read_key(KeyType(kind, family), 0, material, vouched=True)
 
 
-def _generate(curve: Curve) -> keys.Handle:
+def _generate(curve: CurveParameters) -> keys.Handle:
     key_type = KeyType(KeyKind.ECC_KEY_PAIR, curve.family)
     attributes = KeyAttributes(key_type, curve.bits, Usage.DERIVE, _ECDH)
     return keys.read_key(key_type, curve.bits, key_management.generate(attributes), vouched=True)
@@ -114,7 +115,7 @@ def _test_rsa_encryption() -> None:
     ciphertext = known_answers.RSA_CIPHERTEXT
     plaintext = asym_encryption.decrypt(key, _PKCS1V15_CRYPT, ciphertext, b"")
     _expect("RSA PKCS#1 v1.5 decryption", plaintext, known_answers.RSA_MESSAGE)
-    # Also proves that this OpenSSL substitutes messages the way that `implicit_rejection` computes.
+    # Also proves that this OpenSSL computes substitutes in the same way as `implicit_rejection`.
     _expect_refusal(
         "RSA PKCS#1 v1.5 padding",
         Status.PSA_ERROR_INVALID_PADDING,

@@ -1,4 +1,4 @@
-"""The process of the TPM provider: read the secrets, reach the TPM, give up the rest, serve."""
+"""The process of the TPM provider: read the secrets, connect to the TPM, drop privileges, serve."""
 
 import os
 
@@ -21,7 +21,7 @@ def main() -> int:
     try:
         credentials = read_credentials(settings, start)
     except CredentialError as error:
-        log.error("the TPM provider's secrets cannot be had", cause=error)
+        log.error("the TPM provider's secrets cannot be read", cause=error)
         give_up(start.control, Failure.CREDENTIAL)
     provider = TpmProvider(settings, credentials, log)
     policy = for_tpm(POLICIES[Role.TPM_WORKER], settings.tcti)

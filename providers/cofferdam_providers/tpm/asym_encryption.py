@@ -10,17 +10,17 @@ from cofferdam_contracts.psa.policy import oaep_room
 from cofferdam_providers.pyca.errors import invalid_argument, invalid_padding, not_supported
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Algorithm, Command
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, CommandFailedError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey, require_pair
-from cofferdam_providers.tpm.marshal import U16, Reader, sized
+from cofferdam_providers.tpm.marshal import U16, sized
 
 _PKCS1V15_OVERHEAD: Final = 11
 _MOST_LABEL: Final = 64
-"""Bytes of a label that every TPM takes."""
+"""Bytes of a label that every TPM accepts."""
 
 
-def encrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
+def encrypt(device: TpmDevice, key: TpmKey, algorithm: AsymmetricEncryption, plaintext: bytes, label: bytes) -> bytes:
     """Return the ciphertext.
 
     Raises:
@@ -29,12 +29,12 @@ def encrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, plaint
     scheme = _scheme(algorithm, label)
     most = _room(key, algorithm)
     if len(plaintext) > most:
-        raise invalid_argument(f"a plaintext of {len(plaintext)} bytes, where the key takes {max(most, 0)}")
+        raise invalid_argument(f"a plaintext of {len(plaintext)} bytes, where the key allows {max(most, 0)}")
     parameters = sized(plaintext) + scheme
-    return Reader(device.do(lambda: device.run(Command.RSA_ENCRYPT, key, parameters, authorized=False))).sized()
+    return device.execute_with(Command.RSA_ENCRYPT, key, parameters, authorized=False).sized()
 
 
-def decrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:
+def decrypt(device: TpmDevice, key: TpmKey, algorithm: AsymmetricEncryption, ciphertext: bytes, label: bytes) -> bytes:
     """Return the plaintext.
 
     Raises:
@@ -47,10 +47,10 @@ def decrypt(device: Device, key: TpmKey, algorithm: AsymmetricEncryption, cipher
     if len(ciphertext) != key.size:
         raise invalid_argument(f"a ciphertext of {len(ciphertext)} bytes")
     if isinstance(key.part, public.RsaPart) and ciphertext >= key.part.modulus:
-        raise invalid_argument("a ciphertext that is no number below the modulus")
+        raise invalid_argument("a ciphertext that is not below the modulus")
     parameters = sized(ciphertext) + scheme
     try:
-        return Reader(device.do(lambda: device.run(Command.RSA_DECRYPT, key, parameters))).sized()
+        return device.execute_with(Command.RSA_DECRYPT, key, parameters).sized()
     except TpmError as error:
         if error.code in (Code.VALUE, Code.SIZE) or isinstance(error, CommandFailedError):
             raise invalid_padding("the padding is wrong") from error
@@ -62,7 +62,7 @@ def _scheme(algorithm: AsymmetricEncryption, label: bytes) -> bytes:
     if algorithm.scheme is EncryptionScheme.RSA_PKCS1V15:
         return U16.pack(Algorithm.RSAES) + sized(b"")
     if label and not label.endswith(b"\0"):
-        # The TPM would take it for a text that was cut off, and has no way to use another one.
+        # The TPM takes a label for a string that ends with a zero byte, and has no way to use any other.
         raise not_supported("a label that does not end with a zero byte in a TPM")
     if len(label) > _MOST_LABEL:
         raise not_supported(f"a label of more than {_MOST_LABEL} bytes in a TPM")
@@ -70,5 +70,5 @@ def _scheme(algorithm: AsymmetricEncryption, label: bytes) -> bytes:
 
 
 def _room(key: TpmKey, algorithm: AsymmetricEncryption) -> int:
-    """Return how many bytes the padding leaves; below 0 when it does not fit."""
+    """Return how many bytes the padding leaves; negative when it does not fit."""
     return key.size - _PKCS1V15_OVERHEAD if algorithm.hash is None else oaep_room(8 * key.size, algorithm.hash)

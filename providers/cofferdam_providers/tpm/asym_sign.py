@@ -1,8 +1,8 @@
 """Signatures of digests.
 
-A TPM chooses the length of a salt for RSA-PSS itself, and takes signatures with any. TPMs of the present specification
+A TPM chooses the salt length of RSA-PSS itself, and accepts signatures with any. TPMs of the present specification
 choose as `pss_salt_length` says, older ones the longest that fits. So signatures of this scheme are verified here, by
-the one rule that all providers have, and one that the TPM has made is given out only if it obeys that rule.
+the one rule that all providers have, and one made by the TPM is returned only if it obeys that rule.
 
 Source: TCG part 2, 11.3 (TPMT_SIGNATURE); part 3, 20.1 and 20.2.
 """
@@ -15,29 +15,29 @@ from cofferdam_providers.pyca import asym_sign as in_memory
 from cofferdam_providers.pyca.errors import invalid_signature, not_supported
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Algorithm, Command, Handle
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, CommandFailedError, MalformedAnswerError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey, require_pair
-from cofferdam_providers.tpm.marshal import U16, U32, Reader, sized
+from cofferdam_providers.tpm.marshal import U16, U32, sized
 
 _HASHCHECK: Final = 0x8024
 _KEYS_SCHEME: Final = U16.pack(Algorithm.NULL)
 _NO_TICKET: Final = U16.pack(_HASHCHECK) + U32.pack(Handle.NULL) + sized(b"")
-"""TPMT_TK_HASHCHECK of a digest that the TPM did not make: only restricted keys want one that it did."""
+"""TPMT_TK_HASHCHECK of a digest that the TPM did not compute: only restricted keys require one that it did."""
 _NOT_GOOD: Final = frozenset({Code.SIGNATURE, Code.SIZE, Code.VALUE, Code.ECC_POINT, Code.NO_RESULT})
-"""Answers of TPMs to a signature that is not good; digest and key were looked at before."""
+"""Codes of TPMs for an invalid signature; digest and key were checked before."""
 
 
-def sign_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
+def sign_hash(device: TpmDevice, key: TpmKey, algorithm: AsymmetricSignature, digest: bytes) -> bytes:
     """Return the signature of a digest in the format of PsaSignHash.
 
     Raises:
-        ServiceError: The TPM refuses, or salts RSA-PSS otherwise (`PSA_ERROR_NOT_SUPPORTED`).
+        ServiceError: The TPM refuses, or salts RSA-PSS differently (`PSA_ERROR_NOT_SUPPORTED`).
     """
     require_pair(key)
     public.scheme_of(algorithm)
     parameters = sized(digest) + _KEYS_SCHEME + _NO_TICKET
-    reader = Reader(device.do(lambda: device.run(Command.SIGN, key, parameters)))
+    reader = device.execute_with(Command.SIGN, key, parameters)
     reader.u16()
     reader.u16()
     if isinstance(key.part, public.RsaPart):
@@ -51,8 +51,10 @@ def sign_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, diges
     return r.rjust(key.size, b"\0") + s.rjust(key.size, b"\0")
 
 
-def verify_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
-    """Refuse a signature that is not good.
+def verify_hash(
+    device: TpmDevice, key: TpmKey, algorithm: AsymmetricSignature, digest: bytes, signature: bytes
+) -> None:
+    """Reject an invalid signature.
 
     Raises:
         ServiceError: `PSA_ERROR_INVALID_SIGNATURE`, or the TPM refuses.
@@ -64,10 +66,10 @@ def verify_hash(device: Device, key: TpmKey, algorithm: AsymmetricSignature, dig
     values = _values(key, signature)
     parameters = sized(digest) + U16.pack(scheme) + U16.pack(hashed) + values
     try:
-        device.do(lambda: device.run(Command.VERIFY_SIGNATURE, key, parameters, authorized=False))
+        device.execute_with(Command.VERIFY_SIGNATURE, key, parameters, authorized=False)
     except TpmError as error:
         if error.code in _NOT_GOOD or isinstance(error, CommandFailedError):
-            raise invalid_signature("the signature is not good") from error
+            raise invalid_signature("the signature is invalid") from error
         raise
 
 
@@ -79,7 +81,7 @@ def _check_salt(key: TpmKey, algorithm: AsymmetricSignature, digest: bytes, sign
 
 
 def _values(key: TpmKey, signature: bytes) -> bytes:
-    """Return the values of a signature as the TPM takes them; it cannot be good when it is longer or shorter."""
+    """Return a signature's values in the TPM's form; a signature of another length cannot be valid."""
     if isinstance(key.part, public.RsaPart):
         if len(signature) != key.size:
             raise invalid_signature(f"a signature of {len(signature)} bytes")

@@ -1,7 +1,7 @@
-"""Showing that a key is in this TPM: TPM2_ActivateCredential with the default endorsement key.
+"""Attestation that a key is in this TPM: TPM2_ActivateCredential with the default endorsement key.
 
-A verifier who trusts the endorsement key encrypts a credential so that the TPM gives it out only while the key with
-the given Name is loaded. Source: TCG part 1, 24 (credential protection), part 3, 12.5.
+A verifier who trusts the endorsement key encrypts a credential so that the TPM reveals it only while the key with the
+given Name is loaded. Source: TCG part 1, 24 (credential protection), part 3, 12.5.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.errors import invalid_argument
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.codes import Command
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, CommandFailedError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey, require_pair
 from cofferdam_providers.tpm.marshal import sized
@@ -21,7 +21,7 @@ _MOST_CREDENTIAL: Final = 132
 """Bytes of the longest TPMS_ID_OBJECT: two sized buffers of 64 bytes (TCG part 2, 12.4.3)."""
 
 
-def prepare(device: Device, key: TpmKey) -> tuple[bytes, bytes, bytes]:
+def prepare(device: TpmDevice, key: TpmKey) -> tuple[bytes, bytes, bytes]:
     """Return the key's Name, its public area, and the endorsement key in the format of PsaExportPublicKey.
 
     Raises:
@@ -29,11 +29,11 @@ def prepare(device: Device, key: TpmKey) -> tuple[bytes, bytes, bytes]:
     """
     require_pair(key)
     if not device.endorsement.area:
-        device.do(lambda: device.slots.use(device.endorsement))
+        device.retry_after_reset(lambda: device.slots.ensure_loaded(device.endorsement))
     return key.name, key.area, public.exported(public.part_of(device.endorsement.area), _ENDORSEMENT_SIZE)
 
 
-def attest(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
+def attest(device: TpmDevice, key: TpmKey, operation: AttestKey) -> bytes:
     """Return the credential.
 
     Raises:
@@ -43,27 +43,27 @@ def attest(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
     if len(operation.credential_blob) > _MOST_CREDENTIAL or len(operation.secret) > _ENDORSEMENT_SIZE:
         raise invalid_argument("a credential that is longer than any for this TPM")
     try:
-        return device.do(lambda: _activate(device, key, operation))
+        return device.retry_after_reset(lambda: _activate(device, key, operation))
     except CommandFailedError as error:
-        # As libtpms calls a secret with a wrong padding.
-        raise ServiceError(error.status, "a credential whose secret is none for this TPM") from error
+        # libtpms returns this for a secret with wrong padding.
+        raise ServiceError(error.status, "a credential whose secret is not for this TPM") from error
     except TpmError as error:
         if error.code in (Code.VALUE, Code.SIZE):
-            raise invalid_argument("a credential that is none for this TPM") from error
+            raise invalid_argument("a credential that is not for this TPM") from error
         if error.code == Code.BAD_AUTH:
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, error.detail) from error
         raise
 
 
-def _activate(device: Device, key: TpmKey, operation: AttestKey) -> bytes:
+def _activate(device: TpmDevice, key: TpmKey, operation: AttestKey) -> bytes:
     parameters = sized(operation.credential_blob) + sized(operation.secret)
-    handles = device.slots.use(key, device.endorsement)
+    handles = device.slots.ensure_loaded(key, device.endorsement)
     policy = device.endorsement_policy()
     authorizations = [device.authorize(key.auth), policy]
     try:
-        answer = device.use(Command.ACTIVATE_CREDENTIAL, handles, parameters, authorizations)
+        answer = device.execute(Command.ACTIVATE_CREDENTIAL, handles, parameters, authorizations)
     except TpmError:
-        # It ended the session only if it succeeded.
+        # The TPM ends the session only on success.
         device.flush(policy.handle)
         raise
     key.proved = True

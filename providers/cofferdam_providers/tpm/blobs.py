@@ -1,26 +1,26 @@
 """Keys as the key store has them: private blob, authorisation value and public part.
 
-The reference's form is what its `bincode` makes of a PasswordContext, fixed-width and little-endian:
+The reference's form is the `bincode` encoding of its PasswordContext, fixed-width and little-endian:
 
     legacy context (24 zero bytes) | auth value | 0: modulus, 1: x, y (u32 before) | private blob
 
-with a length of eight bytes before each value. A form of one's own is
+with a length of eight bytes before each value. Our own form is
 
     parent (1 byte: 0 the storage root key, 1 that of the application) | the reference's form
 
-which is encrypted and bound to the key's name and attributes, so that the authorisation value is not in clear, and a
-row that was moved or changed is noticed. Source: docs/reference/parsec-behaviour.md, "Stored keys of the TPM".
+encrypted and bound to the key's name and attributes, so that the authorisation value is not readable, and a row that
+was moved or changed is detected. Source: docs/reference/parsec-behaviour.md, "Stored keys of the TPM".
 """
 
 import struct
 from dataclasses import dataclass, field
 from typing import Final
 
+from cofferdam_contracts.byte_reader import ByteReader
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.tpm.public import EccPart, Part, RsaPart
 
 _NO_CONTEXT: Final = bytes(24)
-_CONTEXT: Final = struct.Struct("<QIIQ")
 _LENGTH: Final = struct.Struct("<Q")
 _KIND: Final = struct.Struct("<I")
 _RSA: Final = 0
@@ -33,7 +33,7 @@ APPLICATION_PARENT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """A key of the TPM outside of it; without a private blob only the public part of one."""
+    """A key of the TPM, outside of it; without a private blob only the public part of a key."""
 
     part: Part
     private: bytes = field(default=b"", repr=False)
@@ -55,36 +55,36 @@ def decode(data: bytes, parent: int = ROOT_PARENT) -> Blob:
     """Read the reference's form; bytes after it are ignored, as the reference does.
 
     Raises:
-        ServiceError: It is another one (`PSA_ERROR_DATA_CORRUPT`).
+        ServiceError: It is malformed (`PSA_ERROR_DATA_CORRUPT`).
     """
-    reader = _Reader(data)
-    if reader.take(_CONTEXT.size) != _NO_CONTEXT:
+    reader = ByteReader(data, _corrupt, "little")
+    if reader.take(len(_NO_CONTEXT)) != _NO_CONTEXT:
         raise _corrupt("a saved context, as Parsec kept until 2021, which no TPM loads after a restart")
-    auth = reader.sized()
-    kind = _KIND.unpack(reader.take(_KIND.size))[0]
+    auth = reader.prefixed(_LENGTH.size)
+    kind = reader.u32()
     part: Part
     if kind == _RSA:
-        part = RsaPart(reader.sized())
+        part = RsaPart(reader.prefixed(_LENGTH.size))
     elif kind == _ECC:
-        part = EccPart(reader.sized(), reader.sized())
+        part = EccPart(reader.prefixed(_LENGTH.size), reader.prefixed(_LENGTH.size))
     else:
         raise _corrupt(f"a public part of kind {kind}")
     numbers = (part.modulus,) if isinstance(part, RsaPart) else (part.x, part.y)
     if not all(0 < len(number) <= _MOST_NUMBER for number in numbers):
         raise _corrupt("a public part of a length that no key has")
-    return Blob(part=part, auth=auth, private=reader.sized(), parent=parent)
+    return Blob(part=part, auth=auth, private=reader.prefixed(_LENGTH.size), parent=parent)
 
 
 def encode_own(blob: Blob) -> bytes:
-    """Return what is encrypted for the key store."""
+    """Return the plaintext of our own form."""
     return bytes((blob.parent,)) + encode(blob)
 
 
 def decode_own(data: bytes) -> Blob:
-    """Read what was encrypted for the key store.
+    """Read the plaintext of our own form.
 
     Raises:
-        ServiceError: It is something else (`PSA_ERROR_DATA_CORRUPT`).
+        ServiceError: It is malformed (`PSA_ERROR_DATA_CORRUPT`).
     """
     if data[:1] not in (bytes((ROOT_PARENT,)), bytes((APPLICATION_PARENT,))):
         raise _corrupt("no parent")
@@ -92,17 +92,17 @@ def decode_own(data: bytes) -> Blob:
 
 
 def encode_name(name: bytes) -> bytes:
-    """Return what the reference keeps of the root key's Name."""
+    """Return what the reference stores of the root key's Name."""
     return _sized(name)
 
 
 def decode_name(data: bytes) -> bytes:
-    """Read what the reference keeps of the root key's Name.
+    """Read what the reference stores of the root key's Name.
 
     Raises:
-        ServiceError: It is something else.
+        ServiceError: It is malformed.
     """
-    return _Reader(data).sized()
+    return ByteReader(data, _corrupt, "little").prefixed(_LENGTH.size)
 
 
 def _sized(content: bytes) -> bytes:
@@ -111,18 +111,3 @@ def _sized(content: bytes) -> bytes:
 
 def _corrupt(detail: str) -> ServiceError:
     return ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"a stored key that is {detail}")
-
-
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        start, self._at = self._at, self._at + size
-        if self._at > len(self._data):
-            raise _corrupt("cut off")
-        return self._data[start : self._at]
-
-    def sized(self) -> bytes:
-        return self.take(_LENGTH.unpack(self.take(_LENGTH.size))[0])

@@ -1,4 +1,4 @@
-"""What this TPM can do, asked once: CanDoCrypto answers by it."""
+"""What this TPM can do, asked once; CanDoCrypto is answered from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,25 +10,25 @@ from cofferdam_contracts.psa.policy import has_room
 from cofferdam_providers.pyca.errors import not_supported
 from cofferdam_providers.tpm import capabilities, public
 from cofferdam_providers.tpm.codes import PT_FIRMWARE_VERSION, PT_LOCKOUT_COUNTER, PT_MANUFACTURER, PT_MAX_AUTH_FAIL
-from cofferdam_providers.tpm.connection import Connection
+from cofferdam_providers.tpm.connection import TpmConnection
 
 _SIZES: Final = public.RSA_SIZES
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
+class TpmCapabilities:
     """Sizes, curves and algorithms of a TPM."""
 
     rsa_sizes: frozenset[int] = frozenset()
     curves: frozenset[int] = frozenset()
     algorithms: frozenset[int] = frozenset()
     about: Mapping[str, object] = field(default_factory=dict)
-    """Who made it, for the log."""
+    """Its manufacturer and firmware, for the log."""
     is_nearly_locked: bool = False
-    """Whether one more failed authorisation locks it, or one did."""
+    """Whether one more failed authorisation locks the TPM, or it is locked."""
 
     def check_use(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that this TPM cannot have, or can do nothing with.
+        """Reject a key that this TPM cannot have or cannot use.
 
         Raises:
             ServiceError: `PSA_ERROR_NOT_SUPPORTED`, or what is wrong with the attributes.
@@ -40,7 +40,7 @@ class Capabilities:
         elif public.CURVES[attributes.bits] not in self.curves:
             raise not_supported(f"the curve of {attributes.bits} bits in this TPM")
         if not has_room(attributes):
-            raise not_supported(f"a padding that {attributes.bits} bits do not hold")
+            raise not_supported(f"a padding that does not fit into {attributes.bits} bits")
         algorithm = attributes.algorithm
         if isinstance(algorithm, AsymmetricSignature):
             self._check(*public.scheme_of(algorithm))
@@ -53,15 +53,15 @@ class Capabilities:
                 raise not_supported(f"the algorithm {number:#x} in this TPM")
 
 
-def discover(connection: Connection) -> Capabilities:
+def discover(connection: TpmConnection) -> TpmCapabilities:
     """Ask a TPM.
 
     Raises:
-        TpmError: It does not say.
+        TpmError: It does not answer.
     """
     variable = capabilities.properties(connection, PT_LOCKOUT_COUNTER, PT_MAX_AUTH_FAIL - PT_LOCKOUT_COUNTER + 1)
     failed, most = variable.get(PT_LOCKOUT_COUNTER, 0), variable.get(PT_MAX_AUTH_FAIL, 0)
-    return Capabilities(
+    return TpmCapabilities(
         rsa_sizes=frozenset(bits for bits in _SIZES if capabilities.has_rsa(connection, bits)),
         curves=capabilities.curves(connection),
         algorithms=capabilities.algorithms(connection),
@@ -70,7 +70,7 @@ def discover(connection: Connection) -> Capabilities:
     )
 
 
-def _about(connection: Connection) -> dict[str, object]:
+def _about(connection: TpmConnection) -> dict[str, object]:
     fixed = capabilities.properties(connection, PT_MANUFACTURER, PT_FIRMWARE_VERSION - PT_MANUFACTURER + 1)
     vendor = fixed.get(PT_MANUFACTURER, 0).to_bytes(4, "big").decode("ascii", "replace").strip("\0 ")
     return {

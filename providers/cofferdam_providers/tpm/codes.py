@@ -1,4 +1,4 @@
-"""Numbers of TPM 2.0, and what each command looks like on the wire.
+"""Numbers of TPM 2.0, and the form of each command.
 
 Source: TCG, "Trusted Platform Module Library", part 2 (structures) and part 3 (commands), revision 1.59.
 """
@@ -36,51 +36,49 @@ class Command(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What of a command matters to whoever sends it."""
+    """What a sender has to know about a command."""
 
     returns_handle: bool = False
-    takes_session: bool = True
-    """Whether it may have a session at all."""
     hides_parameter: bool = False
     """Whether its first parameter is a sized buffer, which a session can encrypt."""
     hides_answer: bool = False
-    """Whether the first parameter of its answer is one."""
+    """Whether the first parameter of its response is a sized buffer."""
     slow: bool = False
-    """Whether a key may be made, which takes seconds."""
+    """Whether a key may be generated, which takes seconds."""
 
 
-_OPEN: Final = Shape(takes_session=False)
+_PLAIN: Final = Shape()
 
 SHAPES: Final[Mapping[Command, Shape]] = {
     Command.CREATE_PRIMARY: Shape(returns_handle=True, hides_parameter=True, hides_answer=True, slow=True),
-    Command.STARTUP: _OPEN,
+    Command.STARTUP: _PLAIN,
     Command.ACTIVATE_CREDENTIAL: Shape(hides_parameter=True, hides_answer=True),
     Command.POLICY_SECRET: Shape(hides_parameter=True, hides_answer=True),
     Command.CREATE: Shape(hides_parameter=True, hides_answer=True, slow=True),
     Command.LOAD: Shape(returns_handle=True, hides_parameter=True, hides_answer=True),
     Command.RSA_DECRYPT: Shape(hides_parameter=True, hides_answer=True),
     Command.SIGN: Shape(hides_parameter=True),
-    Command.CONTEXT_LOAD: Shape(takes_session=False, returns_handle=True),
-    Command.CONTEXT_SAVE: _OPEN,
-    Command.FLUSH_CONTEXT: _OPEN,
+    Command.CONTEXT_LOAD: Shape(returns_handle=True),
+    Command.CONTEXT_SAVE: _PLAIN,
+    Command.FLUSH_CONTEXT: _PLAIN,
     Command.LOAD_EXTERNAL: Shape(returns_handle=True, hides_parameter=True, hides_answer=True),
-    Command.READ_PUBLIC: _OPEN,
+    Command.READ_PUBLIC: _PLAIN,
     Command.RSA_ENCRYPT: Shape(hides_parameter=True, hides_answer=True),
-    Command.START_AUTH_SESSION: Shape(takes_session=False, returns_handle=True),
+    Command.START_AUTH_SESSION: Shape(returns_handle=True),
     Command.VERIFY_SIGNATURE: Shape(hides_parameter=True),
-    Command.GET_CAPABILITY: _OPEN,
+    Command.GET_CAPABILITY: _PLAIN,
     Command.GET_RANDOM: Shape(hides_answer=True),
-    Command.TEST_PARMS: _OPEN,
+    Command.TEST_PARMS: _PLAIN,
 }
-"""Part 3; GetCapability, ReadPublic and TestParms would take a session, and say nothing that needs one."""
+"""Source: part 3. GetCapability, ReadPublic and TestParms would accept a session, but carry nothing secret."""
 
 NO_SESSIONS: Final = 0x8001
 SESSIONS: Final = 0x8002
-"""TPM_ST: the tags of commands and answers (part 2, 6.9)."""
+"""TPM_ST: the tags of commands and responses (part 2, 6.9)."""
 HEADER: Final = 10
-"""Bytes of the header of commands and answers: tag, size, code."""
+"""Bytes of the header of commands and responses: tag, size, code."""
 MOST_BYTES: Final = 4096
-"""Bytes of the longest command or answer (TPM2_PT_MAX_RESPONSE_SIZE of all known TPMs)."""
+"""Bytes of the longest command or response (TPM2_PT_MAX_RESPONSE_SIZE of all known TPMs)."""
 
 
 @enum.unique
@@ -128,7 +126,7 @@ class SessionType(enum.IntEnum):
 CONTINUE: Final = 0x01
 DECRYPT: Final = 0x20
 ENCRYPT: Final = 0x40
-"""TPMA_SESSION (part 2, 8.4): keep the session; the first parameter is encrypted, of the command and of the answer."""
+"""TPMA_SESSION (part 2, 8.4): keep the session; encrypt the first parameter of the command, of the response."""
 
 CAP_ALGORITHMS: Final = 0
 CAP_HANDLES: Final = 1
@@ -143,7 +141,7 @@ PT_MAX_AUTH_FAIL: Final = 0x20F
 """TPM_PT (part 2, 6.13)."""
 FIRST_TRANSIENT: Final = 0x80000000
 FIRST_SESSION: Final = 0x02000000
-"""First handles of objects and of loaded sessions (part 2, 7.5)."""
+"""First handles of transient objects and of loaded sessions (part 2, 7.5)."""
 STARTUP_CLEAR: Final = 0
 EXPONENT: Final = 65537
-"""Of all RSA keys here: a TPM takes 0 for it, and need not have another one."""
+"""Public exponent of all RSA keys here: for a TPM 0 means this one, and it need not support any other."""

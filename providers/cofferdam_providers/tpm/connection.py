@@ -1,4 +1,4 @@
-"""Commands to a TPM, one at a time: header, handles, authorisations, parameters, and back."""
+"""Commands to a TPM, one at a time: header, handles, authorisations and parameters, out and back."""
 
 import select
 import time
@@ -22,21 +22,21 @@ from cofferdam_providers.tpm.session import Authorization, Step
 from cofferdam_providers.tpm.transport import Transport, TransportError
 
 ANSWER_S: Final = 4.0
-"""Longest wait for an answer: less than a process may hang (`limits.hang_ms`), so that the client gets a status."""
+"""Longest wait for a response: shorter than the hang timeout (`limits.hang_ms`), so that the client gets a status."""
 SLOW_ANSWER_S: Final = 600.0
-"""The same while a key is made, which the broker bounds (`limits.generate_ms`)."""
+"""Longest wait while a key is generated, which the broker bounds (`limits.generate_ms`)."""
 AGAIN_S: Final = 2.0
-"""How long a command that the TPM wants to have again is given to it."""
+"""How long a command is repeated that the TPM asks to be sent again."""
 _PAUSE_S: Final = 0.002
 _MOST_PAUSE_S: Final = 0.1
 _NOTHING: Final = select.poll()
 _RANDOM_BYTE: Final = U16.pack(NO_SESSIONS) + U32.pack(HEADER + 2) + U32.pack(Command.GET_RANDOM) + U16.pack(1)
-"""A whole command."""
+"""A complete command."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a command came to: a handle where there is one, and the parameters, decrypted."""
+class TpmResponse:
+    """The result of a command: a handle where there is one, and the parameters, decrypted."""
 
     handle: int
     parameters: Reader
@@ -44,45 +44,44 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A handle, and the Name by which the TPM knows what is behind it (part 1, 16)."""
+    """A handle, and the Name by which the TPM identifies the object (part 1, 16)."""
 
     handle: int
     name: bytes
 
 
 def permanent(handle: int) -> Named:
-    """Return a hierarchy or session, which is its own Name."""
+    """Return a permanent handle, which is its own Name."""
     return Named(handle, U32.pack(handle))
 
 
-class Connection:
-    """Speaks to a TPM."""
+class TpmConnection:
+    """Sends commands to a TPM over a transport."""
 
     def __init__(self, transport: Transport) -> None:
-        """Speak over this transport."""
         self._transport = transport
         self.starts_up = transport.starts_up
         self.is_managed = transport.is_managed
         self._broken = False
 
-    def run(
+    def execute(
         self,
         command: Command,
         handles: Sequence[Named] = (),
         parameters: bytes = b"",
         authorizations: Sequence[Authorization] = (),
-    ) -> Answer:
-        """Send a command and return its answer.
+    ) -> TpmResponse:
+        """Send a command and return its response.
 
         Args:
-            command: Which.
-            handles: In the order of its handle area.
-            parameters: In clear.
-            authorizations: One for each handle that needs one; after these a session that only protects.
+            command: The command.
+            handles: Its handle area.
+            parameters: In plain text.
+            authorizations: One for each handle that requires one, then a session that only encrypts, if any.
 
         Raises:
-            TpmError: The TPM refused. `CommandFailedError` if it failed and works all the same.
-            DeviceLostError: There is no sense in going on: the connection broke, no answer came, or a wrong one.
+            TpmError: The TPM refused. `CommandFailedError` if the command failed in a TPM that works.
+            DeviceLostError: The connection is unusable: it broke, or a response was missing or wrong.
         """
         shape = SHAPES[command]
         step = Step(
@@ -100,7 +99,7 @@ class Connection:
         tag = SESSIONS if authorizations else NO_SESSIONS
         message = U16.pack(tag) + U32.pack(len(body) + HEADER - U32.size) + body
         if len(message) > MOST_BYTES:
-            # A simulator would take what is beyond for another command.
+            # A simulator would take the excess for another command.
             raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{len(message)} bytes are more than a TPM takes")
         if self._broken:
             raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the connection to the TPM is broken")
@@ -113,11 +112,11 @@ class Connection:
             ) from error
 
     def close(self) -> None:
-        """Give the transport up."""
+        """Close the transport."""
         self._transport.close()
 
     def _exchange(self, command: Command, shape: Shape, message: bytes) -> bytes:
-        """Return an answer without an error, repeating the command as often as the TPM wants it again."""
+        """Return a response without an error, repeating the command while the TPM asks for it again."""
         deadline = time.monotonic() + AGAIN_S
         pause = _PAUSE_S
         while True:
@@ -125,7 +124,7 @@ class Connection:
             reader = Reader(answer)
             tag, size, code = reader.u16(), reader.u32(), reader.u32()
             if size != len(answer) or tag not in (NO_SESSIONS, SESSIONS):
-                # TPM_RC_BAD_TAG has the tag of TPM 1.2; nothing that is sent here can deserve it.
+                # TPM_RC_BAD_TAG has the tag of TPM 1.2; no command sent here can cause it.
                 raise MalformedAnswerError(f"an answer of {len(answer)} bytes that says {size}, with tag {tag:#x}")
             if not code:
                 return answer
@@ -134,29 +133,29 @@ class Connection:
                 raise CommandFailedError(command.name, code)
             if error.code not in AGAIN or time.monotonic() + pause > deadline:
                 raise error
-            # Not a sleep: the filter has poll already.
+            # Not a sleep: the system call filter allows poll already.
             _NOTHING.poll(pause * 1000)
             pause = min(2 * pause, _MOST_PAUSE_S)
 
     def _is_failing(self) -> bool:
-        """Tell whether the TPM is in failure mode, in which it answers so to this as well (TCG part 1, 12.3)."""
+        """Tell whether the TPM is in failure mode, in which this command fails with the same code (part 1, 12.3)."""
         reader = Reader(self._transport.exchange(_RANDOM_BYTE, ANSWER_S))
         reader.take(U16.size + U32.size)
         return base_of(reader.u32()) == Code.FAILURE
 
     def _take(
         self, command: Command, step: Step, shape: Shape, answer: bytes, authorizations: Sequence[Authorization]
-    ) -> Answer:
+    ) -> TpmResponse:
         reader = Reader(answer, HEADER)
         if U16.unpack_from(answer)[0] != (SESSIONS if authorizations else NO_SESSIONS):
             raise MalformedAnswerError(f"the answer to TPM2_{command.name} has another tag than the command")
         handle = reader.u32() if shape.returns_handle else 0
         if not authorizations:
-            return Answer(handle, reader)
+            return TpmResponse(handle, reader)
         parameters = reader.take(reader.u32())
         for authorization in authorizations:
             authorization.check(step, reader, parameters)
         reader.end()
         for authorization in reversed(authorizations):
             parameters = authorization.reveal(step, parameters)
-        return Answer(handle, Reader(parameters))
+        return TpmResponse(handle, Reader(parameters))

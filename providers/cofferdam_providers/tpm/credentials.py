@@ -1,15 +1,15 @@
-"""What the TPM's worker reads while it still may: authorisation values, and the key-encryption key."""
+"""The secrets that the TPM's worker reads before it drops its privileges: authorisation values and its KEK."""
 
 from dataclasses import dataclass, field
 from typing import Final
 
 from cofferdam_contracts.settings import TpmSettings
-from cofferdam_providers.base.key_encryption_key import CredentialError, Kek, read_kek
+from cofferdam_providers.base.key_encryption_key import CredentialError, KeyEncryptionKey, read_kek
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 from cofferdam_runtime.entry import Start
 
 _MOST_AUTH: Final = 64
-"""Bytes of an authorisation value: no TPM takes one longer than its longest digest (TCG part 1, 19.4)."""
+"""Bytes of an authorisation value: no TPM accepts one longer than its longest digest (TCG part 1, 19.4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +18,14 @@ class Credentials:
 
     owner_auth: bytes = field(repr=False)
     endorsement_auth: bytes = field(repr=False)
-    kek: Kek
+    kek: KeyEncryptionKey
 
 
 def read_credentials(settings: TpmSettings, start: Start) -> Credentials:
-    """Read what the settings name.
+    """Read the secrets that the settings name.
 
     Raises:
-        CredentialError: Something cannot be had, or others could have read it; the text says what to do.
+        CredentialError: One cannot be read, or others could have read it; the text says what to do.
     """
     owner_auth = _auth(settings.owner_auth, settings.owner_auth_file)
     endorsement_auth = _auth(settings.endorsement_auth, settings.endorsement_auth_file)
@@ -37,12 +37,12 @@ def _auth(text: str | None, path: str | None) -> bytes:
     if path is None:
         return bytes.fromhex(text or "")
     try:
-        # An editor ends the last line; the value itself may have one more at its end if it has to.
+        # Editors end the last line; a value that ends with a line feed itself needs a second one.
         value = read_secret(path, _MOST_AUTH + 1).removesuffix(b"\n")
     except FileNotFoundError as error:
         raise CredentialError(f"{path} does not exist; put the authorisation value of the hierarchy there") from error
     except SecretFileError as error:
         raise CredentialError(str(error)) from error
     if len(value) > _MOST_AUTH:
-        raise CredentialError(f"{path} has more than {_MOST_AUTH} bytes, which is no authorisation value of a TPM")
+        raise CredentialError(f"{path} has more than {_MOST_AUTH} bytes, which no authorisation value of a TPM has")
     return value

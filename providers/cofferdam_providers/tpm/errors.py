@@ -1,6 +1,6 @@
-"""What a TPM answers when it refuses, and the status that a client gets for it.
+"""Errors of a TPM, and the status that a client gets for each.
 
-Source: TCG part 2, 6.6 (TPM_RC); the statuses are those of the reference, see
+Source: TCG part 2, 6.6 (TPM_RC); the statuses are those of the reference,
 docs/reference/parsec-behaviour.md, "Error mapping of the TPM".
 """
 
@@ -17,12 +17,12 @@ _OF_PARAMETER: Final = 0x040
 _OF_SESSION: Final = 0x800
 _LAYER: Final = 16
 _MANAGER_OF_TPM_CODES: Final = 11
-"""TSS2_RESMGR_TPM_RC_LAYER: a resource manager that answers in the TPM's place, with the TPM's codes."""
+"""TSS2_RESMGR_TPM_RC_LAYER: a resource manager that answers in place of the TPM, with the TPM's codes."""
 
 
 @enum.unique
 class Code(enum.IntEnum):
-    """Return codes without the number of the handle, session or parameter that they are about."""
+    """Return codes without the number of the handle, session or parameter that they concern."""
 
     SUCCESS = 0x000
     INITIALIZE = 0x100
@@ -97,9 +97,9 @@ FORGOTTEN: Final = frozenset(
         Code.CONTEXT_GAP,
     }
 )
-"""What was loaded, or the session, is gone: the TPM was reset, or its resource manager dropped it."""
+"""A loaded object or the session is gone: the TPM was reset, or its resource manager dropped it."""
 NO_ROOM: Final = frozenset({Code.OBJECT_MEMORY, Code.OBJECT_HANDLES})
-"""There is no slot for another object."""
+"""No slot is free for another object."""
 WRONG_AUTH: Final = frozenset({Code.AUTH_FAIL, Code.BAD_AUTH})
 
 _STATUSES: Final[Mapping[int, Status]] = {
@@ -119,7 +119,7 @@ REMEDIES: Final[Mapping[int, str]] = {
     Code.LOCKOUT: (
         "too many wrong authorisations locked it; wait, or reset with tpm2_dictionarylockout --clear-lockout"
     ),
-    Code.INITIALIZE: "it was not started: TPM2_Startup is up to the firmware, the kernel or the simulator",
+    Code.INITIALIZE: "it was not started: the firmware, the kernel or the simulator has to send TPM2_Startup",
     Code.FAILURE: "it is in failure mode; power it off and on",
     Code.SESSION_MEMORY: "other programs hold its sessions; list them with tpm2_getcap handles-loaded-session",
     Code.OBJECT_MEMORY: "other programs hold its slots; use /dev/tpmrm0, or see tpm2_getcap handles-transient",
@@ -132,36 +132,34 @@ class TpmError(ServiceError):
     """Raised when the TPM, or its resource manager, answers a command with an error."""
 
     def __init__(self, command: str, code: int, remedy: str | None = None) -> None:
-        """Note the command, the whole code as the TPM gave it, and what to do about it here, if that is special."""
+        """Keep the command, the complete code from the TPM, and a remedy if the usual one does not apply."""
         self.whole = code
         self.code = base_of(code)
         self.remedy = REMEDIES.get(self.code, "") if remedy is None else remedy
-        """What an operator can do about it; empty if it is not up to him."""
+        """What an operator can do about it; empty if nothing."""
         text = f"TPM2_{command}: {name_of(code)}" + (f"; {self.remedy}" if self.remedy else "")
         super().__init__(_STATUSES.get(self.code, _other(self.code)), text)
 
 
 class CommandFailedError(TpmError):
-    """Raised when a command failed (TPM_RC_FAILURE) in a TPM that works: it is about what the command was given.
+    """Raised when a command failed (TPM_RC_FAILURE) in a TPM that works: the cause is the command's input.
 
-    libtpms answers so to wrong padding, and to a signature whose verification ends at the point at infinity.
+    libtpms returns this for wrong padding, and for a signature whose verification ends at the point at infinity.
     """
 
     def __init__(self, command: str, code: int) -> None:
-        """Note the command and the code; there is nothing that an operator could do."""
         super().__init__(command, code, "")
 
 
 class MalformedAnswerError(ServiceError):
-    """Raised when what came is no answer to the command."""
+    """Raised when the received bytes are not a response to the command."""
 
     def __init__(self, detail: str) -> None:
-        """Say what came."""
         super().__init__(Status.PSA_ERROR_COMMUNICATION_FAILURE, detail)
 
 
 def base_of(code: int) -> int:
-    """Return a code without the number of the handle, session or parameter that it is about."""
+    """Return a code without the number of the handle, session or parameter that it concerns."""
     layer, code = code >> _LAYER, code & 0xFFFF
     if layer not in (0, _MANAGER_OF_TPM_CODES):
         return (layer << _LAYER) | code
@@ -169,7 +167,7 @@ def base_of(code: int) -> int:
 
 
 def name_of(code: int) -> str:
-    """Return a code in words, as a line of the log has it."""
+    """Return a code in words, for the log."""
     base = base_of(code)
     text = Code(base).name if base in _KNOWN else "unknown"
     about = ""

@@ -1,8 +1,8 @@
 """Random bytes of the TPM.
 
-A TPM gives at most as many bytes at a time as its longest digest has, and real ones take milliseconds for that. A long
-request would keep everybody waiting for minutes, so it gets what SHAKE256 makes of a seed: 64 bytes of the TPM and 64
-of the kernel, each enough by itself.
+A TPM returns at most as many bytes at a time as its longest digest has, and hardware takes milliseconds for that. A
+long request would keep everybody waiting for minutes, so it is served from SHAKE256 over a seed: 64 bytes of the TPM
+and 64 of the kernel, either of which suffices.
 """
 
 import os
@@ -11,16 +11,16 @@ from hashlib import shake_256
 from typing import Final
 
 from cofferdam_providers.tpm.codes import Command
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import MalformedAnswerError
 from cofferdam_providers.tpm.marshal import U16
 
 MOST_OF_TPM: Final = 1024
-"""Bytes of a request that the TPM answers by itself."""
+"""Bytes of the longest request that is served from the TPM alone."""
 _SEED: Final = 64
 
 
-def random_bytes(device: Device, size: int) -> bytes:
+def random_bytes(device: TpmDevice, size: int) -> bytes:
     """Return `size` random bytes.
 
     Raises:
@@ -31,15 +31,15 @@ def random_bytes(device: Device, size: int) -> bytes:
     return _of_tpm(device, size)
 
 
-def _of_tpm(device: Device, size: int) -> bytes:
+def _of_tpm(device: TpmDevice, size: int) -> bytes:
     collected = b""
     while left := size - len(collected):
-        collected += device.do(partial(_some, device, left))
+        collected += device.retry_after_reset(partial(_some, device, left))
     return collected
 
 
-def _some(device: Device, most: int) -> bytes:
-    answer = device.use(Command.GET_RANDOM, (), U16.pack(most), device.protect())
+def _some(device: TpmDevice, most: int) -> bytes:
+    answer = device.execute(Command.GET_RANDOM, (), U16.pack(most), device.protect())
     some = answer.parameters.sized()
     if not 0 < len(some) <= most:
         raise MalformedAnswerError(f"{len(some)} random bytes where it was asked for {most}")

@@ -1,4 +1,4 @@
-"""Making keys in the TPM, and taking over public ones."""
+"""Generation of keys in the TPM, and import of public keys."""
 
 import os
 from dataclasses import replace
@@ -11,14 +11,14 @@ from cofferdam_providers.pyca.keys import EccKey, RsaKey, read_key
 from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.blobs import Blob
 from cofferdam_providers.tpm.codes import EXPONENT, Command
-from cofferdam_providers.tpm.device import AUTH_BYTES, Device
+from cofferdam_providers.tpm.device import AUTH_BYTES, TpmDevice
 from cofferdam_providers.tpm.keys import TpmKey
-from cofferdam_providers.tpm.marshal import U32, Reader, sized
+from cofferdam_providers.tpm.marshal import U32, sized
 from cofferdam_providers.tpm.objects import TpmObject
 
 
 def check_generate(attributes: KeyAttributes) -> None:
-    """Refuse attributes that no key made in a TPM has.
+    """Reject attributes that no key generated in a TPM can have.
 
     Raises:
         ServiceError: `PSA_ERROR_INVALID_ARGUMENT` or `PSA_ERROR_NOT_SUPPORTED`.
@@ -29,7 +29,7 @@ def check_generate(attributes: KeyAttributes) -> None:
 
 
 def check_import(attributes: KeyAttributes) -> None:
-    """Refuse attributes that no key taken over here has; 0 bits means the size of the data.
+    """Reject attributes that no imported key can have; 0 bits means the size of the data.
 
     Raises:
         ServiceError: `PSA_ERROR_INVALID_ARGUMENT` or `PSA_ERROR_NOT_SUPPORTED`.
@@ -40,8 +40,8 @@ def check_import(attributes: KeyAttributes) -> None:
         public.key(attributes)
 
 
-def generate(device: Device, parent: TpmObject, which: int, attributes: KeyAttributes) -> Blob:
-    """Make a key under a parent, which the key store knows as `which`.
+def generate(device: TpmDevice, parent: TpmObject, which: int, attributes: KeyAttributes) -> Blob:
+    """Generate a key under a parent; `which` is the parent's number in the key store.
 
     Raises:
         ServiceError: The TPM refuses.
@@ -49,20 +49,20 @@ def generate(device: Device, parent: TpmObject, which: int, attributes: KeyAttri
     template = public.key(attributes)
     auth = os.urandom(AUTH_BYTES)
     parameters = sized(sized(auth) + sized(b"")) + sized(template) + sized(b"") + U32.pack(0)
-    # The TPM makes a key in a slot, which it gives back.
-    reader = Reader(device.do(lambda: device.run(Command.CREATE, parent, parameters, others=1)))
+    # The TPM generates the key in a slot, which it frees again.
+    reader = device.execute_with(Command.CREATE, parent, parameters, others=1)
     private, area = reader.sized(), reader.sized()
     part = public.part_of(area)
     if public.key(attributes, part) != area:
-        raise ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM made another key than it was asked for")
+        raise ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM made another key than the one requested")
     return Blob(part=part, private=private, auth=auth, parent=which)
 
 
-def take_over(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
-    """Take over a public key; return it with its attributes, which carry the true size.
+def import_key(device: TpmDevice, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
+    """Import a public key; return it with its attributes, which have the actual size.
 
     Raises:
-        ServiceError: It is none that a TPM loads, or not the one that the attributes say.
+        ServiceError: No TPM can load it, or the attributes describe another key.
     """
     key = read_key(attributes.type, attributes.bits, data, vouched=False)
     if isinstance(key, RsaKey):
@@ -78,12 +78,12 @@ def take_over(device: Device, attributes: KeyAttributes, data: bytes) -> tuple[B
     else:
         raise not_supported("a public key of this type in a TPM")
     if not has_room(attributes):
-        raise not_supported(f"a padding that {attributes.bits} bits do not hold")
+        raise not_supported(f"a padding that does not fit into {attributes.bits} bits")
     loaded = TpmKey(device, attributes, blob, device.root)
-    device.do(lambda: _load_once(device, loaded))
+    device.retry_after_reset(lambda: _load_once(device, loaded))
     return blob, attributes
 
 
-def _load_once(device: Device, key: TpmKey) -> None:
-    device.slots.use(key)
+def _load_once(device: TpmDevice, key: TpmKey) -> None:
+    device.slots.ensure_loaded(key)
     device.slots.drop(key)

@@ -7,7 +7,7 @@ from cofferdam_providers.tpm import public
 from cofferdam_providers.tpm.blobs import Blob
 from cofferdam_providers.tpm.codes import Command
 from cofferdam_providers.tpm.codes import Handle as Permanent
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import MalformedAnswerError
 from cofferdam_providers.tpm.marshal import U32, sized
 from cofferdam_providers.tpm.objects import TpmObject
@@ -16,8 +16,8 @@ from cofferdam_providers.tpm.objects import TpmObject
 class TpmKey(TpmObject):
     """A key, or the public part of one."""
 
-    def __init__(self, device: Device, attributes: KeyAttributes, blob: Blob, parent: TpmObject) -> None:
-        """Know a key that is not loaded.
+    def __init__(self, device: TpmDevice, attributes: KeyAttributes, blob: Blob, parent: TpmObject) -> None:
+        """Describe a key that is not loaded.
 
         Raises:
             ServiceError: No key of a TPM has such attributes.
@@ -34,33 +34,33 @@ class TpmKey(TpmObject):
 
     @property
     def in_memory(self) -> Handle:
-        """The public part, for what is done here in place of the TPM."""
+        """The public part, for operations that are done here instead of in the TPM."""
         if self._in_memory is None:
             data = public.exported(self.part, self.size)
             self._in_memory = read_key(public.type_of(self.part), 0, data, vouched=False)
         return self._in_memory
 
     def load(self) -> int:
-        """Load it under its parent, or by itself when it is only a public part."""
+        """Load it under its parent, or alone when it is only a public part."""
         connection = self._device.connection
         if self.parent is None:
             parameters = sized(b"") + sized(self.area) + U32.pack(Permanent.OWNER)
-            answer = connection.run(Command.LOAD_EXTERNAL, (), parameters, self._device.protect())
+            answer = connection.execute(Command.LOAD_EXTERNAL, (), parameters, self._device.protect())
         else:
-            parents = self._device.slots.use(self.parent)
+            parents = self._device.slots.ensure_loaded(self.parent)
             authorization = self._device.authorize(self.parent.auth)
             parameters = sized(self._private) + sized(self.area)
-            answer = self._device.use(Command.LOAD, parents, parameters, [authorization])
+            answer = self._device.execute(Command.LOAD, parents, parameters, [authorization])
         if answer.parameters.sized() != self.name:
             raise MalformedAnswerError("another Name than that of the key")
         return answer.handle
 
 
 def require_pair(key: TpmKey) -> None:
-    """Refuse a public part where a private one is needed.
+    """Reject a public part where a private one is needed.
 
     Raises:
-        ServiceError: It is only that (`PSA_ERROR_INVALID_ARGUMENT`).
+        ServiceError: There is no private part (`PSA_ERROR_INVALID_ARGUMENT`).
     """
     if not key.is_pair:
         raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, "only the public part of a key")

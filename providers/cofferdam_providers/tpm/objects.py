@@ -1,9 +1,22 @@
-"""Transient objects: keys and their parents, as many loaded at a time as the TPM has slots for.
+"""Transient objects, keys and their parents: as many are loaded at a time as the TPM has slots for.
 
-What is used stays loaded. When another object needs the slot, the context of the one that was not used for longest is
-saved, once, and the object flushed; loading a saved context costs the TPM less than loading a key anew, and needs
-neither parent nor authorisation. Contexts do not survive a reset of the TPM: then everything is loaded from what the
-key store has, as in the beginning.
+An object is in one of these states:
+
+- *not loaded*: `load` creates it in a slot from what the key store has, which for a child needs its parent loaded and
+  the parent's authorisation.
+- *loaded*: it has a handle, and stays loaded after use. `Slots` keeps the loaded objects in the order of their last
+  use.
+- *saved*: when another object needs its slot, the least recently used object gives way. Its context is saved, once, and
+  the object flushed. To restore a context costs a TPM less than to load a key, and needs neither parent nor
+  authorisation. A context that the TPM rejects is discarded; the object is *not loaded*.
+- *dropped*: the cache of keys let go of it. It is flushed, and its context discarded.
+
+A reset of the TPM empties all slots and invalidates all contexts: `forget` makes every object *not loaded* by counting
+up `life`, without touching them. `TpmDevice` calls it and has the work done again.
+
+How many slots there are is known from the TPM, but other programs may hold some: when the TPM says that it has no room,
+the capacity shrinks to what is loaded then, until the next reset. The objects of one command (`wanted`, and a parent
+while its child is loaded) never give way to each other. Handles are the TPM's own, or a resource manager's.
 
 Source: TCG part 1, 30 (contexts), part 3, 28.
 """
@@ -12,7 +25,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from cofferdam_providers.tpm.codes import Command
-from cofferdam_providers.tpm.connection import Connection, Named
+from cofferdam_providers.tpm.connection import Named, TpmConnection
 from cofferdam_providers.tpm.errors import NO_ROOM, TpmError
 from cofferdam_providers.tpm.marshal import U32
 
@@ -21,12 +34,12 @@ class TpmObject:
     """A key or parent, loaded or not."""
 
     def __init__(self, name: bytes, auth: bytes, parent: "TpmObject | None" = None) -> None:
-        """Know an object that is not loaded.
+        """Describe an object that is not loaded.
 
         Args:
             name: Its Name, empty until it is known.
-            auth: What authorises its use.
-            parent: What has to be loaded when it is.
+            auth: The authorisation value for its use.
+            parent: The object that has to be loaded first.
         """
         self.name = name
         self.auth = auth
@@ -37,10 +50,10 @@ class TpmObject:
         self.context: bytes | None = None
         """Its saved context, if it has one."""
         self.life = 0
-        """Which life of the TPM the context belongs to."""
+        """The life of the TPM that the context belongs to."""
 
     def load(self) -> int:
-        """Load it from nothing and return its handle; there is room, and its parent is loaded.
+        """Load it and return its handle; a slot is free, and its parent is loaded.
 
         Raises:
             TpmError: The TPM refuses.
@@ -49,10 +62,10 @@ class TpmObject:
 
 
 class Slots:
-    """The slots of a TPM, and what is in them."""
+    """The slots of a TPM, and what they hold."""
 
-    def __init__(self, connection: Connection, capacity: int) -> None:
-        """Fill at most so many slots."""
+    def __init__(self, connection: TpmConnection, capacity: int) -> None:
+        """Use at most `capacity` slots."""
         self._connection = connection
         self._most = self._capacity = capacity
         self._loaded: OrderedDict[TpmObject, None] = OrderedDict()
@@ -64,17 +77,17 @@ class Slots:
         return self._capacity
 
     def forget(self) -> None:
-        """Know that the TPM has nothing of what was loaded or saved."""
+        """Take note that nothing is loaded and no saved context valid any more."""
         self._loaded.clear()
         self._capacity = self._most
         self._life += 1
 
     def handles(self) -> list[int]:
-        """Return the handles of what is loaded."""
+        """Return the handles of the loaded objects."""
         return [one.handle for one in self._loaded]
 
-    def use(self, *wanted: TpmObject, free: int = 0) -> list[Named]:
-        """Have these objects loaded, and so many slots free besides; return their handles.
+    def ensure_loaded(self, *wanted: TpmObject, free: int = 0) -> list[Named]:
+        """Load these objects where necessary, and have `free` more slots free; return their handles.
 
         Raises:
             TpmError: One of them cannot be loaded.
@@ -85,15 +98,15 @@ class Slots:
         return [Named(one.handle, one.name) for one in wanted]
 
     def make_room(self, free: int, keep: tuple[TpmObject, ...] = ()) -> None:
-        """Have so many slots free, without touching these objects."""
+        """Have `free` slots free, without evicting the objects in `keep`."""
         while len(self._loaded) + free > self._capacity and self._evict(keep):
             pass
 
     def with_room(self, load: Callable[[], int], keep: tuple[TpmObject, ...] = ()) -> int:
-        """Load something into a slot, emptying others for as long as the TPM says that it has none.
+        """Load something into a slot, evicting other objects for as long as the TPM says that it has no room.
 
         Raises:
-            TpmError: It cannot be loaded, or others have the slots.
+            TpmError: It cannot be loaded, or other programs hold the slots.
         """
         self.make_room(1, keep)
         while True:
@@ -102,11 +115,11 @@ class Slots:
             except TpmError as error:
                 if error.code not in NO_ROOM or not self._evict(keep):
                     raise
-                # Somebody else has slots as well, or there were fewer than the TPM promised.
+                # Another program has slots as well, or there were fewer than the TPM promised.
                 self._capacity = max(1, len(self._loaded) + 1)
 
     def drop(self, one: TpmObject) -> None:
-        """Take an object out of its slot for good."""
+        """Flush an object for good."""
         if self._is_loaded(one):
             self._flush(one)
         one.context = None
@@ -128,7 +141,7 @@ class Slots:
             except TpmError as error:
                 if error.code in NO_ROOM:
                     raise
-                # It is stale, for whatever reason; a TPM that was reset will say so of other things as well.
+                # It is stale, for whatever reason; after a reset the TPM will reject other things as well.
                 one.context = None
             else:
                 self._loaded[one] = None
@@ -142,22 +155,24 @@ class Slots:
         self._loaded[one] = None
 
     def _restore(self, context: bytes) -> int:
-        return self._connection.run(Command.CONTEXT_LOAD, parameters=context).handle
+        return self._connection.execute(Command.CONTEXT_LOAD, parameters=context).handle
 
     def _evict(self, keep: tuple[TpmObject, ...]) -> bool:
-        """Empty the slot that was not used for longest; return whether there was one."""
+        """Evict the least recently used object; return whether there was one."""
         for one in self._loaded:
             if one not in keep:
                 break
         else:
             return False
         if one.context is None:
-            one.context = self._connection.run(Command.CONTEXT_SAVE, [Named(one.handle, one.name)]).parameters.rest()
+            one.context = self._connection.execute(
+                Command.CONTEXT_SAVE, [Named(one.handle, one.name)]
+            ).parameters.rest()
         self._flush(one)
         return True
 
     def _flush(self, one: TpmObject) -> None:
-        # Out of the books first: should the command fail, the TPM has forgotten everything.
+        # Remove it from the table first: should the command fail, the TPM has forgotten everything.
         del self._loaded[one]
         handle, one.handle = one.handle, 0
-        self._connection.run(Command.FLUSH_CONTEXT, parameters=U32.pack(handle))
+        self._connection.execute(Command.FLUSH_CONTEXT, parameters=U32.pack(handle))

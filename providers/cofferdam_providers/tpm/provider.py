@@ -1,23 +1,21 @@
-"""The TPM provider: the narrow interface of `base.provider` on top of this package's modules.
-
-Without its TPM the provider lives on and refuses everything at once, so that clients are not left waiting; after a
-while it makes room for a successor, which tries again.
-"""
+"""The TPM provider: the interface of `base.provider` on top of this package's modules."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
-from cofferdam_contracts import operations
+from cofferdam_contracts import operations as ops
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import TpmSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Provider, Rows, StoredKey
+from cofferdam_providers.base.device_provider import DeviceProvider
+from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Results, Rows, StoredKey
 from cofferdam_providers.pyca import warm_up as in_software
-from cofferdam_providers.pyca.asym_sign import digest_to_sign
+from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.wrapping import Wrapping
 from cofferdam_providers.tpm import (
     asym_encryption,
@@ -30,9 +28,9 @@ from cofferdam_providers.tpm import (
     public,
     root_key,
 )
-from cofferdam_providers.tpm.connection import Connection
+from cofferdam_providers.tpm.connection import TpmConnection
 from cofferdam_providers.tpm.credentials import Credentials
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, TpmError
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.objects import TpmObject
@@ -41,42 +39,69 @@ from cofferdam_runtime.log import Log
 
 _DESCRIPTION: Final = PROVIDERS[ProviderId.TPM]
 PURPOSE: Final = b"cofferdam TPM provider: key at rest, format 1"
-"""What its key-encryption key is used for."""
-RETRY_S: Final = 15.0
-"""How long a worker without its TPM refuses before a successor tries again (see `pkcs11.provider`)."""
+"""Purpose of its key-encryption key."""
 _COMPLAINT_S: Final = 60.0
-"""Between two lines of the log about the same trouble."""
+"""Between two log lines about the same problem."""
 _MOST_REFUSED: Final = 1024
 T = TypeVar("T")
+OperationT = TypeVar("OperationT", bound=ops.CryptoOperation)
+Result: TypeAlias = bytes | Results | None
 
 
-class TpmProvider(Provider[TpmKey]):
+def _row(
+    kind: type[OperationT], work: Callable[[TpmDevice, TpmKey, OperationT], Result]
+) -> tuple[Opcode, Callable[["TpmProvider", Key[TpmKey], Any], Result]]:
+    return kind.opcode, lambda provider, key, operation: provider.use_key(
+        key, lambda device: work(device, key.handle, operation)
+    )
+
+
+OPERATIONS: Final[Mapping[Opcode, Callable[["TpmProvider", Any, Any], Result]]] = dict(
+    (
+        _row(ops.SignHash, lambda d, k, op: asym_sign.sign_hash(d, k, op.alg, op.hash)),
+        _row(ops.VerifyHash, lambda d, k, op: asym_sign.verify_hash(d, k, op.alg, op.hash, op.signature)),
+        _row(ops.SignMessage, lambda d, k, op: asym_sign.sign_hash(d, k, op.alg, hashed(op))),
+        _row(ops.VerifyMessage, lambda d, k, op: asym_sign.verify_hash(d, k, op.alg, hashed(op), op.signature)),
+        _row(ops.AsymmetricEncrypt, lambda d, k, op: asym_encryption.encrypt(d, k, op.alg, op.plaintext, op.salt)),
+        _row(ops.AsymmetricDecrypt, lambda d, k, op: asym_encryption.decrypt(d, k, op.alg, op.ciphertext, op.salt)),
+        _row(ops.AttestKey, attestation.attest),
+        _row(ops.PrepareKeyAttestation, lambda d, k, _: attestation.prepare(d, k)),
+        # The public part is in the key store.
+        (Opcode.PSA_EXPORT_PUBLIC_KEY, lambda _provider, k, _: public.exported(k.handle.part, k.handle.size)),
+        (Opcode.PSA_GENERATE_RANDOM, lambda provider, _, op: provider.random_bytes(op.size)),
+    )
+)
+"""What the provider does besides key management: with a device `d`, a key `k` and an operation `op`, as far as the TPM
+can (`capability_discovery`). Messages are hashed in this process."""
+
+
+class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
     """Keys in a TPM."""
 
     description = _DESCRIPTION
-    opcodes = _DESCRIPTION.opcodes | {Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE}
-    slow_generation = True
+    device_name = "the TPM"
     sealed_forms = frozenset({OWN_FORM})
 
     def __init__(self, settings: TpmSettings, credentials: Credentials, log: Log) -> None:
-        """Prepare; `open` opens."""
+        super().__init__(log)
         self._settings = settings
         self._credentials = credentials
-        self._log = log
         self._wrapping = Wrapping(credentials.kek.key, _DESCRIPTION.uuid, PURPOSE)
-        self._opened: Device | None = None
-        self._capabilities = capability_discovery.Capabilities()
-        self._refusal = ServiceError(Status.PSA_ERROR_HARDWARE_FAILURE, "the TPM has not been opened")
+        self.operations = {opcode: partial(work, self) for opcode, work in OPERATIONS.items()}
+        self._capabilities = capability_discovery.TpmCapabilities()
         self._rows: Rows | None = None
+        self._busy: Callable[[bool], None] | None = None
+        """Set once the broker can be told: before the process is ready, no hang timeout applies."""
         self._complained: dict[int, float] = {}
         self._refused: dict[bytes, None] = {}
-        """Names of keys whose authorisation value is wrong: another try would bring the TPM nearer to its lockout."""
+        """Names of keys whose authorisation value is wrong: another attempt would bring the TPM nearer to its
+        lockout."""
 
     def open(self) -> None:
-        """Reach the TPM, make its storage root key, and learn what it can do."""
+        """Connect to the TPM, make its storage root key, and find out what it can do."""
         try:
-            connection = Connection(open_transport(self._settings.tcti))
-            device = Device(
+            connection = TpmConnection(open_transport(self._settings.tcti))
+            device = TpmDevice(
                 connection,
                 owner_auth=self._credentials.owner_auth,
                 endorsement_auth=self._credentials.endorsement_auth,
@@ -94,20 +119,21 @@ class TpmProvider(Provider[TpmKey]):
             level = self._log.warning if self._capabilities.is_nearly_locked else self._log.info
             level("the TPM is open", slots=device.slots.capacity, **self._capabilities.about)
 
-    def attach(self, rows: Rows) -> None:
-        """Compare the storage root key with that of the stored keys; ask a silent key store later."""
+    def attach(self, rows: Rows, busy: Callable[[bool], None]) -> None:
+        """Compare the storage root key with that of the stored keys; if the key store is silent, ask again later."""
         self._rows = rows
+        self._busy = busy
         with suppress(ServiceError):
             self._device()
 
     def check_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse what can never be generated; the TPM is asked once the name is known to be free."""
+        """Reject what can never be generated; the TPM is asked once the name is known to be free."""
         key_management.check_generate(attributes)
         self._device()
         self._capabilities.check_use(attributes)
 
     def check_import(self, attributes: KeyAttributes, data: bytes) -> None:
-        """Refuse what can never be imported."""
+        """Reject what can never be imported."""
         del data
         key_management.check_import(attributes)
         self._device()
@@ -115,20 +141,20 @@ class TpmProvider(Provider[TpmKey]):
             self._capabilities.check_use(attributes)
 
     def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
-        """Make a key in the TPM."""
+        """Generate a key in the TPM."""
         del planned_id
         device = self._device()
         which = blobs.APPLICATION_PARENT if self._settings.application_parents else blobs.ROOT_PARENT
         parent = self._parent(device, identity, which)
         return self._stored(
-            identity, attributes, self._do(lambda: key_management.generate(device, parent, which, attributes))
+            identity, attributes, self._reporting(lambda: key_management.generate(device, parent, which, attributes))
         )
 
     def import_key(self, identity: KeyIdentity, attributes: KeyAttributes, data: bytes, planned_id: bytes) -> StoredKey:
-        """Take over a public key; the returned attributes carry the true size."""
+        """Import a public key; the returned attributes have the actual size."""
         del planned_id
         device = self._device()
-        blob, attributes = self._do(lambda: key_management.take_over(device, attributes, data))
+        blob, attributes = self._reporting(lambda: key_management.import_key(device, attributes, data))
         return self._stored(identity, attributes, blob)
 
     def object_of(self, stored: StoredKey) -> bytes:
@@ -136,15 +162,15 @@ class TpmProvider(Provider[TpmKey]):
         try:
             return blobs.decode(stored.key_id).private
         except ServiceError:
-            # The Name of the storage root key, or nothing that could be used.
+            # The Name of the storage root key, or something unusable.
             return stored.key_id
 
     def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Refuse a row that was not sealed with this provider's key."""
+        """Reject a row that was not sealed with this provider's key."""
         self._wrapping.open(identity, stored.attributes, stored.key_id)
 
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[TpmKey]:
-        """Read what the key store has of a key; it is loaded when it is used."""
+        """Read a key from its row; it is loaded when it is used."""
         device = self._device()
         if stored.version == REFERENCE_FORM:
             blob = blobs.decode(stored.key_id)
@@ -154,89 +180,23 @@ class TpmProvider(Provider[TpmKey]):
         return Key(attributes=stored.attributes, handle=key)
 
     def close_key(self, key: Key[TpmKey]) -> None:
-        """Take a key out of the TPM, if it is still there."""
+        """Flush a key from the TPM, if it is still there."""
         if self._opened is not None:
             with suppress(TpmError):
                 self._opened.slots.drop(key.handle)
 
-    def require_device(self) -> None:
-        """Refuse while there is no TPM."""
-        self._device()
-
-    def export_public_key(self, key: Key[TpmKey]) -> bytes:
-        """Return the public part, which the key store has."""
-        return public.exported(key.handle.part, key.handle.size)
-
-    def sign_hash(self, key: Key[TpmKey], operation: operations.SignHash) -> bytes:
-        """Return the signature of a digest."""
-        return self._sign(key, operation, operation.hash)
-
-    def verify_hash(self, key: Key[TpmKey], operation: operations.VerifyHash) -> None:
-        """Refuse a signature that is not good."""
-        self._verify(key, operation, operation.hash)
-
-    def sign_message(self, key: Key[TpmKey], operation: operations.SignMessage) -> bytes:
-        """Return the signature of a message, which is hashed here."""
-        return self._sign(key, operation, digest_to_sign(operation.alg, operation.message))
-
-    def verify_message(self, key: Key[TpmKey], operation: operations.VerifyMessage) -> None:
-        """Refuse a signature that is not good."""
-        self._verify(key, operation, digest_to_sign(operation.alg, operation.message))
-
-    def asymmetric_encrypt(self, key: Key[TpmKey], operation: operations.AsymmetricEncrypt) -> bytes:
-        """Return the ciphertext."""
-        return self._use(
-            key,
-            lambda device: asym_encryption.encrypt(
-                device, key.handle, operation.alg, operation.plaintext, operation.salt
-            ),
-        )
-
-    def asymmetric_decrypt(self, key: Key[TpmKey], operation: operations.AsymmetricDecrypt) -> bytes:
-        """Return the plaintext."""
-        return self._use(
-            key,
-            lambda device: asym_encryption.decrypt(
-                device, key.handle, operation.alg, operation.ciphertext, operation.salt
-            ),
-        )
-
-    def generate_random(self, size: int) -> bytes:
-        """Return random bytes of the TPM."""
-        device = self._device()
-        return self._do(lambda: generate_random.random_bytes(device, size))
-
     def check_use(self, attributes: KeyAttributes) -> None:
-        """Refuse a key whose policy permits nothing that the TPM can do."""
+        """Reject a key whose policy permits nothing that the TPM can do."""
         self._device()
         self._capabilities.check_use(attributes)
-
-    def can_generate(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that the TPM cannot make."""
-        self.check_generate(attributes)
 
     def can_import(self, attributes: KeyAttributes) -> None:
-        """Refuse a key that the TPM does not take."""
-        self.check_import(attributes, b"")
+        """Reject a key that the TPM cannot import."""
+        super().can_import(attributes)
         self._capabilities.check_use(attributes)
 
-    def attest_key(self, key: Key[TpmKey], operation: operations.AttestKey) -> bytes:
-        """Return the activated credential."""
-        return self._use(key, lambda device: attestation.attest(device, key.handle, operation))
-
-    def prepare_key_attestation(
-        self, key: Key[TpmKey], operation: operations.PrepareKeyAttestation
-    ) -> tuple[bytes, bytes, bytes]:
-        """Return name, public area and the endorsement key's public part."""
-        del operation
-        return self._use(key, lambda device: attestation.prepare(device, key.handle))
-
     def warm_up(self) -> None:
-        """Use once what is done outside of the TPM.
-
-        Raises:
-            RuntimeError: An answer is wrong.
-        """
+        """Use once each algorithm that runs here instead of in the TPM."""
         in_software.warm_up()
 
     def close(self) -> None:
@@ -247,16 +207,12 @@ class TpmProvider(Provider[TpmKey]):
             except ServiceError as error:
                 self._log.warning("the TPM could not be left as it was found", cause=error.detail)
 
-    def _sign(self, key: Key[TpmKey], operation: operations.SignHash | operations.SignMessage, digest: bytes) -> bytes:
-        return self._use(key, lambda device: asym_sign.sign_hash(device, key.handle, operation.alg, digest))
+    def random_bytes(self, size: int) -> bytes:
+        """Return random bytes of the TPM."""
+        device = self._device()
+        return self._reporting(lambda: generate_random.random_bytes(device, size))
 
-    def _verify(
-        self, key: Key[TpmKey], operation: operations.VerifyHash | operations.VerifyMessage, digest: bytes
-    ) -> None:
-        signature = operation.signature
-        self._use(key, lambda device: asym_sign.verify_hash(device, key.handle, operation.alg, digest, signature))
-
-    def _use(self, key: Key[TpmKey], work: Callable[[Device], T]) -> T:
+    def use_key(self, key: Key[TpmKey], work: Callable[[TpmDevice], T]) -> T:
         """Do something with a key, unless its authorisation value is known to be wrong."""
         device = self._device()
         name = key.handle.name
@@ -266,10 +222,10 @@ class TpmProvider(Provider[TpmKey]):
                 "the TPM refused the key's authorisation value, it is not tried again",
             )
         try:
-            return self._do(lambda: work(device))
+            return self._reporting(lambda: work(device))
         except TpmError as error:
-            # A value that was good before is so still; then it was the command that was changed on its way. Of a value
-            # that is not counted, such as a hierarchy's, a TPM says BAD_AUTH.
+            # A value that was accepted before is still right; then the command was changed on its way. For a value that
+            # does not count towards the lockout, such as a hierarchy's, a TPM says BAD_AUTH.
             if error.code == Code.AUTH_FAIL and not key.handle.proved and len(self._refused) < _MOST_REFUSED:
                 self._refused[name] = None
                 self._log.error(
@@ -278,8 +234,8 @@ class TpmProvider(Provider[TpmKey]):
                 )
             raise
 
-    def _do(self, work: Callable[[], T]) -> T:
-        """Do something with the TPM, and tell the operator of what happened to it, and what he can mend."""
+    def _reporting(self, work: Callable[[], T]) -> T:
+        """Do something with the TPM; log problems that an operator can solve, and resets."""
         try:
             result = work()
         except TpmError as error:
@@ -294,33 +250,30 @@ class TpmProvider(Provider[TpmKey]):
         return result
 
     def _tell_busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
-        self.busy(busy)
+        if self._busy is not None:
+            self._busy(busy)
 
-    def _device(self) -> Device:
-        if self._opened is None:
-            # Another one each time: an error keeps what it passes, and this one would keep all requests.
-            raise ServiceError(self._refusal.status, self._refusal.detail)
+    def _device(self) -> TpmDevice:
+        device = super()._device()
         if self._rows is not None:
-            # Asked when the worker starts, and again with each request until the key store has answered.
+            # Checked when the worker starts, and again with each request until the key store has answered.
             try:
-                root_key.check(self._rows, self._opened.root.name)
+                root_key.check(self._rows, device.root.name)
             except root_key.RootKeyError as error:
                 self._opened = None
                 self._wait(error)
                 raise
             self._rows = None
-        return self._opened
+        return device
 
-    def _parent(self, device: Device, identity: KeyIdentity, which: int) -> TpmObject:
+    def _report_unusable(self, **details: object) -> None:
+        level = self._log.warning if self._settings.skip_if_no_tpm else self._log.error
+        level("the TPM cannot be used", **details)
+
+    def _parent(self, device: TpmDevice, identity: KeyIdentity, which: int) -> TpmObject:
         if which == blobs.ROOT_PARENT:
             return device.root
         return device.parent_of(Application(identity.authenticator, identity.application))
-
-    def _wait(self, refused: ServiceError) -> None:
-        self._refusal = ServiceError(refused.status, refused.detail)
-        level = self._log.warning if self._settings.skip_if_no_tpm else self._log.error
-        level("the TPM cannot be used", cause=refused.detail, next_try=f"in {RETRY_S:.0f} s")
-        self.expires = time.monotonic() + RETRY_S
 
     def _stored(self, identity: KeyIdentity, attributes: KeyAttributes, blob: blobs.Blob) -> StoredKey:
         if self._settings.give_back:

@@ -1,8 +1,8 @@
-"""Public areas: the templates of the reference, bit for bit, and what the TPM made of them.
+"""Public areas: the templates of the reference, bit for bit, and the areas that the TPM made from them.
 
-The TSS writes and reads the structures. Keys of the reference have only their public part stored, so everything else
-of a public area follows from the attributes of the key; a bit that differs changes the Name, and the TPM refuses to
-load the key.
+The TSS writes and reads the structures. Of a key in the reference's form only the public part is stored, so the rest of
+its public area follows from the key's attributes. A single wrong bit changes the Name, and the TPM refuses to load the
+key.
 
 Source: docs/reference/parsec-behaviour.md, "Templates of the TPM" and "Attestation by the TPM"; TCG part 2, 12; TCG,
 "EK Credential Profile", template L-1.
@@ -53,10 +53,10 @@ _SIGNS: Final = 0x00040072
 _SIGNS_AND_DECRYPTS: Final = 0x00060072
 _PUBLIC_SIGNS: Final = 0x00040040
 _PUBLIC_DECRYPTS: Final = 0x00020040
-"""Of a key of which only the public part is loaded: nothing that needs a private one."""
+"""TPMA_OBJECT of a key of which only the public part is loaded: nothing that needs the private part."""
 _NO_DICTIONARY_ATTACK: Final = 0x00000400
 _ENDORSEMENT: Final = 0x000300B2
-"""Of the endorsement key: as a parent, but with adminWithPolicy in place of userWithAuth."""
+"""TPMA_OBJECT of the endorsement key: as of a parent, but adminWithPolicy instead of userWithAuth."""
 _ENDORSEMENT_POLICY: Final = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 """PolicyA: TPM2_PolicySecret of the endorsement hierarchy."""
 _STORAGE_BITS: Final = 2048
@@ -89,7 +89,7 @@ def primary(aes_bits: int) -> bytes:
 
 
 def application_parent(aes_bits: int, application: Application) -> bytes:
-    """Return the template of the storage parent of one application: which one, only `unique` says."""
+    """Return the template of one application's storage parent; only `unique` differs."""
     name = U32.pack(application.authenticator) + application.name.encode()
     digest = sha256(b"cofferdam storage parent 1\0" + name).digest()
     area = _area(Algorithm.ECC, _STORAGE | _NO_DICTIONARY_ATTACK)
@@ -111,10 +111,10 @@ def endorsement_key() -> bytes:
 
 
 def key(attributes: KeyAttributes, part: Part | None = None) -> bytes:
-    """Return the template of a new key, or the public area of one that has this public part.
+    """Return the template of a new key, or the public area of the key with this public part.
 
     Raises:
-        ServiceError: There is no such key here (`PSA_ERROR_NOT_SUPPORTED`, `PSA_ERROR_INVALID_ARGUMENT`).
+        ServiceError: No such key exists here (`PSA_ERROR_NOT_SUPPORTED`, `PSA_ERROR_INVALID_ARGUMENT`).
     """
     is_rsa = attributes.type.kind in RSA_KINDS
     if part is not None and isinstance(part, RsaPart) is not is_rsa:
@@ -132,7 +132,7 @@ def part_of(area: bytes) -> Part:
     """Return the public part of a public area.
 
     Raises:
-        MalformedAnswerError: It is none.
+        MalformedAnswerError: It is malformed.
     """
     try:
         public, _ = TPM2B_PUBLIC.unmarshal(sized(area))
@@ -150,7 +150,7 @@ def modulus_of(area: bytes) -> bytes:
     """Return the modulus in the public area of an RSA key.
 
     Raises:
-        MalformedAnswerError: It is none.
+        MalformedAnswerError: It is malformed.
     """
     part = part_of(area)
     if not isinstance(part, RsaPart):
@@ -166,7 +166,7 @@ def exported(part: Part, size: int) -> bytes:
 
 
 def type_of(part: Part) -> KeyType:
-    """Return the type of a key that is only this public part."""
+    """Return the key type that is only this public part."""
     if isinstance(part, RsaPart):
         return KeyType(KeyKind.RSA_PUBLIC_KEY)
     return KeyType(KeyKind.ECC_PUBLIC_KEY, EccFamily.SECP_R1)
@@ -176,7 +176,7 @@ def hash_of(hash_alg: object) -> Algorithm:
     """Return the TPM's number of a hash.
 
     Raises:
-        ServiceError: `PSA_ERROR_NOT_SUPPORTED` for one that no TPM has, and for any hash.
+        ServiceError: `PSA_ERROR_NOT_SUPPORTED` for a hash that no TPM has, and for any hash.
     """
     found = HASHES.get(hash_alg) if isinstance(hash_alg, Hash) else None
     if found is None:
@@ -185,10 +185,10 @@ def hash_of(hash_alg: object) -> Algorithm:
 
 
 def scheme_of(algorithm: PsaAlgorithm) -> tuple[Algorithm, Algorithm]:
-    """Return the TPM's signature scheme and hash of an algorithm.
+    """Return the TPM's signature scheme and hash for an algorithm.
 
     Raises:
-        ServiceError: `PSA_ERROR_NOT_SUPPORTED` for any other.
+        ServiceError: `PSA_ERROR_NOT_SUPPORTED` for any other algorithm.
     """
     if not isinstance(algorithm, AsymmetricSignature) or algorithm.scheme not in SCHEMES:
         raise not_supported("this signature in a TPM")
@@ -233,7 +233,7 @@ def _of_key(attributes: KeyAttributes, *, pair: bool, part: Part | None) -> Any:
 def _no_such_policy(algorithm: PsaAlgorithm) -> Exception:
     if isinstance(algorithm, AsymmetricSignature):
         return not_supported(f"{algorithm.scheme.name} in a TPM, for this type of key")
-    return invalid_argument("a policy that says nothing a TPM does with such a key")
+    return invalid_argument("a policy that permits nothing a TPM can do with such a key")
 
 
 def _area(kind: Algorithm, attributes: int) -> Any:  # noqa: ANN401

@@ -1,7 +1,7 @@
-"""Whether the storage root key is that under which the stored keys are.
+"""Whether the stored keys belong to the TPM's storage root key.
 
-Its Name is kept in the key store, where the reference keeps it: an application without a key of this name, as none can
-have it. A TPM that was cleared, or replaced, makes another one, and cannot load a single key.
+The key store keeps its Name where the reference keeps it: under an application without a name, which no client can be.
+A TPM that was cleared or replaced makes a different storage root key, and can load none of the keys.
 """
 
 from typing import Final
@@ -23,10 +23,10 @@ class RootKeyError(ServiceError):
 
 
 def check(rows: Rows, name: bytes) -> None:
-    """Compare the Name of the storage root key with the one kept; keep it when there is none.
+    """Compare the Name of the storage root key with the stored one; store it when there is none.
 
     Raises:
-        RootKeyError: It is another one.
+        RootKeyError: They differ.
         ServiceError: The key store does not answer.
     """
     try:

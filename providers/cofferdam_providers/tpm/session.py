@@ -1,9 +1,9 @@
-"""Sessions: what authorises a command, and what protects it on its way to the chip.
+"""Sessions: the authorisation of commands, and their protection on the way to the chip.
 
-An HMAC session that is salted with a key of the TPM authenticates every command and answer, and encrypts the first
-parameter where that is a sized buffer: digests, plaintexts, random bytes, the authorisation values of new keys. Who
-listens on the bus learns none of these, and who changes something is noticed. The TSS has such sessions as well, and
-makes a new library context of OpenSSL for every hash that they need, which costs more than the TPM (ADR 0020).
+An HMAC session that is salted with a key of the TPM authenticates every command and response, and encrypts the first
+parameter where that is a sized buffer: digests, plaintexts, random bytes, the authorisation values of new keys. An
+eavesdropper on the bus learns none of these, and changes are detected. The TSS has such sessions as well, but makes a
+new library context of OpenSSL for every hash in them, which costs more than the TPM (ADR 0020).
 
 Source: TCG part 1, 17 (authorisations), 19 and 21 (sessions, parameter encryption), 11.4.10 (KDFa).
 """
@@ -46,38 +46,38 @@ def encrypt_salt(modulus: bytes, salt: bytes) -> bytes:
     try:
         public = RSAPublicNumbers(EXPONENT, int.from_bytes(modulus, "big")).public_key()
     except ValueError as error:
-        raise MalformedAnswerError("a storage root key that is none") from error
+        raise MalformedAnswerError("an invalid storage root key") from error
     return public.encrypt(salt, OAEP(MGF1(_SHA256), _SHA256, b"SECRET\0"))
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command as a session sees it."""
+    """The parts of a command that a session authenticates."""
 
     code: bytes
     names: bytes
-    """The Names of its handles, one after the other."""
+    """The concatenated Names of its handles."""
     hides_parameter: bool
     hides_answer: bool
 
 
 class Authorization:
-    """One entry of a command's authorisation area; as such it protects nothing."""
+    """One entry of a command's authorisation area; this base class protects nothing."""
 
     def hide(self, step: Step, parameters: bytes) -> bytes:
-        """Return the parameters as they go over the bus; called before any entry is made."""
+        """Return the parameters as they are sent; called before any entry is made."""
         del step
         return parameters
 
     def entry(self, step: Step, parameters: bytes) -> bytes:
-        """Return the entry for a command with these parameters, encrypted as they are."""
+        """Return the entry for a command with these parameters, as they are sent."""
         raise NotImplementedError
 
     def check(self, step: Step, reader: Reader, parameters: bytes) -> None:
-        """Read the entry of the answer.
+        """Read and check the entry of the response.
 
         Raises:
-            MalformedAnswerError: It is not that of this answer.
+            MalformedAnswerError: It does not belong to this response.
         """
         del step, parameters
         reader.sized()
@@ -85,16 +85,15 @@ class Authorization:
         reader.sized()
 
     def reveal(self, step: Step, parameters: bytes) -> bytes:
-        """Return the parameters of the answer in clear; called after all entries were checked."""
+        """Return the parameters of the response in plain text; called after all entries were checked."""
         del step
         return parameters
 
 
 class Password(Authorization):
-    """An authorisation value that is sent as it is, in no session."""
+    """An authorisation value that is sent in plain text, without a session."""
 
     def __init__(self, value: bytes) -> None:
-        """Authorise with this value."""
         self._value = value
 
     def entry(self, step: Step, parameters: bytes) -> bytes:
@@ -107,7 +106,6 @@ class PolicyAuthorization(Authorization):
     """The entry of a policy session, unsalted and unbound, that needs no authorisation value: it has no HMAC."""
 
     def __init__(self, handle: int) -> None:
-        """Use this session, and let the TPM end it."""
         self.handle = handle
 
     def entry(self, step: Step, parameters: bytes) -> bytes:
@@ -117,17 +115,17 @@ class PolicyAuthorization(Authorization):
 
 
 class HmacSession:
-    """A session of the TPM, from its start on."""
+    """A session of the TPM."""
 
     def __init__(self, handle: int, nonce_caller: bytes, nonce_tpm: bytes, salt: bytes, key_bits: int) -> None:
-        """Know a session that was just started; `salt` is empty for one without, `key_bits` is that of its AES."""
+        """Take a session that was just started; `salt` is empty for none, `key_bits` is the length of its AES key."""
         self.handle = handle
         self.nonce_tpm = nonce_tpm
         self.key = kdfa(salt, b"ATH", nonce_tpm + nonce_caller, NONCE_BYTES * 8) if salt else b""
         self.key_bits = key_bits
 
     def authorize(self, value: bytes = b"") -> "HmacAuthorization":
-        """Return the entry for one command, for an object with this authorisation value."""
+        """Return the entry of one command, for an object with this authorisation value."""
         return HmacAuthorization(self, value)
 
 
@@ -137,14 +135,14 @@ class HmacAuthorization(Authorization):
     __slots__ = ("_attributes", "_key", "_nonce", "_session")
 
     def __init__(self, session: HmacSession, value: bytes) -> None:
-        """Authorise with a value; the TPM takes its trailing zeros for absent (part 1, 19.6.5)."""
+        """Authorise with a value; the TPM ignores its trailing zeros (part 1, 19.6.5)."""
         self._session = session
         self._key = session.key + value.rstrip(b"\0")
         self._nonce = os.urandom(NONCE_BYTES)
         self._attributes = CONTINUE
 
     def hide(self, step: Step, parameters: bytes) -> bytes:
-        """Encrypt the first parameter, and say which first parameters are encrypted."""
+        """Encrypt the first parameter, and note which first parameters are encrypted."""
         if step.hides_answer:
             self._attributes |= ENCRYPT
         if not step.hides_parameter:
@@ -160,7 +158,7 @@ class HmacAuthorization(Authorization):
         return U32.pack(self._session.handle) + sized(self._nonce) + attributes + sized(mac)
 
     def check(self, step: Step, reader: Reader, parameters: bytes) -> None:
-        """Check the HMAC of the answer, and take its nonce for the next command (part 1, 19.6.3)."""
+        """Check the HMAC of the response, and take its nonce for the next command (part 1, 19.6.3)."""
         nonce, attributes, mac = reader.sized(), reader.take(1), reader.sized()
         digest = sha256(bytes(4) + step.code + parameters).digest()
         expected = hmac.digest(self._key, digest + nonce + self._nonce + attributes, _HMAC_HASH)
@@ -171,13 +169,13 @@ class HmacAuthorization(Authorization):
         self._session.nonce_tpm = nonce
 
     def reveal(self, step: Step, parameters: bytes) -> bytes:
-        """Decrypt the first parameter of the answer."""
+        """Decrypt the first parameter of the response."""
         if not step.hides_answer:
             return parameters
         return self._crypt(parameters, self._session.nonce_tpm, self._nonce, encrypt=False)
 
     def _crypt(self, parameters: bytes, newer: bytes, older: bytes, *, encrypt: bool) -> bytes:
-        """Encrypt or decrypt the content of the sized buffer that the parameters begin with (part 1, 21.3)."""
+        """Encrypt or decrypt the content of the sized buffer at the beginning of the parameters (part 1, 21.3)."""
         reader = Reader(parameters)
         content = reader.sized()
         bits = self._session.key_bits

@@ -1,8 +1,9 @@
-"""Ways to a TPM: a command goes out, its answer comes back.
+"""Transports to a TPM: a command goes out, its response comes back.
 
-Each is opened once, by the worker's own identity and before system calls are filtered: afterwards it is one descriptor,
-and the worker can open or connect nothing. A way that broke is not opened again here; the worker ends, and its
-successor starts afresh. So what was on its way when something broke is never taken for the answer to something else.
+Each is opened once, with the worker's own identity and before system calls are filtered; afterwards it is a descriptor,
+and the worker can open or connect nothing. A broken transport is not opened again in place: the worker ends, and its
+successor starts from scratch. So a response that was on its way when something broke is never taken for the response to
+another command.
 """
 
 import os
@@ -23,39 +24,39 @@ _MSSIM_NV_ON: Final = 11
 _U32: Final = struct.Struct(">I")
 _CONNECT_S: Final = 3.0
 _MANAGED: Final = "tpmrm"
-"""How the kernel's names of the devices begin that are managed."""
+"""Prefixes of the kernel's names of devices with a resource manager."""
 
 
 class TransportError(Exception):
-    """Raised when the way to the TPM cannot be opened, broke, or no answer came in time; the text says which."""
+    """Raised when the transport cannot be opened or broke, or no response came in time; the text says which."""
 
 
 class Transport(Protocol):
-    """A way to a TPM."""
+    """A transport to a TPM."""
 
     starts_up: bool
-    """Whether nobody but its user starts the TPM: a simulator has no firmware and no kernel."""
+    """Whether only its user starts the TPM: a simulator has no firmware and no kernel."""
     is_managed: bool
-    """Whether a resource manager stands before the TPM, which takes away what somebody left who is gone."""
+    """Whether a resource manager is in front of the TPM, which flushes what a dead client left behind."""
 
     def exchange(self, command: bytes, timeout_s: float) -> bytes:
-        """Send a command and return the answer, both with their headers.
+        """Send a command and return the response, both with their headers.
 
         Raises:
-            TransportError: The way broke, or there was no answer in time; it is of no use any more.
+            TransportError: The transport broke, or no response came in time; it cannot be used any more.
         """
 
     def close(self) -> None:
-        """Give it up."""
+        """Close it."""
 
 
 class DeviceTransport:
-    """A device of the kernel: one write is a command, one read its answer."""
+    """A device of the kernel: one write is a command, one read its response."""
 
     starts_up: bool = False
 
     def __init__(self, path: str) -> None:
-        """Open it without blocking, in which mode the kernel works on a command in the background (Linux 5.1)."""
+        """Open it in non-blocking mode, in which the kernel executes a command in the background (Linux 5.1)."""
         self.is_managed = os.path.basename(path).startswith(_MANAGED)
         try:
             self._descriptor: Final = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -65,7 +66,7 @@ class DeviceTransport:
         self._poll.register(self._descriptor, select.POLLIN)
 
     def exchange(self, command: bytes, timeout_s: float) -> bytes:
-        """As the protocol says."""
+        """Implement `Transport`."""
         try:
             os.write(self._descriptor, command)
             if not self._poll.poll(timeout_s * 1000):
@@ -75,23 +76,22 @@ class DeviceTransport:
             raise TransportError(f"the device failed: {error.strerror}") from error
 
     def close(self) -> None:
-        """As the protocol says."""
+        """Implement `Transport`."""
         os.close(self._descriptor)
 
 
 class StreamTransport:
-    """A simulator behind a socket: commands and answers as they are, as swtpm takes them."""
+    """A simulator behind a socket, with plain commands and responses, as swtpm has it."""
 
     starts_up: bool = True
     is_managed: bool = False
 
     def __init__(self, tcti: TctiSettings) -> None:
-        """Connect."""
         try:
             if tcti.path is not None:
                 self._socket = _connect(socket.AF_UNIX, tcti.path)
             else:
-                # An address in numbers, so that nobody has to be asked for it.
+                # A numeric address, so that no resolver is needed.
                 family = socket.AF_INET6 if ":" in (tcti.host or "") else socket.AF_INET
                 self._socket = _connect(family, (tcti.host, tcti.port))
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -103,10 +103,10 @@ class StreamTransport:
         self._poll.register(self._socket.fileno(), select.POLLIN)
 
     def exchange(self, command: bytes, timeout_s: float) -> bytes:
-        """As the protocol says."""
+        """Implement `Transport`."""
         deadline = time.monotonic() + timeout_s
         self._send(command)
-        # Nothing but the answer can come, and mostly all of it at once.
+        # Nothing but the response can arrive, and mostly all of it at once.
         answer = self._receive(HEADER, MOST_BYTES, deadline, timeout_s)
         size = _U32.unpack_from(answer, 2)[0]
         if not HEADER <= size <= MOST_BYTES:
@@ -118,24 +118,24 @@ class StreamTransport:
         return answer
 
     def close(self) -> None:
-        """As the protocol says."""
+        """Implement `Transport`."""
         self._socket.close()
 
     def _send(self, data: bytes) -> None:
         if self._poll.poll(0):
-            # Answers would be taken for those to other commands from now on.
-            raise TransportError("something came that nobody asked for, or the connection was closed")
+            # Later responses would be taken for those to other commands.
+            raise TransportError("unexpected data arrived, or the connection was closed")
         try:
             # A command is shorter than any socket's buffer, and the one before was answered.
             if self._socket.send(data) != len(data):
-                raise TransportError("the connection takes no more")
+                raise TransportError("the connection accepts no more data")
         except OSError as error:
             raise TransportError(f"the connection failed: {error.strerror}") from error
 
     def _receive(self, least: int, most: int, deadline: float, timeout_s: float) -> bytes:
         data = b""
         while len(data) < least:
-            # An answer is hardly ever there before it is waited for.
+            # A response has hardly ever arrived before the wait for it begins.
             if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise TransportError(f"no answer within {timeout_s:.1f} s")
             try:
@@ -151,10 +151,10 @@ class StreamTransport:
 
 
 class MssimTransport(StreamTransport):
-    """The simulator of the TPM's specification, which wraps commands and is powered over a second connection."""
+    """The simulator of the TPM's specification, which wraps commands and has a second connection for its power."""
 
     def __init__(self, tcti: TctiSettings) -> None:
-        """Connect, and switch the simulator on; one that is on stays as it is."""
+        """Connect, and switch the simulator on; nothing changes if it is on."""
         super().__init__(replace(tcti, port=(tcti.port or 0) + 1))
         for signal in (_MSSIM_POWER_ON, _MSSIM_NV_ON):
             self._send(_U32.pack(signal))
@@ -163,7 +163,7 @@ class MssimTransport(StreamTransport):
         super().__init__(tcti)
 
     def exchange(self, command: bytes, timeout_s: float) -> bytes:
-        """As the protocol says; locality 0."""
+        """Implement `Transport`; locality 0."""
         deadline = time.monotonic() + timeout_s
         self._send(_U32.pack(_MSSIM_SEND_COMMAND) + bytes(1) + _U32.pack(len(command)) + command)
         size = _U32.unpack(self._receive(_U32.size, _U32.size, deadline, timeout_s))[0]
@@ -175,7 +175,7 @@ class MssimTransport(StreamTransport):
 
 
 class ManagerTransport:
-    """The resource manager tpm2-abrmd, by way of its own library."""
+    """The resource manager tpm2-abrmd, through its own library."""
 
     starts_up: bool = False
     is_managed: bool = True
@@ -193,7 +193,7 @@ class ManagerTransport:
             raise TransportError(f"tpm2-abrmd: {error}") from error
 
     def exchange(self, command: bytes, timeout_s: float) -> bytes:
-        """As the protocol says."""
+        """Implement `Transport`."""
         try:
             self._tcti.transmit(command)
             return bytes(self._tcti.receive(timeout=int(timeout_s * 1000)))
@@ -201,7 +201,7 @@ class ManagerTransport:
             raise TransportError(f"tpm2-abrmd: {error}") from error
 
     def close(self) -> None:
-        """As the protocol says."""
+        """Implement `Transport`."""
         self._tcti.close()
 
 
@@ -230,10 +230,10 @@ def _connect(family: socket.AddressFamily, address: str | tuple[str | None, int 
 
 
 def open_transport(tcti: TctiSettings) -> Transport:
-    """Open the way that is configured.
+    """Open the configured transport.
 
     Raises:
-        TransportError: There is nothing there, or it may not be used.
+        TransportError: There is nothing, or it may not be used.
     """
     match tcti.kind:
         case "device":

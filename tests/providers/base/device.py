@@ -1,4 +1,4 @@
-"""A device that outlives the worker, and a worker's surroundings: a simulator behind the Provider interface.
+"""A device that outlives the worker, and a worker's environment: a simulator behind the Provider interface.
 
 The key store is the real one, in a thread of its own behind a real channel.
 """
@@ -18,7 +18,7 @@ from cofferdam_contracts.ipc.requests import Answer, WorkerOperation, decode_ans
 from cofferdam_contracts.operations import SignHash
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
-from cofferdam_contracts.registry import PROVIDERS, AuthType, ProviderId
+from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode, ProviderId
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings, ProviderEntry, WorkerSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.location import prepare
@@ -27,11 +27,12 @@ from cofferdam_kim.service import KimService
 from cofferdam_kim.store import MappingStore
 from cofferdam_providers.base.handlers import Context
 from cofferdam_providers.base.keyring import Keyring
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Key, Provider, StoredKey
+from cofferdam_providers.base.request_log import RequestLog
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.store import KeyStore
-from cofferdam_providers.base.worker import Worker
+from cofferdam_providers.base.worker import Broker, Worker
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -53,14 +54,18 @@ LOG = Log("test", LogSettings(level="error", details=True))
 
 
 class Device(Provider[bytes]):
-    """Keeps objects by an id that is planned beforehand, as a token does; `objects` is the token."""
+    """Keeps objects by an id that is planned in advance, as a token does; `objects` is the token."""
 
     description = PROVIDERS[ProviderId.MBED_CRYPTO]
-    opcodes = description.opcodes
 
     def __init__(self, objects: dict[bytes, bytes], step: Callable[[str], None] = lambda _name: None) -> None:
         self.objects = objects
         self.step = step
+        self.operations = {
+            Opcode.PSA_EXPORT_PUBLIC_KEY: lambda key, _: self.export_public_key(key),
+            Opcode.PSA_SIGN_HASH: self.sign_hash,
+            Opcode.PSA_GENERATE_RANDOM: lambda _, operation: self.generate_random(operation.size),
+        }
 
     def plan_key_id(self) -> bytes:
         return os.urandom(16)
@@ -85,6 +90,9 @@ class Device(Provider[bytes]):
         self.step("after the device made it")
         return StoredKey(key_id=planned_id, version=2, attributes=attributes)
 
+    def check_use(self, attributes: KeyAttributes) -> None:
+        raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "a simulator")
+
     def open_key(self, identity: KeyIdentity, stored: StoredKey) -> Key[bytes]:
         if stored.key_id not in self.objects:
             raise ServiceError(Status.PSA_ERROR_INVALID_HANDLE, "the object is gone")
@@ -106,7 +114,7 @@ class Device(Provider[bytes]):
 
 
 @contextmanager
-def key_store(folder: Path) -> Iterator[KeyStore]:
+def key_store(folder: Path) -> Iterator[KimClient]:
     """Run the real key store on a database in `folder` and ask it as the worker of `ENTRY`."""
     path = str(folder / "kim" / "db.sqlite3")
     prepare(path)
@@ -131,7 +139,7 @@ def key_store(folder: Path) -> Iterator[KeyStore]:
     thread.start()
     started.wait(10)
     try:
-        store = KeyStore(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)
+        store = KimClient(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)
         store.open(adopt=False)
         yield store
     finally:
@@ -155,17 +163,25 @@ SETTINGS = WorkerSettings(
 
 
 class Running:
-    """A worker in a thread; `violations` are the frontends it wants replaced, `busy` what it told of its device."""
+    """A worker in a thread; `violations` are the frontends that it accused, `busy` its reports about its device."""
 
-    def __init__(self, worker: Worker, thread: threading.Thread) -> None:
+    def __init__(self) -> None:
         self.violations: list[tuple[int, int]] = []
         self.busy: list[bool] = []
-        self.thread = thread
-        self.stop, self.in_flight = worker.stop, worker.in_flight
-        self._worker = worker
-        worker.busy = self.busy.append
-        worker.violated = lambda role, number: self.violations.append((role, number))
+        self.broker = Broker(
+            served=lambda: None,
+            busy=self.busy.append,
+            violated=lambda role, number: self.violations.append((role, number)),
+        )
+        self._worker: Worker
         self._ends: list[Channel] = []
+
+    def run(self, worker: Worker, loop: Loop) -> None:
+        """Start the thread."""
+        self._worker = worker
+        self.stop, self.in_flight = worker.stop, worker.in_flight
+        self.thread = threading.Thread(target=lambda: loop.run(lambda: min(worker.tick(), 0.01)))
+        self.thread.start()
 
     def connect(self, uid: int, number: int = 0, *, adopted: bool = False) -> "Asking":
         """Be the frontend of a principal."""
@@ -177,6 +193,8 @@ class Running:
         return Asking(channel)
 
     def close(self) -> None:
+        for peer in list(self._worker._peers):
+            self._worker._close(peer)
         for channel in self._ends:
             channel.close()
 
@@ -207,7 +225,7 @@ class Asking:
 
 @contextmanager
 def running(
-    folder: Path, device: Provider[Any], settings: WorkerSettings = SETTINGS, store: KeyStore | None = None
+    folder: Path, device: Provider[Any], settings: WorkerSettings = SETTINGS, store: KimClient | None = None
 ) -> Iterator[Running]:
     """Run a real worker around a device, with a real key store or the one that is given."""
     with key_store(folder) if store is None else nullcontext(store) as rows:
@@ -216,14 +234,12 @@ def running(
         keyring = Keyring(device, rows, settings.key_cache, log)
         lane = ThreadLane(loop) if device.concurrent_generation else Lane()
         lane.start()
-        worker = Worker(Context(provider=device, keyring=keyring, settings=settings, log=log), loop, lane)
-        thread = threading.Thread(target=lambda: loop.run(lambda: min(worker.tick(), 0.01)))
-        run = Running(worker, thread)
-        thread.start()
+        context = Context(provider=device, keyring=keyring, settings=settings, log=log)
+        run = Running()
+        run.run(Worker(context, loop, lane, RequestLog(log, device.description.id), run.broker), loop)
         try:
             yield run
         finally:
             loop.stop()
-            thread.join()
-            worker.close()
+            run.thread.join()
             run.close()

@@ -1,4 +1,4 @@
-"""What a MAC needs before a backend is asked: the usage flag, the policy, the key type, the length; in this order."""
+"""Checks of a MAC before a backend is called: the usage flag, the policy, the key type, the length; in this order."""
 
 import pytest
 from tests.providers.support import attributes, refused
@@ -74,7 +74,7 @@ def test_every_length_up_to_the_whole_is_left_to_the_backend(length: int | None)
 
 
 def test_what_was_permitted_before_permits_nothing_else() -> None:
-    """Another algorithm, or another operation that needs another flag, is judged by itself."""
+    """Another algorithm, or an operation that needs another flag, is checked anew."""
     only_computes = Key(attributes=attributes(KeyKind.AES, 128, CMAC, usage=Usage.SIGN_MESSAGE), handle=None)
     for _ in range(2):
         check_use(only_computes, Opcode.PSA_MAC_COMPUTE, _compute(CMAC))

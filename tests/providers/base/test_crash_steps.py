@@ -11,7 +11,7 @@ from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.keyring import Keyring
-from cofferdam_providers.base.store import KeyStore
+from cofferdam_providers.base.kim_client import KimClient
 
 APPLICATION = Application(AuthType.UNIX_PEER_CREDENTIALS, "1000")
 IDENTITY = KeyIdentity(AuthType.UNIX_PEER_CREDENTIALS, "1000", "k")
@@ -36,13 +36,13 @@ DESTROY = (
 
 
 class Died(BaseException):
-    """The worker is gone at this point."""
+    """The worker dies at this point."""
 
 
 class Mortal:
     """A key store client whose owner dies before or after a question."""
 
-    def __init__(self, store: KeyStore, step: Callable[[str], None]) -> None:
+    def __init__(self, store: KimClient, step: Callable[[str], None]) -> None:
         self._store = store
         self._step = step
 
@@ -80,7 +80,7 @@ def resolve(keyring: Keyring[bytes]) -> None:
         pass
 
 
-def check_consistent(store: KeyStore, device: Device) -> bool:
+def check_consistent(store: KimClient, device: Device) -> bool:
     """Return whether the key is there; it must be usable then, and leave nothing behind otherwise."""
     successor = ring(store, device)
     resolve(successor)
@@ -142,7 +142,7 @@ def test_a_device_that_refuses_leaves_the_name_free(tmp_path: Path) -> None:
 
 
 class Drawing(Device):
-    """A device whose ids are these, one after the other."""
+    """A device that plans these ids, one after the other."""
 
     def __init__(self, *ids: bytes) -> None:
         super().__init__({})

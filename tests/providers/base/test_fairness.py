@@ -1,4 +1,4 @@
-"""Turns of the worker's channels, by what was done in which order: how busy the machine is changes nothing here.
+"""Turns of the worker's channels, tested by the order of the work: how busy the machine is changes nothing here.
 
 A device that takes processor time is charged by the thread's own clock, so a request that burns a millisecond costs
 one, however long it had to wait for a processor.
@@ -19,9 +19,9 @@ from cofferdam_contracts.ipc.requests import WorkerOperation, encode_request
 from cofferdam_contracts.operations import DeleteClient, ExportPublicKey, GenerateKey, GenerateRandom
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind
 from cofferdam_contracts.status import Status
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.provider import StoredKey
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.pairs import socket_pair
 
@@ -88,7 +88,7 @@ def receive(frontend: Asking, count: int) -> None:
 
 
 def test_who_comes_while_another_floods_is_next(tmp_path: Path) -> None:
-    """A worker that serves a channel until it is empty, or looks for others only then, is seen here."""
+    """Notices a worker that serves a channel until it is empty, or looks for others only then."""
     device = Measured()
     device.hold = {10}
     with running(tmp_path, device) as worker:
@@ -139,7 +139,7 @@ def test_idleness_saves_nothing_up(tmp_path: Path) -> None:
 
 
 def shares(tmp_path: Path, device: Measured, dear: int, cost: int = 5 * MS) -> float:
-    """Return how many cheap requests are served for each dear one, while both wait; cheap ones take 1 ms."""
+    """Return how many cheap requests are served for each expensive one, while both wait; cheap ones take 1 ms."""
     device.costs[dear], device.hold = cost, {0}
     with running(tmp_path, device) as worker:
         first, one, other = (worker.connect(1000 + number, number) for number in range(3))
@@ -171,8 +171,8 @@ def test_what_a_worker_on_the_processor_was_not_running_is_charged_to_nobody(tmp
 
 
 @contextmanager
-def slow_key_store(seconds: float) -> Iterator[KeyStore]:
-    """Simulate a key store that knows no key, and takes its time to say so."""
+def slow_key_store(seconds: float) -> Iterator[KimClient]:
+    """Simulate a key store that knows no key, and takes some time to say so."""
     ours, theirs = socket_pair()
     end = Channel(theirs, 1 << 20)
     stop = threading.Event()
@@ -189,7 +189,7 @@ def slow_key_store(seconds: float) -> Iterator[KeyStore]:
     thread = threading.Thread(target=answer)
     thread.start()
     try:
-        yield KeyStore(Channel(ours, 1 << 20), RowCodes(KEK, Device({})), LOG)
+        yield KimClient(Channel(ours, 1 << 20), RowCodes(KEK, Device({})), LOG)
     finally:
         stop.set()
         thread.join()
@@ -261,7 +261,7 @@ def test_who_does_not_take_its_answers_is_not_served_further_and_goes_on_when_it
 
 
 class TwoKinds(Measured):
-    """RSA keys take a thread until they are let; others are made at once."""
+    """RSA keys take a thread until they are released; others are generated at once."""
 
     concurrent_generation = True
 

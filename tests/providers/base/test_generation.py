@@ -1,4 +1,4 @@
-"""Key generation on the loop's own thread: who wants something quick waits for one key, and has time then."""
+"""Key generation on the loop's own thread: a quick request waits for one key at most, and gets its time afterwards."""
 
 import itertools
 import threading
@@ -19,7 +19,7 @@ from cofferdam_providers.base.worker import MAX_SLOW
 
 
 class OneThread(Device):
-    """Notes what it does in `order`, a key as 0 and random bytes as their number, and makes a key when let."""
+    """Notes what it does in `order`, a key as 0 and random bytes as their number, and generates a key when released."""
 
     slow_generation = True
     takes = 0.0
@@ -50,7 +50,7 @@ class OneThread(Device):
         return super().generate_random(size)
 
     def wait(self) -> None:
-        """Return when the next key is under way."""
+        """Return when the next key is being generated."""
         assert self.begun.acquire(timeout=10)
 
 
@@ -172,7 +172,7 @@ def test_a_key_whose_owner_rests_beyond_its_deadline_fails_then_and_its_name_is_
 
 
 def test_others_are_served_for_as_long_as_a_key_took_before_its_owner_makes_the_next(tmp_path: Path) -> None:
-    """Without that, a client that asks again when it has the answer gets one answer for each key."""
+    """Without that, a client that asks again after each answer would get one answer for each key."""
     device = OneThread()
     device.lasts = 0.3
     with running(tmp_path, device) as worker:

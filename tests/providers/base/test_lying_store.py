@@ -1,4 +1,4 @@
-"""What a worker believes of a key store that was taken over, which remembers what it was told and answers anything."""
+"""What a worker trusts in a compromised key store, which remembers what it was told and answers anything."""
 
 import select
 import threading
@@ -15,9 +15,9 @@ from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.keyring import Keyring
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.provider import StoredKey
 from cofferdam_providers.base.row_codes import ACTIVE, RowCodes
-from cofferdam_providers.base.store import KeyStore
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.pairs import socket_pair
 
@@ -32,7 +32,7 @@ Answer = tuple[Any, ...]
 
 
 class LyingStore:
-    """Answers every question with success, or with what stands in `answers`."""
+    """Answers every question with success, or with the entry in `answers`."""
 
     def __init__(self) -> None:
         mine, theirs = socket_pair()
@@ -73,8 +73,8 @@ def liar() -> Iterator[LyingStore]:
 
 
 @pytest.fixture
-def store(liar: LyingStore) -> KeyStore:
-    store = KeyStore(liar.channel, CODES, LOG)
+def store(liar: LyingStore) -> KimClient:
+    store = KimClient(liar.channel, CODES, LOG)
     store.open(adopt=False)
     return store
 
@@ -87,7 +87,7 @@ def row_of(code: bytes, number: int = 7) -> Answer:
 def test_a_set_without_a_seal_is_not_believed(liar: LyingStore) -> None:
     for state in ((0, CODES.check, b"", b""), (0, CODES.check, CODES.held([b"x" * 48]).seal(), b"")):
         liar.answers[KimMessage.STATE] = state
-        store = KeyStore(liar.channel, CODES, LOG)
+        store = KimClient(liar.channel, CODES, LOG)
         store.open(adopt=False)
         liar.answers[KimMessage.LOOKUP] = row_of(b"")
         with pytest.raises(ServiceError) as refused:
@@ -103,7 +103,7 @@ def test_a_first_start_with_an_old_key_believes_no_row_without_a_code(liar: Lyin
         KimMessage.LOOKUP: row_of(b""),
     }
     for is_new in (False, True):
-        store = KeyStore(liar.channel, CODES, LOG)
+        store = KimClient(liar.channel, CODES, LOG)
         store.open(adopt=False, is_new=is_new)
         assert (KimMessage.ENROL in [number for number, _ in liar.asked]) == is_new
         if is_new:
@@ -114,7 +114,7 @@ def test_a_first_start_with_an_old_key_believes_no_row_without_a_code(liar: Lyin
                 store.lookup(BEN)
 
 
-def test_a_code_that_was_valid_once_is_not_any_more(liar: LyingStore, store: KeyStore) -> None:
+def test_a_code_that_was_valid_once_is_not_any_more(liar: LyingStore, store: KimClient) -> None:
     code = CODES.code(ACTIVE, BEN, OBJECT)
     store.activate(BEN, OBJECT)
     liar.answers[KimMessage.LOOKUP] = row_of(code)
@@ -126,7 +126,7 @@ def test_a_code_that_was_valid_once_is_not_any_more(liar: LyingStore, store: Key
 
 
 @pytest.mark.parametrize("state", PendingState)
-def test_an_old_state_of_a_row_destroys_no_key_in_use(liar: LyingStore, store: KeyStore, state: PendingState) -> None:
+def test_an_old_state_of_a_row_destroys_no_key_in_use(liar: LyingStore, store: KimClient, state: PendingState) -> None:
     objects: dict[bytes, Any] = {}
     device = Device(objects)
     keyring = Keyring(device, store, 10, LOG)
@@ -142,7 +142,7 @@ def test_an_old_state_of_a_row_destroys_no_key_in_use(liar: LyingStore, store: K
     assert planned in objects
 
 
-def test_after_an_answer_that_says_nothing_two_sets_are_possible(liar: LyingStore, store: KeyStore) -> None:
+def test_after_an_answer_that_says_nothing_two_sets_are_possible(liar: LyingStore, store: KimClient) -> None:
     liar.answers[KimMessage.LOOKUP] = row_of(b"")
     store.lookup(BEN)
     hers = CODES.code(ACTIVE, BEN, OBJECT)
@@ -161,7 +161,7 @@ def test_after_an_answer_that_says_nothing_two_sets_are_possible(liar: LyingStor
         assert store._held().whole == (name != "old")
 
 
-MALFORMED: list[tuple[KimMessage, Answer, Callable[[KeyStore], object]]] = [
+MALFORMED: list[tuple[KimMessage, Answer, Callable[[KimClient], object]]] = [
     *(
         (KimMessage.PENDING, (0, (row,)), lambda store: list(store.pending()))
         for row in (
@@ -205,7 +205,7 @@ MALFORMED: list[tuple[KimMessage, Answer, Callable[[KeyStore], object]]] = [
 
 @pytest.mark.parametrize(("number", "answer", "ask"), MALFORMED)
 def test_a_malformed_answer_fails_one_question(
-    liar: LyingStore, store: KeyStore, number: KimMessage, answer: Answer, ask: Callable[[KeyStore], object]
+    liar: LyingStore, store: KimClient, number: KimMessage, answer: Answer, ask: Callable[[KimClient], object]
 ) -> None:
     liar.answers[number] = answer
     with pytest.raises(ServiceError) as refused:

@@ -1,4 +1,4 @@
-"""Codes of rows: one for each value of each field, and sets that nobody else can change."""
+"""Codes of rows: a different one for each value of each field, and sets that nobody else can change."""
 
 from dataclasses import replace
 from itertools import product
@@ -43,7 +43,7 @@ def test_each_field_counts() -> None:
         replace(IDENTITY, application="another"),
         replace(IDENTITY, key_name="another"),
         replace(IDENTITY, authenticator=1),
-        # The same letters, parted elsewhere.
+        # The same characters, divided differently.
         replace(IDENTITY, application="1000k", key_name="ey"),
     ]
     rows = [

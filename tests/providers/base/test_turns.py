@@ -1,4 +1,4 @@
-"""Turns and rests as arithmetic: whatever happens, nobody gets more than a turn beyond their share."""
+"""Turns and rests as arithmetic: whatever happens, nobody gets more than one turn beyond their share."""
 
 import itertools
 
@@ -12,7 +12,7 @@ OWNERS = st.integers(0, 4)
 
 
 def serve(turns: Turns[int], cost: int, *, again: bool) -> int:
-    """Let the next one have its turn."""
+    """Let the next owner have its turn."""
     owner = turns.next()
     assert owner is not None
     turns.charge(owner, cost)
@@ -51,7 +51,7 @@ def test_who_comes_back_is_served_before_anybody_is_served_twice(
         while serve(turns, cost, again=True) != 9:
             pass
         turns.leave(9)
-    # It is idle until each of the others had what it had.
+    # It is idle until each of the others has had as much.
     for _ in range(5 * len(before)):
         if not turns:
             break

@@ -1,4 +1,4 @@
-"""The worker against frontends that are honest, taken over, slow or gone."""
+"""The worker against frontends that are honest, compromised, slow or gone."""
 
 import _socket
 import dataclasses
@@ -41,8 +41,8 @@ from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_providers.base.kim_client import KimClient
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.store import KeyStore
 from cofferdam_providers.base.worker import MAX_SLOW
 from cofferdam_runtime.channel import Channel, ChannelClosedError
 from cofferdam_runtime.pairs import socket_pair
@@ -53,7 +53,7 @@ SIGN = SignHash("k", ECDSA, b"d" * 32)
 
 
 class SlowDevice(Device):
-    """Takes its time to make a key, on a thread of its own: until `done` is set, or for a while."""
+    """Takes a while to generate a key, on a thread of its own: until `done` is set, or `patience` is over."""
 
     concurrent_generation = True
     patience = 0.2
@@ -89,7 +89,7 @@ def test_a_key_of_another_principal_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_a_key_of_another_authenticator_does_not_exist(tmp_path: Path) -> None:
-    """One name in two name spaces: in the key store, and in the cache of keys that were used already."""
+    """One name in two name spaces: in the key store, and in the cache of keys that were used before."""
     both = dataclasses.replace(SETTINGS, authenticators=(UNIX, DIRECT))
     with running(tmp_path, Device({}), both) as worker:
         frontends = [worker.connect(1000), worker.connect(1001, 1)]
@@ -153,7 +153,7 @@ def test_only_an_administrator_deletes_clients(tmp_path: Path) -> None:
 
 
 def test_what_the_key_store_would_refuse_costs_the_client_a_status_and_nobody_more(tmp_path: Path) -> None:
-    """What comes from a client passes through the worker; the key store would take it for the worker's own."""
+    """A client's values pass through the worker; the key store would attribute them to the worker."""
     with running(tmp_path, Device({})) as worker:
         client, admin = worker.connect(1000), worker.connect(7, 1)
         assert client.ask(GENERATE).status == Status.SUCCESS
@@ -172,7 +172,7 @@ def test_what_is_sent_to_the_key_store_is_in_its_table(question: KimMessage, dat
     ours, theirs = socket_pair()
     try:
         with pytest.raises(ServiceError) as caught:
-            KeyStore(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)._ask(question, *fields)
+            KimClient(Channel(ours, MAX_ANSWER), RowCodes(KEK, Device({})), LOG)._ask(question, *fields)
         assert caught.value.status is Status.PSA_ERROR_INVALID_ARGUMENT
         with pytest.raises(BlockingIOError):
             theirs.recv(1, _socket.MSG_DONTWAIT)
@@ -225,11 +225,11 @@ def test_an_algorithm_of_another_family_closes_the_channel(tmp_path: Path) -> No
 
 
 class Untouched(Device):
-    """Notes whatever it is asked to do."""
+    """Notes every method that is called."""
 
     def __init__(self) -> None:
-        super().__init__({})
         self.asked: list[str] = []
+        super().__init__({})
 
     def __getattribute__(self, name: str) -> object:
         value = super().__getattribute__(name)
@@ -251,7 +251,7 @@ def test_nothing_is_begun_after_its_deadline(expired: tuple[Any, ...]) -> None:
         assert device.asked == []
         # It does what is asked in time.
         assert frontends[0].ask(GenerateRandom(1)).status == Status.SUCCESS
-        assert device.asked == ["generate_random"]
+        assert device.asked == ["perform", "generate_random"]
 
 
 def test_the_policy_of_the_store_counts(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_refusals_before_a_name_is_taken(tmp_path: Path) -> None:
 def test_a_request_larger_than_a_datagram_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
 ) -> None:
-    """Also when nobody takes more than one part of it at a time."""
+    """Also when only one part of it is taken at a time."""
     monkeypatch.setattr("cofferdam_runtime.channel.MAX_PARTS", parts)
     with running(tmp_path, Device({})) as worker:
         frontend = worker.connect(1000)
@@ -296,6 +296,16 @@ def test_a_backend_without_an_operation_says_so(tmp_path: Path) -> None:
         assert frontend.ask(CanDoCrypto(CheckType.DERIVE, ATTRIBUTES)).status == Status.PSA_ERROR_NOT_SUPPORTED
 
 
+def test_a_client_that_asks_what_is_possible_gets_one_status_for_no(tmp_path: Path) -> None:
+    """Whatever status generating or importing such a key would end with."""
+    impossible = replace(ATTRIBUTES, bits=1)
+    with running(tmp_path, Device({})) as worker:
+        frontend = worker.connect(1000)
+        assert frontend.ask(GenerateKey("k", impossible)).status == Status.PSA_ERROR_INVALID_ARGUMENT
+        for check in (CheckType.GENERATE, CheckType.IMPORT):
+            assert frontend.ask(CanDoCrypto(check, impossible)).status == Status.PSA_ERROR_NOT_SUPPORTED
+
+
 @pytest.mark.parametrize("device", [Device, SlowDevice])
 def test_a_successor_says_hello_and_sync_comes_after_what_was_queued(tmp_path: Path, device: type[Device]) -> None:
     with running(tmp_path, device({})) as worker:
@@ -307,7 +317,7 @@ def test_a_successor_says_hello_and_sync_comes_after_what_was_queued(tmp_path: P
         for number, frontend in enumerate(adopted):
             assert frontend.receive()[:3] == (GENERATE.opcode | 0x80, 7 + number, Status.SUCCESS)
             assert frontend.receive() == (Common.SYNCED, 7 + number)
-        # Each is still whom it was said to be, and one that nobody served before is not greeted.
+        # Each still has its principal, and one that nobody served before is not greeted.
         made = [frontend.ask(ExportPublicKey("k")).results for frontend in adopted]
         assert len(set(made)) == 3
         new = worker.connect(2000, 9)

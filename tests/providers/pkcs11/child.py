@@ -1,4 +1,4 @@
-"""The provider in a process of its own, asked as a worker is.
+"""The provider in a process of its own, called as by a worker.
 
 with Child(settings_for(token, folder)) as child:
     child.do(GenerateKey("k", attributes))
@@ -33,7 +33,7 @@ NOTHING: Final = TokenMatch(**dict.fromkeys((field.name for field in dataclasses
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request came to."""
+    """The outcome of a request."""
 
     status: Status
     lost: bool
@@ -43,7 +43,7 @@ class Answer:
 
 
 class ChildEndedError(Exception):
-    """Raised when the process does not answer any more."""
+    """Raised when the process no longer answers."""
 
 
 class SetupFailedError(Exception):
@@ -111,7 +111,7 @@ class Child:
         self.end()
 
     def end(self) -> str:
-        """Let the process end, and return what it logged."""
+        """Let the process end, and return its log."""
         if self._process.returncode is None:
             try:
                 _, self._errors = self._process.communicate(timeout=_TIMEOUT_S)
@@ -125,7 +125,7 @@ class Child:
         return self._ask(json.dumps([word, arguments, named]))
 
     def try_(self, operation: WorkerOperation, application: str = "1000") -> Answer:
-        """Perform an operation, and return what came of it."""
+        """Perform an operation, and return the outcome."""
         message = encode_request(operation, 1, 0, AuthType.UNIX_PEER_CREDENTIALS, "")
         found = self.ask("perform", pack(message).hex(), application)
         results = tuple(map(bytes.fromhex, found["results"]))
@@ -138,7 +138,7 @@ class Child:
         return answer.results[0] if answer.results else b""
 
     def refuses(self, operation: WorkerOperation, status: Status, *, lost: bool = False) -> str:
-        """Perform an operation that has to fail so, and return the detail for the log."""
+        """Perform an operation that has to fail with this status, and return the detail for the log."""
         answer = self.try_(operation)
         assert (answer.status, answer.lost) == (status, lost), answer
         return answer.detail
@@ -166,7 +166,7 @@ class Child:
 
 
 def shown(token: Token) -> list[dict[str, str]]:
-    """Return the objects of a token with the attributes that they show, in hex, as another process sees them."""
+    """Return the objects of a token with the attributes that they reveal, in hex, as another process sees them."""
     done = subprocess.run(
         [sys.executable, "-I", str(SHOW), str(token.library), str(token.slot), token.pin],
         check=True,

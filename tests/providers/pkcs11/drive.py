@@ -1,6 +1,6 @@
-"""The process that uses a module: `drive.py LIBRARY SLOT PIN` takes the steps that come line by line.
+"""The process that uses a module: `drive.py LIBRARY SLOT PIN` takes steps, one per line.
 
-It answers each with a line: what came of it, bytes in hex, or the name of an error. It ends without the module's own
+It answers each with a line: the result, bytes in hex, or the name of an error. It exits without the module's own
 clean-up, which SoftHSM does not survive.
 """
 
@@ -102,7 +102,7 @@ def _resident(_session: pkcs11.Session) -> str:
 
 
 def _handle(session: pkcs11.Session) -> str:
-    """Return the handle of a new session; SoftHSM counts them up."""
+    """Return the handle of a new session; SoftHSM numbers them."""
     other: Any = session.token.open()
     handle = other.handle
     other.close()

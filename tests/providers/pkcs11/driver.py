@@ -1,4 +1,4 @@
-"""Using a module in a process of its own, step by step."""
+"""Use of a module in a process of its own, step by step."""
 
 import os
 import subprocess
@@ -15,15 +15,15 @@ _TIMEOUT_S: Final = 20.0
 
 
 class Driver:
-    """A process that has a module loaded and is logged in at a token, for the length of a `with`."""
+    """A process that has a module loaded and is logged in to a token, for the length of a `with`."""
 
     def __init__(self, token: Token, library: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
         """Start the process.
 
         Args:
             token: The token, and the module if there is no other.
-            library: A module before that of the token.
-            environment: What that module needs beside what the token's needs.
+            library: A module in front of the token's.
+            environment: The variables that this module needs besides those of the token.
         """
         self._process: Final = subprocess.Popen(
             [sys.executable, "-I", str(DRIVE), str(library or token.library), str(token.slot), token.pin],
@@ -43,13 +43,13 @@ class Driver:
         self._process.communicate()
 
     def take(self, step: str) -> str:
-        """Take a step and return what came of it; nothing if the process ended over it."""
+        """Take a step and return its result; None if the process died of it."""
         self.send(step)
         assert self._process.stdout is not None
         return self._process.stdout.readline().decode(errors="replace").rstrip("\n")
 
     def send(self, step: str) -> None:
-        """Ask for a step and do not wait for it."""
+        """Send a step and do not wait for the result."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{step}\n".encode())
         self._process.stdin.flush()

@@ -1,6 +1,6 @@
-"""A token that does everything with pyca/cryptography, and has one flaw: it takes a parameter and changes it silently.
+"""A token that does everything with pyca/cryptography, and has one flaw: it silently changes a parameter.
 
-What it has of the session's interface is what `probe` uses.
+It has the part of the session's interface that `probe` uses.
 """
 
 import ctypes
@@ -45,7 +45,7 @@ _HASHES: Final = {int(padding.hash): PRIMITIVES[hash_alg] for hash_alg, padding 
 
 
 def _behind(parameters: ctypes.Structure, name: str, length: int) -> bytes:
-    """Return what a pointer in a structure points at; ctypes would end it at its first NUL."""
+    """Return the content behind a pointer in a structure; ctypes would end it at its first NUL."""
     pointer = ctypes.c_void_p.from_buffer(parameters, getattr(type(parameters), name).offset)
     return ctypes.string_at(pointer, length) if pointer.value else b""
 
@@ -56,7 +56,7 @@ def _same(value: Any) -> Any:  # noqa: ANN401  a parameter of any kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flaws:
-    """What the token makes of each parameter; by default what it should."""
+    """How the token uses each parameter; by default correctly."""
 
     nonce: Callable[[bytes], bytes] = _same
     additional: Callable[[bytes], bytes] = _same

@@ -1,6 +1,6 @@
-"""The process that has the provider: the settings come as a line of JSON, then requests, which go as to a worker.
+"""The process of the provider: the settings come as a line of JSON, then requests, which are handled as in a worker.
 
-Beneath the handlers of a real worker is a key store that is a dictionary. Each line of JSON gets one in return. The
+Below the handlers of a real worker is a key store that is a dictionary. Each line of JSON is answered with one. The
 process ends without the module's own clean-up, which SoftHSM does not survive.
 """
 
@@ -26,8 +26,8 @@ from cofferdam_providers.base.handlers import Context, Slow
 from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.provider import DeviceLostError, StoredKey
 from cofferdam_providers.base.service import Service
+from cofferdam_providers.pkcs11.module_access import module_access, own
 from cofferdam_providers.pkcs11.pin import PinError, read_pin
-from cofferdam_providers.pkcs11.place import own, place_of
 from cofferdam_providers.pkcs11.provider import Pkcs11Provider
 from cofferdam_providers.pkcs11.quirks import QuirkError
 from cofferdam_providers.pkcs11.token import SetupError
@@ -50,10 +50,10 @@ Answer = dict[str, Any]
 
 
 class Rows:
-    """A key store in memory; a row that is half-made or half-destroyed has a state."""
+    """A key store in memory; a half-created or half-destroyed row has a state."""
 
     def __init__(self) -> None:
-        """Know no key."""
+        """Begin without keys."""
         self.rows: dict[KeyIdentity, StoredKey] = {}
         self.states: dict[KeyIdentity, PendingState] = {}
 
@@ -64,11 +64,11 @@ class Rows:
         return self.rows[identity]
 
     def confirm(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Know that no row is sealed."""
+        """Accept any row as sealed."""
         assert stored == self.rows[identity]
 
     def reserve(self, identity: KeyIdentity, planned: StoredKey) -> None:
-        """Take a name."""
+        """Reserve a name."""
         if identity in self.rows:
             raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS)
         self.rows[identity], self.states[identity] = planned, PendingState.RESERVED
@@ -79,20 +79,20 @@ class Rows:
         self.rows[identity] = stored
 
     def cancel(self, identity: KeyIdentity) -> None:
-        """Give a name free."""
+        """Release a name."""
         del self.rows[identity], self.states[identity]
 
     def mark_deleting(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Make a key unusable."""
+        """Mark a key."""
         assert stored == self.rows[identity]
         self.states[identity] = PendingState.DELETING
 
     def remove(self, identity: KeyIdentity) -> None:
-        """Forget a key."""
+        """Remove a key."""
         self.cancel(identity)
 
     def pending(self) -> Iterator[tuple[PendingState, KeyIdentity, StoredKey]]:
-        """Yield what is half-done."""
+        """Yield the half-done rows."""
         for identity, state in list(self.states.items()):
             yield state, identity, self.rows[identity]
 
@@ -103,21 +103,21 @@ class Rows:
 
 
 class Child:
-    """The provider, and what it is asked."""
+    """The provider, and the commands for it."""
 
     def __init__(self, settings: Pkcs11Settings) -> None:
-        """Open the provider as its process does, without giving anything up."""
+        """Open the provider as its process does, without dropping privileges."""
         log = Log("child", settings.worker.log)
         pin = read_pin(settings.pin_file) if settings.pin_file else bytes.fromhex(settings.pin or "") or None
         own(settings.state_folder, None)
-        self.provider = Pkcs11Provider(settings, place_of(settings), pin, log)
+        self.provider = Pkcs11Provider(settings, module_access(settings), pin, log)
         self.provider.open()
         self.rows = Rows()
         self._log, self._settings = log, settings.worker
         self._serve(self.rows)
 
     def about(self) -> Answer:
-        """Tell whether the token is open, and otherwise what every request gets."""
+        """Tell whether the token is open, and otherwise the error of every request."""
         opened = self.provider._opened
         return {
             "open": opened is not None,
@@ -128,7 +128,7 @@ class Child:
         }
 
     def use_key_store(self, folder: str) -> Answer:
-        """Have the real key store in place of the dictionary."""
+        """Use the real key store instead of the dictionary."""
         from tests.providers.base.device import key_store  # noqa: PLC0415  only here are the tests on the path
 
         self._held = key_store(Path(folder))
@@ -136,8 +136,8 @@ class Child:
         return {}
 
     def perform(self, message: str, application: str = APPLICATION.name) -> Answer:
-        """Do what a client asks; the message is the msgpack of a request as frontends send it, in hex."""
-        # Read as the channel reads it; a test of what the channel refuses is elsewhere.
+        """Perform a client's request; the message is its msgpack form as frontends send it, in hex."""
+        # Read in the same way as by the channel; what the channel refuses is tested elsewhere.
         request = decode_request(tuple(_message(message)))._replace(deadline=_FOREVER)
         try:
             outcome: Any = self.service.perform(Application(APPLICATION.authenticator, application), request)
@@ -153,7 +153,7 @@ class Child:
         return {"status": 0, "lost": False, "detail": "", "results": [result.hex() for result in outcome]}
 
     def row(self, name: str) -> Answer:
-        """Return what the key store has of a key."""
+        """Return a key's row."""
         stored = self.rows.rows.get(_identity(name))
         if stored is None:
             return {"key_id": "", "version": 0, "bits": 0}
@@ -173,8 +173,11 @@ class Child:
         return {"unresolved": self.keyring.unresolved, "rows": len(self.rows.rows)}
 
     def cool(self) -> Answer:
-        """Forget the keys that are ready for use, as a worker does that has too many of them."""
-        self.keyring._ready.drop_all()
+        """Drop the keys that are ready for use, as a worker does that has too many."""
+        ready = self.keyring._ready
+        for owner, keys in list(ready._keys.items()):
+            for name in list(keys):
+                ready.drop(owner, name)
         return {}
 
     def forget(self, patience_s: float) -> Answer:

@@ -1,4 +1,4 @@
-"""Keys and their attributes, for the tests of what is made of them."""
+"""Keys and their attributes, for the tests of templates and mechanisms."""
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (

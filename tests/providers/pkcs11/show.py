@@ -1,6 +1,6 @@
 """The process that shows all of a token: `show.py LIBRARY SLOT PIN` prints objects with their attributes as JSON.
 
-It goes through python-pkcs11 alone, so that what the provider wrote is read by somebody else.
+It uses python-pkcs11 alone, so that what the provider wrote is read by other code.
 """
 
 import json

@@ -71,7 +71,7 @@ KEYS = {
 }
 DIGEST, NONCE, TEXT = bytes(32), bytes(12), b"sixteen bytes..."
 SCALAR = bytes(31) + b"\7"
-# Calls of every request of the reference: what this service does once, when it opens the token.
+# Calls in every request of the reference: this service makes them once, when it opens the token.
 ONCE = {
     *("C_Initialize", "C_GetSlotList", "C_OpenSession", "C_CloseSession", "C_Login", "C_Logout"),
     *("C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal", "C_GetMechanismList", "C_GetMechanismInfo"),

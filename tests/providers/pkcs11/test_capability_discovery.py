@@ -27,7 +27,7 @@ from cofferdam_contracts.psa.algorithm import (
 )
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, Usage
 from cofferdam_contracts.status import Status
-from cofferdam_providers.pkcs11.capability_discovery import Capabilities, Offer
+from cofferdam_providers.pkcs11.capability_discovery import Offer, TokenCapabilities
 
 SIGN, VERIFY = MechanismFlag.SIGN, MechanismFlag.VERIFY
 ENCRYPT, DECRYPT = MechanismFlag.ENCRYPT, MechanismFlag.DECRYPT
@@ -62,15 +62,15 @@ OFFERS = {
     int(Number.AES_CMAC): offer(SIGN | VERIFY),
     int(Number.SHA256_HMAC): offer(SIGN | VERIFY),
 }
-TOKEN = Capabilities(offers=OFFERS)
+TOKEN = TokenCapabilities(offers=OFFERS)
 
 
-def without(*numbers: Number) -> Capabilities:
-    return Capabilities(offers={number: offer for number, offer in OFFERS.items() if number not in numbers})
+def without(*numbers: Number) -> TokenCapabilities:
+    return TokenCapabilities(offers={number: offer for number, offer in OFFERS.items() if number not in numbers})
 
 
-def with_flags(number: Number, flags: MechanismFlag) -> Capabilities:
-    return Capabilities(offers={**OFFERS, int(number): offer(flags)})
+def with_flags(number: Number, flags: MechanismFlag) -> TokenCapabilities:
+    return TokenCapabilities(offers={**OFFERS, int(number): offer(flags)})
 
 
 def rsa(bits: int, algorithm: Algorithm, usage: Usage = SIGNING) -> KeyAttributes:
@@ -97,7 +97,7 @@ MADE = [
     rsa(2048, AsymmetricSignature(SignatureScheme.RSA_PKCS1V15, ANY_HASH)),
     rsa(2048, AsymmetricSignature(SignatureScheme.RSA_PSS, ANY_HASH)),
     rsa(2048, AsymmetricSignature(SignatureScheme.RSA_PKCS1V15_RAW)),
-    # A flag that the algorithm has no use for asks nothing of the token.
+    # A flag that is irrelevant for the algorithm requires nothing of the token.
     rsa(2048, PSS, SIGNING | SEALING),
     ecc(224),
     ecc(256),
@@ -191,7 +191,7 @@ def test_keys_without_their_mechanism_are_of_no_use(missing: Number, wanted: Key
 
 
 FLAGS: list[tuple[Number, MechanismFlag, KeyAttributes, bool]] = [
-    # What is left out of the flags, and whether the key is of use without it.
+    # The omitted flag, and whether the key is usable without it.
     (Number.ECDSA, VERIFY, ecc(256), False),
     (Number.ECDSA, VERIFY, ecc(256, usage=Usage.VERIFY_HASH), True),
     (Number.ECDSA, SIGN, ecc(256), True),
@@ -284,6 +284,6 @@ def test_only_tags_that_gcm_has_can_be_used(tag: int) -> None:
 
 def test_sizes_that_the_list_does_not_know_are_not_looked_at() -> None:
     offers = {**OFFERS, int(Number.EC_KEY_PAIR_GEN): offer(MechanismFlag.GENERATE_KEY_PAIR)}
-    Capabilities(offers=offers).check_generate(ecc(521))
+    TokenCapabilities(offers=offers).check_generate(ecc(521))
     with refused(BAD):
-        Capabilities(offers=offers).check_generate(ecc(0))
+        TokenCapabilities(offers=offers).check_generate(ecc(0))

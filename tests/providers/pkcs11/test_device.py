@@ -1,4 +1,4 @@
-"""What becomes of a module's errors, of handles that it forgets, and of answers that cannot be."""
+"""Errors of a module, stale handles, and impossible answers."""
 
 import dataclasses
 import itertools
@@ -67,7 +67,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Token:
-    """A token that tests leave keys on."""
+    """A token for tests that leave keys on it."""
     return softhsm(tmp_path_factory.mktemp("device"))
 
 
@@ -78,7 +78,7 @@ def shim(token: Token, tmp_path_factory: pytest.TempPathFactory) -> Shim:
 
 @pytest.fixture(scope="module")
 def provider(token: Token, shim: Shim, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    """The provider with a key of each kind, for the tests that leave it as it was."""
+    """The provider with a key of each kind, for tests that change nothing."""
     folder = tmp_path_factory.mktemp("provider")
     with Child(settings_for(token, folder, library_path=str(shim.library), allow_export=True)) as child:
         for name, made in (
@@ -97,7 +97,7 @@ def provider(token: Token, shim: Shim, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def child(provider: Child, shim: Shim) -> Iterator[Child]:
-    """The same, without rules before and after."""
+    """The same, with no rules of the shim before and after."""
     shim.clear()
     shim.forget()
     yield provider
@@ -106,7 +106,7 @@ def child(provider: Child, shim: Shim) -> Iterator[Child]:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[tuple[Child, Token, Shim]]:
-    """A provider, token and shim that a test may ruin."""
+    """A provider, token and shim that a test may break."""
     mine = softhsm(tmp_path / "softhsm")
     before = Shim(tmp_path / "shim", mine.library, mine.environment)
     with Child(settings_for(mine, tmp_path, library_path=str(before.library), allow_export=True)) as made:
@@ -117,7 +117,7 @@ def own(tmp_path: Path) -> Iterator[tuple[Child, Token, Shim]]:
 
 @pytest.mark.parametrize("code", sorted(STATUSES))
 def test_every_row_of_the_table_reaches_the_client(child: Child, shim: Shim, code: int) -> None:
-    # The module is asked, so that its operation ends as well.
+    # The module is called, so that its operation ends as well.
     shim.set(f"C_Sign then-return {code:#x}")
     child.refuses(SIGN, STATUSES[code], lost=code in LOST)
 
@@ -129,7 +129,7 @@ def test_what_stands_in_no_table_is_a_communication_failure(child: Child, shim: 
 
 
 def under_a_new_name(operation: WorkerOperation) -> WorkerOperation:
-    """Return a generation under a name that is not taken: what a lost session may have left keeps its name."""
+    """Return a generation under a free name: a key that a lost session may have left keeps its name."""
     if isinstance(operation, GenerateKey):
         return dataclasses.replace(operation, key_name=f"new {next(NUMBERS)}")
     return operation
@@ -169,7 +169,7 @@ SUSPECTS = [
     ("C_GenerateKey", GenerateKey("new", AES_KEY), None),
     ("C_GenerateKeyPair", GenerateKey("new", EC_KEY), None),
     ("C_GenerateRandom", GenerateRandom(8), None),
-    # A wrong tag and wrong padding are what SoftHSM calls a general error.
+    # SoftHSM reports a wrong tag and wrong padding as a general error.
     ("C_DecryptInit", AeadDecrypt("gcm", GCM, bytes(12), b"", bytes(20)), Status.PSA_ERROR_INVALID_SIGNATURE),
     ("C_DecryptInit", AsymmetricDecrypt("rsa", CRYPT, bytes(128), b""), Status.PSA_ERROR_INVALID_PADDING),
     ("C_DecryptInit", CipherDecrypt("cbc", CBC, bytes(32)), Status.PSA_ERROR_INVALID_PADDING),
@@ -197,7 +197,7 @@ def test_a_suspicious_code_while_a_key_is_opened_has_the_session_asked(child: Ch
         child.ask("cool")
         shim.set(f"C_GetAttributeValue return {code:#x}", *rules)
         child.refuses(SIGN, STATUSES.get(code, COMMUNICATION), lost=lost)
-        # So does one when the handle was searched for again.
+        # So does one after the handle was searched for again.
         shim.set("C_GetAttributeValue@1 return CKR_OBJECT_HANDLE_INVALID", f"C_GetAttributeValue@4 return {code:#x}")
     shim.set("C_SignInit@1 return CKR_OBJECT_HANDLE_INVALID", f"C_SignInit@2 return {code:#x}", GONE)
     child.ask("cool")
@@ -212,7 +212,7 @@ def test_a_healthy_request_asks_nothing_of_the_session(child: Child, shim: Shim)
 def test_a_token_that_was_logged_out_ends_the_worker(own: tuple[Child, Token, Shim]) -> None:
     child, _, shim = own
     assert child.ask("log_out", str(shim.library))["code"] == 0
-    # SoftHSM does not say that nobody is logged in: private objects are not there.
+    # SoftHSM does not say that nobody is logged in: private objects are just not found.
     child.refuses(SIGN, COMMUNICATION, lost=True)
     child.refuses(GenerateKey("new", EC_KEY), COMMUNICATION, lost=True)
 
@@ -255,7 +255,7 @@ def test_a_length_that_cannot_be_ends_the_worker(
     child: Child, shim: Shim, rule: str, operation: SignHash | AeadEncrypt
 ) -> None:
     shim.set(rule)
-    assert "not believed" in child.refuses(operation, COMMUNICATION, lost=True)
+    assert "not trusted" in child.refuses(operation, COMMUNICATION, lost=True)
     shim.clear()
     child.do(operation)
 
@@ -348,7 +348,7 @@ def test_a_key_whose_objects_are_gone_does_not_exist(own: tuple[Child, Token, Sh
     shim.forget()
     child.refuses(SIGN, Status.PSA_ERROR_DOES_NOT_EXIST)
     assert shim.count("C_FindObjectsInit") == 1
-    # What is there still works, until the key is opened anew.
+    # Keys in use still work until they are opened again.
     child.do(VerifyHash("ec", ECDSA, DIGEST, signature))
     child.ask("cool")
     child.refuses(VerifyHash("ec", ECDSA, DIGEST, signature), Status.PSA_ERROR_DOES_NOT_EXIST)
@@ -362,7 +362,7 @@ def test_two_objects_with_one_identifier_are_refused_until_there_is_one(
     child, token, _ = own
     child.ask("copy", number, keep=True)
     child.ask("cool")
-    # What was found when the key was made is still used; afresh, nobody can tell which is meant.
+    # The handles found at creation are still used; opened anew, it is unknown which object is meant.
     child.do(SIGN)
     for patience in (10, -1):
         child.ask("cool")
@@ -433,13 +433,13 @@ def test_a_token_is_not_told_again_what_it_does_not_want_to_hear(own: tuple[Chil
     assert shim.count("C_GenerateKey") == 1
     ids = [child.ask("row", name)["key_id"] for name in ("ec", "one", "two", "three")]
     child.do(SignHash("two", ECDSA, DIGEST))
-    assert "takes no templates with some attributes" in child.end()
+    assert "rejects templates with some attributes" in child.end()
     found = {(one["ID"], one["CLASS"]): one for one in shown(token)}
     # SoftHSM's defaults, where nothing was said.
     assert found[ids[0], "PRIVATE_KEY"]["COPYABLE"] == "False"
     for key_id, kind in ((ids[1], "PRIVATE_KEY"), (ids[2], "PUBLIC_KEY")):
         assert found[key_id, kind]["COPYABLE"] == "True"
-    # What a token says of pairs, it does not say of secret keys.
+    # What a token says about pairs does not hold for secret keys.
     assert found[ids[3], "SECRET_KEY"]["COPYABLE"] == "False"
     assert all(found[key_id, "PRIVATE_KEY"]["PRIVATE"] == "True" for key_id in ids[:3])
 
@@ -487,7 +487,7 @@ def test_such_a_login_does_not_use_up_the_tries_of_a_wrong_pin(own: tuple[Child,
     child.ask("cool")
     child.ask("forget", 10)
     shim.set(f"C_Login return CKR_{code}")
-    # The worker ends, and what opens the token next remembers that the PIN was refused.
+    # The worker ends, and the next process that opens the token records that the PIN was refused.
     child.refuses(SIGN, COMMUNICATION, lost=True)
 
 

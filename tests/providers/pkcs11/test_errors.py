@@ -1,4 +1,4 @@
-"""Return codes and what clients are told."""
+"""Return codes, and the statuses that clients get for them."""
 
 import re
 

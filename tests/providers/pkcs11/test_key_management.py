@@ -1,4 +1,4 @@
-"""Keys made, taken over, shown and destroyed, with what is on the token afterwards."""
+"""Keys generated, imported, exported and destroyed, and the objects on the token afterwards."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def running(base: tuple[Token, Shim], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def child(running: Child, base: tuple[Token, Shim]) -> Iterator[Child]:
-    """A provider whose keys go when the test is over; no rules, and an empty log."""
+    """A provider whose keys are removed after the test; no rules of the shim, and an empty log."""
     base[1].clear()
     base[1].forget()
     yield running
@@ -87,7 +87,7 @@ def shim(base: tuple[Token, Shim]) -> Shim:
 
 @pytest.fixture
 def token(tmp_path: Path) -> Token:
-    """A token of one's own, to look at afterwards."""
+    """A token whose objects only this test changes."""
     return softhsm(tmp_path / "softhsm")
 
 
@@ -212,7 +212,7 @@ IMPORTED: list[tuple[KeyAttributes, bytes, dict[str, dict[str, bytes]]]] = [
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What became of an imported key."""
+    """The outcome of an import."""
 
     row: dict[str, object]
     exported: bytes
@@ -222,7 +222,7 @@ class Found:
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Found, Found]]:
-    """Import all keys, with their size said and with 0 bits, and look at the token afterwards."""
+    """Import all keys, with their size and with 0 bits, and look at the token afterwards."""
     folder = tmp_path_factory.mktemp("imported")
     token = softhsm(folder / "softhsm")
     found = []
@@ -362,7 +362,7 @@ def test_destroying_takes_the_private_object_first_and_all_of_them(
     child.do(GenerateKey("k", wanted))
     key_id = child.ask("row", "k")["key_id"]
     shim.forget()
-    # Fails at the second object, if there is one: the private one is gone then.
+    # Fails at the second object, if there is one: the private one is already destroyed then.
     shim.set("C_DestroyObject@2 return CKR_DEVICE_MEMORY")
     first = child.try_(DestroyKey("k")).status
     pair = wanted.type.kind is KeyKind.ECC_KEY_PAIR
@@ -436,10 +436,10 @@ def test_a_key_of_the_reference_is_used_and_destroyed(token: Token, tmp_path: Pa
         key_id = bytes.fromhex(child.ask("row", "k")["key_id"])
     with Child(settings_for(token, tmp_path)) as child:
         child.put_row("old", key_id, REFERENCE_FORM, ecc(256))
-        # In the form of one's own the same bytes are another identifier.
+        # In our own form the same bytes are another identifier.
         child.put_row("wrong", key_id, OWN_FORM, ecc(256))
         child.put_row("short", key_id[:3], REFERENCE_FORM, ecc(256))
-        # The reference keeps 0 bits for imported keys that came without a size.
+        # The reference stores 0 bits for keys that were imported without a size.
         child.put_row("sizeless", key_id, REFERENCE_FORM, ecc(0))
         signature = child.do(SignHash("old", ECDSA, DIGEST))
         child.do(VerifyHash("sizeless", ECDSA, DIGEST, signature))

@@ -78,7 +78,7 @@ def test_a_digest_info_is_what_others_sign(hash_alg: Hash) -> None:
     ],
 )
 def test_a_digest_info_names_its_hash(hash_alg: Hash, oid: str) -> None:
-    # RFC 8017 appendix C, and ISO/IEC 10118-3 for RIPEMD-160: hashes that the library has no more.
+    # RFC 8017 appendix C, and ISO/IEC 10118-3 for RIPEMD-160: hashes that the library no longer has.
     assert bytes.fromhex(oid) + b"\5\0\4" in mechanisms.DIGEST_INFO[hash_alg]
 
 

@@ -1,4 +1,4 @@
-"""What the operator is told of keys that are to be destroyed and are not on the token."""
+"""Log lines about keys that are to be destroyed and are not on the token."""
 
 from collections.abc import Iterator
 from pathlib import Path

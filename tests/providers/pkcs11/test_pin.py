@@ -1,4 +1,4 @@
-"""The PIN: where it is read, and what is remembered of it."""
+"""The PIN: where it is read, and what is recorded about it."""
 
 import json
 import os
@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_remembered_is_not_tried(tmp_path: Path) -> None:
-    # Root may write anywhere, so the folder is none.
+    # Root may write anywhere, so there is no folder.
     attempts = Attempts(str(tmp_path / "missing"), RIGHT, TOKEN)
     with pytest.raises(PinError, match="state_folder"):
         attempts.begin()

@@ -1,4 +1,4 @@
-"""The table of deviations, and the words of the configuration for them."""
+"""The table of quirks, and their names in the configuration."""
 
 import pytest
 from pkcs11 import Attribute

@@ -1,4 +1,4 @@
-"""The shim does to its caller what the schedule says: everything that the tests of the provider count on."""
+"""The shim treats its caller as its schedule says: everything that the tests of the provider rely on."""
 
 import signal
 import time
@@ -20,7 +20,7 @@ def shim(token: Token, tmp_path: Path) -> Shim:
 
 @pytest.mark.parametrize("step", ["verify", "rsa", "ungcm", "hmac", "random", "label"])
 def test_changes_nothing_without_rules(shim: Shim, token: Token, step: str) -> None:
-    # One after the other: SoftHSM does not bear two processes at one token.
+    # One after the other: SoftHSM does not support two processes at one token.
     with Driver(token) as driver:
         wanted = driver.take(step)
     with Driver(token, shim.library) as driver:
@@ -137,7 +137,7 @@ def test_lies_about_the_output(shim: Shim, token: Token, rule: str, step: str, i
 
 LEAKS = [
     ("leak-fd", "descriptors", range(8, 9)),
-    # One of the sessions is that of the step itself.
+    # One of the sessions belongs to the step itself.
     ("leak-session", "handle", range(9, 10)),
     ("leak-memory 2048", "resident", range(8 * 2048 - 1024, 8 * 2048 + 4096)),
 ]

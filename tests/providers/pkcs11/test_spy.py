@@ -1,4 +1,4 @@
-"""The spy's output, as the tests of the provider read it."""
+"""The spy's output, as read by the tests of the provider."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What new objects are made of, for every combination of usage flags."""
+"""Templates of new objects, for every combination of usage flags."""
 
 import itertools
 

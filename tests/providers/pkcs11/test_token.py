@@ -14,8 +14,8 @@ from cofferdam_contracts.operations import DestroyKey, GenerateKey, GenerateRand
 from cofferdam_contracts.psa.algorithm import Aead, AeadScheme
 from cofferdam_contracts.psa.attributes import KeyKind, Usage
 from cofferdam_contracts.status import Status
+from cofferdam_providers.base.device_provider import RETRY_S
 from cofferdam_providers.pkcs11.pin import UNCERTAIN
-from cofferdam_providers.pkcs11.provider import RETRY_S
 
 FAILED, COMMUNICATION = Status.PSA_ERROR_HARDWARE_FAILURE, Status.PSA_ERROR_COMMUNICATION_FAILURE
 WRONG = b"0000".hex()
@@ -25,7 +25,7 @@ RANDOM = GenerateRandom(16)
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> list[Token]:
-    """Three tokens of one module, of which two have the same label; nobody changes them."""
+    """Three tokens of one module, two of which have the same label; tests must not change them."""
     folder = tmp_path_factory.mktemp("tokens")
     return [softhsm(folder, label="first"), softhsm(folder, label="twin"), softhsm(folder, label="twin")]
 
@@ -269,7 +269,7 @@ def test_a_pin_is_any_bytes(tmp_path: Path, pin: bytes) -> None:
     with Child(settings_for(token, tmp_path, pin=pin.hex())) as child:
         assert child.about["open"]
         child.do(GenerateKey("k", AES))
-    # The reference would have tried this in place of the first.
+    # The reference would have tried this one instead of the first.
     with Child(settings_for(token, tmp_path, pin=(pin + b"\xff").decode(errors="replace").encode().hex())) as child:
         assert "CKR_PIN_INCORRECT" in child.about["refusal"]
 
@@ -289,9 +289,9 @@ def test_without_a_pin_there_is_no_login(tokens: list[Token], shim: Shim, tmp_pa
     with Child(settings_for(tokens[0], tmp_path, library_path=str(shim.library), pin=None)) as child:
         assert child.about["open"]
         child.do(RANDOM)
-        # Private objects cannot be made, and no request takes the worker down.
+        # Private objects cannot be created, and no request makes the worker exit.
         assert "no PIN" in child.refuses(GenerateKey("k", AES), COMMUNICATION)
-        assert "wants a login" in child.end()
+        assert "requires a login" in child.end()
     assert shim.count("C_Login") == 0
 
 

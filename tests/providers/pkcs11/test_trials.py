@@ -1,4 +1,4 @@
-"""Tokens that take a parameter and do something else with it, and what is left of what they offer."""
+"""Tokens that accept a parameter and use something else, and what remains usable of their mechanisms."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ from cofferdam_contracts.psa.attributes import KeyKind, Usage
 from cofferdam_contracts.settings import LogSettings
 from cofferdam_contracts.status import Status
 from cofferdam_providers.pkcs11 import trials
-from cofferdam_providers.pkcs11.capability_discovery import Capabilities
+from cofferdam_providers.pkcs11.capability_discovery import TokenCapabilities
 from cofferdam_providers.pkcs11.cryptoki import Cryptoki
 from cofferdam_providers.pkcs11.probe import probe
 from cofferdam_providers.software.gcm import AnyNonceGcm
@@ -42,7 +42,7 @@ LOG = Log("trials", LogSettings(level="error", details=True))
 EVERYTHING = range(1, 257)
 
 
-def found(flaws: Flaws) -> Capabilities:
+def found(flaws: Flaws) -> TokenCapabilities:
     return probe(cast("Cryptoki", Flawed(flaws)), OFFERS, public_in_software=False, log=LOG)
 
 
@@ -53,7 +53,7 @@ def test_the_answers_are_those_of_gcm() -> None:
 
 
 def test_a_token_without_flaws_loses_nothing() -> None:
-    assert found(Flaws()) == Capabilities(offers=OFFERS, gcm=trials.Gcm(nonces=EVERYTHING))
+    assert found(Flaws()) == TokenCapabilities(offers=OFFERS, gcm=trials.Gcm(nonces=EVERYTHING))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_token_without_flaws_loses_nothing() -> None:
     ],
 )
 def test_nonces_that_are_cut_or_filled_up_are_not_used(flaws: Flaws, nonces: range) -> None:
-    assert found(flaws) == Capabilities(offers=OFFERS, gcm=trials.Gcm(nonces=nonces))
+    assert found(flaws) == TokenCapabilities(offers=OFFERS, gcm=trials.Gcm(nonces=nonces))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_nonces_that_are_cut_or_filled_up_are_not_used(flaws: Flaws, nonces: ran
     ],
 )
 def test_tags_and_additional_data_that_are_changed_are_not_used(flaws: Flaws, gcm: trials.Gcm) -> None:
-    assert found(flaws) == Capabilities(offers=OFFERS, gcm=gcm)
+    assert found(flaws) == TokenCapabilities(offers=OFFERS, gcm=gcm)
 
 
 def test_a_nonce_that_is_never_used_costs_the_mechanism() -> None:
@@ -151,7 +151,7 @@ def test_salts_of_another_length_than_asked_for_are_noticed() -> None:
 
 def test_a_token_that_takes_no_known_key_gets_nonces_of_twelve_bytes() -> None:
     token = found(Flaws(refuses=frozenset({ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY})))
-    assert token == Capabilities(offers=OFFERS)
+    assert token == TokenCapabilities(offers=OFFERS)
     for nonce in (1, 11, 13, 128):
         with refused(UNSUPPORTED):
             token.check_gcm(nonce, 0, 16)

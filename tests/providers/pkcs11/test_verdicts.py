@@ -1,4 +1,4 @@
-"""Who decides what a client is told: the token's word on the client's data, and where it is about something else."""
+"""Who decides a client's status: the token about the client's data, and this service where the code is unrelated."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ OTHERWISE = (Return.DATA_LEN_RANGE, Return.DATA_INVALID, Return.HOST_MEMORY, Ret
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Shim]]:
-    """A provider that has a shim before its module."""
+    """A provider that has a shim in front of its module."""
     folder = tmp_path_factory.mktemp("verdicts")
     token = softhsm(folder / "softhsm")
     shim = Shim(folder / "shim", token.library, token.environment)
@@ -46,7 +46,7 @@ def shim(behind: tuple[Child, Shim]) -> Shim:
 def test_a_signature_that_a_token_has_something_else_to_say_about_is_looked_at_again(
     child: Child, shim: Shim, code: int
 ) -> None:
-    # With NSS what it says of a bad signature is what a request before it, of anybody, failed for.
+    # NSS rejects an invalid signature with the last error of an earlier request, anybody's.
     signature = child.do(SignHash("ec", ECDSA, DIGEST))
     good, bad = VerifyHash("ec", ECDSA, DIGEST, signature), VerifyHash("ec", ECDSA, DIGEST, signature[::-1])
     shim.set(f"C_Verify then-return {code:#x}")

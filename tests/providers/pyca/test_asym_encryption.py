@@ -1,4 +1,4 @@
-"""RSA encryption, against published vectors, and what becomes of bad padding."""
+"""RSA encryption, against published vectors, and the handling of wrong padding."""
 
 import contextlib
 import hashlib
@@ -46,7 +46,7 @@ def _examples(path: str) -> list[tuple[Handle, bytes, bytes]]:
 
 
 def _raw_encrypt(key: Handle, block: bytes) -> bytes:
-    """Encrypt a block that the caller has padded, rightly or wrongly."""
+    """Encrypt a block that the caller has padded, correctly or not."""
     numbers = _rsa(key).public.public_numbers()
     return pow(int.from_bytes(block), numbers.e, numbers.n).to_bytes(_rsa(key).size)
 
@@ -155,7 +155,7 @@ def test_short_messages_are_not_taken_for_substitutes() -> None:
 
 
 def test_the_second_exponent_decides_when_the_first_is_ambiguous() -> None:
-    """Empty messages are searched that equal the substitute of the key as it is."""
+    """Search empty messages that equal the substitute of the unchanged exponent."""
     key = _rsa(SMALL)
     assert key.private is not None
     predictor = RejectionPredictor(key.private.private_numbers().d, key.size)
@@ -181,7 +181,7 @@ def test_the_substitute_is_what_the_library_returns() -> None:
 
 
 def test_a_library_that_refuses_bad_padding_is_believed() -> None:
-    """Without implicit rejection the library raises what it raises here for another reason."""
+    """Without implicit rejection the library raises the error that it raises here for another reason."""
     private = _rsa(SMALL).private
     assert private is not None
     assert _decrypter(private, private.private_numbers().d, 128)(b"too short") is None

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.providers.support import P256, RSA_1024, handle, refused, rsa_material
 from tests.providers.vectors import Record, blocks, number, read, records, rsa_public, spread
 
+from cofferdam_contracts.operations import SignMessage
 from cofferdam_contracts.psa.algorithm import ANY_HASH, HASH_LENGTH, AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.status import Status
@@ -18,11 +19,11 @@ from cofferdam_providers.pyca.asym_sign import (
     ECDSA_HASHES,
     PKCS1V15_HASHES,
     PSS_HASHES,
-    digest_to_sign,
+    hashed,
     sign_hash,
     verify_hash,
 )
-from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.curves import CURVES, CurveParameters
 from cofferdam_providers.pyca.hashes import PRIMITIVES, digest_of
 from cofferdam_providers.pyca.keys import EccKey, Handle, RsaKey, export_public
 
@@ -73,7 +74,7 @@ def _ecdsa_case(record: Record) -> tuple[EccKey, AsymmetricSignature, bytes, byt
 
 
 def _check(key: Handle, algorithm: AsymmetricSignature, message: bytes, signature: bytes, *, good: bool) -> None:
-    digest = digest_to_sign(algorithm, message)
+    digest = hashed(SignMessage("", algorithm, message))
     if good:
         verify_hash(key, algorithm, digest, signature)
     else:
@@ -228,7 +229,7 @@ def test_every_scheme_and_hash_comes_back(pair: Handle, algorithm: AsymmetricSig
 
 
 @pytest.mark.parametrize("curve", SIGNING_CURVES, ids=lambda curve: f"{curve.family.name}-{curve.bits}")
-def test_every_curve_signs_with_signatures_of_fixed_length(curve: Curve) -> None:
+def test_every_curve_signs_with_signatures_of_fixed_length(curve: CurveParameters) -> None:
     key = handle(KeyKind.ECC_KEY_PAIR, bytes(curve.size - 1) + b"\x03", curve.family, curve.bits)
     for number_of_digest in range(12):
         digest = digest_of(Hash.SHA_256, bytes((number_of_digest,)))
@@ -258,9 +259,9 @@ def test_short_numbers_are_padded() -> None:
         if curve.bits in {192, 256, 521}
         for length in (1, 20, 31, 32, 33, 64, 65, 66, 67, 200)
     ],
-    ids=lambda value: f"{value.family.name}-{value.bits}" if isinstance(value, Curve) else str(value),
+    ids=lambda value: f"{value.family.name}-{value.bits}" if isinstance(value, CurveParameters) else str(value),
 )
-def test_ecdsa_any_uses_the_leftmost_bits(curve: Curve, length: int) -> None:
+def test_ecdsa_any_uses_the_leftmost_bits(curve: CurveParameters, length: int) -> None:
     key = handle(KeyKind.ECC_KEY_PAIR, bytes(curve.size - 1) + b"\x03", curve.family, curve.bits)
     digest = bytes(range(1, length + 1))
     signature = sign_hash(key, ECDSA_ANY, digest)
@@ -398,4 +399,4 @@ def test_a_digest_of_the_wrong_length_is_refused(algorithm: AsymmetricSignature)
 @pytest.mark.parametrize("algorithm", [RAW, ECDSA_ANY, AsymmetricSignature(SignatureScheme.ECDSA, ANY_HASH)])
 def test_only_schemes_with_a_hash_sign_messages(algorithm: AsymmetricSignature) -> None:
     with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
-        digest_to_sign(algorithm, b"message")
+        hashed(SignMessage("", algorithm, b"message"))

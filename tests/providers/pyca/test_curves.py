@@ -1,4 +1,4 @@
-"""Which curves there are, and which statuses the others have."""
+"""The supported curves, and the statuses of all others."""
 
 import pytest
 from tests.providers.support import refused

@@ -1,4 +1,4 @@
-"""What becomes of the library's errors."""
+"""The library's errors as statuses."""
 
 import pytest
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm

@@ -8,7 +8,7 @@ from tests.providers.support import P256, RSA_1024, der_sequence, handle, refuse
 
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyKind, KeyType
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.curves import CURVES, CurveParameters
 from cofferdam_providers.pyca.der import read_integers
 from cofferdam_providers.pyca.keys import MAX_SECRET_BITS, RsaKey, export_public, read_key
 
@@ -36,8 +36,8 @@ def test_rsa_keys_are_exported_as_they_were_imported(bits: int) -> None:
 
 
 @pytest.mark.parametrize("curve", CURVES.values(), ids=lambda curve: f"{curve.family.name}-{curve.bits}")
-def test_ecc_keys_are_exported_as_they_were_imported(curve: Curve) -> None:
-    # A Montgomery key with the bits set that are forced.
+def test_ecc_keys_are_exported_as_they_were_imported(curve: CurveParameters) -> None:
+    # A Montgomery key with the forced bits set.
     scalar = bytes((0x08, *range(curve.size - 2), 0x40 if curve.bits == 255 else 0x80))
     if curve.group is not None:
         scalar = b"\0" + scalar[1:]

@@ -1,4 +1,4 @@
-"""RSA key pairs of which something does not belong to the rest, whatever it is."""
+"""RSA key pairs with any one number that does not fit the others."""
 
 import functools
 import math
@@ -46,7 +46,7 @@ def another() -> tuple[int, ...]:
 
 
 def prime(bits: int) -> int:
-    """Return a prime of so many bits, of which the first two are set, that goes with `E`."""
+    """Return a prime of `bits` bits, the first two of which are set, that suits `E`."""
     while True:
         found = secrets.randbits(bits) | 3 << bits - 2 | 1
         if math.gcd(found, SMALL) == 1 and found % E != 1 and pow(2, found - 1, found) == 1:
@@ -118,7 +118,7 @@ def test_factors_that_are_not_prime_are_refused(kind: str, *, first: bool) -> No
 
 
 def test_a_factor_that_does_what_a_prime_does_is_its_importers_affair() -> None:
-    # Proving that a number is prime is what takes long, and is not done.
+    # Proving primality is what takes long, and is not done.
     k = 0x91AE2A5598425990BB812B2A84E1D01476BEB5D5FF
     carmichael = (6 * k + 1) * (12 * k + 1) * (18 * k + 1)
     key = read_key(PAIR, 0, der_sequence(*made_of(carmichael, another()[P])), vouched=False)

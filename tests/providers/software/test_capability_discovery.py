@@ -5,6 +5,7 @@ import itertools
 import pytest
 from tests.providers.support import P256, attributes, handle, refused, rsa_material
 
+from cofferdam_contracts import operations
 from cofferdam_contracts.psa.algorithm import (
     ANY_HASH,
     HASHED_SIGNATURES,
@@ -66,10 +67,11 @@ KEYS: list[tuple[KeyType, Handle]] = [
 
 
 def _use(key: Handle, algorithm: Algorithm) -> None:
-    """Use a key once in the way of an algorithm."""
+    """Use a key once with an algorithm."""
     match algorithm:
         case AsymmetricSignature():
-            length = 32 if algorithm.hash is None else len(asym_sign.digest_to_sign(algorithm, b"message"))
+            message = operations.SignMessage("", algorithm, b"message")
+            length = 32 if algorithm.hash is None else len(asym_sign.hashed(message))
             asym_sign.verify_hash(key, algorithm, bytes(length), asym_sign.sign_hash(key, algorithm, bytes(length)))
         case AsymmetricEncryption():
             sealed = asym_encryption.encrypt(key, algorithm, b"text", b"")

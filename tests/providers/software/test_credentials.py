@@ -1,4 +1,4 @@
-"""The key-encryption key: made once, private, whole; refused when anybody else could read it."""
+"""The key-encryption key: created once, private and whole; rejected when anybody else could read it."""
 
 import socket
 import stat
@@ -17,7 +17,7 @@ from cofferdam_runtime.entry import Start
 
 @contextmanager
 def told(check: int, rows: int) -> Iterator[Start]:
-    """Be a worker that the broker tells what depends on its key, after records about something else."""
+    """Simulate a worker whose broker says what depends on its key, after records about something else."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         broker = Control(ours)
@@ -37,7 +37,7 @@ def test_it_is_made_once_and_is_private(tmp_path: Path) -> None:
         assert len(kek.key) == KEK_LENGTH
         assert stat.S_IMODE(path.stat().st_mode) == 0o400
         assert [entry.name for entry in path.parent.iterdir()] == ["software.kek"]
-        # Nobody is asked this time, and nothing that came before is lost.
+        # The broker is not asked this time, and no earlier record is lost.
         again = read_kek(str(path), start, create=True)
         assert (again.key, again.is_new) == (kek.key, False)
         assert [record.kind for record, _ in start.early] == [ToChild.PING]
@@ -46,11 +46,11 @@ def test_it_is_made_once_and_is_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("check", "rows", "create", "seals", "adopt"),
     [
-        # One that the administrator places is never made.
+        # A key that the administrator has to provide is never created.
         (0, 0, False, True, False),
         # The key store knows a key, or has rows that were sealed by a version that kept no check value.
         *((check, rows, True, True, adopt) for check, rows in ((1, 0), (0, 1), (1, 1)) for adopt in (False, True)),
-        # Rows that are only authenticated with it need their key as well, unless they are believed anew.
+        # Rows that are only authenticated with it need their key as well, unless they are trusted anew.
         *((1, rows, True, False, False) for rows in (0, 1)),
     ],
 )

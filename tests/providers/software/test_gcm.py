@@ -1,4 +1,4 @@
-"""GCM with nonces that the library refuses, against the library for nonces that it takes."""
+"""GCM with nonces that the library rejects, compared with the library for nonces that it accepts."""
 
 import os
 
@@ -41,7 +41,7 @@ def test_nonces_that_the_library_refuses_come_back(nonce: bytes) -> None:
 
 @pytest.mark.parametrize("blocks", [-1, 0, 1, 100])
 def test_the_counter_runs_over_within_its_32_bits(blocks: int) -> None:
-    """This nonce was searched for: its starting counter is close enough to the end for a text to run over it."""
+    """This nonce was searched for: its starting counter is so close to the end that a text overflows it."""
     nonce = (336475).to_bytes(16, "big")
     gcm = AnyNonceGcm(KEY)
     left = (1 << 32) - int.from_bytes(gcm._start(nonce)[12:], "big")

@@ -7,7 +7,7 @@ from tests.providers.vectors import number, records
 from cofferdam_contracts.psa.algorithm import DerivationScheme, Hash, KeyAgreement, KeyDerivation, RawAgreement
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.status import Status
-from cofferdam_providers.pyca.curves import CURVES, Curve
+from cofferdam_providers.pyca.curves import CURVES, CurveParameters
 from cofferdam_providers.pyca.keys import Handle, export_public
 from cofferdam_providers.software.key_agreement import agree
 
@@ -19,7 +19,7 @@ MONTGOMERY = {255: "X25519", 448: "X448"}
 P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
 
 
-def _pair(curve: Curve, seed: int) -> Handle:
+def _pair(curve: CurveParameters, seed: int) -> Handle:
     return handle(KeyKind.ECC_KEY_PAIR, bytes((0, *range(seed, seed + curve.size - 1))), curve.family, curve.bits)
 
 
@@ -65,7 +65,7 @@ def test_nist_curves_give_the_published_secrets() -> None:
 
 
 @pytest.mark.parametrize("curve", EVERY, ids=lambda curve: f"{curve.family.name}-{curve.bits}")
-def test_both_sides_agree(curve: Curve) -> None:
+def test_both_sides_agree(curve: CurveParameters) -> None:
     own, other = _pair(curve, 1), _pair(curve, 40)
     secret = agree(own, ECDH, export_public(other))
     assert secret == agree(other, ECDH, export_public(own))

@@ -1,4 +1,4 @@
-"""Which keys can be made and taken over."""
+"""Which keys can be generated and imported."""
 
 import pytest
 from tests.providers.support import P256, RSA_1024, attributes, refused
@@ -17,7 +17,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.curves import CURVES, KNOWN_SIZES
 from cofferdam_providers.pyca.der import read_integers
 from cofferdam_providers.pyca.keys import MAX_SECRET_BITS, SECRET_SIZES, export_public, read_key
-from cofferdam_providers.software.key_management import check_generate, check_import, generate, take_over
+from cofferdam_providers.software.key_management import check_generate, check_import, generate, import_key
 
 INVALID = Status.PSA_ERROR_INVALID_ARGUMENT
 UNSUPPORTED = Status.PSA_ERROR_NOT_SUPPORTED
@@ -32,7 +32,7 @@ SECRETS = [
 @pytest.mark.parametrize("wanted", [*ECC_PAIRS, *SECRETS], ids=lambda wanted: f"{wanted.type}-{wanted.bits}")
 def test_every_kind_is_generated_anew_each_time_and_can_be_imported(wanted: KeyAttributes) -> None:
     first = generate(wanted)
-    assert take_over(wanted, first).material == first
+    assert import_key(wanted, first).material == first
     assert wanted.bits == 8 or generate(wanted) != first
 
 
@@ -40,7 +40,7 @@ def test_every_kind_is_generated_anew_each_time_and_can_be_imported(wanted: KeyA
 def test_rsa_keys_are_generated_with_the_usual_exponent(bits: int) -> None:
     wanted = attributes(KeyKind.RSA_KEY_PAIR, bits)
     material = generate(wanted)
-    key = take_over(wanted, material)
+    key = import_key(wanted, material)
     assert (key.bits, key.material) == (bits, material)
     assert read_integers(material)[2] == 65537
 
@@ -110,7 +110,7 @@ def test_what_the_library_lacks_is_not_supported(wanted: KeyAttributes) -> None:
     with refused(UNSUPPORTED):
         check_import(wanted)
     with refused(UNSUPPORTED):
-        take_over(wanted, bytes(32))
+        import_key(wanted, bytes(32))
 
 
 @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ def test_sizes_that_nothing_has_are_invalid(wanted: KeyAttributes) -> None:
 def test_an_import_without_a_size_takes_that_of_the_data(
     kind: KeyKind, family: EccFamily | None, data: bytes, bits: int
 ) -> None:
-    assert take_over(attributes(kind, 0, family=family), data).bits == bits
+    assert import_key(attributes(kind, 0, family=family), data).bits == bits
 
 
 def test_a_taken_over_rsa_key_is_checked() -> None:
     broken = bytearray(RSA_1024)
     broken[-1] ^= 2
     with refused(INVALID):
-        take_over(attributes(KeyKind.RSA_KEY_PAIR, 1024), bytes(broken))
+        import_key(attributes(KeyKind.RSA_KEY_PAIR, 1024), bytes(broken))
 
 
 def test_a_public_key_of_a_generated_pair_can_be_imported() -> None:
@@ -159,4 +159,4 @@ def test_a_public_key_of_a_generated_pair_can_be_imported() -> None:
         public = KeyAttributes(
             type(wanted.type)(KeyKind.ECC_PUBLIC_KEY, wanted.type.family), wanted.bits, wanted.usage, NoAlgorithm()
         )
-        assert take_over(public, export_public(pair)).material == export_public(pair)
+        assert import_key(public, export_public(pair)).material == export_public(pair)

@@ -50,7 +50,7 @@ def test_material_is_not_visible_and_no_two_blobs_are_the_same() -> None:
         replace(IDENTITY, authenticator=1),
         replace(IDENTITY, application="1001"),
         replace(IDENTITY, key_name="signing key 2"),
-        # The same characters, cut elsewhere.
+        # The same characters, divided differently.
         KeyIdentity(3, "1000s", "igning key"),
         KeyIdentity(3, "", "1000signing key"),
     ],

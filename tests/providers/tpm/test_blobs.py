@@ -1,4 +1,4 @@
-"""Stored keys of the TPM, in the reference's form and in the one of one's own."""
+"""Stored keys of the TPM, in the reference's form and in our own."""
 
 import pytest
 from hypothesis import given

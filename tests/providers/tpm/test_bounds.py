@@ -1,4 +1,4 @@
-"""What bounds a TPM's worker: the length of a command, and what an error keeps alive."""
+"""Limits of a TPM's worker: the length of a command, and what an error keeps alive."""
 
 import pytest
 from tests.providers.support import refused
@@ -6,12 +6,12 @@ from tests.providers.support import refused
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pkcs11.provider import Pkcs11Provider
 from cofferdam_providers.tpm.codes import MOST_BYTES, Command
-from cofferdam_providers.tpm.connection import Connection
+from cofferdam_providers.tpm.connection import TpmConnection
 from cofferdam_providers.tpm.provider import TpmProvider
 
 
 class Recorder:
-    """A way to nowhere, which must not be gone."""
+    """A transport to nowhere, which must not break."""
 
     starts_up = False
     is_managed = True
@@ -29,11 +29,11 @@ class Recorder:
 
 def test_a_command_that_is_too_long_is_not_sent_and_breaks_nothing() -> None:
     recorder = Recorder()
-    connection = Connection(recorder)
+    connection = TpmConnection(recorder)
     with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
-        connection.run(Command.FLUSH_CONTEXT, parameters=bytes(MOST_BYTES - 9))
+        connection.execute(Command.FLUSH_CONTEXT, parameters=bytes(MOST_BYTES - 9))
     assert recorder.sent == []
-    connection.run(Command.FLUSH_CONTEXT, parameters=bytes(MOST_BYTES - 10))
+    connection.execute(Command.FLUSH_CONTEXT, parameters=bytes(MOST_BYTES - 10))
     assert [len(command) for command in recorder.sent] == [MOST_BYTES]
 
 

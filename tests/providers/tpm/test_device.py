@@ -1,4 +1,4 @@
-"""A TPM behind each of the ways to it, and the parents of its keys."""
+"""A TPM behind each of its transports, and the parents of its keys."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, Signatu
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_providers.tpm import asym_sign, blobs, capabilities, key_management, public
-from cofferdam_providers.tpm.connection import Connection
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.connection import TpmConnection
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, TpmError
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.objects import TpmObject
@@ -37,10 +37,10 @@ def way(kind: str, **values: str | int) -> TctiSettings:
 
 
 @contextmanager
-def opened(tcti: TctiSettings, *, protected: bool = True, owner_auth: bytes = b"") -> Iterator[Device]:
-    connection = Connection(open_transport(tcti))
+def opened(tcti: TctiSettings, *, protected: bool = True, owner_auth: bytes = b"") -> Iterator[TpmDevice]:
+    connection = TpmConnection(open_transport(tcti))
     try:
-        device = Device(
+        device = TpmDevice(
             connection, owner_auth=owner_auth, endorsement_auth=b"", protected=protected, busy=lambda _busy: None
         )
         device.open()
@@ -49,11 +49,11 @@ def opened(tcti: TctiSettings, *, protected: bool = True, owner_auth: bytes = b"
         connection.close()
 
 
-def made(device: Device, parent: TpmObject) -> TpmKey:
+def made(device: TpmDevice, parent: TpmObject) -> TpmKey:
     return TpmKey(device, KEY, key_management.generate(device, parent, blobs.ROOT_PARENT, KEY), parent)
 
 
-def signs(device: Device, key: TpmKey) -> None:
+def signs(device: TpmDevice, key: TpmKey) -> None:
     signature = asym_sign.sign_hash(device, key, ECDSA, DIGEST)
     der = encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
     point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public.exported(key.part, 32))
@@ -67,7 +67,7 @@ def tpm() -> Iterator[Swtpm]:
 
 
 @pytest.fixture
-def device(tpm: Swtpm) -> Iterator[Device]:
+def device(tpm: Swtpm) -> Iterator[TpmDevice]:
     with Shim(tpm.address) as shim, opened(way("swtpm", host=LOOPBACK, port=shim.address)) as device:
         yield device
 
@@ -100,7 +100,7 @@ def test_the_resource_manager(monkeypatch: pytest.MonkeyPatch) -> None:
             keys = [made(device, device.root) for _ in range(4)]
             for key in keys:
                 signs(device, key)
-            # Whatever it forgot: nothing else may stay for ever.
+            # Whatever the TPM forgot, nothing else may stay loaded for good.
             device._recover()
             signs(device, keys[0])
             assert len(capabilities.loaded(device.connection)) <= 3
@@ -124,7 +124,7 @@ def test_a_way_that_leads_nowhere_says_so(tcti: TctiSettings) -> None:
         open_transport(tcti)
 
 
-def test_a_key_of_one_application_is_not_loaded_under_the_parent_of_another(device: Device) -> None:
+def test_a_key_of_one_application_is_not_loaded_under_the_parent_of_another(device: TpmDevice) -> None:
     alice, bob = (device.parent_of(Application(3, name)) for name in ("1000", "1001"))
     key = made(device, alice)
     signs(device, key)
@@ -133,7 +133,7 @@ def test_a_key_of_one_application_is_not_loaded_under_the_parent_of_another(devi
         with pytest.raises(TpmError) as caught:
             asym_sign.sign_hash(device, TpmKey(device, KEY, blob, parent), ECDSA, DIGEST)
         assert caught.value.code == Code.INTEGRITY
-    # The TPM makes the same parent again, under another authorisation value.
+    # The TPM makes the same parent again, with another authorisation value.
     device.slots.drop(alice)
     del alice
     again = TpmKey(device, KEY, blob, device.parent_of(Application(3, "1000")))
@@ -144,7 +144,7 @@ def test_what_a_predecessor_left_is_taken_away(tpm: Swtpm) -> None:
     with Shim(tpm.address) as shim:
         tcti = way("swtpm", host=LOOPBACK, port=shim.address)
         for _ in range(4):
-            # As if it had been killed: what is loaded stays.
+            # As if the worker had been killed: what is loaded stays.
             with opened(tcti) as device:
                 signs(device, made(device, device.root))
                 assert len(capabilities.loaded(device.connection)) <= 3

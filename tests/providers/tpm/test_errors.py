@@ -1,4 +1,4 @@
-"""Return codes: each row of the reference's mapping, and what an operator reads."""
+"""Return codes: each row of the reference's mapping, and the text for operators."""
 
 import pytest
 
@@ -32,7 +32,7 @@ MAPPING = [
     (Code.LOCKOUT, Status.PSA_ERROR_COMMUNICATION_FAILURE),
     (Code.INTEGRITY | P1, Status.PSA_ERROR_COMMUNICATION_FAILURE),
     (Code.FAILURE, Status.PSA_ERROR_COMMUNICATION_FAILURE),
-    # From a resource manager in the TPM's place, and from a layer of the TSS.
+    # From a resource manager in place of the TPM, and from a layer of the TSS.
     (0xB0000 | Code.MEMORY, Status.PSA_ERROR_INSUFFICIENT_MEMORY),
     (0xC0001, Status.INVALID_ENCODING),
     (0x1FE, Status.INVALID_ENCODING),

@@ -1,4 +1,4 @@
-"""TPM_RC_FAILURE, which may be about the TPM or about what a client gave it: the TPM is asked which."""
+"""TPM_RC_FAILURE, caused by the TPM or by a client's input: the TPM is asked which."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from cofferdam_contracts.psa.attributes import EccFamily, KeyKind, Usage
 from cofferdam_contracts.status import Status
 from cofferdam_providers.tpm import asym_sign, key_management
 from cofferdam_providers.tpm.codes import Command
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, CommandFailedError, TpmError
 from cofferdam_providers.tpm.keys import TpmKey
 
@@ -25,7 +25,7 @@ RANDOM = "GetRandom"
 
 
 @pytest.fixture(scope="module")
-def behind() -> Iterator[tuple[Device, Shim]]:
+def behind() -> Iterator[tuple[TpmDevice, Shim]]:
     with (
         Swtpm() as tpm,
         Shim(tpm.address) as shim,
@@ -35,33 +35,33 @@ def behind() -> Iterator[tuple[Device, Shim]]:
 
 
 @pytest.fixture
-def device(behind: tuple[Device, Shim]) -> Device:
+def device(behind: tuple[TpmDevice, Shim]) -> TpmDevice:
     return behind[0]
 
 
 @pytest.fixture
-def shim(behind: tuple[Device, Shim]) -> Iterator[Shim]:
+def shim(behind: tuple[TpmDevice, Shim]) -> Iterator[Shim]:
     yield behind[1]
     behind[1].clear()
 
 
-def known(device: Device, bits: int) -> tuple[TpmKey, AsymmetricSignature, bytes]:
+def known(device: TpmDevice, bits: int) -> tuple[TpmKey, AsymmetricSignature, bytes]:
     hash_alg, length = DIGESTS[bits]
     algorithm = AsymmetricSignature(SignatureScheme.ECDSA, hash_alg)
     wanted = attributes(KeyKind.ECC_PUBLIC_KEY, bits, algorithm, EccFamily.SECP_R1, Usage.VERIFY_HASH)
-    blob, found = key_management.take_over(device, wanted, known_point(bits))
+    blob, found = key_management.import_key(device, wanted, known_point(bits))
     return TpmKey(device, found, blob, device.root), algorithm, bytes(range(length))
 
 
 @pytest.mark.parametrize("what", odd_signatures(256, bytes(32)))
 @pytest.mark.parametrize("bits", DIGESTS)
-def test_an_odd_signature_is_a_bad_one(device: Device, bits: int, what: str) -> None:
+def test_an_odd_signature_is_a_bad_one(device: TpmDevice, bits: int, what: str) -> None:
     key, algorithm, digest = known(device, bits)
     with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
         asym_sign.verify_hash(device, key, algorithm, digest, odd_signatures(bits, digest)[what])
 
 
-def test_a_tpm_that_fails_once_is_asked_once(device: Device, shim: Shim) -> None:
+def test_a_tpm_that_fails_once_is_asked_once(device: TpmDevice, shim: Shim) -> None:
     key, algorithm, digest = known(device, 256)
     before = shim.mark()
     with refused(Status.PSA_ERROR_INVALID_SIGNATURE):
@@ -73,14 +73,14 @@ def test_a_tpm_that_fails_once_is_asked_once(device: Device, shim: Shim) -> None
     assert shim.count(RANDOM, since=before) == 0
 
 
-def test_what_failed_for_its_data_is_told_apart_from_what_failed_for_the_tpm(device: Device, shim: Shim) -> None:
+def test_what_failed_for_its_data_is_told_apart_from_what_failed_for_the_tpm(device: TpmDevice, shim: Shim) -> None:
     key, algorithm, digest = known(device, 256)
     shim.plan(answer("VerifySignature", Code.FAILURE))
     with pytest.raises(CommandFailedError) as passing:
-        device.do(lambda: device.connection.run(Command.VERIFY_SIGNATURE))
+        device.retry_after_reset(lambda: device.connection.execute(Command.VERIFY_SIGNATURE))
     assert passing.value.remedy == ""
     assert "failure mode" not in passing.value.detail
-    # In failure mode everything is answered so.
+    # In failure mode every command is answered like this.
     shim.plan(answer(ANY, Code.FAILURE, times=FOR_EVER))
     with pytest.raises(TpmError, match="it is in failure mode; power it off and on") as lasting:
         asym_sign.verify_hash(device, key, algorithm, digest, to_infinity(256, digest))

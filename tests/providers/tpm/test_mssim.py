@@ -1,4 +1,4 @@
-"""The way of the specification's simulator, which is spoken here by a thread before an swtpm.
+"""The transport of the specification's simulator, which a thread in front of an swtpm simulates here.
 
 Source: TCG, "Trusted Platform Module Library", part 4, annex D: Simulator; TcpServerPosix of the reference code.
 """

@@ -1,8 +1,8 @@
-"""Keys that the reference service made and left behind: a key store, and the TPM that it used, which is started here.
+"""Keys that the reference service left behind: a key store, and the TPM that it used, which is started here.
 
-The files in vectors/ are as the reference wrote them; README.txt there says how they were made. What is stored of a key
-says nothing of its template, so all that is not stored must be made here as the reference made it: a single bit of a
-public area that is otherwise, and the TPM refuses to load the key.
+The files in vectors/ are as the reference wrote them; README.txt there says how they were made. The stored part of a
+key does not include its template, so the rest has to be made here as the reference made it: with a single wrong bit in
+a public area, the TPM refuses to load the key.
 """
 
 import json
@@ -40,8 +40,8 @@ from cofferdam_providers.base.provider import StoredKey
 from cofferdam_providers.pyca.hashes import PRIMITIVES
 from cofferdam_providers.tpm import asym_encryption, asym_sign, blobs, public, root_key
 from cofferdam_providers.tpm.blobs import Blob
-from cofferdam_providers.tpm.connection import Connection
-from cofferdam_providers.tpm.device import AUTH_BYTES, Device
+from cofferdam_providers.tpm.connection import TpmConnection
+from cofferdam_providers.tpm.device import AUTH_BYTES, TpmDevice
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.transport import StreamTransport
 
@@ -54,7 +54,7 @@ _CURVES: Final = {256: ec.SECP256R1(), 384: ec.SECP384R1()}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the reference stored of one key, and what it did with the key."""
+    """The stored form of one key, and what the reference did with it."""
 
     name: str
     stored: bytes
@@ -151,21 +151,21 @@ def swtpm() -> Iterator[Swtpm]:
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["sessions", "passwords"])
-def device(swtpm: Swtpm, request: pytest.FixtureRequest) -> Iterator[Device]:
+def device(swtpm: Swtpm, request: pytest.FixtureRequest) -> Iterator[TpmDevice]:
     assert isinstance(swtpm.address, int)
     tcti = TctiSettings(kind="swtpm", path=None, host=LOOPBACK, port=swtpm.address, bus_name=None, bus_type=None)
     transport = StreamTransport(tcti)
-    device = Device(
-        Connection(transport), owner_auth=b"", endorsement_auth=b"", protected=request.param, busy=lambda _: None
+    device = TpmDevice(
+        TpmConnection(transport), owner_auth=b"", endorsement_auth=b"", protected=request.param, busy=lambda _: None
     )
     device.open()
     yield device
     device.close()
-    # swtpm takes no other connection while this one is open.
+    # swtpm accepts no other connection while this one is open.
     transport._socket.close()
 
 
-def key_of(device: Device, row: Row) -> TpmKey:
+def key_of(device: TpmDevice, row: Row) -> TpmKey:
     return TpmKey(device, row.attributes, row.blob, device.root)
 
 
@@ -181,7 +181,7 @@ def hash_of(algorithm: AsymmetricSignature | AsymmetricEncryption) -> hashes.Has
 
 
 def check(row: Row, message: bytes, signature: bytes) -> None:
-    """Refuse a signature that does not fit the exported public key."""
+    """Reject a signature that does not fit the exported public key."""
     algorithm = row.attributes.algorithm
     assert isinstance(algorithm, AsymmetricSignature)
     checker, hashed = row.checker, hash_of(algorithm)
@@ -224,11 +224,11 @@ def test_the_authorisation_value_is_as_long_as_ours(row: Row) -> None:
     assert len(row.blob.auth) == AUTH_BYTES
 
 
-def test_the_storage_root_key_is_that_of_the_reference(device: Device) -> None:
+def test_the_storage_root_key_is_that_of_the_reference(device: TpmDevice) -> None:
     assert device.root.name == blobs.decode_name(MAPPING[ROOT][2])
 
 
-def test_the_name_is_kept_where_and_as_the_reference_keeps_it(device: Device) -> None:
+def test_the_name_is_kept_where_and_as_the_reference_keeps_it(device: TpmDevice) -> None:
     rows = FewRows()
     root_key.check(rows, device.root.name)
     ((identity, row),) = rows.active.items()
@@ -241,16 +241,16 @@ def test_the_name_is_kept_where_and_as_the_reference_keeps_it(device: Device) ->
 
 
 @each(*ROWS)
-def test_the_public_area_is_that_of_the_reference(device: Device, row: Row) -> None:
+def test_the_public_area_is_that_of_the_reference(device: TpmDevice, row: Row) -> None:
     # TPM2_Load compares a private blob with the Name, the digest of the public area; `load` compares the Name as well.
     key = key_of(device, row)
-    (loaded,) = device.slots.use(key)
+    (loaded,) = device.slots.ensure_loaded(key)
     assert loaded.name == public.name_of(key.area)
     device.slots.drop(key)
 
 
 @each(*(row for row in SIGNING if row in PAIRS))
-def test_signatures_of_the_keys_are_good(device: Device, row: Row) -> None:
+def test_signatures_of_the_keys_are_good(device: TpmDevice, row: Row) -> None:
     algorithm = row.attributes.algorithm
     assert isinstance(algorithm, AsymmetricSignature)
     signature = asym_sign.sign_hash(device, key_of(device, row), algorithm, digest_of(algorithm, ANOTHER))
@@ -260,7 +260,7 @@ def test_signatures_of_the_keys_are_good(device: Device, row: Row) -> None:
 
 
 @each(*(row for row in SIGNING if row.signature))
-def test_signatures_that_the_reference_took_for_good_are_good(device: Device, row: Row) -> None:
+def test_signatures_that_the_reference_took_for_good_are_good(device: TpmDevice, row: Row) -> None:
     algorithm = row.attributes.algorithm
     assert isinstance(algorithm, AsymmetricSignature)
     check(row, MESSAGE, row.signature)
@@ -271,7 +271,7 @@ def test_signatures_that_the_reference_took_for_good_are_good(device: Device, ro
 
 
 @each(*(row for row in ENCRYPTING if row in PAIRS))
-def test_what_the_reference_encrypted_is_decrypted(device: Device, row: Row) -> None:
+def test_what_the_reference_encrypted_is_decrypted(device: TpmDevice, row: Row) -> None:
     algorithm = row.attributes.algorithm
     assert isinstance(algorithm, AsymmetricEncryption)
     key = key_of(device, row)
@@ -283,7 +283,7 @@ def test_what_the_reference_encrypted_is_decrypted(device: Device, row: Row) -> 
 
 
 @each(*(row for row in ENCRYPTING if row in PAIRS))
-def test_what_others_encrypted_is_decrypted(device: Device, row: Row) -> None:
+def test_what_others_encrypted_is_decrypted(device: TpmDevice, row: Row) -> None:
     algorithm, checker = row.attributes.algorithm, row.checker
     assert isinstance(algorithm, AsymmetricEncryption)
     assert isinstance(checker, rsa.RSAPublicKey)
@@ -296,7 +296,7 @@ def test_what_others_encrypted_is_decrypted(device: Device, row: Row) -> None:
 
 
 @each(*ENCRYPTING)
-def test_something_is_encrypted_for_the_keys(device: Device, row: Row) -> None:
+def test_something_is_encrypted_for_the_keys(device: TpmDevice, row: Row) -> None:
     algorithm = row.attributes.algorithm
     assert isinstance(algorithm, AsymmetricEncryption)
     key = key_of(device, row)

@@ -1,6 +1,5 @@
-"""TPMs that salt RSA-PSS otherwise than PSA does: those before revision 1.38 of the specification take the longest."""
+"""TPMs that salt RSA-PSS differently from PSA: those before revision 1.38 of the specification use the longest salt."""
 
-from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -15,9 +14,9 @@ from cofferdam_contracts.status import Status
 from cofferdam_providers.tpm import asym_sign
 from cofferdam_providers.tpm.blobs import Blob
 from cofferdam_providers.tpm.codes import Algorithm, Command
-from cofferdam_providers.tpm.device import Device
+from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.keys import TpmKey
-from cofferdam_providers.tpm.marshal import U16, sized
+from cofferdam_providers.tpm.marshal import U16, Reader, sized
 from cofferdam_providers.tpm.public import RsaPart
 
 PSS = AsymmetricSignature(SignatureScheme.RSA_PSS, Hash.SHA_256)
@@ -31,19 +30,16 @@ class Salting:
     def __init__(self, salt: int) -> None:
         self._salt = salt
 
-    def do(self, work: Callable[[], bytes]) -> bytes:
-        return work()
-
-    def run(self, command: Command, used: TpmKey, parameters: bytes) -> bytes:
+    def execute_with(self, command: Command, used: TpmKey, parameters: bytes) -> Reader:
         assert command is Command.SIGN
         pad = padding.PSS(padding.MGF1(hashes.SHA256()), self._salt)
         signature = KEY.sign(DIGEST, pad, Prehashed(hashes.SHA256()))
-        return U16.pack(Algorithm.RSAPSS) + U16.pack(Algorithm.SHA256) + sized(signature)
+        return Reader(U16.pack(Algorithm.RSAPSS) + U16.pack(Algorithm.SHA256) + sized(signature))
 
 
 @pytest.mark.parametrize("salt", [32, 31, 94])
 def test_a_signature_is_given_out_only_if_others_take_it(salt: int) -> None:
-    device = cast("Device", Salting(salt))
+    device = cast("TpmDevice", Salting(salt))
     modulus = KEY.public_key().public_numbers().n.to_bytes(128)
     wanted = attributes(KeyKind.RSA_KEY_PAIR, 1024, PSS, usage=Usage.SIGN_HASH)
     key = TpmKey(device, wanted, Blob(part=RsaPart(modulus), private=b"private", auth=b""), cast("TpmKey", None))

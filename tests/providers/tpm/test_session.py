@@ -1,4 +1,4 @@
-"""The arithmetic of sessions, against its definition; that a TPM agrees is in the tests with one."""
+"""The computations of sessions, compared with their definition; the tests with a TPM show that it agrees."""
 
 import hashlib
 import hmac
@@ -35,7 +35,7 @@ def test_keys_are_derived_as_is_defined(key: bytes, context: bytes, bits: int) -
 
 
 def answer(session: HmacSession, sent: bytes, value: bytes, parameters: bytes) -> tuple[bytes, bytes]:
-    """Make the entry and the parameters of a TPM's answer to a command whose entry was `sent`."""
+    """Make the entry and the parameters of a TPM's response to a command whose entry was `sent`."""
     reader = Reader(sent)
     assert reader.u32() == session.handle
     caller, attributes = reader.sized(), reader.take(1)

@@ -1,4 +1,4 @@
-"""The shim does to its clients what the rules say: everything that the tests of the provider count on."""
+"""The shim treats its clients as its rules say: everything that the tests of the provider rely on."""
 
 import select
 import socket
@@ -195,7 +195,7 @@ def test_closes_with_or_without_the_work(tpm: Swtpm, shim: Shim, client: socket.
     shim.plan(rule)
     assert _ask(client, SHUTDOWN_STATE) is None
     assert [(entry.action, entry.rc) for entry in shim.journal()] == [("close", None)]
-    # TPM2_Startup(STATE) is refused unless TPM2_Shutdown(STATE) was before it.
+    # TPM2_Startup(STATE) is refused unless TPM2_Shutdown(STATE) preceded it.
     tpm.reset(orderly=False, startup=False)
     assert code_of(tpm.exchange(STARTUP_STATE)) == code
 

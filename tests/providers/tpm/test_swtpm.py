@@ -1,4 +1,4 @@
-"""The TPM of the tests does what a TPM does: everything that the tests of the provider count on."""
+"""The TPM of the tests behaves as a TPM: everything that the tests of the provider rely on."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ def _persist(tpm: Swtpm, folder: Path) -> None:
 
 
 def _use_a_protected_key(tpm: Swtpm, folder: Path) -> None:
-    """Use an authorization value that dictionary attacks are counted for."""
+    """Use an authorisation value that counts towards the lockout."""
     words = ("-Q", "-C", "o", "-G", "ecc:ecdsa", "-p", "secret", "-c", "protected")
     attributes = "sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth"
     tool(tpm.tools_tcti, "tpm2_createprimary", *words, "-a", attributes, folder=folder)

@@ -1,4 +1,4 @@
-"""The resource manager of the tests works before swtpm and before the shim."""
+"""The resource manager of the tests works in front of swtpm and of the shim."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What comes from a simulator's socket: whole, in pieces, too much, or not at all."""
+"""Data from a simulator's socket: whole, in pieces, too much, or none."""
 
 import itertools
 import socket
@@ -83,6 +83,6 @@ def test_what_nobody_asked_for_is_not_taken_for_an_answer(listener: socket.socke
     connection, _ = listener.accept()
     with connection:
         connection.sendall(ANSWER)
-        with pytest.raises(TransportError, match="nobody asked"):
+        with pytest.raises(TransportError, match="unexpected data"):
             transport.exchange(COMMAND, 1.0)
     transport.close()

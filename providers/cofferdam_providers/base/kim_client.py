@@ -1,11 +1,11 @@
-"""The worker's questions to the key store, one at a time, and what it believes of the answers.
+"""The worker's client of the key store: its questions, one at a time, and what it trusts in the answers.
 
-The channel outlives the key store's process: when a new one says HELLO, the question under way is asked again. Every
-question is idempotent for that reason. A worker waits here at most `PATIENCE_MS`; by then the broker has long replaced
-a key store that died. A row is believed for its code only, see `base.row_codes`.
+The channel outlives the key store's process: when a new one says HELLO, the pending question is sent again. That is why
+every question is idempotent. A worker waits at most `PATIENCE_MS`; by then the broker has long replaced a key store
+that died. A row is trusted only if its code is right, see `base.row_codes`.
 
-A question that is not in the key store's table is not sent: its fields come from clients, and what a client asks for
-must not make this process look like one that was taken over.
+A question that the key store's table does not allow is not sent: its fields come from clients, and no client's request
+may make this process look like a compromised one.
 """
 
 import select
@@ -27,17 +27,16 @@ from cofferdam_runtime.log import Log
 PATIENCE_MS: Final = 3000
 _MIN_ANSWER: Final = 3
 _REPEATS: Final = 3
-"""How often a question is asked again of a successor."""
+"""How often a question is sent again to a successor."""
 _STATUSES: Final[Mapping[object, Status]] = {int(status): status for status in Status}
 _PROVED: Final = 16
-"""Sealed rows of which one has to open before a key is taken for theirs: a few may be damaged."""
+"""How many sealed rows are tried, of which one has to open before a key is accepted as theirs: some may be damaged."""
 
 
 class WrongKeyError(Exception):
     """Raised when the key-encryption key is not the one that the provider's rows were made with."""
 
     def __init__(self, expected: str, found: str) -> None:
-        """Name both keys."""
         super().__init__(expected, found)
         self.expected = expected
         self.found = found
@@ -47,35 +46,33 @@ class SilentStoreError(ServiceError):
     """Raised when the key store did not answer in time."""
 
     def __init__(self) -> None:
-        """Say how long it was waited for."""
         super().__init__(Status.KEY_INFO_MANAGER_ERROR, f"no answer of the key store within {PATIENCE_MS} ms")
 
 
 Row = tuple[int, KeyIdentity, StoredKey]
-"""Number, identity and record of a row."""
+"""Number, identity and content of a row."""
 
 
 @dataclass(slots=True)
 class _Held:
-    """The codes of the provider's active rows, asked for once: what the key store says of them later is compared."""
+    """The codes of the provider's active rows, fetched once: what the key store says about them later is compared."""
 
     sum: HeldCodes
     codes: set[bytes] = field(repr=False)
     whole: bool
-    """Whether they are the set that was sealed; if not, rows without a code are not believed any more."""
+    """Whether they are the set that was sealed; if not, rows without a code are no longer trusted."""
     enrolled: bool
-    """Whether the key store keeps the check value, and so a seal."""
+    """Whether the key store keeps the check value, and therefore a seal."""
     taken: set[bytes] = field(repr=False)
-    """Tags of the objects that have an owner, or had one in the life of this process."""
+    """Tags of the objects that have an owner, or had one during the life of this process."""
     doubt: tuple[frozenset[bytes], frozenset[bytes]] | None = field(default=None, repr=False)
-    """The codes that a change added and removed which the key store may have made or not."""
+    """The codes added and removed by a change that the key store may or may not have made."""
 
 
-class KeyStore:
+class KimClient:
     """The key store as one provider sees it."""
 
     def __init__(self, channel: Channel, codes: RowCodes, log: Log) -> None:
-        """Ask over this channel, and check rows with these codes."""
         self._channel = channel
         self._codes = codes
         self._log = log
@@ -84,18 +81,18 @@ class KeyStore:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self.waited_ns = 0
-        """How long the worker stood still for answers."""
+        """How long the worker was blocked waiting for answers."""
 
     def open(self, *, adopt: bool, is_new: bool = False) -> None:
-        """Compare the key of the codes with the one that the rows were made with, and look at the codes there are.
+        """Compare the key of the codes with the one that the rows were made with, and examine the existing codes.
 
         Args:
-            adopt: Whether to believe all rows as they are now, and to hold them to it from then on.
-            is_new: Whether the key was made just now, when nothing depended on another or `adopt` allowed for it.
+            adopt: Whether to trust all rows as they are now, and to bind them from then on.
+            is_new: Whether the key was created just now, when nothing depended on another one or `adopt` permitted it.
 
         Raises:
             WrongKeyError: It is another key.
-            ServiceError: The key store does not answer, or cannot keep what it has to.
+            ServiceError: The key store does not answer, or cannot store what it has to.
         """
         check, _, _ = self._ask(KimMessage.STATE)
         if check and check != self._codes.check and not is_new:
@@ -106,7 +103,7 @@ class KeyStore:
             self._adopt_all()
         held = self._held()
         if not held.enrolled:
-            # Whoever took the check value away, and all codes with it, would have every row believed anew.
+            # Otherwise, whoever removes the check value and all codes would have every row trusted anew.
             held.whole = held.whole and not self._has_rows_without_code()
             if held.whole:
                 self._try_to_enrol(held)
@@ -118,7 +115,7 @@ class KeyStore:
             )
 
     def lookup(self, identity: KeyIdentity) -> StoredKey:
-        """Return what is stored of a key.
+        """Return the stored record of a key.
 
         Raises:
             ServiceError: There is none (`PSA_ERROR_DOES_NOT_EXIST`), or the row is not the one that was made for this
@@ -135,12 +132,12 @@ class KeyStore:
         return stored
 
     def confirm(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Raise `PSA_ERROR_CORRUPTION_DETECTED` if what binds a row is its encryption, and it does not open."""
+        """Raise `PSA_ERROR_CORRUPTION_DETECTED` if the row is bound by its encryption and does not open."""
         if not self._codes.needs_code(stored) and not self._codes.opens(identity, stored):
             raise _corrupt("it does not open")
 
     def reserve(self, identity: KeyIdentity, planned: StoredKey) -> None:
-        """Take the name for a key that is about to be made; `PSA_ERROR_ALREADY_EXISTS` when it is taken."""
+        """Reserve the name of a key that is about to be created; raise `PSA_ERROR_ALREADY_EXISTS` when it is taken."""
         code = self._codes.code(PendingState.RESERVED, identity, planned)
         self._ask(KimMessage.RESERVE, *_name(identity), *_row(planned), code)
 
@@ -150,26 +147,26 @@ class KeyStore:
         self._change(KimMessage.ACTIVATE, *_name(identity), *_row(stored), code, added=(code,))
 
     def cancel(self, identity: KeyIdentity) -> None:
-        """Give a reserved name free."""
+        """Release a reserved name."""
         self._ask(KimMessage.CANCEL, *_name(identity))
 
     def mark_deleting(self, identity: KeyIdentity, stored: StoredKey) -> None:
-        """Make a key unusable for good."""
+        """Make a key permanently unusable."""
         code = self._codes.code(PendingState.DELETING, identity, stored)
         was = self._codes.code(ACTIVE, identity, stored)
         self._change(KimMessage.MARK_DELETING, *_name(identity), code, removed=(was,))
 
     def remove(self, identity: KeyIdentity) -> None:
-        """Forget a key that was marked and is destroyed."""
+        """Remove a key that was marked and has been destroyed."""
         self._ask(KimMessage.REMOVE, *_name(identity))
 
     def pending(self) -> Iterator[tuple[PendingState, KeyIdentity, StoredKey]]:
-        """Yield the keys that were being made or destroyed when something died.
+        """Yield the keys whose creation or destruction was interrupted.
 
-        What the device has of a row that is not believed is left alone, and so is the row.
+        A row that is not trusted is left alone, and so is its object in the device.
         """
         (rows,) = self._ask(KimMessage.PENDING)
-        # A row as it was before a key was made, or before its destruction was given up, tells of an object in use.
+        # A row from before a key was created, or from before a destruction was given up, may name an object in use.
         in_use = set(map(tag_of, self._held().codes)) if rows else set()
         for number, *row, code in rows:
             if number not in PENDING_STATES:
@@ -202,7 +199,7 @@ class KeyStore:
             self._log.warning("the key store cannot keep the check value of the key-encryption key", cause=error)
 
     def _held(self) -> _Held:
-        """Return what is known of the codes."""
+        """Return what is known about the codes."""
         if self._known is None:
             check, seal, joined = self._ask(KimMessage.STATE)
             codes = tuple(split(joined))
@@ -219,7 +216,7 @@ class KeyStore:
         return self._known
 
     def _settle(self, held: _Held, added: frozenset[bytes], removed: frozenset[bytes]) -> None:
-        """Have the key store say whether a change was made; nothing else that it says of the codes is believed."""
+        """Ask the key store whether a change was made; nothing else that it says about the codes is trusted."""
         _, seal, joined = self._ask(KimMessage.STATE)
         found = sorted(split(joined))
         held.doubt = None
@@ -235,7 +232,7 @@ class KeyStore:
     def _change(
         self, number: KimMessage, *fields: object, added: Sequence[bytes] = (), removed: Sequence[bytes] = ()
     ) -> None:
-        """Ask for a change of rows that adds and removes codes, which the last field of the question seals."""
+        """Send a change of rows that adds and removes codes; the last field of the question seals the resulting set."""
         held = self._held()
         new, old = frozenset(filter(None, added)) - held.codes, frozenset(filter(None, removed)) & held.codes
         after = held.sum.after(added=new, removed=old)
@@ -251,11 +248,11 @@ class KeyStore:
         held.sum = after
         held.codes |= new
         held.codes -= old
-        # The tag of a key that is marked stays: its object is there for a moment yet.
+        # The tag of a marked key stays: its object still exists for a moment.
         held.taken.update(map(tag_of, new))
 
     def _adopt(self, identity: KeyIdentity, stored: StoredKey, number: int) -> None:
-        """Give a row that the reference service made its code, or refuse it."""
+        """Give a row made by the reference service its code, or reject it."""
         code = self._codes.code(ACTIVE, identity, stored)
         if not code:
             return
@@ -267,7 +264,7 @@ class KeyStore:
         self._change(KimMessage.ADOPT, CODED_ROW.pack(number, code), added=(code,))
 
     def _adopt_all(self) -> None:
-        """Give all rows their codes, whatever code they have."""
+        """Give all rows codes, whatever codes they have."""
         nothing = self._codes.held(())
         self._ask(KimMessage.ENROL, self._codes.check, 1, nothing.seal())
         self._known = _Held(sum=nothing, codes=set(), whole=True, enrolled=True, taken=set())
@@ -283,10 +280,10 @@ class KeyStore:
                 self._change(KimMessage.ADOPT, packed, added=[code for _, code in coded])
             count += len(coded)
         if count:
-            self._log.warning("rows of the key store were taken as they are", rows=count)
+            self._log.warning("rows of the key store were trusted as they are", rows=count)
 
     def _prove(self) -> None:
-        """Refuse a key that opens none of the first sealed rows, while nothing else tells whether it is theirs."""
+        """Reject a key that opens none of the first sealed rows, when nothing else tells whether it is theirs."""
         first = next(self._rows(), [])
         sealed = [(identity, stored) for _, identity, stored in first if not self._codes.needs_code(stored)][:_PROVED]
         if sealed and not any(self._codes.opens(*row) for row in sealed):
@@ -296,7 +293,7 @@ class KeyStore:
         return any(self._codes.needs_code(stored) for rows in self._rows() for _, _, stored in rows)
 
     def _rows(self) -> Iterator[list[Row]]:
-        """Yield the provider's active rows, as many at a time as one ADOPT takes."""
+        """Yield the provider's active rows, as many at a time as one ADOPT accepts."""
         after = 0
         while rows := self._ask(KimMessage.ROWS, after)[0][:ROWS_AT_ONCE]:
             found: list[Row] = []

@@ -1,7 +1,7 @@
-"""Which files the worker and its module need, and the worker's own folder; before privileges are given up.
+"""The files that the worker and its module may access, and the worker's own folder; before privileges are dropped.
 
-A module of which the table of quirks knows where its configuration is gets that file, and what the file says of the
-token's folder, without being told. Whatever else it needs stands in `module_readable` and `module_writable`.
+A module whose configuration file is known from the table of quirks gets that file, and the token's folder that is named
+in it, without being configured. Whatever else it needs is listed in `module_readable` and `module_writable`.
 """
 
 import os
@@ -22,16 +22,16 @@ _SOFTHSM: Final = "SOFTHSM2_CONF"
 _DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     _SOFTHSM: ("/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf"),
 }
-"""Where modules look when their variable is not set, of which the first that exists counts."""
+"""Where modules look if their variable is not set; the first existing file counts."""
 _TOKENS_ARE_IN: Final = "directories.tokendir"
 
 
-class PlaceError(Exception):
-    """Raised when the worker's folder cannot be made; the text names it and says what to do."""
+class ModuleAccessError(Exception):
+    """Raised when the worker's folder cannot be created; the text names it and says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ModuleAccess:
     """What the worker may open."""
 
     loading: tuple[str, ...]
@@ -40,15 +40,15 @@ class Place:
     needs: frozenset[str]
 
 
-def place_of(settings: Pkcs11Settings) -> Place:
-    """Return the files of a module, by the configuration and by what is known of it.
+def module_access(settings: Pkcs11Settings) -> ModuleAccess:
+    """Return the files of a module, from the configuration and from what is known about the module.
 
     Raises:
-        PlaceError: A link, or the module's configuration, leads to a folder that no module gets.
+        ModuleAccessError: A link, or the module's configuration, leads to a folder that no module may access.
     """
     for path in (*settings.readable, *settings.writable):
         if _is_of_the_system(path):
-            raise PlaceError(
+            raise ModuleAccessError(
                 f"{path} is a folder of the whole machine; name a file, or a folder further down, in "
                 "provider.module_readable or module_writable"
             )
@@ -58,7 +58,7 @@ def place_of(settings: Pkcs11Settings) -> Place:
     if configuration is not None:
         readable.append(configuration)
         writable.extend(folder for folder in _token_folders(configuration) if os.path.isdir(folder))
-    return Place(
+    return ModuleAccess(
         loading=(os.path.dirname(library),),
         readable=tuple(dict.fromkeys(readable)),
         writable=tuple(dict.fromkeys(writable)),
@@ -67,13 +67,15 @@ def place_of(settings: Pkcs11Settings) -> Place:
 
 
 def own(folder: str, uid: int | None) -> None:
-    """Make the worker's folder, and give it to its uid.
+    """Create the worker's folder, and give it to its uid.
 
     Raises:
-        PlaceError: It cannot be made, is something else than a folder, or is somebody else's.
+        ModuleAccessError: It cannot be created, is not a folder, or belongs to somebody else.
     """
     if _is_of_the_system(folder):
-        raise PlaceError(f"{folder} is a folder of the whole machine; set provider.state_folder to a folder of its own")
+        raise ModuleAccessError(
+            f"{folder} is a folder of the whole machine; set provider.state_folder to a folder of its own"
+        )
     try:
         os.makedirs(os.path.dirname(folder), mode=_PARENT_MODE, exist_ok=True)
         try:
@@ -90,14 +92,16 @@ def own(folder: str, uid: int | None) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise PlaceError(f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own") from error
+        raise ModuleAccessError(
+            f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own"
+        ) from error
 
 
-def obstacles(place: Place) -> Iterator[dict[str, object]]:
-    """Yield the paths that the process, as who it is now, cannot use as the module has to."""
+def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:
+    """Yield the paths that the process, with its present identity, cannot use as the module has to."""
     for path, mode in (
-        *((path, os.R_OK) for path in place.readable),
-        *((path, os.R_OK | os.W_OK) for path in place.writable),
+        *((path, os.R_OK) for path in access.readable),
+        *((path, os.R_OK | os.W_OK) for path in access.writable),
     ):
         if os.access(path, mode):
             continue
@@ -114,12 +118,12 @@ def obstacles(place: Place) -> Iterator[dict[str, object]]:
 
 
 def _refuse_foreign(folder: str, owner: int, names: list[str]) -> None:
-    """Give nobody's folder away, only one that is new, or that an earlier worker with another uid left."""
+    """Reject a folder with foreign content; a new one, or one that a worker with another uid left, is accepted."""
     if not names and owner != 0:
-        raise PlaceError(f"{folder} is that of uid {owner}; set provider.state_folder to a folder of its own")
+        raise ModuleAccessError(f"{folder} belongs to uid {owner}; set provider.state_folder to a folder of its own")
     for name in names:
         if name not in FILES:
-            raise PlaceError(
+            raise ModuleAccessError(
                 f"{folder} is not empty, it has {name!r}; set provider.state_folder to a folder of its own"
             )
 
@@ -136,7 +140,7 @@ def _token_folders(path: str) -> Iterator[str]:
     """Yield the folders that a configuration of SoftHSM names (softhsm2.conf(5)).
 
     Raises:
-        PlaceError: One of them is a folder of the whole machine.
+        ModuleAccessError: One of them is a system folder.
     """
     try:
         with open(path, errors="replace") as file:
@@ -148,7 +152,7 @@ def _token_folders(path: str) -> Iterator[str]:
         if key.strip() == _TOKENS_ARE_IN and value.strip().startswith("/"):
             folder = normal(value.strip())
             if _is_of_the_system(folder):
-                raise PlaceError(
+                raise ModuleAccessError(
                     f"{path}:{number}: {_TOKENS_ARE_IN} is {folder}, a folder of the whole machine; "
                     "move the tokens to a folder of their own"
                 )

@@ -1,4 +1,4 @@
-"""Which files a module needs, and the worker's own folder."""
+"""The files that a module needs, and the worker's own folder."""
 
 import dataclasses
 import os
@@ -10,8 +10,8 @@ from tests.harness.pkcs11.token import Token
 from tests.providers.pkcs11.child import settings_for
 
 from cofferdam_contracts.settings import Pkcs11Settings
-from cofferdam_providers.pkcs11 import place
-from cofferdam_providers.pkcs11.place import Place, PlaceError, obstacles, own, place_of
+from cofferdam_providers.pkcs11 import module_access as module
+from cofferdam_providers.pkcs11.module_access import ModuleAccess, ModuleAccessError, module_access, obstacles, own
 
 UID = 59002
 
@@ -24,12 +24,12 @@ def settings(tmp_path: Path) -> Pkcs11Settings:
     return settings_for(nowhere, tmp_path)
 
 
-def softhsm(settings: Pkcs11Settings, folder: Path, text: str | None) -> Place:
-    """Return the place of a module called as SoftHSM, with this configuration."""
+def softhsm(settings: Pkcs11Settings, folder: Path, text: str | None) -> ModuleAccess:
+    """Return the access of a module named like SoftHSM, with this configuration."""
     configuration = folder / "softhsm2.conf"
     if text is not None:
         configuration.write_text(text)
-    return place_of(
+    return module_access(
         dataclasses.replace(
             settings,
             library_path=str(folder / "lib" / "libsofthsm2.so"),
@@ -39,7 +39,7 @@ def softhsm(settings: Pkcs11Settings, folder: Path, text: str | None) -> Place:
 
 
 def test_a_module_that_nobody_knows_gets_what_is_configured(settings: Pkcs11Settings, tmp_path: Path) -> None:
-    found = place_of(
+    found = module_access(
         dataclasses.replace(
             settings,
             readable=("/etc/a", "/etc/b", "/etc/a"),
@@ -47,7 +47,7 @@ def test_a_module_that_nobody_knows_gets_what_is_configured(settings: Pkcs11Sett
             needs=("threads",),
         )
     )
-    assert found == Place(
+    assert found == ModuleAccess(
         loading=(str(tmp_path),),
         readable=("/etc/a", "/etc/b"),
         writable=(settings.state_folder, "/var/c"),
@@ -60,7 +60,7 @@ def test_the_library_is_looked_for_where_it_really_is(settings: Pkcs11Settings, 
     real.parent.mkdir()
     real.touch()
     (tmp_path / "module.so").symlink_to(real)
-    found = place_of(dataclasses.replace(settings, library_path=str(tmp_path / "module.so")))
+    found = module_access(dataclasses.replace(settings, library_path=str(tmp_path / "module.so")))
     assert found.loading == (str(real.parent),)
     assert found.needs == {"sockets", "threads"}
 
@@ -98,15 +98,15 @@ def test_a_link_opens_no_folder_of_the_whole_machine(settings: Pkcs11Settings, t
     (tmp_path / "link").symlink_to("/usr")
     paths = (str(tmp_path / "link"),)
     for changed in (dataclasses.replace(settings, readable=paths), dataclasses.replace(settings, writable=paths)):
-        with pytest.raises(PlaceError, match="module_readable"):
-            place_of(changed)
+        with pytest.raises(ModuleAccessError, match="module_readable"):
+            module_access(changed)
 
 
 @pytest.mark.parametrize("folder", ["/", "//", "/etc", "/etc/", "/usr/../var", "{folder}/link"])
 def test_no_tokens_are_in_a_folder_of_the_whole_machine(settings: Pkcs11Settings, tmp_path: Path, folder: str) -> None:
     (tmp_path / "link").symlink_to("/home")
     text = f"log.level = ERROR\ndirectories.tokendir = {folder.format(folder=tmp_path)}\n"
-    with pytest.raises(PlaceError, match=r"softhsm2\.conf:2: directories\.tokendir is /"):
+    with pytest.raises(ModuleAccessError, match=r"softhsm2\.conf:2: directories\.tokendir is /"):
         softhsm(settings, tmp_path, text)
 
 
@@ -124,13 +124,13 @@ def test_without_the_variable_softhsm_looks_where_it_is_installed(
 ) -> None:
     (tmp_path / "second.conf").write_text(f"directories.tokendir = {tmp_path}\n")
     usual = (str(tmp_path / "first.conf"), str(tmp_path / "second.conf"))
-    monkeypatch.setattr(place, "_DEFAULTS", {"SOFTHSM2_CONF": usual})
+    monkeypatch.setattr(module, "_DEFAULTS", {"SOFTHSM2_CONF": usual})
     wanted = dataclasses.replace(settings, library_path="/usr/lib/libsofthsm2.so", environment=("OTHER=1",))
-    found = place_of(wanted)
+    found = module_access(wanted)
     assert found.readable == (usual[1],)
     assert found.writable == (settings.state_folder, str(tmp_path))
     # A variable that is set counts, even if it names nothing.
-    assert place_of(dataclasses.replace(wanted, environment=("SOFTHSM2_CONF=/nowhere",))).readable == ()
+    assert module_access(dataclasses.replace(wanted, environment=("SOFTHSM2_CONF=/nowhere",))).readable == ()
 
 
 def test_the_folder_is_made_for_the_worker_alone(tmp_path: Path) -> None:
@@ -162,15 +162,15 @@ def test_the_folder_belongs_to_the_worker(tmp_path: Path) -> None:
 def test_somebody_s_folder_is_not_given_away(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "passwd").touch()
-    with pytest.raises(PlaceError, match=r"'passwd'.*state_folder"):
+    with pytest.raises(ModuleAccessError, match=r"'passwd'.*state_folder"):
         own(str(tmp_path), UID)
     assert (tmp_path.stat().st_uid, stat.S_IMODE(tmp_path.stat().st_mode)) == (0, 0o755)
-    # What a worker left is taken over by the next, and whatever is in there by the same.
+    # A worker's folder is accepted from its successor, and with any content by a worker with the same uid.
     (tmp_path / "passwd").rename(tmp_path / "login")
     own(str(tmp_path), UID)
     (tmp_path / "other").touch()
     own(str(tmp_path), UID)
-    with pytest.raises(PlaceError):
+    with pytest.raises(ModuleAccessError):
         own(str(tmp_path), UID + 1)
 
 
@@ -181,7 +181,7 @@ def test_an_empty_folder_is_given_away_by_root_only(tmp_path: Path) -> None:
     own(str(tmp_path / "new"), UID)
     (tmp_path / "home").mkdir(mode=0o755)
     os.chown(tmp_path / "home", UID + 1, UID + 1)
-    with pytest.raises(PlaceError, match=f"uid {UID + 1}; .*state_folder"):
+    with pytest.raises(ModuleAccessError, match=f"uid {UID + 1}; .*state_folder"):
         own(str(tmp_path / "home"), UID)
     found = (tmp_path / "home").stat()
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (UID + 1, 0o755)
@@ -191,7 +191,7 @@ def test_an_empty_folder_is_given_away_by_root_only(tmp_path: Path) -> None:
 def test_a_folder_of_the_whole_machine_is_nobody_s(uid: int | None) -> None:
     before = os.stat("/home")
     for folder in ("/home", "/home/", "//home", "/usr/../home"):
-        with pytest.raises(PlaceError, match="state_folder"):
+        with pytest.raises(ModuleAccessError, match="state_folder"):
             own(folder, uid)
     assert os.stat("/home") == before
 
@@ -202,7 +202,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(PlaceError, match="state_folder"):
+    with pytest.raises(ModuleAccessError, match="state_folder"):
         own(str(tmp_path / name), None)
     assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
     assert not (tmp_path / "nowhere").exists()
@@ -212,7 +212,7 @@ def test_files_that_are_not_there_are_obstacles(tmp_path: Path) -> None:
     (tmp_path / "there").touch(mode=0o600)
     found = list(
         obstacles(
-            Place(
+            ModuleAccess(
                 loading=(),
                 readable=(str(tmp_path / "there"), str(tmp_path / "missing")),
                 writable=(str(tmp_path), str(tmp_path / "gone")),
