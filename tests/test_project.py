@@ -28,7 +28,7 @@ REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 
 # The broker holds all privileges, hence it is meant to be read in one sitting. What counts is what it does: lines with
 # statements, without imports, docstrings, comments and blank lines.
-MAX_BROKER_LINES = 800
+MAX_BROKER_LINES = 699
 MAX_FILE_LINES = 500
 # Lines of a function from `def` to its end, in what ships.
 MAX_FUNCTION_LINES = 60
@@ -38,11 +38,11 @@ MAX_MEDIAN_FUNCTION_LINES = 7
 # that has to be read with the broker; the lines are counted as those of the broker are.
 IMPORTED_BY_THE_BROKER = {
     "contracts": "ipc.control roles settings",
-    "runtime": "accusations backoff boot command control listener log loop notify pairs places pulse queues signals "
-    "timers",
-    "runtime.sandbox": "broker errors inspect kernel limits policy prctl title",
+    "runtime": "accusations backoff boot command control intake listener log loop notify pairs places pulse queues "
+    "signals timers",
+    "runtime.sandbox": "broker errors inspect kernel prctl rank title",
 }
-MAX_LINES_IMPORTED_BY_THE_BROKER = 1200
+MAX_LINES_IMPORTED_BY_THE_BROKER = 1310
 
 # In pieces, so that this file does not match itself.
 REGISTRIES = [

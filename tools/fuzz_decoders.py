@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_confi
     from cofferdam_config.source import ConfigError
     from cofferdam_config.token_uri import parse
     from cofferdam_contracts.ipc import errors, framing, keystore, requests
-    from cofferdam_contracts.ipc.control import Record
+    from cofferdam_contracts.ipc.control import decode
     from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
     from cofferdam_contracts.psa.encoding import (
         EncodingError,
@@ -124,7 +124,7 @@ def channel_parts(data: bytes) -> None:
 def control_records(data: bytes) -> None:
     """Decode a control record."""
     try:
-        Record.from_bytes(data)
+        decode(data, None)
     except ValueError:
         return
 

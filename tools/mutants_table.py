@@ -33,19 +33,20 @@ PROCESSES: Final = "tests/e2e/test_processes.py"
 SEPARATION: Final = "tests/e2e/test_separation.py"
 DIES: Final = "test_whoever_cannot_react_dies_with_the_broker_all_the_same"
 ATTEMPTS: Final = "tests/e2e/test_takeover.py::test_what_is_not_fatal_fails_and_the_process_serves_on"
-FORGED: Final = "tests/e2e/test_takeover.py::test_a_forged_message_costs_the_forger_and_nobody_else"
+FORGED: Final = "tests/e2e/test_takeover.py::test_a_forged_message_costs_the_forger_its_channel_and_nobody_anything"
 POLICIES: Final = "tests/runtime/sandbox/test_policies.py"
 ENTER: Final = "runtime/cofferdam_runtime/sandbox/enter.py"
 RESOURCES: Final = "runtime/cofferdam_runtime/sandbox/limits.py"
 SECCOMP: Final = "runtime/cofferdam_runtime/sandbox/seccomp.py"
 WIRING: Final = "broker/cofferdam_broker/wiring.py"
-INTAKE: Final = "broker/cofferdam_broker/intake.py"
+INTAKE: Final = "runtime/cofferdam_runtime/intake.py"
+BECOME: Final = "runtime/cofferdam_runtime/sandbox/broker.py"
+EXECUTE: Final = "runtime/cofferdam_runtime/command.py"
 PRINCIPALS: Final = "broker/cofferdam_broker/principals.py"
 CHILDREN: Final = "broker/cofferdam_broker/children.py"
 KIM: Final = "kim/cofferdam_kim/service.py"
 PEERS: Final = "providers/cofferdam_providers/base/peers.py"
 WORKER: Final = "providers/cofferdam_providers/base/worker.py"
-
 STORE: Final = "providers/cofferdam_providers/base/kim_client.py"
 ROWS: Final = "tests/e2e/test_rows.py"
 LYING: Final = "tests/providers/base/test_lying_store.py"
@@ -53,7 +54,7 @@ LYING: Final = "tests/providers/base/test_lying_store.py"
 LAUNCH: Final = (
     _mutant(
         "the broker keeps all capabilities",
-        "broker/cofferdam_broker/__main__.py",
+        BECOME,
         "    trim_broker_capabilities()\n",
         "",
         PROCESSES,
@@ -61,8 +62,8 @@ LAUNCH: Final = (
     ),
     _mutant(
         "the broker can be traced",
-        "broker/cofferdam_broker/__main__.py",
-        "    forbid_dumps()\n",
+        BECOME,
+        "    prctl.forbid_dumps()\n",
         "",
         PROCESSES,
     ),
@@ -74,14 +75,14 @@ LAUNCH: Final = (
     _mutant(
         "all frontends have one uid",
         CHILDREN,
-        "PROGRAMS[role].uid_offset + number if",
-        "PROGRAMS[role].uid_offset if",
+        "role.row.uid_offset + number if",
+        "role.row.uid_offset if",
         PROCESSES,
         root=True,
     ),
     _mutant(
         "a child inherits the environment",
-        "broker/cofferdam_broker/spawn.py",
+        EXECUTE,
         '{"LANG": "C.UTF-8", **{',
         "{**os.environ, **{",
         SEPARATION,
@@ -90,8 +91,8 @@ LAUNCH: Final = (
     _mutant(
         "a child gets every descriptor",
         "broker/cofferdam_broker/spawn.py",
-        "    places = (\n",
-        "    os.set_inheritable(ours.fileno(), True)\n    places = (\n",
+        "    null = os.open(",
+        "    os.set_inheritable(ours.fileno(), True)\n    null = os.open(",
         PROCESSES,
         root=True,
     ),
@@ -124,8 +125,8 @@ HANDED_OVER: Final = (
     _mutant(
         "an adopted channel is announced with principal 0",
         WIRING,
-        "self.client.role, self.principal,",
-        "self.client.role, 0 if self.holder is not None else self.principal,",
+        "self.client, self.client.principal or 0, self.holder is not None",
+        "self.client, 0 if self.holder is not None else self.client.principal or 0, self.holder is not None",
         IDENTITIES,
     ),
     _mutant(
@@ -147,8 +148,8 @@ HANDED_OVER: Final = (
     _mutant(
         "the broker's ends are inheritable",
         WIRING,
-        "        self._links.append(Link(client, server, serving.detach(), principal))\n",
-        "        self._links.append(Link(client, server, serving.detach(), principal))\n"
+        "        self._links.append(Link(client, server, serving.detach()))\n",
+        "        self._links.append(Link(client, server, serving.detach()))\n"
         "        os.set_inheritable(self._links[-1].descriptor, True)\n",
         PROCESSES,
         root=True,
@@ -163,16 +164,16 @@ HANDED_OVER: Final = (
     ),
     _mutant(
         "a frontend is wired as uid 0",
-        PRINCIPALS,
-        "self._children.connect(process, server, uid)",
-        "self._children.connect(process, server, 0)",
+        WIRING,
+        "self.client.principal or 0,",
+        "0,",
         IDENTITIES,
     ),
     _mutant(
         "a frontend is told another uid",
         PRINCIPALS,
-        "Record(ToChild.ASSIGN, uid,",
-        "Record(ToChild.ASSIGN, 0,",
+        "Assign(uid,",
+        "Assign(0,",
         IDENTITIES,
     ),
 )
@@ -230,11 +231,11 @@ ONE_UID: Final = (
         'owner = (application.authenticator, "")',
         IDENTITIES,
     ),
-    _mutant("a worker takes every channel for root's", WORKER, "uid=record.b,", "uid=0,", IDENTITIES, root=True),
+    _mutant("a worker takes every channel for root's", WORKER, "uid=record.uid,", "uid=0,", IDENTITIES, root=True),
     _mutant(
         "the key store takes every channel for root's",
         KIM,
-        "FrontendPeer(channel.b)",
+        "FrontendPeer(channel.uid)",
         "FrontendPeer(0)",
         IDENTITIES,
         root=True,
@@ -379,7 +380,7 @@ RUNNING_LIMITS: Final = (
     _mutant(
         "a key-encryption key is made while rows depend on another",
         "providers/cofferdam_providers/base/key_encryption_key.py",
-        "if (sealed.a and not (adopt and not seals)) or (sealed.b and seals):",
+        "if (sealed.has_check and not (adopt and not seals)) or (sealed.has_rows and seals):",
         "if not sealed:",
         ROWS,
         "tests/providers/software/test_credentials.py",

@@ -1,1 +1,1 @@
-"""The broker: starts, wires, watches and replaces the other processes. It reads not one byte of a client."""
+"""The broker: starts, wires, watches and replaces the other processes. It never reads bytes that clients send."""

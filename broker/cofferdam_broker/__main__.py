@@ -1,16 +1,13 @@
-"""`python -I -S -m cofferdam_broker PATH`: the service, in the foreground. People start it as `cofferdam serve`."""
+"""The process of the broker: serves the configuration at a path, in the foreground. `cofferdam serve` starts it."""
 
 import gc
-import resource
 import sys
 
 from cofferdam_broker.broker import Broker
 from cofferdam_contracts.settings import LogSettings
 from cofferdam_runtime.listener import ListenError
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.sandbox.broker import trim_broker_capabilities
-from cofferdam_runtime.sandbox.limits import take_precedence
-from cofferdam_runtime.sandbox.prctl import forbid_dumps
+from cofferdam_runtime.sandbox.broker import become_broker
 from cofferdam_runtime.sandbox.title import set_title
 
 
@@ -20,11 +17,7 @@ def main() -> int:
     gc.enable()
     set_title("broker")
     log = Log("broker", LogSettings(level="info", timestamp=False))
-    forbid_dumps()
-    take_precedence()
-    trim_broker_capabilities()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    become_broker()
     try:
         return Broker(path, log).run()
     except ListenError as error:

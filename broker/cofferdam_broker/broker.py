@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Final
 
 from cofferdam_broker import status
-from cofferdam_broker.generation import Generation, Phase
-from cofferdam_broker.plan import Plan, Reader
+from cofferdam_broker.config import READ_S, ConfigLoader, LoadedConfig
+from cofferdam_broker.deployment import Deployment, Phase
 from cofferdam_runtime import signals
 from cofferdam_runtime.listener import ListenError, Sockets
 from cofferdam_runtime.log import Log
@@ -22,8 +22,6 @@ from cofferdam_runtime.notify import Notifier
 from cofferdam_runtime.timers import Timers
 
 CHECK_S: Final = 1.0
-READ_S: Final = 10.0
-"""Longest time for reading the configuration."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -38,66 +36,65 @@ class Broker:
         self._timers = Timers()
         self._notifier = Notifier(log)
         self._sockets = Sockets(self._loop)
-        self._generation: Generation | None = None
-        self._reading = False
-        self._stopping = False
+        self._deployment: Deployment | None = None
+        self._reading = self._stopping = False
         self._exit_status = 0
 
     def run(self) -> int:
         """Serve until a signal ends the service; return the exit status."""
         signals.watch(self._loop, _SIGNALS, self._on_signal)
         self._timers.after(CHECK_S, self._check)
-        self._read(lambda plan: self._start(plan, None))
+        self._read(lambda config: self._start(config, None))
         self._loop.run(self._tick)
-        self._close()
+        if self._deployment is not None:
+            self._deployment.close()
+        self._sockets.close()
+        self._log.info("stopped")
         return self._exit_status
 
     def _on_signal(self, number: int) -> None:
-        if number == signal.SIGHUP:
-            self._reload()
-        else:
-            self._stop()
+        (self._reload if number == signal.SIGHUP else self._stop)()
 
     def _tick(self) -> float:
-        wait, found = self._timers.run(), self._generation
+        wait, found = self._timers.run(), self._deployment
         return 0.0 if found and found.phase is Phase.SERVING and found.principals.hand_over() else wait
 
-    def _read(self, done: Callable[[Plan], None]) -> None:
+    def _read(self, done: Callable[[LoadedConfig], None]) -> None:
         """Read the configuration; without a good one, the old one goes on or the service ends."""
 
-        def finish(plan: Plan | None) -> None:
+        def finish(config: LoadedConfig | None) -> None:
             self._reading = False
-            if plan is not None:
-                done(plan)
-            elif self._generation is None:
+            if config is not None:
+                done(config)
+            elif self._deployment is None:
                 self._end(1)
             else:
                 self._refuse_reload("the new configuration cannot be used")
 
         self._reading = True
         try:
-            reader = Reader(self._path, self._loop, self._log, finish)
+            reader = ConfigLoader(self._path, self._loop, self._log, finish)
             self._timers.after(READ_S, reader.give_up)
         except OSError as error:
             self._log.error("the configuration cannot be read", file=self._path, cause=error.strerror)
             finish(None)
 
     def _reload(self) -> None:
-        old = self._generation
+        old = self._deployment
         if self._reading or self._stopping or old is None or old.phase is not Phase.SERVING:
             self._log.warning("a reload is ignored now, the service is busy with another change")
             return
         self._log.info("reloading", file=self._path)
         self._notifier.reloading()
 
-        def change(plan: Plan) -> None:
-            new, current = plan.settings, old.plan.settings
+        def change(config: LoadedConfig) -> None:
+            new, current = config.settings, old.config.settings
             if self._stopping or (new.socket_path, new.status_path) != (current.socket_path, current.status_path):
-                plan.close()
+                config.close()
                 self._refuse_reload("listener.socket_path and service.status_path change with a restart only")
                 return
             self._sockets.pause()
-            old.drain(lambda: self._start(plan, old.plan))
+            old.drain(lambda: self._start(config, old.config))
 
         self._read(change)
 
@@ -106,28 +103,29 @@ class Broker:
             self._log.error("the reload is refused, the old configuration goes on", file=self._path, cause=why)
             self._notifier.ready(f"Reload refused: {why}")
 
-    def _start(self, plan: Plan, fallback: Plan | None, *, again: bool = False) -> None:
-        """Put a plan into force; when that fails, the fallback.
+    def _start(self, config: LoadedConfig, fallback: LoadedConfig | None, *, again: bool = False) -> None:
+        """Start a deployment with this configuration, or with the fallback if that fails.
 
-        A plan that was in force before is worth more than the device that it may have lost, say with its PIN file.
+        A configuration that was in force before is worth more than the device that it may have lost, say with its PIN
+        file.
         """
-        left = [] if self._generation is None else self._generation.left
-        generation = self._generation = Generation(plan, self._loop, self._timers, again=again, trial=bool(fallback))
-        self._log = generation.log
+        left = [] if self._deployment is None else self._deployment.left
+        deployment = self._deployment = Deployment(config, self._loop, self._timers, again=again, trial=bool(fallback))
+        self._log = deployment.log
 
         def started() -> None:
             if fallback is not None:
                 fallback.close()
-            generation.principals.admit(left)
-            self._sockets.serve(generation.principals.accept)
+            deployment.principals.admit(left)
+            self._sockets.serve(deployment.principals.accept)
             self._log.info("serving", pid=os.getpid())
             self._notifier.ready("Serving")
 
         def failed(why: str) -> None:
             self._log.error("the service cannot start", cause=why)
-            generation.close()
-            generation.left = left
-            plan.close()
+            deployment.close()
+            deployment.left = left
+            config.close()
             if fallback is None or self._stopping:
                 self._end(1)
             else:
@@ -135,19 +133,17 @@ class Broker:
                 self._start(fallback, None, again=True)
 
         try:
-            self._sockets.bind(plan.settings.socket_path, plan.settings.status_path, self._status)
-            generation.start(started, failed)
+            self._sockets.bind(config.settings.socket_path, config.settings.status_path, self._status)
+            deployment.start(started, failed)
         except (OSError, ListenError) as error:
             failed(str(error))
 
     def _status(self) -> bytes:
-        return b"" if self._generation is None else status.render(self._generation, time.monotonic())
+        return b"" if self._deployment is None else status.render(self._deployment, time.monotonic())
 
     def _check(self) -> None:
-        """Look after everybody, and tell the service manager that somebody does."""
-        generation = self._generation
-        well = generation is not None and (generation.phase is not Phase.SERVING or generation.check(time.monotonic()))
-        if well and self._notifier.watchdog_s:
+        """Check all processes, and feed the watchdog of the service manager."""
+        if self._deployment and self._deployment.check(time.monotonic()) and self._notifier.watchdog_s:
             self._notifier.alive()
         self._timers.after(CHECK_S, self._check)
 
@@ -156,19 +152,13 @@ class Broker:
         self._log.info("stopping")
         self._notifier.stopping()
         again, self._stopping = self._stopping, True
-        generation = self._generation
-        if again or generation is None or generation.phase is Phase.STARTING:
+        deployment = self._deployment
+        if again or deployment is None or deployment.phase is Phase.STARTING:
             self._end(0)
         else:
             self._sockets.pause()
-            generation.drain(lambda: self._end(0))
+            deployment.drain(lambda: self._end(0))
 
     def _end(self, exit_status: int) -> None:
         self._exit_status = exit_status
         self._loop.stop()
-
-    def _close(self) -> None:
-        if self._generation is not None:
-            self._generation.close()
-        self._sockets.close()
-        self._log.info("stopped")

@@ -1,233 +1,261 @@
-"""The running children: started, wired, watched, replaced. What they are for is decided by `broker`."""
+"""The running children: started, connected, watched. What they are for is decided by `deployment`."""
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
-from cofferdam_broker.process import Key, Process, title_of
+from cofferdam_broker.config import LoadedConfig
+from cofferdam_broker.process import ChildProcess, Key
 from cofferdam_broker.spawn import spawn
 from cofferdam_broker.wiring import Wiring
-from cofferdam_contracts.ipc.control import WORKERS, Failure, FromChild, Level, Record, Role, ToChild
-from cofferdam_contracts.roles import DEVICES, FAILURES, PROGRAMS, ROUTES, SERVERS
-from cofferdam_contracts.settings import BrokerSettings
+from cofferdam_contracts.ipc.control import (
+    Broken,
+    Busy,
+    Failed,
+    Failure,
+    KeyOwner,
+    Level,
+    Pong,
+    Ready,
+    Record,
+    Sealed,
+    Violation,
+)
+from cofferdam_contracts.roles import ALWAYS, BEFORE_READY, SERVERS, WORKERS, Copies, Role
 from cofferdam_runtime.accusations import Accusations
 from cofferdam_runtime.backoff import History
-from cofferdam_runtime.control import ControlClosedError, ControlError
+from cofferdam_runtime.control import ControlClosedError, ControlError, release
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
-from cofferdam_runtime.places import KeyOwners, Owners
+from cofferdam_runtime.places import KeyOwners, Users
+from cofferdam_runtime.pulse import Patience
 from cofferdam_runtime.sandbox.inspect import lacking, observe
 
-_TURN: Final = 16
-"""Records of one child taken before others have their turn."""
 _MOST_ABI: Final = 255
+
+
+class Observer(Protocol):
+    """Who decides what becomes of the children."""
+
+    def on_ready(self, child: ChildProcess) -> None:
+        """Note that a child is ready."""
+
+    def on_death(self, child: ChildProcess) -> None:
+        """Note that a child is gone."""
+
+    def on_writable(self, child: ChildProcess) -> None:
+        """Note that a frontend takes control records again, see `watch_writing`."""
 
 
 class Children:
     """The children of one configuration."""
 
-    def __init__(self, loop: Loop, log: Log, settings: BrokerSettings, documents: Mapping[Key, int]) -> None:
-        """Start nothing yet. `documents` are the descriptors of the settings, by role and number."""
+    def __init__(self, loop: Loop, log: Log, config: LoadedConfig, observer: Observer) -> None:
+        """Start nothing yet."""
         self._loop = loop
         self._log = log
-        self._settings = settings
-        self._documents = documents
+        self._settings = settings = config.settings
+        self._documents = config.documents
+        self._observer = observer
+        self._patience = Patience(settings.hang_ms / 1000, settings.generate_ms / 1000)
         self._groups = {(Role(worker.role), worker.index): worker.groups for worker in settings.workers}
-        self._by_key: dict[Key, Process] = {}
+        self._by_key: dict[Key, ChildProcess] = {}
         self._own_filters = max(thread.seccomp_filters for thread in observe(os.getpid()))
-        self._sealed: tuple[int, int] | None = None
-        """What the key store says of the providers' keys, see SEALED."""
-        self.histories: dict[Key, History] = {}
-        self.owners = Owners(settings.subuids)
-        self._accusations = Accusations(self.owners)
-        self.key_owners = KeyOwners(self.owners)
-        """What the key store says."""
+        self._checks = self._rows = 0
+        self._is_sealed_known = False
+        """Whether the key store has said what `Sealed` says to the workers."""
+        self.histories: defaultdict[Key, History] = defaultdict(History)
+        self.users = Users(settings.subuids)
+        self._accusations = Accusations(self.users)
+        self.key_owners = KeyOwners(self.users)
         self.wiring = Wiring()
-        self.on_ready: Callable[[Process], None] = lambda _process: None
-        self.on_death: Callable[[Process], None] = lambda _process: None
-        self.on_writable: Callable[[Process], None] = lambda _process: None
+        self._handlers: Mapping[type, Callable[[ChildProcess, Any], None]] = {
+            Ready: self._ready,
+            Failed: self._failed,
+            Pong: lambda child, pong: child.pulse.answer(pong, time.monotonic()),
+            Busy: lambda child, record: child.pulse.be_busy(record.busy, time.monotonic()),
+            KeyOwner: lambda _child, owner: self.key_owners.note(owner.uid, owns=owner.owns),
+            Violation: self._violation,
+            Broken: self._broken,
+        }
 
-    def __iter__(self) -> Iterator[Process]:
+    def __iter__(self) -> Iterator[ChildProcess]:
         """Yield the running processes."""
         return iter(list(self._by_key.values()))
 
-    def start(self, role: Role, number: int) -> Process:
+    def servers(self) -> list[Key]:
+        """Return the servers that the configuration has, in the order in which they start."""
+        return sorted((key for key in self._documents if key[0] in SERVERS), key=lambda key: key[0].row.stage)
+
+    def start(self, role: Role, number: int) -> ChildProcess:
         """Start a child; a server gets the channels of its predecessor.
 
         Raises:
             OSError: It could not be started.
         """
-        uid = self._settings.uid_base + PROGRAMS[role].uid_offset + number if os.geteuid() == 0 else None
-        document = self._documents[role, 0 if role is Role.FRONTEND else number]
-        spawned = spawn(role, number, uid, document)
-        process = Process(role, number, uid, spawned, time.monotonic(), title_of(role, number), self._log)
-        self._by_key[process.key] = process
-        self._loop.add(spawned.pidfd, READ, lambda _events: self._on_death(process))
-        self._loop.add(spawned.control.fileno(), READ, lambda events: self._on_control(process, events))
+        uid = self._settings.uid_base + role.row.uid_offset + number if os.geteuid() == 0 else None
+        document = self._documents[role, 0 if role.row.copies is Copies.PER_PRINCIPAL else number]
+        child = ChildProcess((role, number), uid, spawn(role, number, uid, document), self._log, self._patience)
+        self._by_key[child.key] = child
+        self._loop.add(child.spawned.pidfd, READ, lambda _events: self._end(child))
+        self._loop.add(child.spawned.control.fileno(), READ, lambda events: self._on_control(child, events))
         if role in SERVERS:
             # A server asks others before others ask it.
-            for upstream in ROUTES.get(role, ()):
-                self.connect(process, (upstream, 0))
-            self._announce(process)
-            self._tell_sealed(process)
-        return process
+            self.connect(child)
+            self._announce(child)
+            self._tell_sealed(child)
+        return child
 
-    def connect(self, client: Process, server: Key, principal: int = 0) -> None:
-        """Give a client a channel to a server."""
-        self.wiring.connect(client, server, principal)
-        if (process := self._by_key.get(server)) is not None:
-            self._announce(process)
+    def connect(self, client: ChildProcess) -> None:
+        """Give a process a channel to each of its upstreams."""
+        for server in self.servers():
+            if client.role.may_ask(server[0]):
+                self._connect(client, server)
 
-    def watch_writing(self, process: Process, *, writing: bool) -> None:
-        """Call `on_writable` when the process takes control records again, or no longer."""
-        if not process.closed and self._loop.watches(process.spawned.control.fileno()):
-            self._loop.change(process.spawned.control.fileno(), READ | WRITE if writing else READ)
+    def watch_writing(self, child: ChildProcess, *, writing: bool) -> None:
+        """Watch, or no longer watch, for the moment when the process takes control records again."""
+        if not child.closed and self._loop.watches(child.spawned.control.fileno()):
+            self._loop.change(child.spawned.control.fileno(), READ | WRITE if writing else READ)
 
     def check(self, now: float) -> bool:
-        """Ping everybody and end those that do not answer, or never became ready; return whether all are well."""
+        """Ping all and kill those that do not answer or never became ready; return whether all are well."""
         well = True
-        patience = {"patience_s": self._settings.hang_ms / 1000, "busy_s": self._settings.generate_ms / 1000}
-        for process in self:
-            self._mend(process, now)
-            if process.pulse.is_overdue(now, **patience):
-                # Perhaps it was us who slept, and its answer lies there unread.
-                self._on_record(process)
-            if process.pulse.is_overdue(now, **patience):
-                process.kill("a process hangs and is killed")
+        for child in self:
+            self._mend(child, now)
+            if child.pulse.is_overdue(now):
+                # Perhaps the broker itself slept, and the answer lies there unread.
+                self._on_records(child)
+            if child.pulse.is_overdue(now):
+                child.kill("a process hangs and is killed")
                 well = False
-            elif process.ready:
-                process.ping(now)
-            elif not process.stopping and now - process.started > self._settings.start_ms / 1000:
-                process.kill("a process is not ready after limits.start_ms and is killed")
+            elif child.ready:
+                child.ping(now)
+            elif not child.stopping and now - child.started > self._settings.start_ms / 1000:
+                child.kill("a process is not ready after limits.start_ms and is killed")
         return well
 
     def close(self) -> None:
-        """End whatever still runs, and release everything."""
-        for process in self:
-            process.kill("a process is killed, as the others of its configuration end")
-            process.reap()
-            self._forget(process)
-        self.wiring.close()
+        """Kill whatever still runs, and release everything."""
+        for child in self:
+            child.kill("a process is killed, as the others of its configuration end")
+            child.reap()
+            self._forget(child)
 
-    def _on_death(self, process: Process) -> None:
-        # What the child said last may still lie in its control socket.
-        self._on_record(process)
-        how = process.reap()
-        self._forget(process)
-        if not process.stopping:
-            self.histories.setdefault(process.key, History()).record(time.monotonic())
-            who = {} if process.principal is None else {"uid": process.principal}
-            self._log.error("a process died", process=process.title, pid=process.spawned.pid, how=how, **who)
-        self.on_death(process)
+    def _end(self, child: ChildProcess) -> None:
+        # The last records of the child may still lie in its control socket.
+        self._on_records(child)
+        how = child.reap()
+        self._forget(child)
+        if not child.stopping:
+            self.histories[child.key].record(time.monotonic())
+            who = {} if child.principal is None else {"uid": child.principal}
+            self._log.error("a process died", process=child.title, pid=child.spawned.pid, how=how, **who)
+        self._observer.on_death(child)
 
-    def _forget(self, process: Process) -> None:
-        self._loop.remove(process.spawned.pidfd)
-        self._loop.remove(process.spawned.control.fileno())
-        if self._by_key.get(process.key) is process:
-            del self._by_key[process.key]
-        self.wiring.drop(process, self.wiring.servers_of(process))
-        process.close()
+    def _forget(self, child: ChildProcess) -> None:
+        self._loop.remove(child.spawned.pidfd)
+        self._loop.remove(child.spawned.control.fileno())
+        if self._by_key.get(child.key) is child:
+            del self._by_key[child.key]
+        self.wiring.drop(child, self.wiring.servers_of(child))
+        child.close()
 
-    def _announce(self, process: Process) -> None:
-        """Tell a server of its channels; one that takes no more for now hears of the rest when it does again."""
-        self.watch_writing(process, writing=not self.wiring.announce(process))
+    def _announce(self, child: ChildProcess) -> None:
+        """Give a server its channels; the rest follows when it takes control records again."""
+        self.watch_writing(child, writing=not self.wiring.announce(child))
 
-    def _on_control(self, process: Process, events: int) -> None:
+    def _on_control(self, child: ChildProcess, events: int) -> None:
         if events & WRITE:
-            (self._announce if process.role in SERVERS else self.on_writable)(process)
-        self._on_record(process)
+            (self._announce if child.role in SERVERS else self._observer.on_writable)(child)
+        self._on_records(child)
 
-    def _on_record(self, process: Process) -> None:
+    def _on_records(self, child: ChildProcess) -> None:
         try:
-            for _ in range(_TURN):
-                received = process.spawned.control.receive()
-                if received is None:
-                    return
-                record, descriptor = received
-                if descriptor is not None:
-                    os.close(descriptor)
-                    raise ControlError("a descriptor, which only the broker sends")
-                self._take(process, record)
+            for record in child.receive():
+                self._take(child, record)
         except ControlClosedError:
             # Its death is on the way; one that lives on does not answer.
-            self._loop.remove(process.spawned.control.fileno())
+            self._loop.remove(child.spawned.control.fileno())
         except ControlError as error:
-            self._loop.remove(process.spawned.control.fileno())
-            process.kill("a process broke the protocol of its control socket and is killed", cause=error)
+            self._loop.remove(child.spawned.control.fileno())
+            child.kill("a process broke the protocol of its control socket and is killed", cause=error)
 
-    def _take(self, process: Process, record: Record) -> None:
-        if record.kind == FromChild.PONG and process.ready:
-            process.pulse.answer(*record[1:], time.monotonic())
-        elif record.kind == FromChild.READY and not process.ready:
-            self._ready(process, record)
-        elif record.kind == FromChild.BUSY and process.ready and process.role in DEVICES:
-            process.pulse.be_busy(record.a == 1, time.monotonic())
-        elif record.kind == FromChild.FAILED and not process.ready and record.a in FAILURES[process.role]:
-            process.failed = record.a
-        elif record.kind == FromChild.OWNER and process.ready and process.role is Role.KIM:
-            self.key_owners.note(record.a, owns=record.b == 1)
-        elif record.kind == FromChild.VIOLATION and process.role in SERVERS:
-            self._violation(process, record)
-        elif record.kind == FromChild.BROKEN and process.role is Role.FRONTEND:
-            for key in [k for k in self.wiring.servers_of(process) if (*k, process.cuts[k].total) == record[1:4]]:
-                self._cut(process, key, time.monotonic())
-        else:
-            raise ControlError(f"record {record.kind}, which this process may not send now")
+    def _take(self, child: ChildProcess, record: Record) -> None:
+        allowed = ALWAYS | child.role.row.says if child.ready else BEFORE_READY
+        if type(record) not in allowed:
+            release(record)
+            raise ControlError(f"a {type(record).__name__} record, which this process may not send now")
+        self._handlers[type(record)](child, record)
 
-    def _ready(self, process: Process, record: Record) -> None:
+    def _failed(self, child: ChildProcess, record: Failed) -> None:
+        if record.reason not in child.role.row.failures:
+            raise ControlError(f"failure {record.reason}, which this process may not have")
+        child.failed = record.reason
+
+    def _ready(self, child: ChildProcess, record: Ready) -> None:
         """Believe the kernel, not the child, about its confinement."""
-        # What loads a vendor's code has one from before that, too.
-        groups, filters = self._groups.get(process.key, ()), self._own_filters + 1 + (process.role in DEVICES)
-        missing = lacking(process.spawned.pid, uid=process.uid, groups=groups, filters=filters)
-        process.level = Level(record.a) if record.a in set(Level) and not missing else Level.NONE
-        process.landlock_abi = min(record.b, _MOST_ABI)
-        if process.level < self._settings.require:
-            process.failed = Failure.SANDBOX
-            process.kill(
-                "a process is not confined as isolation.require demands, and is ended",
-                reached=process.level.name.lower(),
-                required=Level(self._settings.require).name.lower(),
-                lacking="; ".join(missing),
-            )
+        groups, filters = self._groups.get(child.key, ()), self._own_filters + 1 + child.role.row.loads_foreign_code
+        missing = lacking(child.spawned.pid, uid=child.uid, groups=groups, filters=filters)
+        child.level = Level(record.level) if record.level in set(Level) and not missing else Level.NONE
+        child.landlock_abi = min(record.landlock_abi, _MOST_ABI)
+        if child.level < self._settings.require:
+            child.failed = Failure.SANDBOX
+            reached, required = (level.name.lower() for level in (child.level, Level(self._settings.require)))
+            details: dict[str, Any] = {"reached": reached, "required": required, "lacking": "; ".join(missing)}
+            child.kill("a process is not confined as isolation.require demands, and is ended", **details)
             return
-        process.ready = True
-        if process.role is Role.KIM:
+        child.ready = True
+        if child.role is Role.KIM:
             self.key_owners.clear()
-            self._sealed = (record.c, record.d)
+            self._checks, self._rows, self._is_sealed_known = record.checks, record.rows, True
             for worker in self:
                 self._tell_sealed(worker)
-        elif process.role in WORKERS and self._sealed is not None:
-            # Its key has a check value now; the key store said so when it started, and no later.
-            self._sealed = (self._sealed[0] | 1 << process.number, self._sealed[1])
-        self.on_ready(process)
+        elif child.role in WORKERS:
+            # Its key has a check value from now on; the key store says so at its own start alone.
+            self._checks |= 1 << child.number
+        self._observer.on_ready(child)
 
-    def _tell_sealed(self, process: Process) -> None:
-        if process.role in WORKERS and self._sealed is not None:
-            process.offer(Record(ToChild.SEALED, *(bits >> process.number & 1 for bits in self._sealed)))
+    def _tell_sealed(self, child: ChildProcess) -> None:
+        if child.role in WORKERS and self._is_sealed_known:
+            child.offer(Sealed(*(bool(bits >> child.number & 1) for bits in (self._checks, self._rows))))
 
-    def _violation(self, process: Process, record: Record) -> None:
-        """Believe an accusation as far as the accuser itself is concerned: it costs the two their channel."""
-        accused = next((other for other in self if (other.role, other.serial) == (record.a, record.b)), None)
-        if accused is None or process.key not in self.wiring.servers_of(accused):
+    def _violation(self, child: ChildProcess, record: Violation) -> None:
+        """Believe an accusation as far as the accuser itself is concerned: the two lose their channel."""
+        accused = next((other for other in self if (other.role, other.serial) == record), None)
+        if accused is None or child.key not in self.wiring.servers_of(accused):
             return
-        self._log.error("a process says that another broke the protocol", process=process.title, other=accused.title)
-        if accused.role is not Role.FRONTEND:
-            # A worker, which cannot work without the key store.
-            accused.kill("a process broke the protocol of a channel and is killed", found_by=process.title)
+        self._log.error("a process says that another broke the protocol", process=child.title, other=accused.title)
+        if accused.role.row.copies is not Copies.PER_PRINCIPAL:
+            # A server cannot work without its upstream.
+            accused.kill("a process broke the protocol of a channel and is killed", found_by=child.title)
             return
         now = time.monotonic()
-        self._cut(accused, process.key, now)
-        if self._accusations.are_too_many(process.key, accused.principal or 0, now, since=process.started):
-            process.kill("a process accuses too many others and is killed")
+        self._cut(accused, child.key, now)
+        if self._accusations.are_too_many(child.key, accused.principal or 0, now, since=child.started):
+            child.kill("a process accuses too many others and is killed")
 
-    def _cut(self, client: Process, server: Key, now: float) -> None:
+    def _broken(self, child: ChildProcess, record: Broken) -> None:
+        for server in self.wiring.servers_of(child):
+            if (*server, child.cuts[server].total) == record:
+                self._cut(child, server, time.monotonic())
+
+    def _cut(self, client: ChildProcess, server: Key, now: float) -> None:
         """Drop a channel, and make another when its back-off allows."""
         self.wiring.drop(client, {server})
         client.cuts[server].record(now)
         self._mend(client, now)
 
-    def _mend(self, client: Process, now: float) -> None:
+    def _mend(self, client: ChildProcess, now: float) -> None:
         due = {server for server, history in client.cuts.items() if not history.is_closed(now)}
         for server in due - self.wiring.servers_of(client):
-            self.connect(client, server, client.principal or 0)
+            self._connect(client, server)
+
+    def _connect(self, client: ChildProcess, server: Key) -> None:
+        try:
+            self.wiring.connect(client, server)
+        except OSError as error:
+            client.kill("a process cannot be given a channel and is killed", cause=error)
+        if (process := self._by_key.get(server)) is not None:
+            self._announce(process)

@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from cofferdam_broker.children import Children
-from cofferdam_broker.intake import Intake
-from cofferdam_broker.process import Key, Process
-from cofferdam_contracts.ipc.control import Record, Role, ToChild
-from cofferdam_contracts.roles import FRONTENDS
+from cofferdam_broker.process import ChildProcess
+from cofferdam_contracts.ipc.control import Assign, NewClient
+from cofferdam_contracts.roles import FRONTENDS, Role
 from cofferdam_contracts.settings import BrokerSettings
+from cofferdam_runtime.intake import Intake
 from cofferdam_runtime.listener import Arrival
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.places import Line, Place
 from cofferdam_runtime.timers import Timers
 
-_CLIENT: Final = Record(ToChild.CLIENT)
 _HAND_OVERS: Final = 16
 """Connections handed over before more are taken from the kernel."""
 _AT_A_TIME: Final = min(4, max(1, (os.cpu_count() or 1) // 2))
@@ -25,35 +24,35 @@ _AT_A_TIME: Final = min(4, max(1, (os.cpu_count() or 1) // 2))
 LOOK_S: Final = 0.25
 """How often those who hold a place are asked what they did with it, while somebody waits for one."""
 _LEAVE_S: Final = 0.2
-"""How long a frontend that makes room may take for what came just now."""
+"""Seconds in which a frontend that has to make room may finish its requests."""
 
 
 class Principals:
     """The frontends of one configuration."""
 
-    def __init__(self, children: Children, log: Log, settings: BrokerSettings, timers: Timers) -> None:
-        """Serve nobody yet."""
+    def __init__(
+        self, children: Children, log: Log, settings: BrokerSettings, timers: Timers, on_demand: Callable[[], None]
+    ) -> None:
+        """Serve nobody yet; `on_demand` is called when somebody waits for a frontend."""
         self._children = children
         self._log = log
         self._settings = settings
         self._timers = timers
-        self._servers: tuple[Key, ...] = ((Role.KIM, 0), *((Role(w.role), w.index) for w in settings.workers))
-        self._line = Line(children.owners, children.key_owners)
-        self.intake = Intake(log, settings, children.owners, self._line.is_welcome)
+        self._line = Line(children.users, children.key_owners)
+        self.intake = Intake(log, settings, children.users, self._line.is_welcome)
         self._waiting = self.intake.waiting
-        self._assigned: dict[int, Process] = {}
-        self._leaving: Process | None = None
-        """Who made room last."""
+        self._assigned: dict[int, ChildProcess] = {}
+        self._leaving: ChildProcess | None = None
+        """The frontend that was told to make room last."""
         self._looking = False
-        self.on_demand: Callable[[], None] = self.assign_spares
-        """Called when somebody waits for a frontend."""
+        self._on_demand = on_demand
 
     def accept(self, listener: _socket.socket) -> None:
         """Take some connections from the kernel, and pass them on as long as nobody waits; see `hand_over`."""
         later: list[Arrival] = []
         for count, (uid, connection) in enumerate(self.intake.acceptor.accept(listener)):
             process = None if later or self._waiting or count >= _HAND_OVERS else self._assigned.get(uid)
-            if process is None or not process.offer(_CLIENT, connection.fileno()):
+            if process is None or not process.offer(NewClient(connection.fileno())):
                 later.append((uid, connection))
             else:
                 connection.close()
@@ -67,7 +66,7 @@ class Principals:
             if uid not in self._assigned:
                 self._line.join(uid, now)
         if self._line:
-            self.on_demand()
+            self._on_demand()
 
     def hand_over(self) -> bool:
         """Pass on one connection of each principal, or some of one that is alone; return whether there are more.
@@ -75,7 +74,7 @@ class Principals:
         No more, because it takes several times as long as taking one from the kernel, where others wait.
         """
         for uid, connection in self._waiting.round(_HAND_OVERS):
-            if self._assigned[uid].offer(_CLIENT, connection.fileno()):
+            if self._assigned[uid].offer(NewClient(connection.fileno())):
                 self._waiting.take(uid).close()
             else:
                 self._waiting.shut(uid)
@@ -99,13 +98,13 @@ class Principals:
         for _ in range(max(1, min(len(self._line), _AT_A_TIME)) - len(spares)):
             self._start()
 
-    def on_death(self, process: Process) -> None:
+    def on_death(self, process: ChildProcess) -> None:
         """Forget a frontend; its principal gets another one with its next connection."""
         if (uid := self._leave(process)) is not None:
             self._line.strike(uid, time.monotonic())
             self._turn_away(uid, "the frontend of this uid died")
 
-    def flush(self, process: Process) -> None:
+    def flush(self, process: ChildProcess) -> None:
         """Go on with a frontend that takes connections again."""
         self._children.watch_writing(process, writing=False)
         if process.principal is not None and self._assigned.get(process.principal) is process:
@@ -120,11 +119,11 @@ class Principals:
                 self._retire(process, self._settings.drain_ms / 1000)
         self._line.forget(now)
 
-    def _frontends(self) -> list[Process]:
+    def _frontends(self) -> list[ChildProcess]:
         return [process for process in self._children if process.role is Role.FRONTEND]
 
     def _is_full(self) -> bool:
-        """Tell whether all places are taken; those that are ending hold theirs until they are gone."""
+        """Tell whether all places are taken; a frontend that is stopping keeps its place until it has ended."""
         return len(self._assigned) + sum(p.stopping for p in self._frontends()) >= self._settings.max_frontends
 
     def _look(self) -> None:
@@ -134,7 +133,7 @@ class Principals:
             for process in self._assigned.values():
                 if not process.pulse.asked:
                     process.ping(time.monotonic())
-            self.on_demand()
+            self._on_demand()
 
     def _places(self) -> list[Place]:
         return [Place(u, p.pulse.served, p.pulse.connections, p.pulse.silent_s) for u, p in self._assigned.items()]
@@ -155,14 +154,14 @@ class Principals:
             self._line.strike(place.uid, now)
         self._retire(self._leaving, _LEAVE_S)
 
-    def _retire(self, process: Process, patience_s: float) -> None:
+    def _retire(self, process: ChildProcess, patience_s: float) -> None:
         if (uid := self._leave(process)) is not None and uid in self._waiting:
             self._line.join(uid, time.monotonic())
         process.stop()
         why = "a frontend did not end when it was told to and is killed"
         self._timers.after(patience_s, lambda: process.kill(why, self._log.info))
 
-    def _leave(self, process: Process) -> int | None:
+    def _leave(self, process: ChildProcess) -> int | None:
         """Take a frontend's principal from it and return its uid, None when it had none."""
         uid = process.principal
         if uid is None or self._assigned.get(uid) is not process:
@@ -179,12 +178,11 @@ class Principals:
         else:
             self._children.start(Role.FRONTEND, number)
 
-    def _assign(self, process: Process, uid: int) -> None:
+    def _assign(self, process: ChildProcess, uid: int) -> None:
         process.principal = uid
         process.pulse.begin(time.monotonic())
-        for server in self._servers:
-            self._children.connect(process, server, uid)
-        process.send(Record(ToChild.ASSIGN, uid, process.number))
+        self._children.connect(process)
+        process.send(Assign(uid, process.number))
         self._log.info("a frontend has its principal", uid=uid, process=process.title, pid=process.spawned.pid)
         self._line.leave(uid)
         self._assigned[uid] = process

@@ -1,21 +1,21 @@
-"""A child as the broker sees it, and the history that decides when a successor may start."""
+"""A child as the broker sees it."""
 
 import _socket
 import os
 import signal
+import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Final
 
 from cofferdam_broker.spawn import Spawned
-from cofferdam_contracts.ipc.control import Level, Record, Role, ToChild
-from cofferdam_contracts.roles import PROGRAMS
+from cofferdam_contracts.ipc.control import Level, Ping, Record, Stop
+from cofferdam_contracts.roles import Copies, Role
 from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.pulse import Pulse
+from cofferdam_runtime.pulse import Patience, Pulse
 
 Key = tuple[Role, int]
 """A role and the number within it: what survives a restart."""
@@ -23,88 +23,83 @@ Key = tuple[Role, int]
 _SERIALS: Final = count(1)
 _ROOM: Final = 1 << 18
 """A send buffer with room for another record when that of a frontend is full of connections."""
+_TURN: Final = 16
+"""Records of one child taken before others have their turn."""
 
 
-@dataclass(slots=True, eq=False)
-class Process:
+class ChildProcess:
     """A running child."""
 
-    role: Role
-    number: int
-    uid: int | None
-    spawned: Spawned
-    started: float
-    title: str
-    log: Log
-    serial: int = field(default_factory=_SERIALS.__next__)
-    """What no other process is ever called, unlike the number within the role."""
-    principal: int | None = None
-    level: Level = Level.NONE
-    landlock_abi: int = 0
-    ready: bool = False
-    stopping: bool = False
-    failed: int = 0
-    closed: bool = False
-    killed: bool = False
-    pulse: Pulse = field(init=False)
-    cuts: defaultdict[Key, History] = field(default_factory=lambda: defaultdict(History))
-    """When its channels to each server were dropped."""
+    def __init__(self, key: Key, uid: int | None, spawned: Spawned, log: Log, patience: Patience) -> None:
+        """Watch over a child that was just started as `uid`, None for the broker's own."""
+        self.key, self.uid = key, uid
+        self.role, self.number = role, number = key
+        self.spawned = spawned
+        self.title = f"{role.row.title}[{number}]" if role.row.copies is Copies.PER_PRINCIPAL else role.row.title
+        self._log = log
+        self.serial = next(_SERIALS)
+        """Number that no other process ever gets, unlike the number within the role."""
+        self.started = time.monotonic()
+        self.pulse = Pulse(self.started, patience)
+        self.principal: int | None = None
+        self.level, self.landlock_abi = Level.NONE, 0
+        self.ready = self.stopping = self.killed = self.closed = False
+        self.failed = 0
+        """The `Failure` that it gave up for."""
+        self.cuts: defaultdict[Key, History] = defaultdict(History)
+        """When its channels to each server were dropped."""
 
-    def __post_init__(self) -> None:
-        """Take its pulse from its start on."""
-        self.pulse = Pulse(self.started)
+    def receive(self) -> Iterator[Record]:
+        """Yield some of the records that the child has sent.
 
-    @property
-    def key(self) -> Key:
-        """What a successor of this process is known by."""
-        return self.role, self.number
+        Raises:
+            ControlError: The child closed its end or sent something that is not a record.
+        """
+        for _ in range(_TURN):
+            if (record := self.spawned.control.receive()) is None:
+                return
+            yield record
 
-    def send(self, record: Record, descriptor: int | None = None) -> None:
-        """Send a control record; a child that cannot take it is ended, which the loop notices."""
-        if not self.offer(record, descriptor):
-            self.kill("a process takes nothing from the broker and is killed", record=ToChild(record.kind).name)
+    def send(self, record: Record) -> None:
+        """Send a control record; a child that does not take it is killed."""
+        if not self.offer(record):
+            self.kill("a process takes nothing from the broker and is killed", record=type(record).__name__)
 
-    def offer(self, record: Record, descriptor: int | None = None) -> bool:
+    def offer(self, record: Record) -> bool:
         """Send a control record; return False if the child takes no more for now."""
         try:
-            return self.spawned.control.send(record, descriptor)
+            return self.spawned.control.send(record)
         except ControlError:
             return True  # its death is on the way, or it lives on without an answer to a ping
 
     def ping(self, now: float) -> None:
         """Ask for a sign of life."""
-        if not self.pulse.is_to_be_asked():
-            return
-        self.pulse.ask(now, sent=self.offer(Record(ToChild.PING, self.pulse.pings + 1)))
+        if self.pulse.is_to_be_asked():
+            self.pulse.ask(now, sent=self.offer(Ping(self.pulse.pings + 1)))
 
     def stop(self) -> None:
         """Let the child finish and end."""
         if not self.stopping:
             self.stopping = True
             self.spawned.control.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _ROOM)
-            self.send(Record(ToChild.STOP))
+            self.send(Stop())
 
     def kill(self, why: str, say: Callable[..., None] | None = None, **details: object) -> None:
-        """End the child now and say why, as an error if not told otherwise; nothing happens when it is gone already."""
+        """Kill the child and log why, as an error unless `say` is given; nothing happens when it is gone already."""
         if not self.closed and not self.killed:
             self.killed = True
-            (say or self.log.error)(why, process=self.title, pid=self.spawned.pid, **details)
+            (say or self._log.error)(why, process=self.title, pid=self.spawned.pid, **details)
             signal.pidfd_send_signal(self.spawned.pidfd, signal.SIGKILL)
 
     def reap(self) -> str:
-        """Collect the child's end and say what it was."""
+        """Collect the exit status of the child and describe it."""
         result = os.waitid(os.P_PIDFD, self.spawned.pidfd, os.WEXITED)
         if result is None or result.si_code == os.CLD_EXITED:
             return f"exited with status {0 if result is None else result.si_status}"
         return f"killed by {signal.Signals(result.si_status).name}"
 
     def close(self) -> None:
-        """Release what the broker held of the child; its descriptors belong to others from now on."""
+        """Release the descriptors that the broker has of the child."""
         self.closed = True
         self.spawned.control.socket.close()
         os.close(self.spawned.pidfd)
-
-
-def title_of(role: Role, number: int) -> str:
-    """Return what a process is called in logs and in the status."""
-    return f"{PROGRAMS[role].title}[{number}]" if role is Role.FRONTEND else PROGRAMS[role].title

@@ -2,35 +2,31 @@
 
 import json
 
-from cofferdam_broker.generation import Generation
-from cofferdam_broker.process import Process
+from cofferdam_broker.deployment import Deployment
+from cofferdam_broker.process import ChildProcess
 
 
-def render(generation: Generation, now: float) -> bytes:
+def render(deployment: Deployment, now: float) -> bytes:
     """Return the status document: phase of the service, and every process with its role, confinement and work."""
-    histories = generation.children.histories
     rows = [
         {
-            "role": process.title,
-            "pid": process.spawned.pid,
-            "uid": process.uid,
-            "principal": process.principal,
-            "level": process.level.name.lower() if process.ready else None,
-            "landlock_abi": process.landlock_abi if process.ready else None,
-            "state": _state(process),
-            "requests": process.pulse.served,
-            "in_flight": process.pulse.in_flight,
-            "restarts": histories[process.key].total if process.key in histories else 0,
-            "uptime_s": round(now - process.started, 1),
+            "role": child.title,
+            "pid": child.spawned.pid,
+            "uid": child.uid,
+            "principal": child.principal,
+            "level": child.level.name.lower() if child.ready else None,
+            "landlock_abi": child.landlock_abi if child.ready else None,
+            "state": _state(child),
+            "requests": child.pulse.served,
+            "in_flight": child.pulse.in_flight,
+            "restarts": deployment.children.histories[child.key].total,
+            "uptime_s": round(now - child.started, 1),
         }
-        for process in generation.children
+        for child in deployment.children
     ]
-    return json.dumps({"phase": generation.phase.value, "processes": rows}).encode()
+    return json.dumps({"phase": deployment.phase.value, "processes": rows}).encode()
 
 
-def _state(process: Process) -> str:
-    if process.stopping:
-        return "stopping"
-    if not process.ready:
-        return "starting"
-    return "asked" if process.pulse.asked else "ready"
+def _state(child: ChildProcess) -> str:
+    states = {"stopping": child.stopping, "starting": not child.ready, "asked": child.pulse.asked, "ready": True}
+    return next(state for state, holds in states.items() if holds)

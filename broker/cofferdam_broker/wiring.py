@@ -6,28 +6,25 @@ everything that was not yet taken from them, and a client that dies takes its ch
 
 import os
 from collections.abc import Container
-from dataclasses import dataclass
 
-from cofferdam_broker.process import Key, Process
-from cofferdam_contracts.ipc.control import Record, ToChild, channel_flags
-from cofferdam_contracts.roles import ROUTES
+from cofferdam_broker.process import ChildProcess, Key
+from cofferdam_contracts.ipc.control import DownstreamChannel, UpstreamChannel
+from cofferdam_contracts.roles import Role
 from cofferdam_runtime.pairs import socket_pair
 
 
-@dataclass(slots=True, eq=False)
 class Link:
-    """A channel: its client, its server, the broker's duplicate of the server's end, and who has that end besides."""
+    """A channel: its client, its server, the broker's duplicate of the server's end, and which process has that end."""
 
-    client: Process
-    server: Key
-    descriptor: int
-    principal: int
-    holder: Process | None = None
+    def __init__(self, client: ChildProcess, server: Key, descriptor: int) -> None:
+        """Describe a channel whose server has not received it yet."""
+        self.client, self.server, self.descriptor = client, server, descriptor
+        self.holder: ChildProcess | None = None
 
-    def record(self) -> Record:
+    def record(self) -> DownstreamChannel:
         """Return what the next server is told about its end."""
-        flags = channel_flags(self.client.serial, adopted=self.holder is not None)
-        return Record(ToChild.CHANNEL, self.client.role, self.principal, self.client.number, flags)
+        client, uid, adopted = self.client, self.client.principal or 0, self.holder is not None
+        return DownstreamChannel(client.role, uid, client.number, client.serial, adopted, self.descriptor)
 
 
 class Wiring:
@@ -37,37 +34,32 @@ class Wiring:
         """Start without any."""
         self._links: list[Link] = []
 
-    def connect(self, client: Process, server: Key, principal: int) -> None:
+    def connect(self, client: ChildProcess, server: Key) -> None:
         """Make a channel, of which the server is not told yet."""
-        if server[0] not in ROUTES.get(client.role, ()):
-            raise ValueError(f"no route from {client.title} to {server[0].name}")
+        role, number = server
+        if not client.role.may_ask(role) or (client.principal is None) != (client.role is not Role.FRONTEND):
+            raise ValueError(f"{client.title} may not ask {role.name}")
         theirs, serving = socket_pair()
-        client.send(Record(ToChild.CHANNEL, server[0], 0, server[1], client.cuts[server].total), theirs.fileno())
+        client.send(UpstreamChannel(role, number, client.cuts[server].total, theirs.fileno()))
         theirs.close()
-        self._links.append(Link(client, server, serving.detach(), principal))
+        self._links.append(Link(client, server, serving.detach()))
 
-    def announce(self, process: Process) -> bool:
+    def announce(self, process: ChildProcess) -> bool:
         """Give a server the channels that it does not have, as far as it takes them; return whether it has all."""
         for link in self._links:
             if link.server == process.key and link.holder is not process:
-                if not process.offer(link.record(), link.descriptor):
+                if not process.offer(link.record()):
                     return False
                 link.holder = process
         return True
 
-    def drop(self, client: Process, servers: Container[Key]) -> None:
+    def drop(self, client: ChildProcess, servers: Container[Key]) -> None:
         """Drop the channels of a client to some servers."""
         gone = {link for link in self._links if link.client is client and link.server in servers}
         for link in gone:
             os.close(link.descriptor)
         self._links = [link for link in self._links if link not in gone]
 
-    def servers_of(self, client: Process) -> frozenset[Key]:
+    def servers_of(self, client: ChildProcess) -> frozenset[Key]:
         """Return the servers that a client has channels to."""
         return frozenset(link.server for link in self._links if link.client is client)
-
-    def close(self) -> None:
-        """Drop all channels."""
-        for link in self._links:
-            os.close(link.descriptor)
-        self._links.clear()

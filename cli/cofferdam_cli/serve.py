@@ -13,17 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from cofferdam_contracts.roles import Role
 from cofferdam_runtime.boot import BOOT
 from cofferdam_runtime.relay.start import start
 
 _PACKAGES: Final = (
-    "cofferdam_contracts",
-    "cofferdam_runtime",
-    "cofferdam_broker",
-    "cofferdam_config",
-    "cofferdam_frontend",
-    "cofferdam_kim",
-    "cofferdam_providers",
+    *("cofferdam_contracts", "cofferdam_runtime", "cofferdam_broker"),
+    *dict.fromkeys(role.row.package.partition(".")[0] for role in Role),
 )
 _LIBRARIES: Final = ("msgpack", "cryptography", "google.protobuf", "pkcs11", "prctl", "setproctitle", "tpm2_pytss")
 """What the service's packages import. The broker searches its own path for them to make the path of a child."""

@@ -8,7 +8,8 @@ from typing import Final
 from cofferdam_config.host_facts import gather
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
-from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role
+from cofferdam_contracts.ipc.control import Failure, SettingsDocument
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import LogSettings, dump
 from cofferdam_runtime.entry import Start, begin, confine, give_up
 from cofferdam_runtime.log import Log
@@ -53,5 +54,7 @@ def _hand_over(start: Start, plan: Plan) -> None:
         os.write(descriptor, dump(settings))
         # The broker hands it to several processes, none of which may change what the next one reads.
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        start.control.send(Record(FromChild.PLAN, role, number), descriptor)
+        if not start.control.send(SettingsDocument(role, number, descriptor)):
+            # The broker takes them when this process has ended, so all of them have to fit into the socket.
+            raise OSError("the control socket takes no more settings documents")
         os.close(descriptor)

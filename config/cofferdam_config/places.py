@@ -10,8 +10,8 @@ from cofferdam_config.schema import Document, Setting
 from cofferdam_config.tables import PKCS11, SOFTWARE, STATUS_SOCKET, TPM, KeyManager, Listener, Provider, Service
 from cofferdam_config.token_uri import NO_MATCH, TokenUri
 from cofferdam_contracts.folders import normal
-from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.registry import PROVIDERS, ProviderId
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import Pkcs11Settings, SoftwareSettings, TpmSettings
 
 

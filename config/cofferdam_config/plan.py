@@ -21,8 +21,9 @@ from cofferdam_config.source import parse
 from cofferdam_config.tables import TPM, Provider
 from cofferdam_config.token_uri import NO_MATCH, unpadded
 from cofferdam_contracts import settings
-from cofferdam_contracts.ipc.control import Level, Role
+from cofferdam_contracts.ipc.control import Level
 from cofferdam_contracts.registry import PROVIDERS, AuthType
+from cofferdam_contracts.roles import PLAIN, Role
 
 T = TypeVar("T")
 _AUTH_TYPES: Final = {"Direct": AuthType.DIRECT, "UnixPeerCredentials": AuthType.UNIX_PEER_CREDENTIALS}
@@ -104,6 +105,7 @@ def _plan(document: Document, facts: HostFacts, warnings: tuple[str, ...]) -> Pl
         documents=(
             (Role.KIM, 0, _fill(settings.KimSettings, values)),
             (Role.FRONTEND, 0, _fill(settings.FrontendSettings, values)),
+            *((role, 0, values["log"]) for role in PLAIN),
             *workers,
         ),
         warnings=warnings,

@@ -1,50 +1,217 @@
-"""The process table: what each role runs, as whom, and whom it may ask."""
+"""The process table: one row for each role says all that the broker has to know of it.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+To add a role, write its number and its row here, a policy in `cofferdam_runtime.sandbox.policies`, and a package with
+a `main`.
+"""
 
-from cofferdam_contracts.ipc.control import WORKERS, Failure, Role
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from cofferdam_contracts.ipc.control import (
+    Broken,
+    Busy,
+    Failed,
+    Failure,
+    KeyOwner,
+    Pong,
+    Ready,
+    SettingsDocument,
+    Violation,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One row of the process table: the package that a role runs, its short name, its first uid beyond the base."""
+@enum.unique
+class Role(enum.IntEnum):
+    """What a process is. The number is what control records say."""
+
+    CONFIG = 1
+    KIM = 2
+    FRONTEND = 3
+    SOFTWARE_WORKER = 4
+    PKCS11_WORKER = 5
+    TPM_WORKER = 6
+
+    @property
+    def row(self) -> "Row":
+        """What the process table says of this role."""
+        return TABLE[self]
+
+    def may_ask(self, other: "Role") -> bool:
+        """Tell whether this role has a channel to the other; what is not in the table is not connected."""
+        return other in self.row.asks
+
+
+@enum.unique
+class Copies(enum.Enum):
+    """How many processes of a role there are, and what their numbers mean."""
+
+    ONE_SHOT = "one shot"
+    """One that reads the configuration and ends, before the others start."""
+    ONE = "one"
+    """One, with the number 0, as long as the configuration is in force."""
+    PER_PROVIDER = "per provider"
+    """One for each provider of its type; the number is the provider's index in the configuration."""
+    PER_PRINCIPAL = "per principal"
+    """One for each principal that is served, from a spare that is kept warm; the number is free."""
+
+
+@enum.unique
+class Death(enum.Enum):
+    """What the death of a process costs."""
+
+    FATAL = "fatal"
+    """The start fails if it dies before it is ready, unless its key-encryption key is missing or wrong. Afterwards
+    those who need it wait for its successor."""
+    PROVIDER_DOWN = "provider down"
+    """One provider until it is replaced; the service starts without it."""
+    REPLACED = "replaced"
+    """The connections of its clients; another is started when one is needed. At the start the same as `FATAL`."""
+
+
+class Row(NamedTuple):
+    """What the broker has to know of a role."""
 
     package: str
+    """Whose `__main__.main` the process runs."""
     title: str
+    """Name in logs and in the status."""
     uid_offset: int
+    """Uid of number 0 beyond `isolation.uid_base`; the others follow."""
+    copies: Copies
+    death: Death
+    says: frozenset[type]
+    """Control records that it may send, besides `Ready`, `Pong` and `Failed`."""
+    failures: frozenset[Failure]
+    """What it may give up for before it is ready; afterwards nothing it says keeps it down."""
+    asks: frozenset[Role] = frozenset()
+    """Its upstreams: the roles to each process of which it gets a channel."""
+    stage: int = 0
+    """Started from the lowest stage up and stopped from the highest down: nobody loses an upstream that it needs."""
+    loads_foreign_code: bool = False
+    """Whether it loads a vendor's library, and so has a seccomp filter for that time as well."""
+    oom_score: int = 200
+    """Least `oom_score_adj`: the kernel kills the highest first when memory runs out (proc(5))."""
+    nice: int = 0
+    """Least niceness."""
 
 
-PROGRAMS: Final[Mapping[Role, Program]] = {
-    Role.CONFIG: Program("cofferdam_config", "config", 0),
-    Role.KIM: Program("cofferdam_kim", "kim", 1),
-    Role.SOFTWARE_WORKER: Program("cofferdam_providers.software", "worker[software]", 8),
-    # The number of a worker is the index of its provider, so workers of two roles never have the same uid.
-    Role.PKCS11_WORKER: Program("cofferdam_providers.pkcs11", "worker[pkcs11]", 8),
-    Role.TPM_WORKER: Program("cofferdam_providers.tpm", "worker[tpm]", 8),
-    Role.FRONTEND: Program("cofferdam_frontend", "frontend", 32),
+_SERVER: Final = frozenset({Violation})
+
+
+TABLE: Final[Mapping[Role, Row]] = {
+    Role.CONFIG: Row(
+        package="cofferdam_config",
+        title="config",
+        uid_offset=0,
+        copies=Copies.ONE_SHOT,
+        death=Death.FATAL,
+        says=frozenset({SettingsDocument}),
+        failures=frozenset({Failure.SANDBOX, Failure.CONFIGURATION}),
+        oom_score=300,
+        nice=5,
+    ),
+    Role.KIM: Row(
+        package="cofferdam_kim",
+        title="kim",
+        uid_offset=1,
+        copies=Copies.ONE,
+        death=Death.FATAL,
+        says=_SERVER | {KeyOwner},
+        failures=frozenset({Failure.SANDBOX, Failure.STORE}),
+        stage=1,
+        # All requests wait while it is replaced, so it is killed last.
+        oom_score=100,
+    ),
+    Role.SOFTWARE_WORKER: Row(
+        package="cofferdam_providers.software",
+        title="worker[software]",
+        # Workers of different roles share one block: a provider's index occurs once.
+        uid_offset=8,
+        copies=Copies.PER_PROVIDER,
+        death=Death.FATAL,
+        says=_SERVER,
+        failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL}),
+        asks=frozenset({Role.KIM}),
+        stage=2,
+    ),
+    Role.PKCS11_WORKER: Row(
+        package="cofferdam_providers.pkcs11",
+        title="worker[pkcs11]",
+        uid_offset=8,
+        copies=Copies.PER_PROVIDER,
+        death=Death.PROVIDER_DOWN,
+        says=_SERVER | {Busy},
+        failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL, Failure.CONFIGURATION}),
+        asks=frozenset({Role.KIM}),
+        stage=2,
+        loads_foreign_code=True,
+    ),
+    Role.TPM_WORKER: Row(
+        package="cofferdam_providers.tpm",
+        title="worker[tpm]",
+        uid_offset=8,
+        copies=Copies.PER_PROVIDER,
+        death=Death.PROVIDER_DOWN,
+        says=_SERVER | {Busy},
+        failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL}),
+        asks=frozenset({Role.KIM}),
+        stage=2,
+        loads_foreign_code=True,
+    ),
+    Role.FRONTEND: Row(
+        package="cofferdam_frontend",
+        title="frontend",
+        uid_offset=32,
+        copies=Copies.PER_PRINCIPAL,
+        death=Death.REPLACED,
+        says=frozenset({Broken}),
+        failures=frozenset({Failure.SANDBOX}),
+        asks=frozenset({Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER}),
+        stage=3,
+        # It costs nobody but its principal anything when it is gone.
+        oom_score=500,
+    ),
 }
-"""Which roles exist and what each executes."""
+"""The process table."""
+
+
+def _roles(copies: Copies) -> frozenset[Role]:
+    return frozenset(role for role in Role if role.row.copies is copies)
+
+
+WORKERS: Final = _roles(Copies.PER_PROVIDER)
+"""Roles that serve a provider each."""
+SERVERS: Final = WORKERS | _roles(Copies.ONE)
+"""Roles that run as long as the configuration is in force, and are replaced when they die."""
+PLAIN: Final = _roles(Copies.ONE) - {Role.KIM}
+"""Roles without settings of their own: they are told how to log."""
+BEFORE_READY: Final[frozenset[type]] = frozenset({Ready, Failed})
+"""What every process may send until it is ready, and nothing else."""
+ALWAYS: Final[frozenset[type]] = frozenset({Pong})
+"""What every process may send from then on."""
+
+
+def documents_of(workers: Iterable[tuple[int, int]]) -> set[tuple[Role, int]]:
+    """Return role and number of each settings document of a configuration whose workers these are.
+
+    Raises:
+        ValueError: A worker has a role that serves no provider, or a number without a uid.
+    """
+    found = {(role, 0) for role in Role if role.row.copies in (Copies.ONE, Copies.PER_PRINCIPAL)}
+    for number, index in workers:
+        role = Role(number)
+        if role not in WORKERS or role.row.uid_offset + index not in range(Role.FRONTEND.row.uid_offset):
+            raise ValueError(f"a worker of role {role.name}, number {index}")
+        found.add((role, index))
+    return found
+
+
 UID_COUNT: Final = 256
 """Uids that the service uses from `isolation.uid_base` on."""
 RELAY_UID: Final = 65532
 """The uid of the relay of the log when root starts it: there is no configuration yet that could name another."""
-FRONTENDS: Final = range(UID_COUNT - PROGRAMS[Role.FRONTEND].uid_offset)
+READER_UID: Final = 65533
+"""The uid of the configuration reader when root starts it: `isolation.uid_base` is not known yet."""
+FRONTENDS: Final = range(UID_COUNT - Role.FRONTEND.row.uid_offset)
 """Numbers of frontends, each with a uid of the block."""
-ROUTES: Final[Mapping[Role, frozenset[Role]]] = {
-    Role.FRONTEND: WORKERS | {Role.KIM},
-    **dict.fromkeys(WORKERS, frozenset({Role.KIM})),
-}
-"""The process graph: which role may ask which. What is not here is not connected."""
-DEVICES: Final = WORKERS - {Role.SOFTWARE_WORKER}
-"""Workers that depend on a device: it can be away or busy, and the service starts without it."""
-SERVERS: Final = WORKERS | {Role.KIM}
-"""Roles that are there once per configuration and are replaced when they die."""
-FAILURES: Final[Mapping[Role, frozenset[Failure]]] = {
-    Role.KIM: frozenset({Failure.SANDBOX, Failure.STORE}),
-    **dict.fromkeys(WORKERS, frozenset({Failure.SANDBOX, Failure.CREDENTIAL})),
-    Role.PKCS11_WORKER: frozenset({Failure.SANDBOX, Failure.CREDENTIAL, Failure.CONFIGURATION}),
-    Role.FRONTEND: frozenset({Failure.SANDBOX}),
-}
-"""What a role may give up for before it is ready; afterwards nothing it says keeps it down."""

@@ -2,10 +2,11 @@
 
 import os
 
-from cofferdam_contracts.ipc.control import Role, ToChild
+from cofferdam_contracts.ipc.control import Assign, NewClient, UpstreamChannel
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_frontend.frontend import Frontend
-from cofferdam_runtime.entry import Child, begin, confine
+from cofferdam_runtime.entry import Child, Handler, Reporter, begin, confine
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policies import POLICIES
@@ -17,15 +18,24 @@ def main() -> int:
     settings = start.settings(FrontendSettings)
     log = Log(f"frontend[{start.number}]", settings.log)
     loop = Loop()
-    frontend = Frontend(settings, loop, log)
+    reporter = Reporter(start.control)
+    frontend = Frontend(settings, loop, log, reporter)
     achieved = confine(start, log, POLICIES[Role.FRONTEND])
-    handlers = {
-        ToChild.CHANNEL: frontend.add_channel,
-        ToChild.ASSIGN: frontend.assign,
-        ToChild.CLIENT: frontend.add_client,
+    handlers: dict[type, Handler] = {
+        UpstreamChannel: frontend.add_channel,
+        Assign: frontend.assign,
+        NewClient: frontend.add_client,
     }
-    child = Child(start, log, loop, handlers, frontend.drain)
-    frontend.watch(child)
+    child = Child(
+        start,
+        log,
+        loop,
+        reporter,
+        handlers,
+        on_stop=frontend.drain,
+        in_flight=frontend.in_flight,
+        connections=frontend.connections,
+    )
     child.ready(achieved)
     loop.run(frontend.tick)
     os._exit(0)

@@ -1,9 +1,11 @@
 """The frontend of one principal: takes its connections from the broker, bounds what they may do, has them served."""
 
+from collections.abc import Mapping
 from typing import Final
 
-from cofferdam_contracts.ipc.control import WORKERS, Record, Role
+from cofferdam_contracts.ipc.control import Assign, NewClient, UpstreamChannel
 from cofferdam_contracts.ipc.limits import MAX_LISTING, message_limit
+from cofferdam_contracts.roles import WORKERS, Role
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Limits, Request
@@ -17,12 +19,16 @@ from cofferdam_frontend.pipeline import Pipeline
 from cofferdam_frontend.responder import Responder
 from cofferdam_frontend.upstream import KimUpstream, Upstream, WorkerUpstream
 from cofferdam_runtime.channel import Channel
-from cofferdam_runtime.entry import Child
+from cofferdam_runtime.entry import Reporter
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import IDLE_S, Loop
 
 VERSION: Final = (0, 1, 0)
 """Of the service, as ListProviders gives it for the core provider."""
+
+
+_UPSTREAMS: Final[Mapping[Role, type[Upstream]]] = {Role.KIM: KimUpstream, **dict.fromkeys(WORKERS, WorkerUpstream)}
+"""The class for each role that a frontend asks."""
 
 
 class BrokenPeerError(Exception):
@@ -32,13 +38,16 @@ class BrokenPeerError(Exception):
 class Frontend:
     """Serves the connections of one principal."""
 
-    def __init__(self, settings: FrontendSettings, loop: Loop, log: Log, sources: Sources | None = None) -> None:
+    def __init__(
+        self, settings: FrontendSettings, loop: Loop, log: Log, reporter: Reporter, sources: Sources | None = None
+    ) -> None:
         """Serve on this loop, from `assign` on.
 
         Args:
             settings: What the configuration says.
             loop: The loop of the process.
             log: Where to log.
+            reporter: Tells the broker what was served and which channels are lost.
             sources: The authenticators that ask another process, by their numbers.
         """
         self.loop = loop
@@ -48,7 +57,7 @@ class Frontend:
         self._log = log
         self._sources = sources or {}
         self._pipeline: Pipeline | None = None
-        self._upstreams: dict[tuple[int, int], Upstream] = {}
+        self._upstreams: dict[tuple[Role, int], Upstream] = {}
         self._identities = PendingIdentities(settings, self.budget, self._resume)
         self._waiting: list[Upstream | PendingIdentities] = [self._identities] if sources else []
         """What holds requests that have a deadline."""
@@ -57,15 +66,9 @@ class Frontend:
         self._draining = False
         self._number = 0
         self._last_id = 0
-        self._child: Child | None = None
+        self._reporter = reporter
 
-    def watch(self, child: Child) -> None:
-        """Report load to the broker through this child."""
-        self._child = child
-        child.in_flight = self.in_flight
-        child.count = lambda: len(self._connections)
-
-    def assign(self, record: Record, _descriptor: int | None) -> None:
+    def assign(self, record: Assign) -> None:
         """Become the frontend of a principal, once and for all."""
         store = self._upstreams.get((Role.KIM, 0))
         workers = {
@@ -78,37 +81,34 @@ class Frontend:
         ):
             raise BrokenPeerError("assigned twice, or before the channels")
         by_provider = {entry.id: workers[index] for index, entry in enumerate(self._settings.providers)}
-        self._number = record.b
+        self._number = record.number
         self._pipeline = Pipeline(
-            Authentication(self._settings.authenticators, record.a, self._sources),
+            Authentication(self._settings.authenticators, record.uid, self._sources),
             self._identities,
             Core.of(self._settings, VERSION, store, tuple(by_provider.values())),
             by_provider,
         )
 
-    def add_channel(self, record: Record, descriptor: int | None) -> None:
-        """Use this channel to a worker or to the key store, in place of the one before."""
-        if descriptor is None:
-            raise BrokenPeerError("a channel without descriptor")
-        upstream = self._upstreams.get((record.a, record.c))
+    def add_channel(self, record: UpstreamChannel) -> None:
+        """Use this channel to an upstream, in place of the one before."""
+        role = Role(record.role)
+        upstream = self._upstreams.get((role, record.number))
         if upstream is None:
-            upstream = self._add_upstream(record.a, record.c)
+            upstream = self._add_upstream(role, record.number)
         limit = message_limit(self._settings.body_len_limit, self._settings.buffer_size_limit)
-        upstream.attach(Channel.of(descriptor, MAX_LISTING if record.a == Role.KIM else limit), record.d)
+        upstream.attach(Channel.of(record.descriptor, MAX_LISTING if role is Role.KIM else limit), record.before)
 
-    def _add_upstream(self, role: int, number: int) -> Upstream:
-        if self._pipeline is not None or role not in WORKERS | {Role.KIM}:
-            raise BrokenPeerError(f"a channel to role {role}, number {number}")
-        kind = KimUpstream if role == Role.KIM else WorkerUpstream
-        upstream = self._upstreams[role, number] = kind((role, number), self.loop, self.budget, self._settings, self)
-        self._waiting.append(upstream)
-        return upstream
+    def _add_upstream(self, role: Role, number: int) -> Upstream:
+        if self._pipeline is not None or role not in _UPSTREAMS:
+            raise BrokenPeerError(f"a channel to role {role.name}, number {number}")
+        made = _UPSTREAMS[role]((role, number), self.loop, self.budget, self._settings, self)
+        self._upstreams[role, number] = made
+        self._waiting.append(made)
+        return made
 
-    def add_client(self, _record: Record, descriptor: int | None) -> None:
+    def add_client(self, record: NewClient) -> None:
         """Serve a connection that the broker accepted."""
-        if descriptor is None:
-            raise BrokenPeerError("a client without descriptor")
-        connection = ClientConnection(descriptor, self.loop, self._limits, self.budget, self)
+        connection = ClientConnection(record.descriptor, self.loop, self._limits, self.budget, self)
         self._connections[connection] = None
         if len(self._connections) > self._settings.max_connections:
             self._log.warning(
@@ -125,6 +125,10 @@ class Frontend:
         for connection in list(self._connections):
             if connection.state is State.IDLE:
                 connection.close()
+
+    def connections(self) -> int:
+        """Return how many clients are connected."""
+        return len(self._connections)
 
     def in_flight(self) -> int:
         """Return how many requests wait for another process."""
@@ -154,10 +158,10 @@ class Frontend:
 
     def on_request(self, connection: ClientConnection, request: Request) -> None:
         """Have a request answered."""
-        if self._pipeline is None or self._child is None:
+        if self._pipeline is None:
             raise BrokenPeerError("a client before its principal")
         self._deadlines.suspend(connection)
-        self._child.served += 1
+        self._reporter.served += 1
         self._last_id = request_id = self._last_id + 1
         responder = Responder(connection, request.header, request_id)
         try:
@@ -190,12 +194,11 @@ class Frontend:
         """Go on without a server until the broker makes another channel to it."""
         self._log.error(
             "a channel to a server is lost; its requests fail until the broker makes another",
-            server=Role(upstream.role).name.lower(),
+            server=upstream.role.name.lower(),
             number=upstream.number,
             cause=str(cause) or type(cause).__name__,
         )
-        if self._child is not None:
-            self._child.broken(upstream.role, upstream.number, upstream.before)
+        self._reporter.broken(upstream.role, upstream.number, upstream.before)
 
     def _resume(self, found: Application | ServiceError, request: Request, responder: Responder) -> None:
         """Go on with a request that was pending."""

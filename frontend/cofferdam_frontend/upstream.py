@@ -24,6 +24,7 @@ from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import SCHEMAS, KimMessage
 from cofferdam_contracts.ipc.requests import decode_answer, encode_request
 from cofferdam_contracts.operations import CryptoOperation, DeleteClient
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_frontend.auth import Application
@@ -63,7 +64,7 @@ class Upstream(abc.ABC):
     """One server of this frontend."""
 
     def __init__(
-        self, server: tuple[int, int], loop: Loop, budget: Budget, settings: FrontendSettings, owner: UpstreamOwner
+        self, server: tuple[Role, int], loop: Loop, budget: Budget, settings: FrontendSettings, owner: UpstreamOwner
     ) -> None:
         """Be down until there is a channel to the server with this role and number."""
         self.role, self.number = server

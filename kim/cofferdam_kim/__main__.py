@@ -3,7 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from cofferdam_contracts.ipc.control import Failure, Role, ToChild
+from cofferdam_contracts.ipc.control import DownstreamChannel, Failure
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import KimSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.errors import StoreError
@@ -12,7 +13,7 @@ from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
 from cofferdam_kim.store import MappingStore
-from cofferdam_runtime.entry import Child, begin, confine, give_up
+from cofferdam_runtime.entry import Child, Reporter, begin, confine, give_up
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policies import POLICIES
@@ -45,15 +46,11 @@ def main() -> int:
         on_failure=lambda error: log.error("the key store failed", cause=error),
         on_change=owners.changed,
     )
-    server = Server(
-        service,
-        loop,
-        log,
-        served=lambda: child.count_one(),  # noqa: PLW0108  the child is made with the server
-        violated=lambda role, serial: child.violated(role, serial),  # noqa: PLW0108
-    )
-    child = Child(start, log, loop, {ToChild.CHANNEL: server.add_channel})
-    child.ready(achieved, *_sealed(store, settings.providers))
+    reporter = Reporter(start.control)
+    server = Server(service, loop, log, reporter)
+    child = Child(start, log, loop, reporter, {DownstreamChannel: server.add_channel})
+    checks, rows = _sealed(store, settings.providers)
+    child.ready(achieved, checks=checks, rows=rows)
 
     def tick() -> float:
         more, idle = owners.tell(), server.tick()

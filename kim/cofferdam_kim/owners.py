@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from cofferdam_contracts.identity import Application
-from cofferdam_contracts.ipc.control import FromChild, Record
+from cofferdam_contracts.ipc.control import KeyOwner, Record
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.store import MappingStore
@@ -37,7 +37,7 @@ class OwnerNotifier:
     def tell(self) -> bool:
         """Send some of what the broker does not know, as far as it accepts it; return whether to call again at once."""
         for uid, owns in list(self._untold.items())[:_AT_A_TIME]:
-            if not self._send(Record(FromChild.OWNER, uid, owns)):
+            if not self._send(KeyOwner(uid, owns)):
                 return False
             del self._untold[uid]
         return bool(self._untold)

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cofferdam_contracts.ipc.control import Record, is_adopted, serial_of
+from cofferdam_contracts.ipc.control import DownstreamChannel
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import MOST_ANSWERED, Asker, most_bytes
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.status import Status
 from cofferdam_kim.service import Answer, GradualAnswer, KimService, Peer
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
+from cofferdam_runtime.entry import Reporter
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
 
@@ -33,7 +35,7 @@ class PeerChannel:
 
     channel: Channel
     peer: Peer
-    role: int
+    role: Role
     serial: int
     unfinished: tuple[int, int, GradualAnswer] | None = None
     """Number and id of a question whose answer is incomplete, and that answer."""
@@ -44,15 +46,14 @@ class PeerChannel:
 class Server:
     """Answers questions on every channel that it is given."""
 
-    def __init__(  # noqa: PLR0913  what it works with, and two callbacks
+    def __init__(
         self,
         service: KimService,
         loop: Loop,
         log: Log,
+        reporter: Reporter,
         *,
         clock_ns: Callable[[], int] = time.thread_time_ns,
-        served: Callable[[], None] = lambda: None,
-        violated: Callable[[int, int], None] = lambda _role, _serial: None,
     ) -> None:
         """Serve on this loop, which has to call `tick`.
 
@@ -60,9 +61,8 @@ class Server:
             service: Answers the questions.
             loop: Tells when a channel has a message.
             log: Of the process.
+            reporter: Counts the questions and tells the broker of a peer that broke the protocol.
             clock_ns: Returns the processor time that peers are charged for.
-            served: Called for each question.
-            violated: Called with role and serial number of a peer that broke the protocol.
         """
         self._service = service
         self._loop = loop
@@ -71,25 +71,22 @@ class Server:
         self._channels: set[PeerChannel] = set()
         self._ready: dict[Asker, dict[PeerChannel, None]] = {asker: {} for asker in Asker}
         """Peers with something to answer, those whose turn was longest ago first."""
-        self._served = served
-        self._violated = violated
+        self._reporter = reporter
 
-    def add_channel(self, record: Record, descriptor: int | None) -> None:
+    def add_channel(self, record: DownstreamChannel) -> None:
         """Serve the channel of a worker or of a frontend in place of its previous one.
 
         A channel that a predecessor served is greeted with HELLO.
         """
-        if descriptor is None:
-            raise ValueError("a channel without descriptor")
         peer = self._service.peer(record)
         most = MOST_ANSWERED[peer.asker]
-        channel = Channel.of(descriptor, most_bytes(peer.asker), sends=most, adopted=is_adopted(record))
-        asking = PeerChannel(channel, peer, record.a, serial_of(record))
+        channel = Channel.of(record.descriptor, most_bytes(peer.asker), sends=most, adopted=record.adopted)
+        asking = PeerChannel(channel, peer, Role(record.role), record.serial)
         for before in [other for other in self._channels if other.serial == asking.serial]:
             self._close(before)
         self._channels.add(asking)
-        self._loop.add(descriptor, READ, lambda events: self._on_events(asking, events))
-        if is_adopted(record):
+        self._loop.add(record.descriptor, READ, lambda events: self._on_events(asking, events))
+        if record.adopted:
             try:
                 self._send(asking, (Common.HELLO,))
             except ChannelClosedError:
@@ -139,7 +136,7 @@ class Server:
                 serial=asking.serial,
                 cause=error,
             )
-            self._violated(asking.role, asking.serial)
+            self._reporter.violated(asking.role, asking.serial)
             self._close(asking)
         asking.debt_ns = max(0, self._clock_ns() - began - TURN_NS)
         return True
@@ -161,7 +158,7 @@ class Server:
         if len(message) < _ENVELOPE or type(message[1]) is not int:
             raise ForbiddenMessageError("a question without id")
         number, question_id, *fields = message
-        self._served()
+        self._reporter.count_one()
         answer = self._service.answer(asking.peer, number, tuple(fields))
         if isinstance(answer, GradualAnswer):
             asking.unfinished = (number, question_id, answer)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from cofferdam_contracts.identity import Application, KeyIdentity
-from cofferdam_contracts.ipc.control import WORKERS, Record, Role
+from cofferdam_contracts.ipc.control import DownstreamChannel
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import CODED_ROW, SCHEMAS, Asker, KimMessage
 from cofferdam_contracts.ipc.limits import AROUND, MAX_ANSWER
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import AuthType
+from cofferdam_contracts.roles import WORKERS, Role
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.catalogue import Steps
@@ -78,17 +79,17 @@ class KimService:
         self._on_failure = on_failure
         self._on_change = on_change
 
-    def peer(self, channel: Record) -> Peer:
+    def peer(self, channel: DownstreamChannel) -> Peer:
         """Return the peer of a channel that the broker hands over.
 
         Raises:
             ValueError: The peer is of a role that asks no questions.
         """
-        if channel.a == Role.FRONTEND:
-            return FrontendPeer(channel.b)
-        if channel.a in WORKERS and channel.c < len(self._providers):
-            return WorkerPeer(self._providers[channel.c])
-        raise ValueError(f"a channel to role {channel.a}, number {channel.c}")
+        if channel.role == Role.FRONTEND:
+            return FrontendPeer(channel.uid)
+        if channel.role in WORKERS and channel.number < len(self._providers):
+            return WorkerPeer(self._providers[channel.number])
+        raise ValueError(f"a channel to role {channel.role}, number {channel.number}")
 
     def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer | GradualAnswer:
         """Return the answer, or a gradual one to `go_on` with until it is complete.

@@ -1,13 +1,56 @@
-"""The command line of a child. Not for children: they need nothing of what it takes to find a package."""
+"""Executing a package in a fresh isolated interpreter. Not for children, which execute nothing."""
 
+import fcntl
 import importlib.util
 import os
+import signal
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from cofferdam_runtime.boot import BOOT
 
 _SHARED: Final = ("cofferdam_contracts", "cofferdam_runtime", "msgpack")
+_HIGH: Final = 16
+"""Descriptors are duplicated to numbers from here on before they take their places, so that none is overwritten."""
+_PASSED_ON: Final = ("JOURNAL_STREAM",)
+
+
+def execute(
+    package: str, words: Sequence[str], descriptors: Mapping[int, int], *, blocked: Collection[int] = ()
+) -> tuple[int, int]:
+    """Execute a package and return its pid and a pidfd; never a fork of ourselves.
+
+    Args:
+        package: Whose `__main__.main` runs.
+        words: Its command line.
+        descriptors: By the number that each has in the new process, beside stderr, which stays; all others are closed.
+        blocked: Signals that it starts with blocked.
+
+    Raises:
+        OSError: It could not be executed.
+    """
+    copies: dict[int, int] = {}
+    try:
+        for target, source in descriptors.items():
+            copies[target] = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        pid = os.posix_spawn(
+            sys.executable,
+            command(package, *words),
+            {"LANG": "C.UTF-8", **{name: os.environ[name] for name in _PASSED_ON if name in os.environ}},
+            file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for target, source in copies.items()],
+            setsigmask=blocked,
+        )
+    finally:
+        for copy in copies.values():
+            os.close(copy)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        # Nobody could watch over it.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def command(package: str, *words: str) -> list[str]:
@@ -17,8 +60,12 @@ def command(package: str, *words: str) -> list[str]:
 
 
 def root_of(package: str) -> str:
-    """Return the folder to put on the path for a package, without importing it."""
+    """Return the folder to put on the path for a package, without importing it.
+
+    Raises:
+        FileNotFoundError: There is no such package.
+    """
     spec = importlib.util.find_spec(package.partition(".")[0])
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"the package {package} is not installed")
+        raise FileNotFoundError(f"the package {package} is not installed")
     return os.path.dirname(os.path.abspath(spec.submodule_search_locations[0]))

@@ -5,14 +5,12 @@ import errno
 import sys
 from typing import Final
 
-from cofferdam_contracts.ipc.control import RECORD, Record
+from cofferdam_contracts.ipc.control import SIZE, Record, decode, encode
 
 _SPACE: Final = _socket.CMSG_SPACE(4 * 4)
 """Room for a few descriptors, so that extra ones are seen, closed and refused instead of truncated silently."""
-
-
 _FOR_NOW: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
-"""What passes: too little memory, or too many descriptors on their way at once (unix(7))."""
+"""Errors that pass: too little memory, or too many descriptors in flight (unix(7))."""
 
 
 class ControlError(Exception):
@@ -34,17 +32,18 @@ class Control:
         """Return the descriptor, for an epoll."""
         return self.socket.fileno()
 
-    def send(self, record: Record, descriptor: int | None = None) -> bool:
-        """Send a record; return False when the peer takes nothing now.
+    def send(self, record: Record) -> bool:
+        """Send a record with its descriptor; return False when the peer takes nothing now.
 
         Raises:
             ControlError: The peer is gone.
         """
+        datagram, descriptor = encode(record)
         rights = []
         if descriptor is not None:
             rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))]
         try:
-            self.socket.sendmsg([record.to_bytes()], rights, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+            self.socket.sendmsg([datagram], rights, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -53,16 +52,16 @@ class Control:
             raise ControlError(str(error)) from error
         return True
 
-    def receive(self, *, blocking: bool = False) -> tuple[Record, int | None] | None:
-        """Return the next record and its descriptor; None when nothing is there now.
+    def receive(self, *, blocking: bool = False) -> Record | None:
+        """Return the next record; None when nothing is there now.
 
         Raises:
             ControlClosedError: The peer is gone.
-            ControlError: It sent something that is no record.
+            ControlError: It sent something that is not a record.
         """
         flags = _socket.MSG_CMSG_CLOEXEC | (0 if blocking else _socket.MSG_DONTWAIT)
         try:
-            data, ancillary, received, _ = self.socket.recvmsg(RECORD.size + 1, _SPACE, flags)
+            data, ancillary, received, _ = self.socket.recvmsg(SIZE + 1, _SPACE, flags)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -75,11 +74,17 @@ class Control:
             _close_all(descriptors)
             raise ControlError(f"a record with {len(descriptors)} descriptors, flags {received:#x}")
         try:
-            record = Record.from_bytes(data)
+            return decode(data, descriptors[0] if descriptors else None)
         except ValueError as error:
             _close_all(descriptors)
             raise ControlError(str(error)) from error
-        return record, descriptors[0] if descriptors else None
+
+
+def release(record: Record) -> None:
+    """Close the descriptor of a record that is refused."""
+    descriptor = getattr(record, "descriptor", None)
+    if descriptor is not None:
+        _socket.close(descriptor)
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

@@ -13,9 +13,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
-from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role, ToChild
+from cofferdam_contracts.ipc.control import Broken, Busy, Failed, Failure, Ping, Pong, Ready, Record, Stop, Violation
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import load
 from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.control import Control, ControlError
@@ -24,15 +25,16 @@ from cofferdam_runtime.loop import READ, Loop
 from cofferdam_runtime.relay.join import join
 from cofferdam_runtime.sandbox.enter import Achieved, enter_sandbox
 from cofferdam_runtime.sandbox.errors import SandboxError
-from cofferdam_runtime.sandbox.limits import stand_behind
 from cofferdam_runtime.sandbox.policy import Policy
+from cofferdam_runtime.sandbox.rank import lower_rank
 from cofferdam_runtime.sandbox.title import set_title
 
 _MAX_SETTINGS: Final = 1 << 20
 _TURN: Final = 16
 """Control records taken before others have their turn."""
 
-Handler = Callable[[Record, int | None], None]
+Handler = Callable[[Any], None]
+"""Takes a record of its kind."""
 T = TypeVar("T")
 
 
@@ -50,20 +52,20 @@ class Start:
     """Descriptor of the settings document, or of the configuration file for its reader."""
     arguments: tuple[str, ...]
     """What the reader of the configuration is told besides."""
-    early: deque[tuple[Record, int | None]] = field(default_factory=deque)
+    early: deque[Record] = field(default_factory=deque)
     """Records that came before the child serves its control socket."""
 
-    def receive(self, kind: ToChild) -> tuple[Record, int | None]:
-        """Wait for the first record of a kind; those before it are kept, and handled when the child is ready.
+    def receive(self, kind: type[T], wanted: Callable[[T], bool] = lambda _record: True) -> T:
+        """Wait for the first record of a kind that is wanted; others are kept, and handled when the child is ready.
 
         Raises:
             ControlError: The broker is gone.
         """
         for index, found in enumerate(self.early):
-            if found[0].kind == kind:
+            if type(found) is kind and wanted(found):
                 del self.early[index]
                 return found
-        while (received := self.control.receive(blocking=True)) is None or received[0].kind != kind:
+        while not (type(received := self.control.receive(blocking=True)) is kind and wanted(received)):
             if received is not None:
                 self.early.append(received)
         return received
@@ -83,7 +85,7 @@ def begin(title: str) -> Start:
     # Terminals and supervisors send these to the whole group; the broker decides what they mean.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
-    stand_behind(Role(int(role)))
+    lower_rank(Role(int(role)))
     join(title, None if uid == "-" else int(uid))
     control = _socket.socket(fileno=CONTROL_DESCRIPTOR)
     os.set_inheritable(CONTROL_DESCRIPTOR, False)  # noqa: FBT003  the standard library's signature
@@ -102,7 +104,7 @@ def begin(title: str) -> Start:
 def give_up(control: Control, reason: Failure) -> NoReturn:
     """Tell the broker that a restart would not help, and end; the log says why."""
     try:
-        control.send(Record(FromChild.FAILED, reason))
+        control.send(Failed(reason))
     except ControlError:
         pass
     # No atexit work: a library may hold half-open device state.
@@ -128,56 +130,78 @@ def confine(
     return achieved
 
 
-class Child:
-    """The child's side of the control socket."""
+class Reporter:
+    """What a child tells the broker unasked, and how much it has served."""
 
-    def __init__(
-        self,
-        start: Start,
-        log: Log,
-        loop: Loop,
-        handlers: Mapping[ToChild, Handler],
-        on_stop: Callable[[], None] | None = None,
-    ) -> None:
-        """Answer pings, obey STOP (by default at once), and hand the other records to the handlers of the role."""
-        self._control = start.control
-        self._early = start.early
-        self._log = log
-        self._loop = loop
-        self._handlers = handlers
+    def __init__(self, control: Control) -> None:
+        """Report over this socket."""
+        self._control = control
         self.served = 0
         self._busy = 0
-        self.in_flight: Callable[[], int] = lambda: 0
-        self.count: Callable[[], int] = lambda: 0
-        self._on_stop = loop.stop if on_stop is None else on_stop
-        loop.add(start.control.fileno(), READ, self._on_control)
-
-    def ready(self, achieved: Achieved, c: int = 0, d: int = 0) -> None:
-        """Tell the broker that clients may come; `c` and `d` are what READY says of the role besides."""
-        # What lives now lives for ever: no collection has to look at it again.
-        gc.freeze()
-        gc.enable()
-        self._control.send(Record(FromChild.READY, achieved.level, achieved.landlock_abi, c, d))
-        while self._early:
-            self._take(*self._early.popleft())
 
     def count_one(self) -> None:
         """Count a request that was served."""
         self.served += 1
 
     def busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
-        """Tell the broker that an answer to a ping may take long from now on, or no longer; pairs of calls may nest."""
+        """Tell that an answer to a ping may take long from now on, or no longer; pairs of calls may nest."""
         before, self._busy = self._busy, self._busy + (1 if busy else -1)
         if not (before and self._busy):
-            self._control.send(Record(FromChild.BUSY, int(busy)))
+            self._control.send(Busy(busy))
 
-    def violated(self, role: int, number: int) -> None:
-        """Tell the broker that a client of this process broke the protocol of its channel."""
-        self._control.send(Record(FromChild.VIOLATION, role, number))
+    def violated(self, role: Role, serial: int) -> None:
+        """Tell that a client of this process broke the protocol of its channel."""
+        self._control.send(Violation(role, serial))
 
-    def broken(self, role: int, number: int, before: int) -> None:
-        """Tell the broker that the channel to a server is of no use, the one that came after `before` others."""
-        self._control.send(Record(FromChild.BROKEN, role, number, before))
+    def broken(self, role: Role, number: int, before: int) -> None:
+        """Tell that the channel to a server is of no use, the one that came after `before` others."""
+        self._control.send(Broken(role, number, before))
+
+
+class Child:
+    """The receiving side of a child's control socket."""
+
+    def __init__(  # noqa: PLR0913  what a child is made of
+        self,
+        start: Start,
+        log: Log,
+        loop: Loop,
+        reporter: Reporter,
+        handlers: Mapping[type, Handler],
+        *,
+        on_stop: Callable[[], None] | None = None,
+        in_flight: Callable[[], int] = lambda: 0,
+        connections: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Answer pings, obey STOP, and hand the other records to the handlers of the role.
+
+        Args:
+            start: What the child was started with.
+            log: Where a broken control socket is reported.
+            loop: The loop that the child serves on.
+            reporter: Knows how much was served.
+            handlers: By the kind of record; a record that is neither here nor `Ping` nor `Stop` ends the child.
+            on_stop: Ends the child when nothing is under way any more; ends the loop at once unless given.
+            in_flight: Counts the requests under way.
+            connections: Counts the clients.
+        """
+        self._control = start.control
+        self._early = start.early
+        self._log = log
+        self._reporter = reporter
+        self._in_flight, self._connections = in_flight, connections
+        stop = on_stop or loop.stop
+        self._handlers: Mapping[type, Handler] = {**handlers, Ping: self._answer, Stop: lambda _record: stop()}
+        loop.add(start.control.fileno(), READ, self._on_control)
+
+    def ready(self, achieved: Achieved, *, checks: int = 0, rows: int = 0) -> None:
+        """Tell the broker that clients may come; `checks` and `rows` as in `Ready`."""
+        # What lives now lives for ever: no collection has to look at it again.
+        gc.freeze()
+        gc.enable()
+        self._control.send(Ready(achieved.level, achieved.landlock_abi, checks, rows))
+        while self._early:
+            self._take(self._early.popleft())
 
     def _on_control(self, _events: int) -> None:
         for _ in range(_TURN):
@@ -189,16 +213,14 @@ class Child:
                 os._exit(1)
             if received is None:
                 return
-            self._take(*received)
+            self._take(received)
 
-    def _take(self, record: Record, descriptor: int | None) -> None:
-        handler = self._handlers.get(record.kind)  # type: ignore[call-overload]
-        if handler is not None:
-            handler(record, descriptor)
-        elif record.kind == ToChild.PING:
-            self._control.send(Record(FromChild.PONG, record.a, self.served, self.in_flight(), self.count()))
-        elif record.kind == ToChild.STOP:
-            self._on_stop()
-        else:
-            self._log.error("the broker sent an unknown record", kind=record.kind)
+    def _take(self, record: Record) -> None:
+        handler = self._handlers.get(type(record))
+        if handler is None:
+            self._log.error("the broker sent an unknown record", kind=type(record).__name__)
             os._exit(1)
+        handler(record)
+
+    def _answer(self, ping: Ping) -> None:
+        self._control.send(Pong(ping.sequence, self._reporter.served, self._in_flight(), self._connections()))

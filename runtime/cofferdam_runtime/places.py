@@ -26,7 +26,7 @@ PATIENCE_S: Final = 5.0
 """Longest wait for a place when nobody makes room."""
 
 
-class Owners:
+class Users:
     """Whose uid one is: that of the user who has it in a range, else its own."""
 
     def __init__(self, ranges: Iterable[UidRange]) -> None:
@@ -45,9 +45,9 @@ class Owners:
 class KeyOwners:
     """The uids that own keys, as far as they are known: of one owner so many, and of all together."""
 
-    def __init__(self, owners: Owners) -> None:
+    def __init__(self, user_of: Users) -> None:
         """Know of none."""
-        self._owners = owners
+        self._user_of = user_of
         self._uids: set[int] = set()
         self._of: Counter[int] = Counter()
 
@@ -57,7 +57,7 @@ class KeyOwners:
 
     def note(self, uid: int, *, owns: bool) -> None:
         """Hear of a uid; what is beyond the limits counts as one without keys."""
-        owner = self._owners(uid)
+        owner = self._user_of(uid)
         if owns and uid not in self and self._of[owner] < MOST_OF_ONE and len(self._uids) < MOST_OF_ALL:
             self._uids.add(uid)
             self._of[owner] += 1
@@ -88,9 +88,9 @@ class Place:
 class Line:
     """The uids that wait for a place, and what they did of late with those they had."""
 
-    def __init__(self, owners: Owners, key_owners: Container[int]) -> None:
+    def __init__(self, user_of: Users, key_owners: Container[int]) -> None:
         """Nobody waits. `key_owners` are the uids that own keys."""
-        self._owners = owners
+        self._user_of = user_of
         self._key_owners = key_owners
         self._since: dict[int, float] = {}
         self._started: Counter[int] = Counter()
@@ -111,12 +111,12 @@ class Line:
         That is who has an owner with the fewest of the places that are taken, then who owns keys, then who lost the
         fewest places by what it did, then whose owner got the fewest of late, then who came first.
         """
-        return next(iter(self._order(_held(places, self._owners))), None)
+        return next(iter(self._order(_held(places, self._user_of))), None)
 
     def find_room(self, places: Collection[Place]) -> tuple[int, Place] | None:
         """Return the first for whom somebody has to make room when all places are taken, and who that is."""
-        for uid in self._order(_held(places, self._owners)):
-            place = who_makes_room(places, uid, self._owners, self._key_owners)
+        for uid in self._order(_held(places, self._user_of)):
+            place = who_makes_room(places, uid, self._user_of, self._key_owners)
             if place is not None:
                 return uid, place
         return None
@@ -124,7 +124,7 @@ class Line:
     def leave(self, uid: int) -> None:
         """Have a place."""
         del self._since[uid]
-        self._started[self._owners(uid)] += 1
+        self._started[self._user_of(uid)] += 1
 
     def give_up(self, now: float) -> list[int]:
         """Remove and return those who waited too long."""
@@ -153,7 +153,7 @@ class Line:
         """Return the best of each standing in the order of merit: for all others of it the same can be done."""
         best: dict[tuple[bool, int | None], tuple[tuple[int, bool, int, int], int]] = {}
         for uid in self._since:
-            owner = self._owners(uid)
+            owner = self._user_of(uid)
             if self._started[owner] >= STARTS:
                 continue
             history, lacks_keys = self._histories.get(uid), uid not in self._key_owners
@@ -165,7 +165,7 @@ class Line:
 
 
 def who_makes_room(
-    places: Collection[Place], newcomer: int, owners: Owners, key_owners: Container[int]
+    places: Collection[Place], newcomer: int, user_of: Users, key_owners: Container[int]
 ) -> Place | None:
     """Return whose place a newcomer gets when all are taken, None when all are better used where they are.
 
@@ -177,13 +177,13 @@ def who_makes_room(
     newcomer has keys; then silent ones that keys protect. Among equals, it is the one whose owner has the most places,
     and that was silent longest.
     """
-    held = _held(places, owners)
-    owner, has_keys = owners(newcomer), newcomer in key_owners
+    held = _held(places, user_of)
+    owner, has_keys = user_of(newcomer), newcomer in key_owners
     share = max(1, len(places) / len({*held, owner}))
     deserving = held[owner] < share
 
     def rank(place: Place) -> int | None:
-        its_owner = owners(place.uid)
+        its_owner = user_of(place.uid)
         of_same, beyond = its_owner == owner, held[its_owner] > share
         if not of_same and held[its_owner] <= held[owner]:
             return None
@@ -201,9 +201,9 @@ def who_makes_room(
         return order.index(True) if True in order else None
 
     ranked = [(found, place) for place in places if (found := rank(place)) is not None]
-    least = min(ranked, key=lambda pair: (pair[0], -held[owners(pair[1].uid)], -pair[1].silent_s), default=None)
+    least = min(ranked, key=lambda pair: (pair[0], -held[user_of(pair[1].uid)], -pair[1].silent_s), default=None)
     return None if least is None else least[1]
 
 
-def _held(places: Iterable[Place], owners: Owners) -> Counter[int]:
-    return Counter(owners(place.uid) for place in places)
+def _held(places: Iterable[Place], user_of: Users) -> Counter[int]:
+    return Counter(user_of(place.uid) for place in places)

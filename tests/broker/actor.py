@@ -5,26 +5,38 @@ import os
 import time
 from pathlib import Path
 
-from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role, ToChild
+from cofferdam_contracts.ipc import control
+from cofferdam_contracts.ipc.control import (
+    Assign,
+    DownstreamChannel,
+    Failure,
+    KeyOwner,
+    NewClient,
+    Sealed,
+    UpstreamChannel,
+)
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import LogSettings
-from cofferdam_runtime.entry import Child, Start, begin, confine, give_up
+from cofferdam_runtime.entry import Child, Handler, Reporter, Start, begin, confine, give_up
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policies import POLICIES
 
-_TAKEN = (ToChild.CHANNEL, ToChild.ASSIGN, ToChild.SEALED)
+_TAKEN = (UpstreamChannel, DownstreamChannel, Assign, Sealed)
 _REASONS = {"fails": Failure.CONFIGURATION, "lacks its key": Failure.CREDENTIAL}
 
 
 def read(start: Start) -> None:
     """Say what the configuration says that its reader says."""
     script = json.loads(os.pread(start.document, 1 << 16, 0))
-    for kind, role, number, document in script["records"]:
-        descriptor = None
-        if document is not None:
-            descriptor = os.memfd_create("settings")
-            os.write(descriptor, document.encode())
-        start.control.send(Record(kind, role, number), descriptor)
+    for kind, *fields in script["records"]:
+        if kind == "SettingsDocument":
+            document = fields.pop()
+            descriptor = os.pipe()[0] if document is None else os.memfd_create("settings")
+            if document is not None:
+                os.write(descriptor, document.encode())
+            fields.append(descriptor)
+        start.control.send(getattr(control, kind)(*fields))
     time.sleep(script.get("sleeps", 0))
     os._exit(script.get("status", 0))
 
@@ -45,35 +57,33 @@ def main() -> int:
     if word in _REASONS:
         give_up(start.control, _REASONS[word])
     if word == "waits to hear":
-        sealed, _ = start.receive(ToChild.SEALED)
-        lives.with_suffix(".heard").write_text(f"{sealed.a} {sealed.b}")
+        sealed = start.receive(Sealed)
+        lives.with_suffix(".heard").write_text(f"{sealed.has_check:d} {sealed.has_rows:d}")
     if word == "sleeps":
         time.sleep(60)
     log, loop = Log("actor", LogSettings(level="off")), Loop()
     achieved = confine(start, log, POLICIES[start.role], groups=tuple(script["groups"]))
-    kept: list[int | None] = []
+    kept: list[object] = []
+    clients: list[int] = []
+    reporter = Reporter(start.control)
 
-    def keep(_record: Record, descriptor: int | None) -> None:
-        kept.append(descriptor)
-
-    def serve(_record: Record, descriptor: int | None) -> None:
-        if descriptor is None or word == "keeps its clients":
-            clients.append(descriptor)
+    def serve(record: NewClient) -> None:
+        if word == "keeps its clients":
+            clients.append(record.descriptor)
             return
-        os.write(descriptor, b"!")
-        os.close(descriptor)
-        child.count_one()
+        os.write(record.descriptor, b"!")
+        os.close(record.descriptor)
+        reporter.count_one()
 
-    clients: list[int | None] = []
     on_stop = (lambda: None) if word == "does not stop" else None
-    child = Child(start, log, loop, {**dict.fromkeys(_TAKEN, keep), ToChild.CLIENT: serve}, on_stop)
-    child.count = lambda: len(clients)
-    child.ready(achieved, *script.get("ready", ()))
+    handlers: dict[type, Handler] = {**dict.fromkeys(_TAKEN, kept.append), NewClient: serve}
+    child = Child(start, log, loop, reporter, handlers, on_stop=on_stop, connections=lambda: len(clients))
+    child.ready(achieved, **script.get("ready", {}))
     if word == "is busy":
-        start.control.send(Record(FromChild.BUSY, 1))
+        reporter.busy(True)  # noqa: FBT003  what the record says
     if word == "takes nothing":
         loop.remove(start.control.fileno())
     for owner in script["owners"] if word == "owns" else ():
-        start.control.send(Record(FromChild.OWNER, owner, 1))
+        start.control.send(KeyOwner(owner, owns=True))
     loop.run(lambda: 60.0)
     return 0

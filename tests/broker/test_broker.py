@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from tests.broker.test_children import SETTINGS
-from tests.broker.test_generation import actors
+from tests.broker.test_deployment import actors
 
 from cofferdam_broker.broker import Broker
-from cofferdam_broker.generation import Phase
-from cofferdam_contracts.ipc.control import FromChild, Role
+from cofferdam_broker.deployment import Phase
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import LogSettings, dump
 from cofferdam_runtime.log import Log
 
@@ -47,10 +47,10 @@ class Scene:
             hang_ms=30_000,
             drain_ms=drain_ms,
         )
-        records = [[FromChild.PLAN, 0, 0, dump(settings).decode()]]
+        records = [["SettingsDocument", 0, 0, dump(settings).decode()]]
         for role, word in ((Role.KIM, kim), (Role.FRONTEND, words)):
             script = {"lives": str(self.folder / role.name), "words": [word], "groups": []}
-            records.append([FromChild.PLAN, role, 0, json.dumps(script)])
+            records.append(["SettingsDocument", role, 0, json.dumps(script)])
         self.path.write_text(json.dumps({"records": records}) if raw is None else raw)
 
     def run(self, story: Callable[["Scene"], Story]) -> int:
@@ -72,8 +72,8 @@ class Scene:
         return self.broker.run()
 
     def serves(self) -> bool:
-        generation = self.broker._generation
-        return generation is not None and generation.phase is Phase.SERVING
+        deployment = self.broker._deployment
+        return deployment is not None and deployment.phase is Phase.SERVING
 
     def served(self) -> Condition:
         """Connect, and return when there was an answer."""
@@ -123,7 +123,7 @@ def test_it_serves_tells_its_status_reloads_and_ends(scene: Scene) -> None:
     def story(scene: Scene) -> Story:
         yield scene.serves
         yield scene.served()
-        first = scene.broker._generation
+        first = scene.broker._deployment
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(str(scene.folder / "status"))
             yield lambda: is_readable(asking)
@@ -132,7 +132,7 @@ def test_it_serves_tells_its_status_reloads_and_ends(scene: Scene) -> None:
         assert next(row["role"] for row in status["processes"]) == "kim"
         assert os.geteuid() in {row["principal"] for row in status["processes"]}
         send(signal.SIGHUP)
-        yield lambda: scene.serves() and scene.broker._generation is not first
+        yield lambda: scene.serves() and scene.broker._deployment is not first
         yield scene.served()
         send(signal.SIGTERM)
 
@@ -169,7 +169,7 @@ def test_it_does_not_start_where_it_cannot_listen(scene: Scene) -> None:
 def test_a_bad_reload_changes_nothing(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
     def story(scene: Scene) -> Story:
         yield scene.serves
-        first = scene.broker._generation
+        first = scene.broker._deployment
         elsewhere = scene.path.read_text().replace(str(scene.folder / "socket"), "/else")
         for why, text in (("cannot be used", "{}"), ("change with a restart only", elsewhere)):
             refused = in_log(capfd, why)
@@ -177,14 +177,14 @@ def test_a_bad_reload_changes_nothing(scene: Scene, capfd: pytest.CaptureFixture
             send(signal.SIGHUP)
             yield refused
             yield lambda: not scene.broker._reading
-        assert scene.broker._generation is first
+        assert scene.broker._deployment is first
         ignored = in_log(capfd, "a reload is ignored now")
         scene.configure()
         send(signal.SIGHUP)
         yield lambda: scene.broker._reading
         send(signal.SIGHUP)
         yield ignored
-        yield lambda: scene.serves() and scene.broker._generation is not first
+        yield lambda: scene.serves() and scene.broker._deployment is not first
         yield scene.served()
         send(signal.SIGINT)
 
@@ -195,12 +195,12 @@ def test_a_bad_reload_changes_nothing(scene: Scene, capfd: pytest.CaptureFixture
 def test_when_the_new_processes_do_not_start_the_old_ones_do(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
     def story(scene: Scene) -> Story:
         yield scene.serves
-        first = scene.broker._generation
+        first = scene.broker._deployment
         back = in_log(capfd, "the old configuration is started again")
         scene.configure(kim="dies")
         send(signal.SIGHUP)
         yield back
-        yield lambda: scene.serves() and scene.broker._generation is not first
+        yield lambda: scene.serves() and scene.broker._deployment is not first
         yield scene.served()
         send(signal.SIGTERM)
 
@@ -229,9 +229,9 @@ def test_a_frontend_that_cannot_be_started_now_is_tried_again(
 ) -> None:
     def story(scene: Scene) -> Story:
         yield scene.serves
-        generation = scene.broker._generation
-        assert generation is not None
-        start = generation.children.start
+        deployment = scene.broker._deployment
+        assert deployment is not None
+        start = deployment.children.start
         failures = [OSError("no process"), OSError("no process")]
 
         def failing(role: Role, number: int) -> object:
@@ -239,18 +239,20 @@ def test_a_frontend_that_cannot_be_started_now_is_tried_again(
                 raise failures.pop()
             return start(role, number)
 
-        monkeypatch.setattr(generation.children, "start", failing)
+        monkeypatch.setattr(deployment.children, "start", failing)
         said = in_log(capfd, "a process cannot be started; trying again")
-        kim = next(process for process in generation.children if process.role is Role.KIM)
+        kim = next(process for process in deployment.children if process.role is Role.KIM)
         os.kill(kim.spawned.pid, signal.SIGKILL)
         yield said
         yield lambda: any(
-            process.ready and process is not kim for process in generation.children if process.role is Role.KIM
+            process.ready and process is not kim for process in deployment.children if process.role is Role.KIM
         )
         failures.append(OSError("no process"))
         yield scene.served()
         yield lambda: not failures
-        yield lambda: sum(process.ready for process in generation.children) == 3
+        yield lambda: any(
+            child.ready and child.principal is None for child in deployment.children if child.role is Role.FRONTEND
+        )
         send(signal.SIGTERM)
 
     scene.configure()

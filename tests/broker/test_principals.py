@@ -12,19 +12,18 @@ from pathlib import Path
 
 import pytest
 from tests.broker.test_children import SETTINGS
-from tests.broker.test_generation import OWNER, OWNERS, Stage, actors, stage
+from tests.broker.test_deployment import OWNER, OWNERS, Stage, actors, stage
 from tests.harness.service import acting_as
 
-from cofferdam_broker.intake import OVERFLOW_UID, Intake
-from cofferdam_broker.plan import READER_UID
-from cofferdam_broker.process import Process
-from cofferdam_contracts.ipc.control import Record, Role
-from cofferdam_contracts.roles import RELAY_UID, UID_COUNT
+from cofferdam_broker.process import ChildProcess
+from cofferdam_contracts.ipc.control import Record
+from cofferdam_contracts.roles import READER_UID, RELAY_UID, UID_COUNT, Role
 from cofferdam_contracts.settings import UidRange
 from cofferdam_runtime import listener, places
 from cofferdam_runtime.backoff import FREE_RESTARTS
+from cofferdam_runtime.intake import OVERFLOW_UID, Intake
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.places import Owners
+from cofferdam_runtime.places import Users
 
 __all__ = ["actors", "stage"]
 AS_ROOT = os.geteuid() == 0
@@ -97,8 +96,8 @@ def clients(stage: Make) -> Iterator[Callable[..., Clients]]:
         each.close()
 
 
-def frontends(play: Stage) -> dict[int, Process]:
-    return {p.principal: p for p in play.generation.children if p.role is Role.FRONTEND and p.principal is not None}
+def frontends(play: Stage) -> dict[int, ChildProcess]:
+    return {p.principal: p for p in play.deployment.children if p.role is Role.FRONTEND and p.principal is not None}
 
 
 @needs_uids
@@ -126,7 +125,7 @@ def test_some_uids_are_never_clients(clients: Callable[..., Clients], which: str
 def test_the_most_connections_of_a_uid_wait_and_no_more(tmp_path: Path) -> None:
     """However fast they come: none of the most is lost, and what is beyond is hung up on at once."""
     settings = replace(SETTINGS, max_connections=100)
-    intake = Intake(Log("broker", settings.log), settings, Owners(()), lambda _uid, _now: True)
+    intake = Intake(Log("broker", settings.log), settings, Users(()), lambda _uid, _now: True)
     with closing(listener.bind(str(tmp_path / "socket"), listener.CLIENT_MODE)) as bound, ExitStack() as stack:
         clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(103)]
         for client in clients:
@@ -155,11 +154,11 @@ def test_whoever_connects_much_gets_no_more_turns_than_others(clients: Callable[
     assert Counter(order[:last])[ONE] <= len(few) + 64 * 5
 
 
-def count_hand_overs(process: Process, uid: int, order: list[int]) -> None:
+def count_hand_overs(process: ChildProcess, uid: int, order: list[int]) -> None:
     send = process.spawned.control.send
 
-    def counted(record: Record, descriptor: int | None = None) -> bool:
-        sent = send(record, descriptor)
+    def counted(record: Record) -> bool:
+        sent = send(record)
         order.extend([uid] * sent)
         return sent
 
@@ -170,17 +169,17 @@ def test_a_frontend_that_takes_nothing_costs_only_its_own_uid(clients: Callable[
     """Its control socket is full; it is not killed for that, but as one that hangs, and its clients hang up on."""
     scene = clients(frontend=["takes nothing", "serves"], limits={"hang_ms": 60_000})
     held = [scene.connect() for _ in range(90)]
-    scene.play.until(lambda: bool(frontends(scene.play)) and os.geteuid() in scene.play.generation.principals._waiting)
+    scene.play.until(lambda: bool(frontends(scene.play)) and os.geteuid() in scene.play.deployment.principals._waiting)
     (stuck,) = frontends(scene.play).values()
     now = time.monotonic()
     killed = []
     for later in (0, 59, 61):
-        scene.play.generation.check(now + later)
+        scene.play.deployment.check(now + later)
         killed.append(stuck.killed)
     assert killed == [False, False, True]
     assert {scene.answer(client) for client in held} == {b""}
     # Who comes before the death is known shares it.
-    scene.play.until(lambda: stuck not in scene.play.generation.children)
+    scene.play.until(lambda: stuck not in scene.play.deployment.children)
     assert scene.answer(scene.connect()) == b"!"
 
 
@@ -211,7 +210,7 @@ def test_who_owns_keys_is_served_while_all_others_work(
 ) -> None:
     monkeypatch.setattr(places, "PATIENCE_S", 0.5)
     scene = clients(kim=["owns"], limits={"max_frontends": 1})
-    scene.play.until(lambda: OWNER in scene.play.generation.children.key_owners)
+    scene.play.until(lambda: OWNER in scene.play.deployment.children.key_owners)
     scene.let_work(ONE)
     scene.play.until(lambda: ONE in frontends(scene.play))
     assert scene.answer(scene.connect(TWO)) == b"", "nobody makes room for one without keys, and it is told so"
@@ -226,7 +225,7 @@ def test_a_user_with_many_uids_that_own_keys_keeps_nobody_out(
     monkeypatch.setattr(places, "PATIENCE_S", 0.5)
     one_user = (UidRange(first=OWNER, count=len(OWNERS), owner=ONE),)
     scene = clients(kim=["owns"], limits={"max_frontends": 2, "subuids": one_user})
-    scene.play.until(lambda: all(uid in scene.play.generation.children.key_owners for uid in OWNERS))
+    scene.play.until(lambda: all(uid in scene.play.deployment.children.key_owners for uid in OWNERS))
     for uid in OWNERS:
         scene.let_work(uid)
     scene.play.until(lambda: len(frontends(scene.play)) == 2)
@@ -261,10 +260,10 @@ def test_an_idle_frontend_ends(clients: Callable[..., Clients]) -> None:
     scene = clients(limits={"idle_ms": 1000})
     assert scene.answer(scene.connect()) == b"!"
     (idle,) = frontends(scene.play).values()
-    scene.play.generation.check(idle.pulse.active + 0.5)
+    scene.play.deployment.check(idle.pulse.active + 0.5)
     scene.play.until(lambda: not idle.pulse.asked)
     assert frontends(scene.play)
-    scene.play.generation.principals.retire(time.monotonic() + 2)
+    scene.play.deployment.principals.retire(time.monotonic() + 2)
     scene.play.until(lambda: not frontends(scene.play))
     assert scene.answer(scene.connect()) == b"!"
 
@@ -273,13 +272,13 @@ def test_nothing_of_the_broker_is_inherited(clients: Callable[..., Clients]) -> 
     """Whatever was opened since the interpreter started: sockets, channels, documents, pidfds."""
     scene = clients()
     assert scene.answer(scene.connect()) == b"!"
-    links = scene.play.generation.children.wiring._links
+    links = scene.play.deployment.children.wiring._links
     assert len(links) == 5
     kept = [link.descriptor for link in links]
-    for process in scene.play.generation.children:
+    for process in scene.play.deployment.children:
         kept += [process.spawned.pidfd, process.spawned.control.fileno()]
     assert not any(os.get_inheritable(descriptor) for descriptor in kept)
-    for process in scene.play.generation.children:
+    for process in scene.play.deployment.children:
         if AS_ROOT:
             # stdin and stderr, twice; control socket, epoll, test socket pairs: far from what the broker has.
             sockets = [os.readlink(f"/proc/{process.spawned.pid}/fd/{fd}") for fd in descriptors(process)]
@@ -287,5 +286,5 @@ def test_nothing_of_the_broker_is_inherited(clients: Callable[..., Clients]) -> 
             assert not ours & set(sockets)
 
 
-def descriptors(process: Process) -> list[str]:
+def descriptors(process: ChildProcess) -> list[str]:
     return os.listdir(f"/proc/{process.spawned.pid}/fd")

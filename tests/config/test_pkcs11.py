@@ -10,7 +10,7 @@ from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
 from cofferdam_config.tables import Provider
 from cofferdam_contracts import settings as documents
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch
 from cofferdam_runtime.sandbox.policies import MODULE_NEEDS
 

@@ -10,7 +10,8 @@ from cofferdam_config.places import PROVIDER_TYPES
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.tables import Provider
 from cofferdam_contracts import settings as documents
-from cofferdam_contracts.ipc.control import Level, Role
+from cofferdam_contracts.ipc.control import Level
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import (
     AuthenticatorSettings,
     BrokerSettings,

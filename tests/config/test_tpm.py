@@ -8,7 +8,7 @@ from tests.config.documents import SECRET, SMALL, read_text
 from cofferdam_config.plan import Plan
 from cofferdam_config.source import ConfigError
 from cofferdam_contracts import settings as documents
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import SoftwareSettings, TctiSettings, TpmSettings
 
 OWNER_WARNING = (

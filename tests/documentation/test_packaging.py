@@ -13,11 +13,11 @@ from cofferdam_config.places import PROVIDER_TYPES
 from cofferdam_config.plan import read
 from cofferdam_config.tables import Limits
 from cofferdam_config.tcti import DEVICE
-from cofferdam_contracts.ipc.control import WORKERS, Level, Role
-from cofferdam_contracts.roles import UID_COUNT
+from cofferdam_contracts.ipc.control import Level
+from cofferdam_contracts.roles import UID_COUNT, WORKERS, Role
 from cofferdam_contracts.settings import KimSettings, SoftwareSettings
 from cofferdam_runtime.sandbox.broker import CAPABILITIES
-from cofferdam_runtime.sandbox.limits import BROKER_NICE, RANKS
+from cofferdam_runtime.sandbox.rank import BROKER_NICE
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 FACTS = HostFacts(credentials={}, groups={}, is_root=True)
@@ -78,7 +78,7 @@ def test_the_unit_bounds_what_the_limits_allow(service: configparser.RawConfigPa
     assert int(unit["TasksMax"]) >= UID_COUNT
     assert int(unit["LimitNOFILE"]) >= 2 * frontends * connections
     assert int(unit["Nice"]) == BROKER_NICE
-    assert int(unit["OOMScoreAdjust"]) < min(rank.oom_score for rank in RANKS.values())
+    assert int(unit["OOMScoreAdjust"]) < min(role.row.oom_score for role in Role)
     assert "CPUWeight" in unit
     assert not {"MemoryHigh", "CPUQuota"} & set(unit), "they would stop everybody for one"
 

@@ -20,8 +20,7 @@ from tests.harness.tpm.service import TpmService
 from tests.harness.watch import wait_for
 from tests.harness.wire import Caller, Request, call
 
-from cofferdam_contracts.ipc.control import Role
-from cofferdam_contracts.roles import RELAY_UID
+from cofferdam_contracts.roles import RELAY_UID, Role
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_runtime.sandbox.policies import POLICIES, RELAY, for_tpm
 from cofferdam_runtime.sandbox.policy import Policy

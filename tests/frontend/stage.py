@@ -11,7 +11,6 @@ turns the loop until nothing happens any more, so nothing here waits for a clock
 
 import _socket
 import contextlib
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,15 +18,16 @@ from typing import Any, Self
 
 from tests.harness.wire import Response, split_responses
 
-from cofferdam_contracts.ipc.control import Record, Role, ToChild
+from cofferdam_contracts.ipc.control import Assign, NewClient, Record, UpstreamChannel
 from cofferdam_contracts.ipc.limits import MAX_LISTING, message_limit
 from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode, ProviderId
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import AuthenticatorSettings, FrontendSettings, LogSettings, ProviderEntry
 from cofferdam_frontend.auth import Sources
 from cofferdam_frontend.frontend import Frontend
 from cofferdam_runtime.channel import Channel
-from cofferdam_runtime.control import Control
-from cofferdam_runtime.entry import Child, Start
+from cofferdam_runtime.control import Control, release
+from cofferdam_runtime.entry import Child, Handler, Reporter, Start
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.pairs import socket_pair
@@ -135,17 +135,26 @@ class Stage:
         self.broker = Control(ours)
         self.loop = loop or Loop()
         log = Log("frontend", changed.log)
-        self.frontend = Frontend(changed, self.loop, log, sources)
         start = Start(
             role=Role.FRONTEND, number=0, uid=None, parent=0, control=Control(theirs), document=-1, arguments=()
         )
-        handlers = {
-            ToChild.CHANNEL: self.frontend.add_channel,
-            ToChild.ASSIGN: self.frontend.assign,
-            ToChild.CLIENT: self.frontend.add_client,
+        reporter = Reporter(start.control)
+        self.frontend = Frontend(changed, self.loop, log, reporter, sources)
+        handlers: dict[type, Handler] = {
+            UpstreamChannel: self.frontend.add_channel,
+            Assign: self.frontend.assign,
+            NewClient: self.frontend.add_client,
         }
-        self.child = Child(start, log, self.loop, handlers, self.frontend.drain)
-        self.frontend.watch(self.child)
+        self.child = Child(
+            start,
+            log,
+            self.loop,
+            reporter,
+            handlers,
+            on_stop=self.frontend.drain,
+            in_flight=self.frontend.in_flight,
+            connections=self.frontend.connections,
+        )
         self._cleanup = contextlib.ExitStack()
         self._cleanup.callback(ours.close)
         self._cleanup.callback(theirs.close)
@@ -154,7 +163,7 @@ class Stage:
             for server in (KIM, *WORKERS):
                 self.connect(server)
         if assign:
-            self.tell(Record(ToChild.ASSIGN, UID, 7))
+            self.tell(Assign(UID, 7))
 
     def __enter__(self) -> Self:
         return self
@@ -169,18 +178,17 @@ class Stage:
         self._cleanup.close()
         self.loop._epoll.close()
 
-    def tell(self, record: Record, descriptor: int | None = None) -> None:
+    def tell(self, record: Record) -> None:
         """Send a record as the broker does; its descriptor is closed here."""
-        assert self.broker.send(record, descriptor)
-        if descriptor is not None:
-            os.close(descriptor)
+        assert self.broker.send(record)
+        release(record)
         self.settle()
 
     def told(self) -> list[Record]:
         """Return what the frontend told the broker."""
         found = []
         while (received := self.broker.receive()) is not None:
-            found.append(received[0])
+            found.append(received)
         return found
 
     def connect(self, server: tuple[int, int], before: int = 0) -> None:
@@ -189,7 +197,7 @@ class Stage:
         before_it = self.servers.get(server)
         limit = MAX_LISTING if server == KIM else message_limit(self.settings.body_len_limit, 1 << 23)
         self.servers[server] = Channel(ours, limit)
-        self.tell(Record(ToChild.CHANNEL, server[0], 0, server[1], before), theirs.detach())
+        self.tell(UpstreamChannel(*server, before, theirs.detach()))
         if before_it is not None:
             before_it.close()
 
@@ -222,7 +230,7 @@ class Stage:
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         self._cleanup.callback(ours.close)
-        self.tell(Record(ToChild.CLIENT), theirs.detach())
+        self.tell(NewClient(theirs.detach()))
         return Client(self, ours)
 
     def settle(self) -> None:

@@ -10,7 +10,7 @@ from tests.frontend.stage import ADMIN, UID, Stage, settings
 from tests.frontend.test_pipeline import GARBAGE, answer, destinations, expected
 from tests.harness.wire import KEEP_ALIVE, Caller, Request, first_blob
 
-from cofferdam_contracts.ipc.control import FromChild, Record, ToChild
+from cofferdam_contracts.ipc.control import NewClient, Ping, Pong, Stop
 from cofferdam_contracts.ipc.framing import Common
 from cofferdam_contracts.ipc.requests import ANSWER
 from cofferdam_contracts.registry import Opcode
@@ -185,7 +185,7 @@ def test_a_client_that_goes_away_costs_nothing(pieces: int, forgets: bool) -> No
         data = with_token(Request(opcode=0x0F, provider=1, body=bytes(50_000)))
         ours, theirs = socket.socketpair()
         ours.send(data if pieces == 1 else data[:100])
-        later.stage.tell(Record(ToChild.CLIENT), theirs.detach())
+        later.stage.tell(NewClient(theirs.detach()))
         if pieces == 2:
             ours.send(data[100:])
         (question,) = later.questions()
@@ -215,7 +215,7 @@ def test_a_client_that_only_ends_its_stream_is_answered() -> None:
 
 def start_draining(later: LaterStage) -> None:
     later.stage.loop._running = True
-    later.stage.tell(Record(ToChild.STOP))
+    later.stage.tell(Stop())
     assert later.stage.loop._running
 
 
@@ -261,8 +261,8 @@ def test_no_more_than_so_many_wait_and_they_are_in_flight() -> None:
             client.send(random())
         assert [client.statuses() for client in clients] == [[], [], [FULL], [FULL]]
         assert len(later.questions()) == 2
-        later.stage.tell(Record(ToChild.PING, 5))
-        assert later.stage.told() == [Record(FromChild.PONG, 5, 4, 2, 4)]
+        later.stage.tell(Ping(5))
+        assert later.stage.told() == [Pong(5, 4, 2, 4)]
         # Whoever is known at once is not held up by those who wait.
         clients[2].send(Caller(UID).random(1).but(flags=KEEP_ALIVE).to_bytes())
         assert len(serve_worker(later.stage)) == 1
@@ -305,8 +305,8 @@ def test_ids_grow_in_the_order_in_which_a_worker_is_asked() -> None:
         assert (lost.statuses(), early.statuses()) == ([LOST], [])
         stage.say(stage.worker(0), RANDOM | ANSWER, second, 0, b"x")
         assert early.statuses() == [0]
-        stage.tell(Record(ToChild.PING, 1))
-        assert stage.told() == [Record(FromChild.PONG, 1, 2, 0, 2)]
+        stage.tell(Ping(1))
+        assert stage.told() == [Pong(1, 2, 0, 2)]
 
 
 def test_an_authenticator_may_answer_at_once() -> None:

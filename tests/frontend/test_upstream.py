@@ -8,11 +8,12 @@ from tests.frontend.stage import KIM, UID, WORKERS, Client, Stage, settings
 from tests.harness import wire
 from tests.harness.wire import KEEP_ALIVE, Caller, Request
 
-from cofferdam_contracts.ipc.control import FromChild, Record, Role
+from cofferdam_contracts.ipc.control import Broken
 from cofferdam_contracts.ipc.framing import Common
 from cofferdam_contracts.ipc.keystore import KimMessage
 from cofferdam_contracts.ipc.requests import ANSWER
 from cofferdam_contracts.registry import Opcode
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.status import Status
 from cofferdam_contracts.wire.bodies import encode_operation
 from cofferdam_frontend import upstream as upstream_module
@@ -180,7 +181,7 @@ def test_a_mad_worker_is_down_and_the_others_go_on(message: tuple[object, ...]) 
             ask(victim)
         ask(other, provider=2)
         stage.say(stage.worker(0), *message)
-        assert stage.told() == [Record(FromChild.BROKEN, *WORKERS[0], 0)]
+        assert stage.told() == [Broken(*WORKERS[0], 0)]
         assert [victim.statuses() for victim in victims] == [[LOST]] * 3
         ask(victims[0])
         assert victims[0].statuses() == [LOST]
@@ -191,7 +192,7 @@ def test_a_mad_worker_is_down_and_the_others_go_on(message: tuple[object, ...]) 
         stage.say(stage.worker(0), RANDOM | ANSWER, ids(stage.messages(stage.worker(0)))[0], 0, b"x")
         assert victims[0].statuses() == [0]
         stage.say(stage.worker(0), *message)
-        assert stage.told() == [Record(FromChild.BROKEN, *WORKERS[0], 1)]
+        assert stage.told() == [Broken(*WORKERS[0], 1)]
 
 
 @pytest.mark.parametrize("message", MAD_KIMS)
@@ -201,7 +202,7 @@ def test_a_mad_key_store_is_down_and_the_workers_go_on(message: tuple[object, ..
         list_keys(victim)
         ((_, question_id, *_),) = stage.messages(stage.kim)
         stage.say(stage.kim, *(question_id if value == 1 and at == 1 else value for at, value in enumerate(message)))
-        assert stage.told() == [Record(FromChild.BROKEN, *KIM, 0)]
+        assert stage.told() == [Broken(*KIM, 0)]
         assert victim.statuses() == [LOST]
         ask(other)
         stage.say(stage.worker(0), RANDOM | ANSWER, ids(stage.messages(stage.worker(0)))[0], 0, b"x")
@@ -237,7 +238,7 @@ def test_a_channel_that_is_closed_is_told_once_and_everything_else_goes_on() -> 
         for _ in range(3):
             ask(victim)
         assert victim.statuses() == [LOST] * 3
-        assert stage.told() == [Record(FromChild.BROKEN, *WORKERS[0], 0)]
+        assert stage.told() == [Broken(*WORKERS[0], 0)]
         ask(other, provider=2)
         assert len(stage.messages(stage.worker(1))) == 1
 

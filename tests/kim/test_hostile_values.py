@@ -10,10 +10,11 @@ import pytest
 from tests.kim.support import MBED, PKCS11, PLANNED, RECORD, TPM, create, name, open_store
 from tests.kim.test_serve import Kim
 
-from cofferdam_contracts.ipc.control import FromChild, Record, Role
+from cofferdam_contracts.ipc.control import KeyOwner, Record, Violation
 from cofferdam_contracts.ipc.keystore import ROWS_AT_ONCE, Asker, KimMessage
 from cofferdam_contracts.ipc.limits import MAX_ATTRIBUTES, MAX_CODE, MAX_KEY_ID, MAX_SEAL
 from cofferdam_contracts.ipc.pages import keys_of
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.status import Status
 from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.rows import KeyRecord
@@ -104,7 +105,7 @@ def test_one_value_takes_no_other_row_along(made: Path, value: str) -> None:
     spoil(made, *VALUES[value])
     store = open_store(made)
     assert len(list(store.report.warnings())) > 1
-    assert Record(FromChild.OWNER, 1000, 1) in owners_told(store)
+    assert KeyOwner(1000, owns=True) in owners_told(store)
     kim = Kim(store)
     spoilt = [(KimMessage.LOOKUP, (3, "1000", f"bad {column}")) for column in ("state", "code", "provider_uuid")]
     looked, rows, pending, state, names, *_ = ask(
@@ -158,7 +159,7 @@ def test_an_answer_too_large_to_send_is_refused(made: Path) -> None:
     state, looked = ask(kim, Role.SOFTWARE_WORKER, 1, (KimMessage.STATE, ()), (KimMessage.LOOKUP, (3, "1000", "good")))
     assert state == (Status.RESPONSE_TOO_LARGE,)
     assert looked[0] == Status.SUCCESS
-    assert kim.violations == []
+    assert kim.broker.told(Violation) == []
     kim.close()
     store.close()
 

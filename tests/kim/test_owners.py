@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.kim.support import MBED, create, name, open_store
 
-from cofferdam_contracts.ipc.control import FromChild, Record
+from cofferdam_contracts.ipc.control import KeyOwner, Record
 from cofferdam_kim.owners import OwnerNotifier
 
 DIRECT = 1
@@ -35,7 +35,7 @@ def test_every_uid_with_keys_is_told_as_fast_as_the_broker_takes_it(tmp_path: Pa
     room[0] = 100
     while owners.tell():
         pass
-    assert sorted(told) == [Record(FromChild.OWNER, uid, 1) for uid in range(1000, 1050)]
+    assert sorted(told) == [KeyOwner(uid, owns=True) for uid in range(1000, 1050)]
     store.close()
 
 
@@ -44,7 +44,8 @@ def test_the_first_key_and_the_last_one_are_told(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
 
     def send(record: Record) -> bool:
-        told.append((record.a, record.b))
+        assert isinstance(record, KeyOwner)
+        told.append((record.uid, record.owns))
         return True
 
     owners = OwnerNotifier(store, send)

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.harness.broker_end import BrokerEnd
 from tests.kim.support import ECDSA, MBED, PROVIDERS, mapping_row, name, open_store, reference_database
 
-from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
+from cofferdam_contracts.ipc.control import DownstreamChannel, Violation
 from cofferdam_contracts.ipc.framing import Common, pack
 from cofferdam_contracts.ipc.keystore import Asker, KimMessage
 from cofferdam_contracts.ipc.limits import MAX_CODE, MAX_KEY_ID, PART_SIZE
 from cofferdam_contracts.registry import AuthType
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings
 from cofferdam_contracts.status import Status
 from cofferdam_kim.catalogue import STEP
@@ -66,15 +68,13 @@ class Kim:
         self.service = Watched(store)
         self.loop = Loop()
         log = Log("kim", LogSettings(level="off"))
-        self.violations: list[tuple[int, int]] = []
-        self.served: list[None] = []
+        self.broker = BrokerEnd()
         self.server = Server(
             self.service,
             self.loop,
             log,
+            self.broker.reporter,
             clock_ns=lambda: self.service.now_ns,
-            served=lambda: self.served.append(None),
-            violated=lambda role, serial: self.violations.append((role, serial)),
         )
         self.answers: dict[Channel, list[tuple[Any, ...]]] = defaultdict(list)
         self.deaf: set[Channel] = set()
@@ -84,8 +84,8 @@ class Kim:
 
     def connect(self, role: Role, uid: int = 0, index: int = 1, *, adopted: bool = False) -> tuple[Channel, Peer]:
         ours, theirs = socket_pair()
-        record = Record(ToChild.CHANNEL, role, uid, index, channel_flags(len(self._ends), adopted=adopted))
-        self.server.add_channel(record, theirs.detach())
+        record = DownstreamChannel(role, uid, index, len(self._ends), adopted, theirs.detach())
+        self.server.add_channel(record)
         end = Channel(ours, 64 << 20)
         self._ends.append(end)
         return end, self.service.peer(record)
@@ -125,6 +125,7 @@ class Kim:
             self.server._close(asking)
         for end in self._ends:
             end.close()
+        self.broker.close()
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_a_turn_has_so_many_questions(kim: Kim) -> None:
     kim.run()
     assert before(kim.service.order, greedy, modest) <= TURNS[Asker.FRONTEND] < FLOOD
     assert (len(kim.answers[flood]), len(kim.answers[one])) == (FLOOD, 1)
-    assert len(kim.served) == FLOOD + 1
+    assert kim.broker.reporter.served == FLOOD + 1
 
 
 def test_a_turn_has_so_much_time(kim: Kim) -> None:
@@ -234,7 +235,7 @@ def test_nobody_is_served_who_does_not_read(kim: Kim) -> None:
         end.send(LIST_KEYS)
     other.send(LIST_KEYS)
     kim.run()
-    asked = len(kim.served)
+    asked = kim.broker.reporter.served
     assert asked < FLOOD
     assert len(kim.answers[other]) == 1
     kim.deaf.clear()
@@ -254,7 +255,7 @@ def test_an_end_that_is_gone_takes_its_listing_along(kim: Kim) -> None:
     kim.closed.add(end)
     kim.run()
     assert len(kim.service.order) == steps
-    assert kim.violations == []
+    assert kim.broker.told(Violation) == []
     assert kim.service._store.catalogue.listings.bytes == 0
 
 
@@ -277,7 +278,7 @@ def test_a_frontend_that_breaks_the_protocol_is_hung_up_on(kim: Kim, datagram: b
     other.send(LIST_KEYS)
     kim.run()
     assert kim.closed == {end}
-    assert kim.violations == [(Role.FRONTEND, 0)]
+    assert kim.broker.told(Violation) == [Violation(Role.FRONTEND, 0)]
     assert len(kim.answers[other]) == 1
 
 
@@ -297,8 +298,3 @@ def test_an_adopted_channel_is_greeted(kim: Kim) -> None:
     end, _ = kim.connect(Role.FRONTEND, 1000, adopted=True)
     kim.run()
     assert kim.answers[end] == [(Common.HELLO,)]
-
-
-def test_a_channel_needs_a_descriptor(kim: Kim) -> None:
-    with pytest.raises(ValueError, match="without descriptor"):
-        kim.server.add_channel(Record(ToChild.CHANNEL, Role.FRONTEND, 1000), None)

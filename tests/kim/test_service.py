@@ -26,12 +26,13 @@ from tests.kim.support import (
 )
 
 from cofferdam_contracts.identity import MAX_APPLICATION
-from cofferdam_contracts.ipc.control import WORKERS, Record, Role
+from cofferdam_contracts.ipc.control import DownstreamChannel
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import CODED_ROW, SCHEMAS, Asker, KimMessage
 from cofferdam_contracts.ipc.limits import MAX_CODE, MAX_KEY_ID, MAX_KEY_NAME, MAX_SEAL
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.registry import AuthType
+from cofferdam_contracts.roles import WORKERS, Role
 from cofferdam_contracts.settings import AuthenticatorSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.rows import KNOWN_AUTHENTICATORS
@@ -319,22 +320,24 @@ def test_an_application_has_a_quota(store: MappingStore) -> None:
     store.reserve(MBED, name("three"), PLANNED)
 
 
+def channel(role: int, number: int, *, uid: int = 0) -> DownstreamChannel:
+    return DownstreamChannel(role, uid, number, serial=1, adopted=False, descriptor=-1)
+
+
 @pytest.mark.parametrize("role", sorted(WORKERS))
 def test_peers_of_channels(service: KimService, role: Role) -> None:
-    assert service.peer(Record(2, Role.FRONTEND, 1234, 0)) == FrontendPeer(1234)
-    assert [service.peer(Record(2, role, 0, index)) for index in range(3)] == [
+    assert service.peer(channel(Role.FRONTEND, 0, uid=1234)) == FrontendPeer(1234)
+    assert [service.peer(channel(role, index)) for index in range(3)] == [
         WorkerPeer(PKCS11),
         WorkerPeer(MBED),
         WorkerPeer(TPM),
     ]
 
 
-@pytest.mark.parametrize(
-    "record", [Record(2, Role.SOFTWARE_WORKER, 0, 3), Record(2, Role.KIM), Record(2, Role.CONFIG), Record(2, 200)]
-)
-def test_others_have_no_questions(service: KimService, record: Record) -> None:
+@pytest.mark.parametrize(("role", "number"), [(Role.SOFTWARE_WORKER, 3), (Role.KIM, 0), (Role.CONFIG, 0), (200, 0)])
+def test_others_have_no_questions(service: KimService, role: int, number: int) -> None:
     with pytest.raises(ValueError, match="a channel to role"):
-        service.peer(record)
+        service.peer(channel(role, number))
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.binary(max_size=50) | st.floats()

@@ -18,13 +18,13 @@ from cofferdam_runtime.places import (
     STARTS_S,
     KeyOwners,
     Line,
-    Owners,
     Place,
+    Users,
     who_makes_room,
 )
 
 RANGE = UidRange(first=100_000, count=65_536, owner=1000)
-OWNERS = Owners([RANGE, UidRange(first=300_000, count=10, owner=1001)])
+OWNERS = Users([RANGE, UidRange(first=300_000, count=10, owner=1001)])
 ACTIVE, SILENT = 0.0, SILENT_S
 UIDS = st.one_of(st.integers(1, 12), st.integers(100_000, 100_012), st.integers(300_000, 300_009))
 PLACES = st.lists(
@@ -41,7 +41,7 @@ PLACES = st.lists(
 )
 def test_a_uid_out_of_a_range_is_its_users(uid: int, owner: int) -> None:
     assert OWNERS(uid) == owner
-    assert Owners([])(uid) == uid
+    assert Users([])(uid) == uid
 
 
 def shares(places: list[Place], newcomer: int) -> tuple[Counter[int], float]:

@@ -1,28 +1,13 @@
-"""Records between the broker and its children: fixed size, at most one descriptor each, no msgpack.
+"""Records between the broker and its children: 40 bytes, at most one descriptor each, no msgpack.
 
-The channel is a SOCK_SEQPACKET socketpair, so that one record is one datagram. A record of another size or of a kind
-that is not in the receiver's table ends the sender.
+The channel is a SOCK_SEQPACKET socketpair, so that one record is one datagram: a byte that names the kind of the
+record, its fields as the layout of the kind says, then zeros. A record of another size, of an unknown kind, or of a
+kind that the receiver has no handler for, ends the sender.
 """
 
 import enum
 import struct
-from typing import Final, NamedTuple
-
-
-@enum.unique
-class Role(enum.IntEnum):
-    """What a process is; one row of the process table each."""
-
-    CONFIG = 1
-    KIM = 2
-    FRONTEND = 3
-    SOFTWARE_WORKER = 4
-    PKCS11_WORKER = 5
-    TPM_WORKER = 6
-
-
-WORKERS: Final = frozenset({Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER})
-"""Those that serve a provider each; the number of a worker is the index of its provider."""
+from typing import Any, Final, NamedTuple, TypeAlias
 
 
 @enum.unique
@@ -39,59 +24,6 @@ class Level(enum.IntEnum):
 
 
 @enum.unique
-class ToChild(enum.IntEnum):
-    """Records that the broker sends."""
-
-    CLIENT = 1
-    """To a frontend, with a connection that a client made."""
-    CHANNEL = 2
-    """With one end of a channel: a = peer role, b = peer uid (the principal of a frontend), c = peer number,
-    d = what `channel_flags` makes of the peer's serial number and of whether a predecessor served the channel.
-    A channel between the same two takes the place of the one before. To a client: d = how many those were."""
-    ASSIGN = 3
-    """To a spare frontend: a = the principal's uid. Clients follow."""
-    PING = 4
-    """a = sequence number."""
-    STOP = 5
-    """Finish what was begun, then exit with status 0."""
-    SEALED = 6
-    """To a worker, once the key store is ready: a = 1 if it has the check value of the provider's key, b = 1 if it has
-    rows in a form of the provider's own. Only a worker that lacks its key waits for it."""
-
-
-@enum.unique
-class FromChild(enum.IntEnum):
-    """Records that a child sends."""
-
-    READY = 1
-    """The sandbox is closed and tested: a = level, b = Landlock ABI. Of the key store besides: c = which providers have
-    a check value, d = which have rows in a form of their own, as bits by the provider's index; see SEALED."""
-    PONG = 2
-    """a = the ping's sequence number, b = requests served, c = requests in flight, d = role's own count."""
-    FAILED = 3
-    """Start-up failed for a reason that a restart does not cure; the log has it. a = reason (`Failure`), one that
-    the role may have."""
-    PLAN = 4
-    """From the configuration reader: a settings document. a = role it is for (0: the broker), b = number in it."""
-    VIOLATION = 5
-    """From a server: a client broke the protocol of its channel, which is closed now. a = the client's role, b = its
-    serial number, which unlike its number within the role no other process ever gets. The broker believes it as far as
-    the accuser itself is concerned: it drops this channel, and makes another, later with each time. A server that
-    accuses the frontends of many users is replaced, once in a long while. A worker that the key store accuses is
-    replaced, because it cannot work without."""
-    BUSY = 6
-    """From a worker with a device: a = 1 before a key is made in it, so that an answer to a ping may take
-    `limits.generate_ms`; a = 0 after."""
-    BROKEN = 7
-    """From a frontend: the channel to a server is closed, or the server broke its protocol. a = the server's role, b =
-    its number, c = d of the CHANNEL record. The broker makes another channel, as after a VIOLATION; this never counts
-    against the server."""
-    OWNER = 8
-    """From the key store, for each uid that owns keys, and when that changes: a = uid, b = 1 if it owns any, else 0.
-    Only uids that the kernel named count; which place makes room for another depends on it."""
-
-
-@enum.unique
 class Failure(enum.IntEnum):
     """Why a child gives up for good."""
 
@@ -101,45 +33,216 @@ class Failure(enum.IntEnum):
     STORE = 4
 
 
-RECORD: Final = struct.Struct("<B7xQQQQ")
-"""Kind, then four numbers."""
+# From the broker to a child.
 
 
-class Record(NamedTuple):
-    """One control record; what the numbers mean is said at the kind."""
+class NewClient(NamedTuple):
+    """To a frontend, with a connection that a client made."""
 
-    kind: int
-    a: int = 0
-    b: int = 0
-    c: int = 0
-    d: int = 0
-
-    def to_bytes(self) -> bytes:
-        """Return the record's datagram."""
-        return RECORD.pack(*self)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "Record":
-        """Read a datagram.
-
-        Raises:
-            ValueError: The size is wrong.
-        """
-        if len(data) != RECORD.size:
-            raise ValueError(f"a control record has {RECORD.size} bytes, not {len(data)}")
-        return cls._make(RECORD.unpack(data))
+    descriptor: int
 
 
-def channel_flags(serial: int, *, adopted: bool) -> int:
-    """Return the last number of a CHANNEL record."""
-    return serial << 1 | adopted
+class UpstreamChannel(NamedTuple):
+    """To a process, with its end of a channel to a server; a channel to the same server is replaced."""
+
+    role: int
+    """Of the server."""
+    number: int
+    """Of the server within its role."""
+    before: int
+    """Channels that the process had to this server before."""
+    descriptor: int
 
 
-def is_adopted(record: Record) -> bool:
-    """Tell whether a predecessor served the channel of a CHANNEL record."""
-    return bool(record.d & 1)
+class DownstreamChannel(NamedTuple):
+    """To a server, with its end of a channel from a client process; a channel from the same process is replaced."""
+
+    role: int
+    """Of the client."""
+    uid: int
+    """Principal of a frontend, 0 for other roles."""
+    number: int
+    """Of the client within its role."""
+    serial: int
+    """Number of the client that, unlike `number`, no other process ever gets."""
+    adopted: bool
+    """Whether a predecessor of this server has served the channel."""
+    descriptor: int
 
 
-def serial_of(record: Record) -> int:
-    """Return the serial number of the process at the other end of the channel of a CHANNEL record."""
-    return record.d >> 1
+class Assign(NamedTuple):
+    """To a spare frontend: it now serves this principal. Clients follow."""
+
+    uid: int
+    number: int
+
+
+class Ping(NamedTuple):
+    """To every child: answer with `Pong`."""
+
+    sequence: int
+
+
+class Stop(NamedTuple):
+    """To every child: finish what is under way, then exit with status 0."""
+
+
+class Sealed(NamedTuple):
+    """To a worker when the key store is ready; only a worker whose key-encryption key is missing waits for it."""
+
+    has_check: bool
+    """Whether the key store has the check value of the provider's key."""
+    has_rows: bool
+    """Whether it has rows that are encrypted or authenticated with that key."""
+
+
+# From a child to the broker.
+
+
+class Ready(NamedTuple):
+    """The sandbox is closed and tested."""
+
+    level: int
+    landlock_abi: int
+    checks: int
+    """From the key store: the providers that have a check value, as bits by the provider's index; see `Sealed`."""
+    rows: int
+    """From the key store: the providers that have rows of their own form, as bits by the provider's index."""
+
+
+class Pong(NamedTuple):
+    """The answer to `Ping`."""
+
+    sequence: int
+    served: int
+    """Requests since the process started."""
+    in_flight: int
+    connections: int
+
+
+class Failed(NamedTuple):
+    """Start-up failed for a reason that a restart does not cure; the log has it."""
+
+    reason: int
+    """One of `Failure` that the role may have."""
+
+
+class SettingsDocument(NamedTuple):
+    """From the configuration reader, with a settings document."""
+
+    role: int
+    """Whom it is for; 0 is the broker."""
+    number: int
+    descriptor: int
+
+
+class Violation(NamedTuple):
+    """From a server: a client broke the protocol of its channel, which is closed now.
+
+    The broker does not judge who is right: it drops this channel and makes another, later each time. A server that
+    accuses the frontends of many users is replaced, at most once in ten minutes. A worker that the key store accuses is
+    replaced, because it cannot work without.
+    """
+
+    role: int
+    """Of the client."""
+    serial: int
+    """Of the client."""
+
+
+class Busy(NamedTuple):
+    """From a worker with a device: an answer to a ping may take `limits.generate_ms` from now on, or no longer."""
+
+    busy: bool
+
+
+class Broken(NamedTuple):
+    """From a frontend: the channel to a server is closed, or the server broke its protocol.
+
+    The broker makes another channel, as after a `Violation`; this never counts against the server.
+    """
+
+    role: int
+    """Of the server."""
+    number: int
+    """Of the server within its role."""
+    before: int
+    """`before` of the channel's `UpstreamChannel` record."""
+
+
+class KeyOwner(NamedTuple):
+    """From the key store, for each uid that owns keys, and whenever that changes.
+
+    Only uids that the kernel named count; which frontend makes room for another depends on it.
+    """
+
+    uid: int
+    owns: bool
+
+
+Record: TypeAlias = tuple[Any, ...]
+"""One of the records above. A field `descriptor` is no part of the datagram: the kernel passes it along."""
+
+SIZE: Final = 40
+"""Bytes of every record."""
+_KINDS: Final = (
+    (1, NewClient, ""),
+    (2, UpstreamChannel, "QQQ"),
+    (3, DownstreamChannel, "BQQQ?"),
+    (4, Assign, "QQ"),
+    (5, Ping, "Q"),
+    (6, Stop, ""),
+    (7, Sealed, "??"),
+    (16, Ready, "QQQQ"),
+    (17, Pong, "QQQQ"),
+    (18, Failed, "Q"),
+    (19, SettingsDocument, "QQ"),
+    (20, Violation, "QQ"),
+    (21, Busy, "?"),
+    (22, Broken, "QQQ"),
+    (23, KeyOwner, "Q?"),
+)
+"""Number of each kind, and the layout of its fields behind the number (struct, little endian, no padding)."""
+
+
+class _Form(NamedTuple):
+    number: int
+    kind: Any
+    layout: struct.Struct
+    has_descriptor: bool
+
+
+_FORMS: Final = tuple(
+    _Form(number, kind, struct.Struct(f"<B{layout}"), "descriptor" in kind._fields) for number, kind, layout in _KINDS
+)
+_BY_NUMBER: Final = {form.number: form for form in _FORMS}
+_BY_KIND: Final = {form.kind: form for form in _FORMS}
+
+
+def encode(record: Record) -> tuple[bytes, int | None]:
+    """Return the datagram of a record, and the descriptor that goes with it."""
+    form = _BY_KIND[type(record)]
+    fields, descriptor = (record[:-1], record[-1]) if form.has_descriptor else (record, None)
+    return form.layout.pack(form.number, *fields).ljust(SIZE, b"\0"), descriptor
+
+
+def decode(datagram: bytes, descriptor: int | None) -> Record:
+    """Read a datagram and what came with it.
+
+    Raises:
+        ValueError: The size is wrong, the kind unknown, something follows the fields, or there is a descriptor with a
+            kind that has none, or none with a kind that has one.
+    """
+    if len(datagram) != SIZE:
+        raise ValueError(f"a control record has {SIZE} bytes, not {len(datagram)}")
+    form = _BY_NUMBER.get(datagram[0])
+    if form is None:
+        raise ValueError(f"a control record of the unknown kind {datagram[0]}")
+    name = form.kind.__name__
+    if any(datagram[form.layout.size :]):
+        raise ValueError(f"a {name} record with more than its fields")
+    if form.has_descriptor != (descriptor is not None):
+        raise ValueError(f"a {name} record {'without' if form.has_descriptor else 'with'} descriptor")
+    fields = form.layout.unpack_from(datagram)[1:]
+    record: Record = form.kind._make((*fields, descriptor) if form.has_descriptor else fields)
+    return record

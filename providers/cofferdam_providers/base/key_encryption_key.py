@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Final
 
-from cofferdam_contracts.ipc.control import ToChild
+from cofferdam_contracts.ipc.control import Sealed
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 from cofferdam_runtime.entry import Start
 
@@ -47,8 +47,8 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
     except FileNotFoundError as error:
         if not create:
             raise CredentialError(f"{path} does not exist; put the key there") from error
-        sealed, _ = start.receive(ToChild.SEALED)
-        if (sealed.a and not (adopt and not seals)) or (sealed.b and seals):
+        sealed = start.receive(Sealed)
+        if (sealed.has_check and not (adopt and not seals)) or (sealed.has_rows and seals):
             remedy = "" if seals else "; if it is lost, set kim.adopt_rows for one start"
             raise CredentialError(
                 f"{path} does not exist, and the key store has rows that were made with that key; move it back, or "

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from cofferdam_contracts.ipc.control import Failure, Record, Role, ToChild
+from cofferdam_contracts.ipc.control import DownstreamChannel, Failure, Sealed, UpstreamChannel
 from cofferdam_contracts.ipc.limits import MAX_ANSWER
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import WorkerSettings
 from cofferdam_contracts.status import ServiceError
 from cofferdam_providers.base.handlers import Context
@@ -14,9 +15,9 @@ from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Provider
 from cofferdam_providers.base.request_log import RequestLog
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.worker import Broker, Worker
+from cofferdam_providers.base.worker import Worker
 from cofferdam_runtime.channel import Channel
-from cofferdam_runtime.entry import Child, Start, confine, give_up
+from cofferdam_runtime.entry import Child, Handler, Reporter, Start, confine, give_up
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policy import Policy
@@ -56,27 +57,16 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
         settings=settings,
         log=log,
     )
-
-    # Each needs the other: the broker's records go to the worker, and the worker's reports to the broker.
-    def add_channel(record: Record, descriptor: int | None) -> None:
-        worker.add_channel(record, descriptor)
-
-    def stop() -> None:
-        worker.stop()
-
-    child = Child(start, log, loop, {ToChild.CHANNEL: add_channel, ToChild.SEALED: _ignore}, stop)
-    broker = Broker(served=child.count_one, busy=child.busy, violated=child.violated)
-    worker = Worker(context, loop, lane, RequestLog(log, provider.description.id), broker)
-    child.in_flight = worker.in_flight
-    provider.attach(store, child.busy)
+    reporter = Reporter(start.control)
+    worker = Worker(context, loop, lane, RequestLog(log, provider.description.id), reporter)
+    # Only a worker without its key waits for `Sealed`.
+    handlers: dict[type, Handler] = {DownstreamChannel: worker.add_channel, Sealed: lambda _record: None}
+    child = Child(start, log, loop, reporter, handlers, on_stop=worker.stop, in_flight=worker.in_flight)
+    provider.attach(store, reporter.busy)
     child.ready(achieved)
     loop.run(worker.tick)
     provider.close()
     return 0
-
-
-def _ignore(_record: Record, _descriptor: int | None) -> None:
-    """Ignore a record that only a worker without its key waits for."""
 
 
 def _open(store: KimClient, kek: KeyEncryptionKey, start: Start, log: Log, *, adopt: bool) -> None:
@@ -105,8 +95,6 @@ def _open(store: KimClient, kek: KeyEncryptionKey, start: Start, log: Log, *, ad
 
 
 def _await_store(start: Start) -> Channel:
-    """Return the channel to the key store, the first one that the broker sends."""
-    record, descriptor = start.receive(ToChild.CHANNEL)
-    if record.a != Role.KIM or descriptor is None:
-        raise ValueError("the broker sent something before the channel to the key store")
-    return Channel.of(descriptor, MAX_ANSWER)
+    """Return the channel to the key store, when the broker sends it."""
+    record = start.receive(UpstreamChannel, lambda channel: channel.role == Role.KIM)
+    return Channel.of(record.descriptor, MAX_ANSWER)

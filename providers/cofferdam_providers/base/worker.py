@@ -30,14 +30,14 @@ requests, and when it ends, is in `upkeep`.
 import select
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
-from cofferdam_contracts.ipc.control import Record, Role, is_adopted, serial_of
+from cofferdam_contracts.ipc.control import DownstreamChannel
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.limits import message_limit
 from cofferdam_contracts.ipc.requests import ProviderRequest, decode_request, encode_answer
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import Context, Gradual, Slow
 from cofferdam_providers.base.lane import Job, Lane
@@ -48,6 +48,7 @@ from cofferdam_providers.base.service import Service, is_past
 from cofferdam_providers.base.turns import Turns
 from cofferdam_providers.base.upkeep import Upkeep
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
+from cofferdam_runtime.entry import Reporter
 from cofferdam_runtime.loop import HANGUP, READ, WRITE, Loop
 
 TURN_NS: Final = 250_000
@@ -64,29 +65,16 @@ _NEWS: Final = READ | select.EPOLLET
 """A new message is reported once: a channel has turns until it was found empty, and the poll between them is short."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """What the broker is told."""
-
-    served: Callable[[], None]
-    """A request was taken."""
-    busy: Callable[[bool], None]
-    """Something takes longer than the hang timeout (True), or is over (False)."""
-    violated: Callable[[int, int], None]
-    """A client broke the protocol of its channel: its role and serial number."""
-
-
 class Worker:
     """Serves the frontends of one provider."""
 
-    def __init__(self, context: Context, loop: Loop, lane: Lane, requests: RequestLog, broker: Broker) -> None:
+    def __init__(self, context: Context, loop: Loop, lane: Lane, requests: RequestLog, reporter: Reporter) -> None:
         self._context = context
         self._service = Service(context)
         self._loop = loop
         self._lane = lane
         self._requests = requests
-        self._broker = broker
-        self._count = broker.served
+        self._reporter = reporter
         self._clock = _work_clock(context)
         self._limit = message_limit(context.settings.body_len_limit, context.settings.buffer_size_limit)
         self._authenticators = frozenset(entry.auth_type for entry in context.settings.authenticators)
@@ -95,18 +83,18 @@ class Worker:
         self._upkeep = Upkeep(context, lane, self._turns)
         self._answered = 0
 
-    def add_channel(self, record: Record, descriptor: int | None) -> None:
+    def add_channel(self, record: DownstreamChannel) -> None:
         """Add a frontend's channel in place of its previous one; on a predecessor's channel say HELLO."""
-        if descriptor is None or record.a != Role.FRONTEND:
-            raise ValueError("a worker serves frontends, each over a channel")
-        channel = Channel.of(descriptor, self._limit, adopted=is_adopted(record))
-        principal = Principal(uid=record.b, number=record.c, authenticators=self._authenticators)
-        peer = Peer(channel, principal, serial_of(record))
+        if record.role != Role.FRONTEND:
+            raise ValueError("a worker serves frontends")
+        channel = Channel.of(record.descriptor, self._limit, adopted=record.adopted)
+        principal = Principal(uid=record.uid, number=record.number, authenticators=self._authenticators)
+        peer = Peer(channel, principal, record.serial)
         for before in [other for other in self._peers if other.serial == peer.serial]:
             self._close(before)
         self._peers.add(peer)
         self._loop.add(channel.fileno(), _NEWS, lambda events: self._on_channel(peer, events))
-        if is_adopted(record):
+        if record.adopted:
             self._send(peer, (Common.HELLO,))
 
     def stop(self) -> None:
@@ -170,7 +158,7 @@ class Worker:
             self._close(peer)
         except (FramingError, ForbiddenMessageError) as error:
             self._requests.violated(peer.principal, error)
-            self._broker.violated(Role.FRONTEND, peer.serial)
+            self._reporter.violated(Role.FRONTEND, peer.serial)
             self._close(peer)
         if peer.closed:
             return
@@ -216,7 +204,7 @@ class Worker:
             return
         request = decode_request(message)
         application = peer.principal.application(request)
-        self._count()
+        self._reporter.count_one()
         try:
             outcome = self._service.perform(application, request)
             if isinstance(outcome, Slow):
@@ -269,11 +257,11 @@ class Worker:
             return ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the {gone} was lost before the work began")
         if not (self._lane.blocks and self._context.provider.slow_generation):
             return self._service.run(slow, request.deadline)
-        self._broker.busy(True)  # noqa: FBT003  what the record says
+        self._reporter.busy(True)  # noqa: FBT003  what the record says
         try:
             return self._service.run(slow, request.deadline)
         finally:
-            self._broker.busy(False)  # noqa: FBT003
+            self._reporter.busy(False)  # noqa: FBT003
 
     def _end(self, peer: Peer, request: ProviderRequest, slow: Slow, outcome: object) -> None:
         try:

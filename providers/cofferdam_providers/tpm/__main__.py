@@ -2,7 +2,8 @@
 
 import os
 
-from cofferdam_contracts.ipc.control import Failure, Role
+from cofferdam_contracts.ipc.control import Failure
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import TpmSettings
 from cofferdam_providers.base.key_encryption_key import CredentialError
 from cofferdam_providers.base.run import serve

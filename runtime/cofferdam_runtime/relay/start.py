@@ -3,11 +3,10 @@
 import _socket
 import os
 import signal
-import sys
 from typing import Final
 
 from cofferdam_contracts.roles import RELAY_UID
-from cofferdam_runtime.command import command
+from cofferdam_runtime.command import execute
 from cofferdam_runtime.log import is_journal
 
 _STDOUT: Final = 1
@@ -26,14 +25,10 @@ def start() -> None:
     if is_journal():
         return
     theirs, ours = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    os.posix_spawn(
-        sys.executable,
-        command("cofferdam_runtime.relay", str(RELAY_UID) if os.geteuid() == 0 else "-"),
-        {"LANG": "C.UTF-8"},
-        file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0), (os.POSIX_SPAWN_DUP2, _STDERR, _STDOUT)],
-        # It ends when nobody can write to it any more, and not before.
-        setsigmask=_FOR_THE_GROUP,
-    )
+    uid = str(RELAY_UID) if os.geteuid() == 0 else "-"
+    # It ends when nobody can write to it any more, and not before.
+    _, pidfd = execute("cofferdam_runtime.relay", [uid], {0: theirs.fileno(), _STDOUT: _STDERR}, blocked=_FOR_THE_GROUP)
+    os.close(pidfd)
     # Whoever finds the relay busy loses a line, and does not wait.
     ours.setblocking(False)  # noqa: FBT003  the socket module's signature
     os.dup2(ours.fileno(), _STDERR)

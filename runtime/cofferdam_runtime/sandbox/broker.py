@@ -1,10 +1,12 @@
 """The broker's own privileges: what starting, owning and signalling children needs, and nothing else."""
 
 import os
+import resource
 from typing import Final
 
 from cofferdam_runtime.sandbox import inspect, prctl
 from cofferdam_runtime.sandbox.errors import SandboxError
+from cofferdam_runtime.sandbox.rank import take_precedence
 
 CAPABILITIES: Final = {
     # linux/capability.h: the number of each.
@@ -17,6 +19,19 @@ CAPABILITIES: Final = {
     "setpcap": 8,
 }
 """Kept: folders and sockets get their owners, children their uids and an empty bounding set, signals reach them."""
+
+
+def become_broker() -> None:
+    """Take the rank, the limits and the privileges of a broker.
+
+    Raises:
+        SandboxError: Some privilege is left.
+    """
+    prctl.forbid_dumps()
+    take_precedence()
+    trim_broker_capabilities()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def trim_broker_capabilities() -> None:

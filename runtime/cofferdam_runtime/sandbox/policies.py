@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_runtime.sandbox.policy import CLONE_THREAD, CREATING, INT, SPECIAL_MODES, Condition, Policy, Refusal
 

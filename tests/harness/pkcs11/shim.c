@@ -311,8 +311,14 @@ static void do_close_fds(struct call *call, word argument) {
 static void do_accuse(struct call *call, word argument) {
     (void)call;
     for (word serial = 1; serial <= argument; serial++) {
-        word record[5] = {5 /* VIOLATION */, 3 /* FRONTEND */, serial, 0, 0};
-        send(3 /* the control socket */, record, sizeof record, MSG_DONTWAIT | MSG_NOSIGNAL);
+        /* contracts/ipc/control.py: the number of the kind, its fields without padding, zeros */
+        struct __attribute__((packed)) {
+            unsigned char kind;
+            word role, serial;
+            unsigned char zeros[23];
+        } record = {20 /* Violation */, 3 /* FRONTEND */, serial, {0}};
+        _Static_assert(sizeof record == 40, "a control record");
+        send(3 /* the control socket */, &record, sizeof record, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
 }
 

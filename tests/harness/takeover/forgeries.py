@@ -7,17 +7,29 @@ is refused for what it says. This runs inside a frontend; what it imports is the
 import _socket
 import array
 import json
-import struct
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgpack
 
-from cofferdam_contracts.ipc.control import Failure, FromChild, Record, Role
+from cofferdam_contracts.ipc.control import (
+    SIZE,
+    Busy,
+    Failed,
+    Failure,
+    Ping,
+    Pong,
+    Ready,
+    Record,
+    SettingsDocument,
+    Violation,
+    encode,
+)
 from cofferdam_contracts.ipc.framing import Common
 from cofferdam_contracts.ipc.keystore import KimMessage
 from cofferdam_contracts.registry import AuthType, Opcode
+from cofferdam_contracts.roles import Role
 
 NO_AUTH, DIRECT, PEER = int(AuthType.NO_AUTH), int(AuthType.DIRECT), int(AuthType.UNIX_PEER_CREDENTIALS)
 EXPORT, DELETE_CLIENT = int(Opcode.PSA_EXPORT_PUBLIC_KEY), int(Opcode.DELETE_CLIENT)
@@ -56,8 +68,8 @@ def _export(name: object = "k", *more: object, auth: object = PEER, application:
     return _packed(EXPORT, 7, LATER, auth, application, name, *more)
 
 
-def _record(kind: int, *numbers: int) -> tuple[bytes, ...]:
-    return (Record(kind, *numbers).to_bytes(),)
+def _record(record: Record) -> tuple[bytes, ...]:
+    return (encode(record)[0],)
 
 
 HONEST: Final = {
@@ -86,8 +98,8 @@ FORGERIES: Final = (
     Forgery(47, "an answer to nothing", "worker", _packed(EXPORT | 0x80, 7, 0, b"x")),
     Forgery(47, "an answer to nothing, for kim", "kim", _packed(int(KimMessage.LIST_KEYS) + 1, 7, 0, ())),
     Forgery(48, "the greeting of a successor", "worker", _packed(int(Common.HELLO))),
-    Forgery(49, "a control record", "worker", _record(FromChild.READY, 3, 7)),
-    Forgery(49, "a control record, for kim", "kim", _record(FromChild.PLAN)),
+    Forgery(49, "a control record", "worker", _record(Ready(3, 7, 0, 0))),
+    Forgery(49, "a control record, for kim", "kim", _record(SettingsDocument(0, 0, -1))),
     Forgery(51, "an extension type", "worker", _export(msgpack.ExtType(5, b"x"))),
     Forgery(51, "a map", "worker", _export({"k": 1})),
     Forgery(51, "an array of 2**32 elements", "worker", (b"\xdd\xff\xff\xff\xff",)),
@@ -108,13 +120,13 @@ FORGERIES: Final = (
             _packed(int(KimMessage.LIST_KEYS), 7, DIRECT, "root")),
     Forgery(56, "an authenticator that does not exist", "worker", _export(auth=2)),
     Forgery(56, "a name without authentication", "worker", _export(auth=NO_AUTH, application="0")),
-    Forgery(50, "descriptors with a record", "broker", _record(FromChild.PONG, 1), ENDED, descriptors=3),
-    Forgery(49, "it is ready once more", "broker", _record(FromChild.READY, 3, 7), ENDED),
-    Forgery(49, "an accusation by a frontend", "broker", _record(FromChild.VIOLATION, Role.FRONTEND, 1), ENDED),
-    Forgery(49, "a configuration", "broker", _record(FromChild.PLAN, 0, 0), ENDED),
-    Forgery(49, "it gives up", "broker", _record(FromChild.FAILED, Failure.SANDBOX), ENDED),
-    Forgery(49, "a device that is busy", "broker", _record(FromChild.BUSY, 1), ENDED),
-    Forgery(49, "a record of a kind that does not exist", "broker", _record(200), ENDED),
+    Forgery(50, "descriptors with a record", "broker", _record(Pong(1, 0, 0, 0)), ENDED, descriptors=3),
+    Forgery(49, "it is ready once more", "broker", _record(Ready(3, 7, 0, 0)), ENDED),
+    Forgery(49, "an accusation by a frontend", "broker", _record(Violation(Role.FRONTEND, 1)), ENDED),
+    Forgery(49, "a configuration", "broker", _record(SettingsDocument(0, 0, -1)), ENDED),
+    Forgery(49, "it gives up", "broker", _record(Failed(Failure.SANDBOX)), ENDED),
+    Forgery(49, "a device that is busy", "broker", _record(Busy(busy=True)), ENDED),
+    Forgery(49, "a record of a kind that does not exist", "broker", (bytes([200]).ljust(SIZE, b"\0"),), ENDED),
     Forgery(49, "half a record", "broker", (bytes(20),), ENDED),
     Forgery(49, "a record and more", "broker", (bytes(41),), ENDED),
 )  # fmt: skip
@@ -123,7 +135,7 @@ FORGERIES: Final = (
 def channel_to(owner: Any, server: str) -> _socket.socket:  # noqa: ANN401  the shipped Frontend
     """Return the socket of a frontend that leads to a server."""
     if server == "broker":
-        found: _socket.socket = owner._child._control.socket
+        found: _socket.socket = owner._reporter._control.socket
     else:
         found = owner._upstreams[SERVERS[server], 0]._channel.socket
     return found
@@ -146,7 +158,8 @@ def forge(owner: Any, name: str) -> object:  # noqa: ANN401
         except PermissionError:
             # The kernel refuses descriptors on this socket, since Linux 6.16.
             channel.send(bytes(1))
-    said.append(_status(channel))
+    # Each has its answer, which must not be taken for that of a later message.
+    said.append([_status(channel) for _ in forgery.datagrams][-1])
     return said
 
 
@@ -166,7 +179,7 @@ def _status(channel: _socket.socket) -> object:
             return REFUSED
         if not datagram:
             return REFUSED
-        if len(datagram) == struct.calcsize("<B7xQQQQ") and datagram[:1] in b"\x04":
+        if len(datagram) == SIZE and datagram[:1] == _record(Ping(0))[0][:1]:
             continue  # a ping of the broker
         return msgpack.unpackb(datagram, use_list=False)[2]
 

@@ -11,7 +11,6 @@ succeed where nothing is confined.
 # ruff: noqa: PLC0415  the search path and the patches come before what they are for
 
 import _socket
-import dataclasses
 import importlib
 import json
 import mmap
@@ -37,22 +36,17 @@ def settings() -> dict[str, Any]:
 def run_broker() -> int:
     """Run the shipped broker, whose children are to be found by other names."""
     from cofferdam_broker import __main__ as shipped
-    from cofferdam_broker import spawn
-    from cofferdam_contracts.ipc.control import Role
-    from cofferdam_contracts.roles import PROGRAMS
+    from cofferdam_contracts.roles import TABLE, Role
     from cofferdam_runtime.backoff import History
+    from cofferdam_runtime.sandbox import broker
 
     names = {Role.KIM: "kim", Role.SOFTWARE_WORKER: "software", Role.FRONTEND: "frontend"}
-    programs = {
-        role: dataclasses.replace(program, package=f"hole.{names[role]}") if role in names else program
-        for role, program in PROGRAMS.items()
-    }
-    setattr(spawn, "PROGRAMS", programs)  # noqa: B010
+    TABLE.update({role: role.row._replace(package=f"hole.{name}") for role, name in names.items()})  # type: ignore[attr-defined]
     # A process that is killed for an attempt is replaced at once.
     setattr(History, "delay", lambda _self, _now: 0.0)  # noqa: B010
     if not settings()["confined"]:
         # Its children would have no more capabilities than it has.
-        setattr(shipped, "trim_broker_capabilities", lambda: None)  # noqa: B010
+        setattr(broker, "trim_broker_capabilities", lambda: None)  # noqa: B010
     return shipped.main()
 
 

@@ -11,14 +11,17 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from tests.harness.broker_end import BrokerEnd
+
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.ipc.control import Record, Role, ToChild, channel_flags
+from cofferdam_contracts.ipc.control import Busy, DownstreamChannel, Violation
 from cofferdam_contracts.ipc.limits import MAX_ANSWER
 from cofferdam_contracts.ipc.requests import Answer, WorkerOperation, decode_answer, encode_request
 from cofferdam_contracts.operations import SignHash
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode, ProviderId
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings, ProviderEntry, WorkerSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.location import prepare
@@ -32,7 +35,7 @@ from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Key, Provider, StoredKey
 from cofferdam_providers.base.request_log import RequestLog
 from cofferdam_providers.base.row_codes import RowCodes
-from cofferdam_providers.base.worker import Broker, Worker
+from cofferdam_providers.base.worker import Worker
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
@@ -126,14 +129,16 @@ def key_store(folder: Path) -> Iterator[KimClient]:
         # A connection to SQLite belongs to the thread that made it.
         database = MappingStore.open(path, (ENTRY,))
         loop = Loop()
-        server = Server(KimService(database, (ENTRY,), (UNIX,)), loop, LOG)
-        server.add_channel(Record(ToChild.CHANNEL, Role.SOFTWARE_WORKER, 0, 0), theirs.detach())
+        broker = BrokerEnd()
+        server = Server(KimService(database, (ENTRY,), (UNIX,)), loop, LOG, broker.reporter)
+        server.add_channel(DownstreamChannel(Role.SOFTWARE_WORKER, 0, 0, 0, adopted=False, descriptor=theirs.detach()))
         stop.append(loop.stop)
         started.set()
         loop.run(lambda: min(server.tick(), 0.01))
         for asking in list(server._channels):
             server._close(asking)
         database.close()
+        broker.close()
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -163,16 +168,10 @@ SETTINGS = WorkerSettings(
 
 
 class Running:
-    """A worker in a thread; `violations` are the frontends that it accused, `busy` its reports about its device."""
+    """A worker in a thread."""
 
     def __init__(self) -> None:
-        self.violations: list[tuple[int, int]] = []
-        self.busy: list[bool] = []
-        self.broker = Broker(
-            served=lambda: None,
-            busy=self.busy.append,
-            violated=lambda role, number: self.violations.append((role, number)),
-        )
+        self.broker = BrokerEnd()
         self._worker: Worker
         self._ends: list[Channel] = []
 
@@ -183,11 +182,20 @@ class Running:
         self.thread = threading.Thread(target=lambda: loop.run(lambda: min(worker.tick(), 0.01)))
         self.thread.start()
 
+    @property
+    def violations(self) -> list[tuple[int, int]]:
+        """Role and serial number of the frontends that broke the protocol."""
+        return [(told.role, told.serial) for told in self.broker.told(Violation)]
+
+    @property
+    def busy(self) -> list[bool]:
+        """What the worker told of its device."""
+        return [told.busy for told in self.broker.told(Busy)]
+
     def connect(self, uid: int, number: int = 0, *, adopted: bool = False) -> "Asking":
         """Be the frontend of a principal."""
         ours, theirs = socket_pair()
-        record = Record(ToChild.CHANNEL, Role.FRONTEND, uid, number, channel_flags(number, adopted=adopted))
-        self._worker.add_channel(record, theirs.detach())
+        self._worker.add_channel(DownstreamChannel(Role.FRONTEND, uid, number, number, adopted, theirs.detach()))
         channel = Channel(ours, 4 << 20)
         self._ends.append(channel)
         return Asking(channel)
@@ -236,10 +244,11 @@ def running(
         lane.start()
         context = Context(provider=device, keyring=keyring, settings=settings, log=log)
         run = Running()
-        run.run(Worker(context, loop, lane, RequestLog(log, device.description.id), run.broker), loop)
+        run.run(Worker(context, loop, lane, RequestLog(log, device.description.id), run.broker.reporter), loop)
         try:
             yield run
         finally:
             loop.stop()
             run.thread.join()
             run.close()
+            run.broker.close()

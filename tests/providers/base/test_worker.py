@@ -17,7 +17,6 @@ from tests.contracts.strategies import operations_of
 from tests.providers.base.device import ATTRIBUTES, ECDSA, KEK, LOG, SETTINGS, UNIX, Device, running
 
 from cofferdam_contracts.identity import MAX_APPLICATION
-from cofferdam_contracts.ipc.control import Role
 from cofferdam_contracts.ipc.framing import Common
 from cofferdam_contracts.ipc.keystore import SCHEMAS as STORE_SCHEMAS
 from cofferdam_contracts.ipc.keystore import Field, KimMessage
@@ -39,6 +38,7 @@ from cofferdam_contracts.operations import (
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import AuthType
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import AuthenticatorSettings, LogSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.kim_client import KimClient

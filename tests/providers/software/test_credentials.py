@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam_contracts.ipc.control import Record, Role, ToChild
+from cofferdam_contracts.ipc.control import Ping, Sealed
+from cofferdam_contracts.roles import Role
 from cofferdam_providers.base.key_encryption_key import KEK_LENGTH, CredentialError, read_kek
 from cofferdam_providers.software.credentials import read_its_files
 from cofferdam_runtime.control import Control
@@ -21,8 +22,8 @@ def told(check: int, rows: int) -> Iterator[Start]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         broker = Control(ours)
-        broker.send(Record(ToChild.PING, 1))
-        broker.send(Record(ToChild.SEALED, check, rows))
+        broker.send(Ping(1))
+        broker.send(Sealed(bool(check), bool(rows)))
         start = Start(
             role=Role.SOFTWARE_WORKER, number=0, uid=None, parent=1, control=Control(theirs), document=-1, arguments=()
         )
@@ -40,7 +41,7 @@ def test_it_is_made_once_and_is_private(tmp_path: Path) -> None:
         # The broker is not asked this time, and no earlier record is lost.
         again = read_kek(str(path), start, create=True)
         assert (again.key, again.is_new) == (kek.key, False)
-        assert [record.kind for record, _ in start.early] == [ToChild.PING]
+        assert list(start.early) == [Ping(1)]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ sys.path[:0] = json.loads(sys.argv[1])
 
 from tests.runtime.sandbox import attacks  # noqa: E402
 
-from cofferdam_contracts.ipc.control import Role  # noqa: E402
+from cofferdam_contracts.roles import Role  # noqa: E402
 from cofferdam_runtime.sandbox import (  # noqa: E402
     enter,
     identity,

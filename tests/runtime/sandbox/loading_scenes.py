@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.runtime.sandbox import attacks
 
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import Role
 from cofferdam_runtime.sandbox import enter, inspect, seccomp
 from cofferdam_runtime.sandbox.enter import enter_sandbox
 from cofferdam_runtime.sandbox.policies import POLICIES, for_module

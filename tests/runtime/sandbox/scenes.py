@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.runtime.sandbox import attacks
 from tests.runtime.sandbox.loading_scenes import UID, after_loading, reaching, special_mode, while_loading  # noqa: F401  run by name
 
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import Role
 from cofferdam_runtime.sandbox import enter, imports, inspect, landlock, limits, prctl, seccomp
 from cofferdam_runtime.sandbox.broker import trim_broker_capabilities
 from cofferdam_runtime.sandbox.enter import Achieved, enter_sandbox

@@ -6,7 +6,7 @@ import pytest
 from tests.runtime.sandbox.attacks import ATTACKS, NOT_IN_THIS_KERNEL, STOPPED_BY
 from tests.runtime.sandbox.harness import IDENTITIES, IS_ROOT, Job, attempt
 
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import Role
 from cofferdam_runtime.sandbox.policies import MODULE_NEEDS
 
 ROLES = (Role.CONFIG, Role.PKCS11_WORKER, Role.TPM_WORKER)

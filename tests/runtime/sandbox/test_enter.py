@@ -11,7 +11,8 @@ import pytest
 from tests.runtime.sandbox.harness import IS_ROOT, OWN_UID, PATHS, SCENE, playground, scene
 from tests.runtime.sandbox.loading_scenes import LOADING
 
-from cofferdam_contracts.ipc.control import Level, Role
+from cofferdam_contracts.ipc.control import Level
+from cofferdam_contracts.roles import Role
 from cofferdam_runtime.sandbox import landlock
 from cofferdam_runtime.sandbox.inspect import observe, shortfalls
 

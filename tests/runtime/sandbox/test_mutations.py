@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 from tests.runtime.sandbox.harness import IDENTITIES, IS_ROOT, Job, attempt
 
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import Role
 from cofferdam_runtime.sandbox import landlock
 
 HAS_SCOPES = landlock.version() >= min(landlock.SCOPE_SINCE)

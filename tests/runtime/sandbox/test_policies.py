@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cofferdam_contracts.ipc.control import Role
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_runtime.sandbox.loading import closings
 from cofferdam_runtime.sandbox.policies import LIBRARIES, MODULE_NEEDS, POLICIES, REFUSALS, for_module, for_tpm

@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from cofferdam_broker.plan import READER_UID
-from cofferdam_contracts.roles import RELAY_UID, UID_COUNT
+from cofferdam_contracts.roles import READER_UID, RELAY_UID, UID_COUNT
 from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.listener import Acceptor, Arrival
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.places import Owners
+from cofferdam_runtime.places import Users
 from cofferdam_runtime.queues import Queues
 
 OVERFLOW_UID: Final = 65534
@@ -27,14 +26,14 @@ class Intake:
     """The connections that wait."""
 
     def __init__(
-        self, log: Log, settings: BrokerSettings, owners: Owners, is_welcome: Callable[[int, float], bool]
+        self, log: Log, settings: BrokerSettings, users: Users, is_welcome: Callable[[int, float], bool]
     ) -> None:
         """Hold nothing yet. `is_welcome` tells whether a uid may wait at some time."""
         self._log = log
         self._is_welcome = is_welcome
         # The rest of the descriptors is for processes and their channels.
         together = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
-        self.waiting: Queues[_socket.socket] = Queues(owners, each=settings.max_connections, together=together)
+        self.waiting: Queues[_socket.socket] = Queues(users, each=settings.max_connections, together=together)
         uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
         self._refused = frozenset({OVERFLOW_UID, READER_UID, RELAY_UID, *uids})
         self.acceptor = Acceptor(log)

@@ -7,34 +7,33 @@ from pathlib import Path
 
 import pytest
 from tests.broker.test_children import SETTINGS
-from tests.broker.test_generation import actors
+from tests.broker.test_deployment import actors
 
-from cofferdam_broker.plan import READER_UID, Plan, Reader
+from cofferdam_broker.config import ConfigLoader, LoadedConfig
 from cofferdam_config.kinds import NotAllowedError
 from cofferdam_config.tables import Isolation
-from cofferdam_contracts.ipc.control import FromChild, Role
-from cofferdam_contracts.roles import RELAY_UID
+from cofferdam_contracts.roles import READER_UID, RELAY_UID, Role
 from cofferdam_contracts.settings import dump
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 
 __all__ = ["actors"]
 pytestmark = pytest.mark.usefixtures("actors")
-OWN = [FromChild.PLAN, 0, 0, dump(SETTINGS).decode()]
-KIM = [FromChild.PLAN, Role.KIM, 0, "kim's"]
-FRONTEND = [FromChild.PLAN, Role.FRONTEND, 0, "a frontend's"]
+OWN = ["SettingsDocument", 0, 0, dump(SETTINGS).decode()]
+KIM = ["SettingsDocument", Role.KIM, 0, "kim's"]
+FRONTEND = ["SettingsDocument", Role.FRONTEND, 0, "a frontend's"]
 Records = list[list[object]]
 
 
-def read(folder: Path, records: Records, *, give_up: bool = False, **script: int) -> tuple[Plan | None, int]:
-    """Return the plan that comes of a reader that sends these records, and how many descriptors are left."""
+def read(folder: Path, records: Records, *, give_up: bool = False, **script: int) -> tuple[LoadedConfig | None, int]:
+    """Return the config that comes of a reader that sends these records, and how many descriptors are left."""
     path = folder / "config.toml"
     path.write_text(json.dumps({"records": records, **script}))
     loop = Loop()
-    done: list[Plan | None] = []
+    done: list[LoadedConfig | None] = []
     gc.collect()  # what earlier tests left must not go meanwhile
     before = len(os.listdir("/proc/self/fd"))
-    reader = Reader(str(path), loop, Log("broker", SETTINGS.log), done.append)
+    reader = ConfigLoader(str(path), loop, Log("broker", SETTINGS.log), done.append)
     if give_up:
         reader.give_up()
 
@@ -44,20 +43,20 @@ def read(folder: Path, records: Records, *, give_up: bool = False, **script: int
         return 0 if done else 1
 
     loop.run(tick)
-    (plan,) = done
-    return plan, len(os.listdir("/proc/self/fd")) - before
+    (config,) = done
+    return config, len(os.listdir("/proc/self/fd")) - before
 
 
 def test_every_document_goes_to_whom_it_is_for(tmp_path: Path) -> None:
-    plan, left = read(tmp_path, [OWN, KIM, FRONTEND])
-    assert plan is not None
-    assert plan.settings == SETTINGS
-    assert {key: os.pread(found, 100, 0).decode() for key, found in plan.documents.items()} == {
-        (Role.KIM, 0): KIM[3],
-        (Role.FRONTEND, 0): FRONTEND[3],
+    config, left = read(tmp_path, [OWN, KIM, FRONTEND])
+    assert config is not None
+    assert config.settings == SETTINGS
+    assert {key: os.pread(found, 100, 0).decode() for key, found in config.documents.items()} == {
+        (Role.KIM, 0): KIM[-1],
+        (Role.FRONTEND, 0): FRONTEND[-1],
     }
     assert left == 2
-    plan.close()
+    config.close()
 
 
 @pytest.mark.parametrize(
@@ -65,13 +64,18 @@ def test_every_document_goes_to_whom_it_is_for(tmp_path: Path) -> None:
     [
         [OWN, KIM, KIM],
         [OWN, OWN],
-        [OWN, *([FromChild.PLAN, Role.FRONTEND, number, ""] for number in range(64))],
-        [OWN, [FromChild.PLAN, Role.KIM, 0, None]],
-        [OWN, KIM, [FromChild.PONG, 0, 0, None]],
-        [OWN, KIM, [FromChild.READY, 0, 0, "with a descriptor"]],
+        [OWN, *(["SettingsDocument", Role.FRONTEND, number, ""] for number in range(64))],
+        [OWN, KIM],
+        [OWN, FRONTEND],
+        [OWN, KIM, FRONTEND, ["SettingsDocument", Role.KIM, 7, "another"]],
+        [OWN, KIM, FRONTEND, ["SettingsDocument", Role.SOFTWARE_WORKER, 0, "of no provider"]],
+        [["SettingsDocument", 0, 0, None], KIM, FRONTEND],
+        [["SettingsDocument", 0, 0, "[" * 100_000], KIM, FRONTEND],
+        [OWN, KIM, FRONTEND, ["Pong", 0, 0, 0, 0]],
+        [OWN, KIM, FRONTEND, ["NewClient", 2]],
         [KIM],
-        [[FromChild.PLAN, 0, 0, "{}"], KIM],
-        [OWN, [FromChild.PLAN, 99, 0, "of a role that there is not"]],
+        [["SettingsDocument", 0, 0, "{}"], KIM],
+        [OWN, ["SettingsDocument", 99, 0, "of a role that does not exist"]],
         [],
     ],
 )
@@ -80,7 +84,7 @@ def test_a_reader_that_says_anything_else_is_not_believed_and_leaves_nothing(tmp
 
 
 def test_a_reader_that_fails_leaves_nothing_of_what_it_sent(tmp_path: Path) -> None:
-    assert read(tmp_path, [OWN, KIM, [FromChild.FAILED, 1, 0, None]], status=1) == (None, 0)
+    assert read(tmp_path, [OWN, KIM, ["Failed", 1]], status=1) == (None, 0)
 
 
 def test_a_reader_that_takes_too_long_is_given_up(tmp_path: Path) -> None:

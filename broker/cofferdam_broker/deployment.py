@@ -1,0 +1,181 @@
+"""The processes of one configuration, from their start over their replacement to their end.
+
+    STARTING --all are ready, except device workers that have died once--> SERVING --drain--> DRAINING
+
+While STARTING, a death fails the start, except that of a device's worker or of one that lacks its key. While SERVING,
+whatever dies is replaced, with back-off. While DRAINING nothing is replaced; the processes end in the order of their
+stages, and what has not ended within limits.drain_ms is killed. What each death costs is said in the process table
+(`contracts.roles`).
+"""
+
+import enum
+import time
+from collections.abc import Callable
+from typing import Final
+
+from cofferdam_broker.children import Children
+from cofferdam_broker.config import LoadedConfig
+from cofferdam_broker.principals import Principals
+from cofferdam_broker.process import ChildProcess
+from cofferdam_contracts.ipc.control import Failure
+from cofferdam_contracts.roles import SERVERS, Death
+from cofferdam_runtime.listener import Arrival
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.timers import Timers
+
+RETRY_S: Final = 1.0
+
+
+@enum.unique
+class Phase(enum.Enum):
+    """What the processes are doing."""
+
+    STARTING = "starting"
+    SERVING = "running"
+    DRAINING = "draining"
+
+
+class Deployment:
+    """One configuration in force."""
+
+    def __init__(self, config: LoadedConfig, loop: Loop, timers: Timers, *, again: bool, trial: bool) -> None:
+        """Prepare; `start` starts.
+
+        Args:
+            config: The configuration.
+            loop: The broker's loop.
+            timers: Those of the loop's tick.
+            again: Whether the configuration was in force before: then a device that cannot work now stays down, and
+                the others are served.
+            trial: Whether the configuration before is started again if this one fails.
+        """
+        self.config, settings = config, config.settings
+        self.log = Log("broker", settings.log)
+        self.phase, self._again, self._trial = Phase.STARTING, again, trial
+        self.children = Children(loop, self.log, config, self)
+        self.principals = Principals(self.children, self.log, settings, timers, self._assign_spares)
+        self.left: list[Arrival] = []
+        """Connections that waited when it ended, for its successor."""
+        self._timers = timers
+        self._started: Callable[[], None] = lambda: None
+        self._failed: Callable[[str], None] = lambda _why: None
+        self._drained: Callable[[], None] = lambda: None
+
+    def start(self, started: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Start all; one of the two is called, later, once.
+
+        Raises:
+            OSError: A process could not be executed.
+        """
+        self._started, self._failed = started, failed
+        for server in self.children.servers():
+            self.children.start(*server)
+        self.principals.assign_spares()
+
+    def drain(self, drained: Callable[[], None]) -> None:
+        """Let all finish and end; `drained` is called when the last one is gone."""
+        self.phase = Phase.DRAINING
+        self._drained = drained
+        self._timers.after(self.config.settings.drain_ms / 1000, self._force)
+        self._advance()
+
+    def close(self) -> None:
+        """Kill whatever still runs."""
+        self.phase = Phase.DRAINING
+        self.principals.intake.close()
+        self.children.close()
+
+    def check(self, now: float) -> bool:
+        """Look after all, once a second; return whether all are well."""
+        if self.phase is Phase.DRAINING:
+            return True
+        self.principals.retire(now)
+        return self.children.check(now)
+
+    def on_ready(self, child: ChildProcess) -> None:
+        """Log it, and begin to serve if no other process is still starting."""
+        took = round((time.monotonic() - child.started) * 1000)
+        level = child.level.name.lower()
+        self.log.info("a process is ready", process=child.title, pid=child.spawned.pid, level=level, ms=took)
+        self._assign_spares()
+        self._serve()
+
+    def _serve(self) -> None:
+        """Begin to serve when all are ready, except device workers that have died once."""
+        if self.phase is Phase.STARTING and all(p.ready or self.children.histories[p.key].total for p in self.children):
+            self.phase = Phase.SERVING
+            self._started()
+
+    def on_writable(self, child: ChildProcess) -> None:
+        """Pass on the connections that wait for it."""
+        self.principals.flush(child)
+
+    def on_death(self, child: ChildProcess) -> None:
+        """Replace the process, go on without it, or fail the start."""
+        if self.phase is Phase.DRAINING:
+            self._advance()
+            return
+        self.principals.on_death(child)
+        if self.phase is Phase.STARTING and self._is_fatal(child):
+            self._failed(f"{child.title} ended before it was ready")
+        elif child.failed and child.failed != Failure.STORE:
+            self.log.error("a process cannot work and stays down until a reload", process=child.title)
+            self._serve()
+        elif child.role in SERVERS or not child.ready:
+            delay = self.children.histories[child.key].delay(time.monotonic())
+            if delay:
+                self.log.error("a process dies again and again", process=child.title, next_try_s=delay)
+            self._timers.after(delay, lambda: self._replace(child))
+            if self.phase is Phase.STARTING:
+                self.log.error("the service starts without a provider; trying again", process=child.title)
+                self._serve()
+        else:
+            self._assign_spares()
+
+    def _is_fatal(self, child: ChildProcess) -> bool:
+        """Tell whether a death fails the start.
+
+        A missing or wrong key-encryption key is one provider's affair; but a reload that would bring it is refused. A
+        device's worker fails the start only if a restart would not help.
+        """
+        if child.failed == Failure.CREDENTIAL:
+            return self._trial
+        return child.role.row.death is not Death.PROVIDER_DOWN or (child.failed != 0 and not self._again)
+
+    def _assign_spares(self) -> None:
+        if self.phase is Phase.SERVING:
+            self._try("frontend", self.principals.assign_spares)
+
+    def _replace(self, child: ChildProcess) -> None:
+        if child.role not in SERVERS:
+            self._assign_spares()
+        elif self.phase is not Phase.DRAINING:
+            self._try(child.title, lambda: self.children.start(child.role, child.number))
+
+    def _try(self, title: str, start: Callable[[], object]) -> None:
+        """Start something, again and again until it can be executed."""
+        if self.phase is Phase.DRAINING:
+            return
+        try:
+            start()
+        except OSError as error:
+            self.log.error("a process cannot be started; trying again", process=title, cause=error)
+            self._timers.after(RETRY_S, lambda: self._try(title, start))
+
+    def _advance(self) -> None:
+        """Stop the processes of the highest stage that still has any."""
+        running = list(self.children)
+        if running:
+            stage = max(child.role.row.stage for child in running)
+            for child in running:
+                if child.role.row.stage == stage:
+                    child.stop()
+            return
+        self.left = self.principals.intake.waiting.drop_all()
+        self.close()
+        self._drained()
+
+    def _force(self) -> None:
+        for child in self.children:
+            child.kill("a process did not finish within limits.drain_ms")
