@@ -394,6 +394,8 @@ class ClientConnection:
         (RECEIVING, REFUSAL): (SENDING, _refuse),
         (RECEIVING, CLOSE): (CLOSED, _close),
         (WORKING, READABLE): (WORKING, _ignore_input),
+        # The loop still waits for room if this request arrived while the last response was being sent.
+        (WORKING, WRITABLE): (WORKING, _ignore_input),
         (WORKING, HUNG_UP): (CLOSED, _abandon),
         (WORKING, RESPONSE): (SENDING, _send),
         (WORKING, CLOSE): (CLOSED, _abandon),

@@ -116,5 +116,5 @@ class PendingIdentities:
         return self._pending.get(pending.responder.connection) is pending
 
     def _remove(self, pending: _Pending) -> None:
-        del self._pending[pending.responder.connection]
+        self._pending.pop(pending.responder.connection, None)
         pending.share.force(0)

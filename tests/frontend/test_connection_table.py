@@ -118,6 +118,15 @@ def answer_that_waits(talk: Talk) -> None:
         talk.owner.loop._callbacks[descriptor](mask)
 
 
+def another_that_waits(talk: Talk) -> None:
+    """Send two requests at once; the first response has to wait for room, the second one for the owner."""
+    talk.owner.at_once = LARGE
+    talk.begin(KEPT + KEPT)
+    assert talk.state() is State.SENDING
+    talk.owner.at_once = None
+    talk.received()
+
+
 def new(_talk: Talk) -> None:
     """Leave the connection as it is before it is started."""
 
@@ -134,6 +143,7 @@ WAYS: dict[tuple[State, Event], Way] = {
     (State.RECEIVING, Event.REFUSAL): (receiving, another, State.DRAINING),
     (State.RECEIVING, Event.CLOSE): (receiving, stop, State.CLOSED),
     (State.WORKING, Event.READABLE): (working, another, State.WORKING),
+    (State.WORKING, Event.WRITABLE): (new, another_that_waits, State.WORKING),
     (State.WORKING, Event.HUNG_UP): (working, hang_up, State.CLOSED),
     (State.WORKING, Event.RESPONSE): (working, answer, State.IDLE),
     (State.WORKING, Event.CLOSE): (working, stop, State.CLOSED),
