@@ -1,1 +1,1 @@
-"""How a process of the service lives: start, confinement, channels, loop, log."""
+"""What every process of the service shares: start-up, confinement, channels, event loop, log."""

@@ -1,4 +1,4 @@
-"""When the successor of something that died may start: at once, later, or once in a while."""
+"""Restart back-off: when the successor of a dead process may start."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ WINDOW_S: Final = 60.0
 FREE_RESTARTS: Final = 3
 """Deaths within the window after which a successor still starts at once."""
 BREAKER: Final = 5
-"""Deaths within the window that open the breaker: one probe every `BREAKER_S` from then on."""
+"""Deaths within the window that open the circuit breaker: from then on one attempt every `BREAKER_S`."""
 BREAKER_S: Final = 30.0
 
 
@@ -25,7 +25,7 @@ class History:
         self.total += 1
 
     def delay(self, now: float) -> float:
-        """Return how long a successor has to wait, in seconds."""
+        """Return how many seconds after the last death a successor may start."""
         recent = sum(1 for death in self.deaths if death > now - WINDOW_S)
         if recent >= BREAKER:
             return BREAKER_S

@@ -1,4 +1,4 @@
-"""How the broker executes a child: the words of its command line, and where its descriptors are."""
+"""How the broker executes a child: the boot code on its command line, and its descriptor numbers."""
 
 from typing import Final
 
@@ -8,5 +8,5 @@ BOOT: Final = (
     "import gc,sys;gc.disable();sys.path[:0]=sys.argv.pop(1).split(':');package=sys.argv.pop(1);"
     "sys.exit(__import__(package+'.__main__',fromlist=['main']).main())"
 )
-"""What the interpreter runs: put our own roots first, then the role's package. The broker names the package. Garbage is
-collected once everything is imported, see `entry`."""
+"""Code that the interpreter runs: it puts our own roots first on the path, then runs the package that the broker names.
+Garbage collection starts once everything is imported, see `entry`."""

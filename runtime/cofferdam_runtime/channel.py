@@ -1,8 +1,8 @@
 """A data channel between two processes: whole messages over a SOCK_SEQPACKET socketpair, never blocking.
 
-What cannot be sent waits in order in this process; while `backlog` is true, the owner should not take more from the
-peer, so that a peer that reads no answers stalls only itself. Received datagrams go through one buffer that is reused
-and wiped; descriptors that a peer attaches are dropped by the kernel, because none are ever asked for.
+Messages that cannot be sent yet are queued in order. While `backlog` is true, the caller should not read more from the
+peer, so that a peer that reads no answers stalls only itself. All received datagrams go through one buffer, which is
+wiped after each; the kernel drops descriptors that a peer attaches, because `recvmsg` is never used.
 """
 
 import _socket
@@ -16,10 +16,10 @@ from cofferdam_contracts.ipc.limits import MAX_DATAGRAM, MAX_PARTS, PART_SIZE
 
 
 class _Buffer(threading.local):
-    """What datagrams are received into; one for each thread that receives any."""
+    """The receive buffer, one per thread."""
 
     def __init__(self) -> None:
-        # What is too long fills the last byte as well, and is refused.
+        # A datagram that is too long fills the extra byte as well, and is rejected.
         self.data = bytearray(MAX_DATAGRAM + 1)
         self.view = memoryview(self.data)
 
@@ -32,16 +32,17 @@ class ChannelClosedError(Exception):
 
 
 class MessageSizeError(Exception):
-    """Raised when a message is larger than the other end takes; nothing of it was sent."""
+    """Raised when a message is larger than the other end accepts; no part of it was sent."""
 
 
 class Channel:
     """One end of a channel."""
 
     def __init__(self, end: _socket.socket, limit: int, *, sends: int | None = None, adopted: bool = False) -> None:
-        """Own the socket; take messages of at most `limit` bytes, and send those of `sends`: what the other end takes.
+        """Take ownership of a socket.
 
-        Without `sends` one limit holds for both directions.
+        Messages received have at most `limit` bytes. Those sent have at most `sends`, which the other end accepts;
+        the default is `limit`.
         """
         self.socket = end
         self._sends = limit if sends is None else sends
@@ -51,30 +52,30 @@ class Channel:
 
     @classmethod
     def of(cls, descriptor: int, limit: int, *, sends: int | None = None, adopted: bool = False) -> "Channel":
-        """Own a descriptor that came over the control socket."""
+        """Take ownership of a descriptor that was received over the control socket."""
         end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, descriptor)
         return cls(end, limit, sends=sends, adopted=adopted)
 
     def fileno(self) -> int:
-        """Return the descriptor, for an epoll."""
+        """Return the descriptor, for epoll."""
         return self.socket.fileno()
 
     @property
     def backlog(self) -> bool:
-        """Whether messages wait to be sent."""
+        """Whether any messages are queued for sending."""
         return bool(self._waiting)
 
     @property
     def waiting(self) -> int:
-        """How many bytes wait to be sent."""
+        """Number of bytes queued for sending."""
         return sum(map(len, self._waiting))
 
     def send(self, message: tuple[object, ...] | list[object]) -> None:
-        """Send a message, or keep it until `flush`.
+        """Send a message, or queue what the peer does not accept now until `flush`.
 
         Raises:
             ChannelClosedError: The other end is gone.
-            MessageSizeError: The message is larger than what the other end takes.
+            MessageSizeError: The message is larger than the other end accepts.
         """
         packed = pack(message)
         if len(packed) > self._sends:
@@ -91,7 +92,7 @@ class Channel:
                 self._waiting.append(datagram)
 
     def flush(self) -> None:
-        """Send what waits, as far as the peer takes it.
+        """Send queued messages until the peer accepts no more.
 
         Raises:
             ChannelClosedError: The other end is gone.
@@ -100,10 +101,10 @@ class Channel:
             self._waiting.popleft()
 
     def receive(self) -> tuple[Any, ...] | None:
-        """Return the next whole message, or None when none is there yet.
+        """Return the next whole message, or None if it has not arrived yet.
 
-        At most `MAX_PARTS` datagrams are taken at a time. `cut_short` tells whether that is why there is no message:
-        then there may be more to read.
+        One call reads at most `MAX_PARTS` datagrams; `cut_short` is set when this limit is why it returns None, so
+        that more may be there to read.
 
         Raises:
             ChannelClosedError: The other end is gone.
@@ -121,7 +122,7 @@ class Channel:
             if not size:
                 raise ChannelClosedError
             message = self._assembler.feed(view[:size])
-            # The buffer held key material or plaintext if anything did.
+            # The datagram may have held key material or plaintext.
             data[:size] = bytes(size)
             if message is not None:
                 return message

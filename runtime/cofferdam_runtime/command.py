@@ -1,4 +1,4 @@
-"""Executing a package in a fresh isolated interpreter. Not for children, which execute nothing."""
+"""Executing a package in a fresh isolated interpreter. Children must not use it: they execute nothing."""
 
 import fcntl
 import importlib.util
@@ -12,23 +12,23 @@ from cofferdam_runtime.boot import BOOT
 
 _SHARED: Final = ("cofferdam_contracts", "cofferdam_runtime", "msgpack")
 _HIGH: Final = 16
-"""Descriptors are duplicated to numbers from here on before they take their places, so that none is overwritten."""
+"""Descriptors are first duplicated to numbers from this one up, so that moving one does not overwrite another."""
 _PASSED_ON: Final = ("JOURNAL_STREAM",)
 
 
 def execute(
     package: str, words: Sequence[str], descriptors: Mapping[int, int], *, blocked: Collection[int] = ()
 ) -> tuple[int, int]:
-    """Execute a package and return its pid and a pidfd; never a fork of ourselves.
+    """Execute a package in a new interpreter, not a fork of this process, and return the pid and a pidfd.
 
     Args:
-        package: Whose `__main__.main` runs.
-        words: Its command line.
-        descriptors: By the number that each has in the new process, beside stderr, which stays; all others are closed.
-        blocked: Signals that it starts with blocked.
+        package: The package whose `__main__.main` runs.
+        words: Its arguments.
+        descriptors: The descriptors to pass, by their number in the new process. It also inherits stderr, nothing else.
+        blocked: Signals that are blocked when it starts.
 
     Raises:
-        OSError: It could not be executed.
+        OSError: The package could not be executed.
     """
     copies: dict[int, int] = {}
     try:

@@ -8,9 +8,9 @@ from typing import Final
 from cofferdam_contracts.ipc.control import SIZE, Record, decode, encode
 
 _SPACE: Final = _socket.CMSG_SPACE(4 * 4)
-"""Room for a few descriptors, so that extra ones are seen, closed and refused instead of truncated silently."""
+"""Room for four descriptors, so that extra ones are seen, closed and rejected instead of silently truncated."""
 _FOR_NOW: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
-"""Errors that pass: too little memory, or too many descriptors in flight (unix(7))."""
+"""Transient errors: out of memory, or too many descriptors in flight (unix(7))."""
 
 
 class ControlError(Exception):
@@ -18,22 +18,22 @@ class ControlError(Exception):
 
 
 class ControlClosedError(ControlError):
-    """Raised when the peer of a control socket is gone, or has closed it."""
+    """Raised when the peer of a control socket is gone or has closed it."""
 
 
 class Control:
     """One end of a control socket."""
 
     def __init__(self, end: _socket.socket) -> None:
-        """Own the socket."""
+        """Take ownership of the socket."""
         self.socket = end
 
     def fileno(self) -> int:
-        """Return the descriptor, for an epoll."""
+        """Return the descriptor, for epoll."""
         return self.socket.fileno()
 
     def send(self, record: Record) -> bool:
-        """Send a record with its descriptor; return False when the peer takes nothing now.
+        """Send a record with its descriptor; return False when the peer cannot accept it now.
 
         Raises:
             ControlError: The peer is gone.
@@ -53,11 +53,11 @@ class Control:
         return True
 
     def receive(self, *, blocking: bool = False) -> Record | None:
-        """Return the next record; None when nothing is there now.
+        """Return the next record, or None if there is none now.
 
         Raises:
             ControlClosedError: The peer is gone.
-            ControlError: It sent something that is not a record.
+            ControlError: The peer sent something that is not a record.
         """
         flags = _socket.MSG_CMSG_CLOEXEC | (0 if blocking else _socket.MSG_DONTWAIT)
         try:
@@ -81,7 +81,7 @@ class Control:
 
 
 def release(record: Record) -> None:
-    """Close the descriptor of a record that is refused."""
+    """Close the descriptor of a rejected record."""
     descriptor = getattr(record, "descriptor", None)
     if descriptor is not None:
         _socket.close(descriptor)

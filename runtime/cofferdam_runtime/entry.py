@@ -1,8 +1,8 @@
-"""The first lines of every child: what the broker hands over, and the last ones before it serves.
+"""Start-up of every child: reading what the broker hands over, confinement, and the control socket.
 
 The broker executes `python -I -S -B -c BOOT <paths> <package> <role> <number> <uid> <parent>` with the control socket
-as descriptor 3 and the settings document as descriptor 4; every other descriptor is close-on-exec. `uid` is `-` when
-the service was started by a normal user.
+as descriptor 3 and the settings document as descriptor 4; every other descriptor is close-on-exec. `uid` is `-` when a
+normal user started the service.
 """
 
 import _socket
@@ -31,32 +31,32 @@ from cofferdam_runtime.sandbox.title import set_title
 
 _MAX_SETTINGS: Final = 1 << 20
 _TURN: Final = 16
-"""Control records taken before others have their turn."""
+"""Control records handled before the loop serves other descriptors."""
 
 Handler = Callable[[Any], None]
-"""Takes a record of its kind."""
+"""Handles records of one type."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a child was started with."""
+    """What the broker passed to a child at its start."""
 
     role: Role
     number: int
     uid: int | None
-    """The uid to become, None to stay who we are."""
+    """The uid to change to, None to keep the current one."""
     parent: int
     control: Control
     document: int
-    """Descriptor of the settings document, or of the configuration file for its reader."""
+    """Descriptor of the settings document; in the configuration reader, of the configuration file."""
     arguments: tuple[str, ...]
-    """What the reader of the configuration is told besides."""
+    """Further arguments, which only the configuration reader gets."""
     early: deque[Record] = field(default_factory=deque)
-    """Records that came before the child serves its control socket."""
+    """Records that arrived before the child serves its control socket."""
 
     def receive(self, kind: type[T], wanted: Callable[[T], bool] = lambda _record: True) -> T:
-        """Wait for the first record of a kind that is wanted; others are kept, and handled when the child is ready.
+        """Wait for the first wanted record of a type; others are queued and handled when the child is ready.
 
         Raises:
             ControlError: The broker is gone.
@@ -72,17 +72,17 @@ class Start:
 
     def settings(self, kind: type[T]) -> T:
         """Read the settings document and close it."""
-        # Processes of a role share the open file and so its offset, which pread leaves alone.
+        # Processes of a role share the open file and thus its offset, which pread does not change.
         document = os.pread(self.document, _MAX_SETTINGS, 0)
         os.close(self.document)
         return load(kind, document)
 
 
 def begin(title: str) -> Start:
-    """Take a name and a rank, adopt the descriptors that the broker left, and leave signals to the broker."""
+    """Set the process title and priority, ignore signals, and adopt the descriptors and arguments from the broker."""
     set_title(title)
     _, role, number, uid, parent, *arguments = sys.argv
-    # Terminals and supervisors send these to the whole group; the broker decides what they mean.
+    # Terminals and supervisors send these to the whole process group; only the broker reacts to them.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     lower_rank(Role(int(role)))
@@ -102,12 +102,12 @@ def begin(title: str) -> Start:
 
 
 def give_up(control: Control, reason: Failure) -> NoReturn:
-    """Tell the broker that a restart would not help, and end; the log says why."""
+    """Tell the broker that a restart would not help, and exit; the caller has logged why."""
     try:
         control.send(Failed(reason))
     except ControlError:
         pass
-    # No atexit work: a library may hold half-open device state.
+    # Skip atexit handlers: a library may hold half-open device state.
     os._exit(1)
 
 
@@ -119,7 +119,7 @@ def confine(
     groups: tuple[int, ...] = (),
     prepare: Callable[[], object] | None = None,
 ) -> Achieved:
-    """Enter the sandbox, or end; the arguments are those of `enter_sandbox`."""
+    """Enter the sandbox, or exit; the arguments are those of `enter_sandbox`."""
     try:
         achieved = enter_sandbox(policy, uid=start.uid, parent=start.parent, groups=groups, prepare=prepare)
     except (SandboxError, OSError) as error:
@@ -131,37 +131,37 @@ def confine(
 
 
 class Reporter:
-    """What a child tells the broker unasked, and how much it has served."""
+    """Sends a child's unsolicited reports to the broker and counts served requests."""
 
     def __init__(self, control: Control) -> None:
-        """Report over this socket."""
+        """Report over a control socket."""
         self._control = control
         self.served = 0
         self._busy = 0
 
     def count_one(self) -> None:
-        """Count a request that was served."""
+        """Count a served request."""
         self.served += 1
 
-    def busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
-        """Tell that an answer to a ping may take long from now on, or no longer; pairs of calls may nest."""
+    def busy(self, busy: bool) -> None:  # noqa: FBT001  the record's field
+        """Report that answers to pings may take long from now on (True), or no longer (False); pairs may nest."""
         before, self._busy = self._busy, self._busy + (1 if busy else -1)
         if not (before and self._busy):
             self._control.send(Busy(busy))
 
     def violated(self, role: Role, serial: int) -> None:
-        """Tell that a client of this process broke the protocol of its channel."""
+        """Report that a client of this process broke the protocol of its channel."""
         self._control.send(Violation(role, serial))
 
     def broken(self, role: Role, number: int, before: int) -> None:
-        """Tell that the channel to a server is of no use, the one that came after `before` others."""
+        """Report that the channel to a server is unusable; it is the one that followed `before` others."""
         self._control.send(Broken(role, number, before))
 
 
 class Child:
     """The receiving side of a child's control socket."""
 
-    def __init__(  # noqa: PLR0913  what a child is made of
+    def __init__(  # noqa: PLR0913  the parts of a child
         self,
         start: Start,
         log: Log,
@@ -173,17 +173,17 @@ class Child:
         in_flight: Callable[[], int] = lambda: 0,
         connections: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Answer pings, obey STOP, and hand the other records to the handlers of the role.
+        """Answer `Ping`, obey `Stop`, and dispatch all other records to the handlers of the role.
 
         Args:
-            start: What the child was started with.
+            start: What the broker passed to the child.
             log: Where a broken control socket is reported.
-            loop: The loop that the child serves on.
-            reporter: Knows how much was served.
-            handlers: By the kind of record; a record that is neither here nor `Ping` nor `Stop` ends the child.
-            on_stop: Ends the child when nothing is under way any more; ends the loop at once unless given.
-            in_flight: Counts the requests under way.
-            connections: Counts the clients.
+            loop: The child's event loop.
+            reporter: Counts the requests served.
+            handlers: Handlers by record type. The child exits at a record that is none of these, `Ping` or `Stop`.
+            on_stop: Ends the child once no requests are under way; without it, `Stop` ends the loop at once.
+            in_flight: Returns the number of requests under way.
+            connections: Returns the number of clients.
         """
         self._control = start.control
         self._early = start.early
@@ -195,8 +195,8 @@ class Child:
         loop.add(start.control.fileno(), READ, self._on_control)
 
     def ready(self, achieved: Achieved, *, checks: int = 0, rows: int = 0) -> None:
-        """Tell the broker that clients may come; `checks` and `rows` as in `Ready`."""
-        # What lives now lives for ever: no collection has to look at it again.
+        """Tell the broker that this child can serve clients; `checks` and `rows` as in `Ready`."""
+        # Objects that exist now live as long as the process; the collector need not traverse them.
         gc.freeze()
         gc.enable()
         self._control.send(Ready(achieved.level, achieved.landlock_abi, checks, rows))
@@ -208,7 +208,7 @@ class Child:
             try:
                 received = self._control.receive()
             except ControlError as error:
-                # The broker is gone or no longer to be believed; either way there is nobody to serve for.
+                # The broker is gone or cannot be trusted; either way there is no reason to go on.
                 self._log.error("the control socket failed", error=error)
                 os._exit(1)
             if received is None:

@@ -1,7 +1,7 @@
-"""Connections as they come: taken from the kernel's one queue at once, kept by uid until somebody serves that uid.
+"""New connections: accepted from the kernel's one backlog at once, and queued by uid until a frontend serves that uid.
 
-Whoever connects faster than its frontend takes connections fills its own queue here and loses what is beyond its limit.
-The kernel's queue, which everybody shares, stays short.
+A client that connects faster than its frontend takes connections fills only the queue of its own uid; connections
+beyond the limit are closed. The kernel's backlog, which all clients share, stays short.
 """
 
 import _socket
@@ -19,30 +19,30 @@ from cofferdam_runtime.places import Users
 from cofferdam_runtime.queues import Queues
 
 OVERFLOW_UID: Final = 65534
-"""What the kernel says of a peer whose uid has no number here (user_namespaces(7)): many users in one."""
+"""The kernel's uid for peers that have none in our user namespace (user_namespaces(7)); many users share it."""
 
 
 class Intake:
-    """The connections that wait."""
+    """The connections that wait for a frontend."""
 
     def __init__(
         self, log: Log, settings: BrokerSettings, users: Users, is_welcome: Callable[[int, float], bool]
     ) -> None:
-        """Hold nothing yet. `is_welcome` tells whether a uid may wait at some time."""
+        """Start empty. `is_welcome` tells whether a uid may wait at a given time."""
         self._log = log
         self._is_welcome = is_welcome
-        # The rest of the descriptors is for processes and their channels.
+        # The other half of the descriptors is for child processes and their channels.
         together = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self.waiting: Queues[_socket.socket] = Queues(users, each=settings.max_connections, together=together)
         uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
         self._refused = frozenset({OVERFLOW_UID, READER_UID, RELAY_UID, *uids})
         self.acceptor = Acceptor(log)
         self._closed = 0
-        self._said = 0.0
+        self._warned = 0.0
 
     def keep(self, arrivals: Iterable[Arrival], now: float) -> set[int]:
-        """Have connections wait, those that may; return the uids that they came from."""
-        came = set()
+        """Queue the connections that may wait and close the others; return the uids of those queued."""
+        queued = set()
         for uid, connection in arrivals:
             if uid in self._refused:
                 self.turn_away(uid, [connection], "this uid cannot be a client")
@@ -51,20 +51,20 @@ class Intake:
             elif (surplus := self.waiting.put(uid, connection)) is not None:
                 self.turn_away(uid, [surplus], "more wait than limits.max_connections, or than there are descriptors")
             else:
-                came.add(uid)
-        return came
+                queued.add(uid)
+        return queued
 
     def turn_away(self, uid: int, connections: list[_socket.socket], why: str) -> None:
-        """Hang up, and say so once a second however often it happens."""
+        """Close connections, and log it at most once a second."""
         for connection in connections:
             connection.close()
         self._closed += len(connections)
-        if connections and (now := time.monotonic()) > self._said + 1:
+        if connections and (now := time.monotonic()) > self._warned + 1:
             self._log.warning("connections are closed unserved", uid=uid, closed=self._closed, cause=why)
-            self._closed, self._said = 0, now
+            self._closed, self._warned = 0, now
 
     def close(self) -> None:
-        """Hang up on those that still wait."""
+        """Close the connections that still wait."""
         for uid, connection in self.waiting.drop_all():
             self.turn_away(uid, [connection], "the service ends")
         self.acceptor.close()

@@ -1,4 +1,4 @@
-"""The socket that clients connect to, and the one on which the status can be read."""
+"""The listening sockets: one for clients, one for readers of the status."""
 
 import _socket
 import os
@@ -14,21 +14,21 @@ _FIRST_ACTIVATED: Final = 3
 CLIENT_MODE: Final = 0o666
 STATUS_MODE: Final = 0o600
 _BACKLOG: Final = 4096
-"""While somebody only connects, a short queue makes others' connects fail, a long one makes them wait: up to 70 ms."""
+"""During a flood of connects, other clients' connects fail if the queue is short, and wait, up to 70 ms, if long."""
 _UCRED: Final = struct.Struct("=iII")
 _ACCEPTS: Final = 64
-"""Connections taken at a time, before others have their turn."""
+"""Connections accepted before the loop serves other descriptors."""
 
 
 class ListenError(Exception):
-    """Raised when a socket cannot be had; the text says which and what to do."""
+    """Raised when a socket cannot be set up; the text says which and what to do."""
 
 
 def activated() -> _socket.socket | None:
     """Return the listening socket that systemd passed (sd_listen_fds(3)), None without socket activation.
 
     Raises:
-        ListenError: What was passed is not one listening Unix stream socket.
+        ListenError: systemd passed anything but one listening Unix stream socket.
     """
     pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "0")
     os.environ.pop("LISTEN_FDNAMES", None)
@@ -49,16 +49,16 @@ def activated() -> _socket.socket | None:
 
 
 def bind(path: str, mode: int) -> _socket.socket:
-    """Listen at a path; a stale socket there is replaced, a living one or another file is not.
+    """Listen at a path; a stale socket there is replaced, a live one or another file is not.
 
     Raises:
-        ListenError: The path cannot be had.
+        ListenError: The path is in use or cannot be bound.
     """
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     listener.setblocking(False)  # noqa: FBT003
     try:
         _clear(path)
-        # The file that bind makes takes its mode from the socket, less the umask; a chmod by path could follow a link.
+        # bind creates the file with the socket's mode, less the umask; a chmod by path could follow a link.
         os.fchmod(listener.fileno(), mode)
         umask = os.umask(0)
         try:
@@ -77,20 +77,20 @@ def bind(path: str, mode: int) -> _socket.socket:
 
 
 Arrival = tuple[int, _socket.socket]
-"""The uid at the other end of a connection, as the kernel has seen it, and the connection."""
+"""The peer's uid, as the kernel reports it, and the connection."""
 
 
 class Acceptor:
-    """Takes connections from a listening socket, with a descriptor in reserve for the day when there is none left."""
+    """Accepts connections; holds a descriptor in reserve for when the process has none left."""
 
     def __init__(self, log: Log) -> None:
-        """Keep the reserve."""
+        """Open the reserve."""
         self._log = log
         self._reserve = -1
         self._keep_reserve()
 
     def accept(self, listener: _socket.socket) -> Iterator[Arrival]:
-        """Yield some of the connections that wait, each with the uid that the kernel has seen."""
+        """Yield up to `_ACCEPTS` pending connections, each with the peer's uid."""
         for _ in range(_ACCEPTS):
             try:
                 descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
@@ -104,37 +104,37 @@ class Acceptor:
             yield uid, connection
 
     def close(self) -> None:
-        """Release the reserve."""
+        """Close the reserve."""
         if self._reserve >= 0:
             os.close(self._reserve)
             self._reserve = -1
 
     def _shed(self, listener: _socket.socket, error: OSError) -> None:
-        """Give a descriptor up to hang up on one connection, so that it does not wake the loop for ever."""
+        """Use the reserve to accept and close one connection, which would otherwise wake the loop for ever."""
         self._log.error("a connection cannot be accepted; raise LimitNOFILE=", cause=error.strerror)
         self.close()
         try:
             descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             os.close(descriptor)
         except OSError:
-            pass  # it went by itself, or another shortage holds
+            pass  # the peer is gone, or another resource is short
         self._keep_reserve()
 
     def _keep_reserve(self) -> None:
         try:
             self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._reserve = -1  # somebody was faster; the next shortage tries again
+            self._reserve = -1  # another open took the descriptor; `_shed` tries again
 
 
 class Sockets:
-    """The two listening sockets of a service, on its loop."""
+    """The two listening sockets of the service, on its loop."""
 
     def __init__(self, loop: Loop) -> None:
-        """Take the socket that systemd passed, if it did.
+        """Adopt the socket that systemd passed, if any.
 
         Raises:
-            ListenError: What was passed cannot be used.
+            ListenError: The passed socket cannot be used.
         """
         self._loop = loop
         self._clients = activated()
@@ -142,10 +142,10 @@ class Sockets:
         self._status: _socket.socket | None = None
 
     def bind(self, socket_path: str, status_path: str, status: Callable[[], bytes]) -> None:
-        """Listen where nobody does yet, and let everybody who may have the status; clients wait until `serve`.
+        """Bind the sockets that are not bound yet, and serve the status; clients have to wait until `serve`.
 
         Raises:
-            ListenError: A path cannot be had.
+            ListenError: A path is in use or cannot be bound.
         """
         if self._clients is None:
             self._clients = bind(socket_path, CLIENT_MODE)
@@ -154,17 +154,17 @@ class Sockets:
             self._loop.add(bound.fileno(), READ, lambda _events: hand_out(bound, status()))
 
     def serve(self, accept: Callable[[_socket.socket], None]) -> None:
-        """Call back with the clients' socket while somebody waits there."""
+        """Call back with the clients' socket while connections are pending on it."""
         if (bound := self._clients) is not None:
             self._loop.add(bound.fileno(), READ, lambda _events: accept(bound))
 
     def pause(self) -> None:
-        """Let clients wait."""
+        """Stop accepting; clients wait in the kernel's backlog."""
         if self._clients is not None:
             self._loop.remove(self._clients.fileno())
 
     def close(self) -> None:
-        """Close both, and remove their files unless they are systemd's."""
+        """Close both sockets, and remove their files except one that systemd made."""
         for bound, is_ours in ((self._clients, self._is_ours), (self._status, True)):
             if bound is not None:
                 if is_ours:
@@ -173,7 +173,7 @@ class Sockets:
 
 
 def hand_out(bound: _socket.socket, document: bytes) -> None:
-    """Write a document to everybody who waits at a socket, and hang up; nothing is read from them."""
+    """Accept all pending connections, write a document to each and close it; nothing is read from them."""
     while True:
         try:
             descriptor, _ = bound._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
@@ -183,16 +183,16 @@ def hand_out(bound: _socket.socket, document: bytes) -> None:
         try:
             reader.send(document, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except OSError:
-            pass  # whoever does not read gets nothing
+            pass  # the reader is gone or accepts nothing now
         reader.close()
 
 
 def remove(bound: _socket.socket) -> None:
-    """Remove the file of a listening socket, if it is still there."""
+    """Remove the file of a listening socket, if it still exists."""
     try:
         os.unlink(bound.getsockname())
     except OSError:
-        pass  # somebody else did, or the folder is gone
+        pass  # somebody else removed it, or its folder is gone
 
 
 def _clear(path: str) -> None:

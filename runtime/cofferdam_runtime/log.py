@@ -2,8 +2,8 @@
 
 Under systemd the line begins with the syslog priority instead of the time (sd-daemon(3)), and the journal keeps both.
 Values are escaped, so that no client text can forge a line. Application names, key names and causes are shown only
-when `log_error_details` is set. A process that would flood the log is cut to `BURST` lines at once and `RATE` lines a
-second, and says how many it dropped.
+when `log_error_details` is set. A process may log `BURST` lines at once and `RATE` lines a second; it drops further
+lines and logs how many.
 """
 
 import os
@@ -37,7 +37,7 @@ class Log:
     """The log of one process."""
 
     def __init__(self, component: str, settings: LogSettings | None = None) -> None:
-        """Log as `component`; without settings everything from warnings on, with times."""
+        """Log as `component`; without settings, warnings and errors with times."""
         settings = settings or LogSettings()
         self._component = component
         self._level = LEVELS.get(settings.level, LEVELS["warning"])
@@ -49,11 +49,11 @@ class Log:
         self._dropped = 0
 
     def error(self, event: str, **values: object) -> None:
-        """Log something an operator has to act on."""
+        """Log an event that an operator has to act on."""
         self._write("error", event, values)
 
     def warning(self, event: str, **values: object) -> None:
-        """Log something an operator should know."""
+        """Log an event that an operator should know of."""
         self._write("warning", event, values)
 
     def info(self, event: str, **values: object) -> None:
@@ -65,11 +65,11 @@ class Log:
         self._write("debug", event, values)
 
     def enabled(self, level: str) -> bool:
-        """Tell whether lines of this level are written at all."""
+        """Tell whether lines of this level are written."""
         return LEVELS[level] <= self._level
 
     def detail(self, **values: object) -> dict[str, object]:
-        """Return the values if sensitive details may be logged, else nothing."""
+        """Return the values if sensitive details may be logged, else an empty dictionary."""
         return values if self.details else {}
 
     def _write(self, level: str, event: str, values: dict[str, object]) -> None:
@@ -79,7 +79,6 @@ class Log:
         try:
             os.write(_STDERR, line.encode("utf-8", "backslashreplace"))
         except OSError:
-            # Nowhere is left to say it.
             self._dropped += 1
 
     def format(self, level: str, event: str, values: dict[str, object]) -> str:

@@ -13,27 +13,27 @@ IDLE_S: Final = 3600.0
 
 
 class Loop:
-    """Calls back when descriptors are ready.
+    """Calls back when descriptors are ready; a callback gets the event mask.
 
-    The epoll is made here, before confinement, and lives as long as the process. A callback gets the event mask.
+    The epoll is created with the loop, before confinement, and lives as long as the process.
     """
 
     def __init__(self) -> None:
-        """Make the epoll."""
+        """Create the epoll."""
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._changed: set[int] = set()
-        """Numbers that came or went since events were asked for: what is pending is not theirs."""
+        """Descriptors added or removed since the last poll: events pending under these numbers are not theirs."""
         self._running = True
 
     def add(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
-        """Call back when one of the events is pending, as long as it is."""
+        """Call back while one of the events is pending (level-triggered)."""
         self._callbacks[descriptor] = callback
         self._changed.add(descriptor)
         self._epoll.register(descriptor, events)
 
     def change(self, descriptor: int, events: int) -> None:
-        """Wait for other events; errors and hang-ups are always reported."""
+        """Wait for these events instead; errors and hang-ups are always reported."""
         self._epoll.modify(descriptor, events)
 
     def remove(self, descriptor: int) -> None:
@@ -47,20 +47,20 @@ class Loop:
         return descriptor in self._callbacks
 
     def stop(self) -> None:
-        """Return from `run` after the callbacks that are due."""
+        """Make `run` return after the current round of callbacks."""
         self._running = False
 
     def run(self, tick: Callable[[], float]) -> None:
-        """Serve until `stop`; `tick` runs after each round and returns the seconds until it must run again."""
+        """Serve until `stop`; `tick` runs before each round and returns the seconds until it must run again."""
         while self._running:
             self.look(tick())
 
     def look(self, seconds: float = 0.0) -> None:
-        """Call back for what is pending, or will be within a time; not to be called from a callback."""
+        """Run one round: wait for events for at most `seconds` and call back; must not be called from a callback."""
         pending = self._epoll.poll(seconds, _MAX_EVENTS)
         changed = self._changed
         changed.clear()
         for descriptor, events in pending:
-            # A number that was closed may be another's by now; that one's events come with the next round.
+            # A closed number may belong to another file by now, whose events come with the next round.
             if descriptor not in changed:
                 self._callbacks[descriptor](events)

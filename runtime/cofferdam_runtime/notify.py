@@ -1,4 +1,4 @@
-"""sd_notify(3): tells systemd how the service is doing. Without systemd nothing happens."""
+"""sd_notify(3): reports the state of the service to systemd. Does nothing without systemd."""
 
 import _socket
 import os
@@ -11,34 +11,30 @@ class Notifier:
     """The service manager's notification socket."""
 
     def __init__(self, log: Log) -> None:
-        """Take the socket and the watchdog out of the environment, so that no child inherits them."""
+        """Remove the socket and the watchdog from the environment, so that no child inherits them."""
         self._log = log
         address = os.environ.pop("NOTIFY_SOCKET", "")
         microseconds = os.environ.pop("WATCHDOG_USEC", "0")
         watched = os.environ.pop("WATCHDOG_PID", str(os.getpid()))
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_s = int(microseconds) / 2e6 if microseconds.isdigit() and watched == str(os.getpid()) else 0.0
-        """How often WATCHDOG=1 must be sent, 0 for never: half of what systemd allows."""
+        """Interval of WATCHDOG=1: half of what systemd allows, 0 for no watchdog."""
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM) if address else None
 
     def ready(self, status: str) -> None:
-        """Say that clients are served."""
+        """Report that clients are served."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
-        """Say that the configuration is being read again (systemd.service(5), notify-reload)."""
+        """Report that the configuration is being reloaded (systemd.service(5), notify-reload)."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS=Reloading")
 
     def stopping(self) -> None:
-        """Say that the end has begun."""
+        """Report that the service is shutting down."""
         self._send("STOPPING=1\nSTATUS=Stopping")
 
-    def status(self, text: str) -> None:
-        """Say something for `systemctl status`."""
-        self._send(f"STATUS={text}")
-
     def alive(self) -> None:
-        """Say that the watchdog need not bite."""
+        """Reset the watchdog timer."""
         self._send("WATCHDOG=1")
 
     def _send(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The socketpairs that connect the processes; made by the broker, which speaks none of what goes over them."""
+"""The socket pairs that connect the processes; the broker makes them but does not use them itself."""
 
 import _socket
 import errno
@@ -9,7 +9,7 @@ SO_PASSRIGHTS: Final = 83
 
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:
-    """Make the two ends of a channel that carries data but no descriptors."""
+    """Return the two ends of a channel that carries data but no descriptors."""
     ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     for end in ends:
         refuse_descriptors(end)
@@ -17,7 +17,7 @@ def socket_pair() -> tuple[_socket.socket, _socket.socket]:
 
 
 def refuse_descriptors(end: _socket.socket) -> None:
-    """Have the kernel refuse descriptors on this socket, where it can."""
+    """Have the kernel refuse descriptors sent to this socket, if it supports that."""
     try:
         end.setsockopt(_socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
     except OSError as error:

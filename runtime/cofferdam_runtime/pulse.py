@@ -1,11 +1,11 @@
-"""What a child says of itself when it is asked whether it lives. Plain data, no I/O; times are seconds of one clock."""
+"""A child's liveness and load, from its answers to pings. Plain data, no I/O; times are seconds of one clock."""
 
 from typing import Final, NamedTuple
 
 from cofferdam_contracts.ipc.control import Pong
 
 MOST: Final = 1 << 53
-"""What a child may say at most: what every reader of the status takes for an integer."""
+"""Largest count accepted from a child: above it, readers of the status may not parse the JSON number as an integer."""
 
 
 class Patience(NamedTuple):
@@ -13,44 +13,44 @@ class Patience(NamedTuple):
 
     usual_s: float
     busy_s: float
-    """While a device makes a key."""
+    """While a device generates a key."""
 
 
 class Pulse:
-    """Questions and answers so far."""
+    """The pings sent to a child and what it answered."""
 
     def __init__(self, now: float, patience: Patience) -> None:
-        """Begin without any."""
+        """Start without pings."""
         self._patience = patience
         self.pings = 0
         self.asked = 0.0
-        """When the oldest unanswered ping was sent, or could not be; 0 when all are answered."""
+        """When the oldest unanswered ping was sent, or failed to be sent; 0 when all are answered."""
         self.busy = False
-        """Whether a device makes a key for it, so that its answer may take longer."""
+        """Whether a device generates a key for the child, so that its answer may take longer."""
         self.served = self.in_flight = self.connections = 0
         self.begin(now)
 
     def begin(self, now: float) -> None:
-        """Have something to do from now on."""
+        """Count the child as active at this time."""
         self.heard = self.active = now
-        """When it last said how much it had served, and when that it had served more, or was about to."""
+        """Times of the last answer, and of the last one with newly served requests or some in flight."""
 
     @property
     def silent_s(self) -> float:
-        """How long it had nothing to do when it last said so."""
+        """How long the child had been inactive at its last answer."""
         return self.heard - self.active
 
     def is_to_be_asked(self) -> bool:
-        """Tell whether another ping makes sense; one that is busy takes nothing from its control socket."""
+        """Tell whether to send another ping; a busy child does not read its control socket."""
         return not (self.busy and self.asked)
 
     def ask(self, now: float, *, sent: bool) -> None:
-        """Count a ping; one that could not be sent makes it as overdue, since it takes nothing."""
+        """Count a ping; one that could not be sent also counts as unanswered, since the child does not read."""
         self.pings += sent
         self.asked = self.asked or now
 
     def answer(self, pong: Pong, now: float) -> None:
-        """Take a sign of life; one that was never asked for counts as none."""
+        """Process an answer; only one to the latest ping counts as a sign of life."""
         if pong.sequence == self.pings:
             self.asked = 0.0
         if pong.served != self.served or pong.in_flight:
@@ -58,11 +58,11 @@ class Pulse:
         self.heard = now
         self.served, self.in_flight, self.connections = (min(count, MOST) for count in pong[1:])
 
-    def be_busy(self, busy: bool, now: float) -> None:  # noqa: FBT001  what the record says
-        """Be busy from now on, or no longer; what it was asked in between, it was asked just now."""
+    def be_busy(self, busy: bool, now: float) -> None:  # noqa: FBT001  the record's field
+        """Note that the child is busy, or no longer; then the time for an unanswered ping starts again."""
         self.busy, self.asked = busy, now if self.asked and not busy else self.asked
 
     def is_overdue(self, now: float) -> bool:
-        """Tell whether an answer takes longer than it may."""
+        """Tell whether an answer takes longer than allowed."""
         usual, busy = self._patience
         return bool(self.asked) and now - self.asked > (max(usual, busy) if self.busy else usual)

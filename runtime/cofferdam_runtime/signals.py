@@ -8,7 +8,7 @@ from cofferdam_runtime.loop import READ, Loop
 
 
 def watch(loop: Loop, numbers: Iterable[signal.Signals], callback: Callable[[int], None]) -> None:
-    """Call back from the loop with the number of each of these signals, for the rest of the process."""
+    """Call back from the loop with the number of each signal received, for the life of the process."""
     # The handlers do nothing: the byte that the interpreter writes for each signal wakes the loop.
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)

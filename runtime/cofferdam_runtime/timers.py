@@ -1,4 +1,4 @@
-"""Callbacks by time, for a loop's tick."""
+"""Timers for a loop's tick."""
 
 import heapq
 import time
@@ -7,7 +7,7 @@ from itertools import count
 
 
 class Timers:
-    """Callbacks by time."""
+    """Callbacks, each due at a time."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -19,11 +19,11 @@ class Timers:
         heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._order), callback))
 
     def run(self) -> float:
-        """Call what is due; return the seconds until the next."""
-        # Not what is added meanwhile, or a callback that comes back at once would leave no time for the loop.
+        """Call what is due; return the seconds until the next callback."""
+        # Nothing added meanwhile is called, or a callback that re-adds itself at once would starve the loop.
         heap = self._heap
-        began = now = time.monotonic()
-        while heap and heap[0][0] < began:
+        start = now = time.monotonic()
+        while heap and heap[0][0] < start:
             heapq.heappop(heap)[2]()
             now = time.monotonic()
         return max(0.0, heap[0][0] - now) if heap else 3600.0

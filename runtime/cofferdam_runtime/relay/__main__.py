@@ -1,7 +1,7 @@
-"""The relay's process: stdin is the socket that the broker has as stderr, stderr what it was before.
+"""The relay's process: its stdin is the other end of the broker's stderr, its stderr is the original one.
 
-It is no child of the broker's table: it outlives the broker, for the last lines, and ends when nobody is left who could
-write. If it dies, the service goes on without a log.
+The broker does not manage it as a child: it outlives the broker to write the last lines, and exits when no sender is
+left. If it dies, the service goes on without a log.
 """
 
 import _socket
@@ -17,7 +17,7 @@ from cofferdam_runtime.sandbox.title import set_title
 
 
 def main() -> int:
-    """Give up everything but two descriptors, and write what comes."""
+    """Give up all privileges but two descriptors, and relay messages."""
     (uid,) = sys.argv[1:]
     set_title("relay")
     log = Log("relay", LogSettings(timestamp=False))

@@ -1,4 +1,4 @@
-"""Joining the relay: what a child does before it serves anybody."""
+"""Joining the relay, which a child does before it serves any client."""
 
 import _socket
 import os
@@ -12,10 +12,10 @@ _STDERR: Final = 2
 
 
 def join(title: str, uid: int | None) -> None:
-    """Put a channel of this process's own in place of stdout and stderr, where these lead to the relay.
+    """Replace stdout and stderr with a channel of this process's own, if they lead to the relay.
 
-    The relay knows the channel by the title, the pid and the uid that the process is about to take (None: has). Where
-    no relay takes the channel the process has no log.
+    The relay identifies the channel by title, pid, and the uid that the process is about to change to (None: keeps).
+    If the relay cannot receive the channel, the process has no log.
     """
     shared = _relay()
     if shared is None:
@@ -28,7 +28,7 @@ def join(title: str, uid: int | None) -> None:
     try:
         shared.sendmsg([name.encode()], rights, _socket.MSG_NOSIGNAL)
     except OSError:
-        pass  # it is gone, or what it writes to takes nothing
+        pass  # the relay is gone, or blocked by what it writes to
     for descriptor in (_STDOUT, _STDERR):
         os.dup2(ours.fileno(), descriptor)
     for end in (shared, theirs, ours):
@@ -36,7 +36,7 @@ def join(title: str, uid: int | None) -> None:
 
 
 def _relay() -> _socket.socket | None:
-    """Return a duplicate of the socket that leads to the relay; the journal's is for a stream, others are none."""
+    """Return a duplicate of stderr if it is the relay's socket; the journal's socket is a stream."""
     try:
         descriptor = os.dup(_STDERR)
     except OSError:

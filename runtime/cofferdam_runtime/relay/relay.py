@@ -1,7 +1,7 @@
-"""Messages of many senders, each from a socket of its own, to one descriptor; who sends too much is left for a time.
+"""Copies messages of many senders, each from its own socket, to one descriptor; one that exceeds its rate is paused.
 
-What such a sender sends besides stays in its own socket, and fails there when that is full: neither the relay nor
-another sender has any work with it.
+Further messages of a paused sender stay in its own socket, and its sends fail when that is full: they cost neither the
+relay nor other senders anything.
 """
 
 import _socket
@@ -19,62 +19,63 @@ from cofferdam_runtime.log import Log
 
 _STDERR: Final = 2
 BURST: Final = 256 << 10
-"""Bytes of one process that are written at once."""
+"""Bytes that one process may write at once."""
 RATE: Final = 32 << 10
-"""Bytes of one process that are written in a second after that; the `Log` of an honest one writes less."""
+"""Bytes that it may write per second after that; the `Log` of a well-behaved process stays below."""
 PAUSE_S: Final = 1.0
-"""How long a process that sent more is not read; long enough that it may write again after that."""
+"""How long a process that exceeded its budget is not read; long enough to refill the budget."""
 SAY_EVERY_S: Final = 60.0
-"""How often the log says of one process that it sent more."""
+"""Shortest interval between two warnings about one process."""
 LONGEST: Final = 8 << 10
-"""Bytes of a message; the rest of it is cut off."""
+"""Bytes of a message; the rest is cut off."""
 _TURN: Final = 16
-"""Messages of a sender before others have their turn."""
+"""Messages of one sender before the others are served."""
 _NAME: Final = ("process", "pid", "uid")
-"""How a sender is introduced, separated by spaces."""
+"""Fields of the message that introduces a sender, separated by spaces."""
 _SPACE: Final = _socket.CMSG_SPACE(4)
 
 
 @dataclass(slots=True)
 class _Sender:
-    """One process, and what it may still write."""
+    """One process, and the bytes that it may still write."""
 
     take: Callable[[], bytes]
-    """Returns the next message, nothing at the end; fails when there is none now."""
+    """Returns the next message, empty at the end; raises BlockingIOError when there is none now."""
     name: dict[str, object]
     tokens: float
     refilled: float
-    said: float | None = None
+    warned: float | None = None
 
     def spend(self, size: int, now: float) -> bool:
-        """Take the bytes of a message from the budget; return whether there is more."""
+        """Charge a message to the budget; return whether any budget is left."""
         self.tokens = min(float(BURST), self.tokens + (now - self.refilled) * RATE) - size
         self.refilled = now
         return self.tokens > 0
 
 
 class Relay:
-    """Everybody who sends, until the last one is gone."""
+    """All senders, until the last one is gone."""
 
     def __init__(self, shared: _socket.socket, log: Log) -> None:
-        """Take messages, and sockets of further senders, from a shared socket."""
+        """Receive messages, and sockets of further senders, from a shared socket."""
         self._shared = shared
         self._log = log
         self._epoll = select.epoll()
         self._senders: dict[int, _Sender] = {}
         self._paused: deque[tuple[float, int]] = deque()
-        """Until when which sender is not read, in this order."""
-        self._is_torn = False
-        # The broker, and a child until it has a channel.
+        """End of the pause and descriptor of each paused sender, in this order."""
+        self._mid_line = False
+        """Whether the last write was cut off within a line."""
+        # Used by the broker, and by a child until it has a channel.
         self._add(shared.fileno(), self._take_shared, ("broker", os.getppid(), os.geteuid()))
 
     def run(self) -> None:
-        """Write what comes until nobody is left who could send."""
+        """Relay messages until no sender is left."""
         while self._senders:
             self.turn(None)
 
     def turn(self, at_most_s: float | None) -> None:
-        """Wait for messages, for so long, and write some of each sender's."""
+        """Wait for messages, at most so long (None: no limit), and write some of each sender's."""
         if self._paused:
             until = max(0.0, self._paused[0][0] - time.monotonic())
             at_most_s = until if at_most_s is None else min(until, at_most_s)
@@ -106,7 +107,7 @@ class Relay:
                 return
 
     def _take_shared(self) -> bytes:
-        """Return the next message; one that has a descriptor with it introduces a sender, and is no line."""
+        """Return the next message; one with a descriptor introduces a sender and is not returned."""
         while True:
             flags = _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
             message, ancillary, _, _ = self._shared.recvmsg(LONGEST, _SPACE, flags)
@@ -116,27 +117,27 @@ class Relay:
             self._add(descriptor, partial(os.read, descriptor, LONGEST), message.decode(errors="replace").split())
 
     def _write(self, message: bytes) -> int:
-        """Write a message as lines of its own; return how many bytes that is."""
+        """Write a message on lines of its own; return their size in bytes."""
         line = message if message.endswith(b"\n") else message + b"\n"
-        if self._is_torn:
+        if self._mid_line:
             line = b"\n" + line
         try:
-            self._is_torn = os.write(_STDERR, line) < len(line)
+            self._mid_line = os.write(_STDERR, line) < len(line)
         except OSError:
-            pass  # a full disk, a pipe that nobody reads: nowhere is left to say it
+            pass  # a full disk or a closed pipe, which cannot be logged anywhere
         return len(line)
 
     def _pause(self, descriptor: int, sender: _Sender) -> None:
-        """Read nothing of a sender for a time, and say so if nobody has for long."""
+        """Stop reading from a sender for `PAUSE_S`, and log that once per `SAY_EVERY_S`."""
         now = time.monotonic()
         self._epoll.unregister(descriptor)
         self._paused.append((now + PAUSE_S, descriptor))
-        if sender.said is None or now - sender.said >= SAY_EVERY_S:
-            sender.said = now
+        if sender.warned is None or now - sender.warned >= SAY_EVERY_S:
+            sender.warned = now
             self._log.warning("a process fills the log; what it writes beyond its share is lost", **sender.name)
 
     def _end(self, descriptor: int) -> None:
-        """Forget a sender that is gone."""
+        """Remove a sender that is gone."""
         self._epoll.unregister(descriptor)
         del self._senders[descriptor]
         if descriptor == self._shared.fileno():

@@ -1,1 +1,1 @@
-"""Confinement: policies as data, and one module per mechanism that enforces them."""
+"""Confinement: policies as data, and one module for each mechanism that enforces them."""

@@ -1,4 +1,4 @@
-"""The broker's own privileges: what starting, owning and signalling children needs, and nothing else."""
+"""The broker's own privileges: those for starting and signalling children and for chown, and no others."""
 
 import os
 import resource
@@ -18,14 +18,14 @@ CAPABILITIES: Final = {
     "setuid": 7,
     "setpcap": 8,
 }
-"""Kept: folders and sockets get their owners, children their uids and an empty bounding set, signals reach them."""
+"""Kept: to set the owners of folders and sockets, to give children uids and empty bounding sets, and to signal them."""
 
 
 def become_broker() -> None:
-    """Take the rank, the limits and the privileges of a broker.
+    """Set the broker's priority and limits, and give up all privileges that it does not need.
 
     Raises:
-        SandboxError: Some privilege is left.
+        SandboxError: The process still has other privileges.
     """
     prctl.forbid_dumps()
     take_precedence()
@@ -35,10 +35,10 @@ def become_broker() -> None:
 
 
 def trim_broker_capabilities() -> None:
-    """Give up every other capability for good, and new privileges by exec; a broker of a normal user has none.
+    """Give up all other capabilities, and new privileges by exec, for good; a normal user's broker has none to keep.
 
     Raises:
-        SandboxError: The kernel shows that something else is left.
+        SandboxError: According to the kernel, the process still has other privileges.
     """
     if prctl.may_change_bounding_set():
         prctl.limit_bounding_set(CAPABILITIES)

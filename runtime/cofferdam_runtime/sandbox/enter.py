@@ -1,10 +1,12 @@
-"""The way into the sandbox, in an order where each step still has what it needs and none can be undone.
+"""Entering the sandbox, in an order in which each step still has the privileges it needs and none can be undone.
 
-Privileges first, since what follows needs none. Landlock before the second thread exists, since it holds for the
-calling thread and its children only. Then, where the role loads a vendor's code, a first filter against all that would
-outlive the last one. Then what the role prepares: whatever it loads runs with no more than the role has later, but for
-the rest of the filter, and for libraries that it may read until then. Limits after it, since they forbid threads.
-The filter last, since it forbids the rest.
+1. Drop privileges: no later step needs any.
+2. Landlock, before a second thread exists: it applies only to the calling thread and threads that this one starts.
+3. If the role loads a vendor's code, a first filter against everything that would outlive the final filter.
+4. The role's preparation. Code loaded here has the role's final privileges, except that only the first filter is in
+   force and that it may still read libraries.
+5. Resource limits: they forbid new threads.
+6. The final filter: it forbids everything else.
 """
 
 import errno
@@ -20,13 +22,13 @@ from cofferdam_runtime.sandbox.policy import Policy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Achieved:
-    """How far the process is confined now."""
+    """How far the process is confined."""
 
     level: Level
     landlock_abi: int
     """0 when the kernel has no Landlock."""
     notes: tuple[str, ...]
-    """What could not be proved, as sentences for the log."""
+    """What the self-test could not prove, as sentences for the log."""
 
 
 def enter_sandbox(
@@ -37,20 +39,20 @@ def enter_sandbox(
     groups: tuple[int, ...] = (),
     prepare: Callable[[], object] | None = None,
 ) -> Achieved:
-    """Give up everything that the policy does not grant, for good, and prove it.
+    """Irrevocably give up every privilege that the policy does not grant, and verify that.
 
     Args:
-        policy: What is kept.
-        uid: The uid and gid to become; None to stay who we are, when the service was started by a normal user.
-        parent: The pid of the process that started this one, and with which this one ends; None to outlive it.
-        groups: The supplementary groups to be in; without a uid to become they stay as they are.
-        prepare: What must happen under the new identity and within Landlock, and before the last filter: start the
-            role's threads, load a PKCS#11 module. Threads are confined like the rest, except that they go on reading
-            the policy's `loading`; there may be none before.
+        policy: The privileges to keep.
+        uid: The uid and gid to change to; None to keep the current ones, when a normal user started the service.
+        parent: The pid of the process that started this one, with which this one ends; None to outlive it.
+        groups: The supplementary groups to set; ignored if `uid` is None.
+        prepare: What must run under the new identity and within Landlock, but before the final filter: starting the
+            role's threads, loading a PKCS#11 module. There must be no threads before. Those started here are confined
+            like the process, except that they can still read the policy's `loading`.
 
     Raises:
-        SandboxError: The process is not confined, or was not started as it should be; it must end.
-        OSError: The kernel refused a step; the process must end.
+        SandboxError: The process is not confined, or was not started as it should be; it must exit.
+        OSError: The kernel refused a step; the process must exit.
     """
     _require_one_thread()
     imports.preload()
@@ -80,7 +82,7 @@ def enter_sandbox(
 
 def _require_one_thread() -> None:
     if (threads := len(inspect.observe(os.getpid()))) != 1:
-        # Landlock, capabilities and no_new_privs hold for the thread that asks for them.
+        # Landlock, capabilities and no_new_privs apply only to the thread that sets them.
         raise SandboxError(f"there are {threads} threads before confinement")
 
 
@@ -90,7 +92,7 @@ def _refuse_executable_memory(policy: Policy) -> None:
     try:
         kernel.refuse_executable_memory()
     except OSError as error:
-        # Linux before 6.3; the filter denies the same.
+        # Linux before 6.3 has no MDWE; the filter denies the same.
         if error.errno != errno.EINVAL:
             raise
 

@@ -1,5 +1,5 @@
-"""What can go wrong with confinement."""
+"""The error of confinement."""
 
 
 class SandboxError(Exception):
-    """Raised when a process could not be confined as its policy says; it must end without serving anyone."""
+    """Raised when a process could not be confined as its policy says; it must exit without serving any client."""

@@ -1,4 +1,4 @@
-"""Who a process is: giving up groups, gid, uid and capabilities for good, and proving it."""
+"""The identity of a process: giving up groups, gid, uid and capabilities for good, and verifying that."""
 
 import os
 from collections.abc import Iterable
@@ -8,17 +8,17 @@ from cofferdam_runtime.sandbox.errors import SandboxError
 
 
 def drop(uid: int | None, groups: Iterable[int] = ()) -> None:
-    """Become `uid`, with the gid of the same number, these groups and no capabilities; None keeps the ids.
+    """Change to `uid`, the gid of the same number and these groups, and drop all capabilities; None keeps the ids.
 
     Raises:
         OSError: The kernel refused.
     """
     if prctl.may_change_bounding_set():
-        # Needs a capability that the change of uid takes away.
+        # First, because the change of uid removes the capability for this.
         prctl.limit_bounding_set()
         prctl.lock_securebits()
     if uid is not None:
-        # In this order: without the uid of root the others could not be changed any more.
+        # The uid last: the others cannot be changed without root's uid.
         os.setgroups(list(groups))
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
@@ -27,10 +27,10 @@ def drop(uid: int | None, groups: Iterable[int] = ()) -> None:
 
 
 def verify(uid: int | None, groups: Iterable[int] = ()) -> None:
-    """Check with the kernel that nothing is left and nothing comes back.
+    """Check with the kernel that no privilege is left and that none can be regained.
 
     Raises:
-        SandboxError: Something is or does.
+        SandboxError: A privilege is left or can be regained.
     """
     for thread in inspect.observe(os.getpid()):
         if found := inspect.shortfalls(thread, uid=uid, groups=groups, seccomp=False):
@@ -40,10 +40,10 @@ def verify(uid: int | None, groups: Iterable[int] = ()) -> None:
 
 
 def stay_with(parent: int) -> None:
-    """Arrange to die with the parent, and make sure that it is still there.
+    """Have the kernel kill this process when its parent dies, and check that the parent is still alive.
 
     Raises:
-        SandboxError: It is gone already, so the kernel would not tell.
+        SandboxError: The parent is already gone, so the kernel will not notify.
     """
     prctl.die_with_parent()
     if os.getppid() != parent:

@@ -1,6 +1,6 @@
-"""No import after confinement: it would need files that are out of reach, and it would be a way to run other code.
+"""Forbids imports after confinement: they would need files that are out of reach, and could run other code.
 
-This finds mistakes and makes attacks harder; the barrier itself is that no file can be opened and no memory be made
+This finds mistakes and makes attacks harder. The actual barrier is that no file can be opened and no memory can be made
 executable.
 """
 
@@ -15,12 +15,12 @@ from typing import Final
 MODULES: Final = (
     # Tracebacks and warnings.
     *("io", "linecache", "tokenize", "traceback", "warnings"),
-    # What the interpreter itself imports when it ends or when a thread fails.
+    # Imported by the interpreter itself when it exits or a thread fails.
     *("atexit", "threading", "weakref"),
 )
-"""Modules that the interpreter imports late; a role that uses more of that kind (time.strptime) names it itself."""
+"""Modules that the standard library imports lazily; a role that needs others (time.strptime) names them itself."""
 CODECS: Final = ("ascii", "latin-1", "utf-8")
-"""Encodings are modules too."""
+"""Encodings, which are modules too."""
 
 
 class FrozenImportsError(ImportError):
@@ -28,18 +28,18 @@ class FrozenImportsError(ImportError):
 
 
 class _Refuser:
-    """The only finder left."""
+    """The only finder left after `freeze`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Refuse."""
+        """Raise FrozenImportsError."""
         del path, target
         raise FrozenImportsError(f"{fullname} was not imported before confinement", name=fullname)
 
 
 def preload(modules: Iterable[str] = ()) -> None:
-    """Import what is imported late otherwise, and the named modules."""
+    """Import the modules and codecs that are imported lazily otherwise, and the named modules."""
     for module in (*MODULES, *modules):
         importlib.import_module(module)
     for codec in CODECS:

@@ -1,4 +1,4 @@
-"""What the kernel says about a process, so that nobody has to believe the process: /proc/<pid>/status (proc(5))."""
+"""Privileges of a process as the kernel reports them in /proc/<pid>/status (proc(5)), without trusting the process."""
 
 import os
 from collections.abc import Iterable
@@ -32,10 +32,10 @@ class Observed:
 
 
 def parse(status: bytes) -> Observed:
-    """Read the text of a status file.
+    """Parse the text of a status file.
 
     Raises:
-        ValueError: It is not one.
+        ValueError: The text has another format.
     """
     fields = dict(line.partition(b":")[::2] for line in status.split(b"\n"))
     try:
@@ -61,21 +61,21 @@ def observe(pid: int) -> tuple[Observed, ...]:
     """Return the privileges of all threads of a process.
 
     Raises:
-        OSError: It is gone, or /proc is not there.
-        ValueError: The kernel writes something else than expected.
+        OSError: The process is gone, or /proc is not mounted.
+        ValueError: The status files have another format.
     """
     tasks = f"/proc/{pid}/task"
     return tuple(parse(_read(f"{tasks}/{thread}/status")) for thread in os.listdir(tasks))
 
 
 def shortfalls(observed: Observed, *, uid: int | None, groups: Iterable[int] = (), seccomp: bool) -> tuple[str, ...]:
-    """Return in what a thread is less confined than it should be; empty when it is as it should.
+    """Describe in what a thread is less confined than it should be; empty when it is fully confined.
 
     Args:
-        observed: What the kernel says.
-        uid: The uid and gid it should have, None when it keeps those of whoever started the service.
-        groups: The supplementary groups it should have then, and no others.
-        seccomp: Whether its filter should be loaded already.
+        observed: The privileges of the thread.
+        uid: The uid and gid it should have, None when it keeps those of the user who started the service.
+        groups: The supplementary groups it should have, if `uid` is given, and no others.
+        seccomp: Whether it should have a filter already.
     """
     held = observed.inheritable | observed.permitted | observed.effective | observed.ambient
     checks = [
@@ -88,26 +88,26 @@ def shortfalls(observed: Observed, *, uid: int | None, groups: Iterable[int] = (
             (set(observed.uids) == {uid}, f"has uids {observed.uids}"),
             (set(observed.gids) == {uid}, f"has gids {observed.gids}"),
             (set(observed.groups) == set(groups), f"is in groups {observed.groups}"),
-            # Without CAP_SETPCAP nobody can empty this one, and no_new_privs makes it pointless.
+            # Only CAP_SETPCAP can empty this one, so without a uid to change to no_new_privs has to suffice.
             (not observed.bounding, f"has a bounding set {observed.bounding:#x}"),
         ]
     return tuple(complaint for holds, complaint in checks if not holds)
 
 
 def _read(path: str) -> bytes:
-    # Every process runs this at its start, and pathlib takes 5 ms to import.
+    # Every process runs this at its start, and importing pathlib takes 5 ms.
     with open(path, "rb") as file:
         return file.read()
 
 
 def lacking(pid: int, *, uid: int | None, groups: Iterable[int] = (), filters: int) -> tuple[str, ...]:
-    """Return in what a process that says it is confined is not; empty when it is.
+    """Describe in what a process that claims to be confined is not; empty when it is.
 
     Args:
         pid: The process.
         uid: As for `shortfalls`.
         groups: As for `shortfalls`.
-        filters: How many seccomp filters it has to have: those of its parent, for which it did nothing, and its own.
+        filters: Lowest number of seccomp filters that it must have: those inherited from its parent, and its own.
     """
     try:
         threads = observe(pid)

@@ -1,4 +1,4 @@
-"""What neither the standard library nor python-prctl offers of the kernel: one function per call, through libc."""
+"""Kernel calls that neither the standard library nor python-prctl offers: one function per call, through libc."""
 
 import ctypes
 import errno
@@ -24,7 +24,7 @@ _LIBC.syscall.restype = ctypes.c_long
 
 
 class RulesetAttributes(ctypes.Structure):
-    """`struct landlock_ruleset_attr`; an older kernel accepts what it does not know as long as it is zero."""
+    """`struct landlock_ruleset_attr`; an older kernel accepts fields that it does not know as long as they are zero."""
 
     _fields_ = (
         ("handled_access_fs", ctypes.c_uint64),
@@ -47,7 +47,7 @@ class NetPort(ctypes.Structure):
 
 
 def landlock_version() -> int:
-    """Return the Landlock ABI of the kernel, 0 when it has none or it is switched off."""
+    """Return the Landlock ABI of the kernel, 0 if Landlock is missing or disabled."""
     try:
         return _syscall(NR_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
     except OSError as error:
@@ -57,24 +57,24 @@ def landlock_version() -> int:
 
 
 def landlock_create_ruleset(attributes: RulesetAttributes) -> int:
-    """Return the descriptor of a new ruleset."""
+    """Create a ruleset and return its descriptor."""
     return _syscall(NR_LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
 
 
 def landlock_add_rule(ruleset: int, access: int, parent: int) -> None:
-    """Allow what `access` says on the file `parent`, or beneath it if it is a folder."""
+    """Allow the rights `access` on the file `parent`, or beneath it if it is a folder."""
     rule = PathBeneath(access, parent)
     _syscall(NR_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
 
 
 def landlock_add_port(ruleset: int, access: int, port: int) -> None:
-    """Allow what `access` says with a TCP port."""
+    """Allow the rights `access` on a TCP port."""
     rule = NetPort(access, port)
     _syscall(NR_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_NET_PORT, ctypes.byref(rule), 0)
 
 
 def landlock_restrict_self(ruleset: int) -> None:
-    """Enforce a ruleset on the calling thread and what it starts."""
+    """Enforce a ruleset on the calling thread and on threads and processes it starts."""
     _syscall(NR_LANDLOCK_RESTRICT_SELF, ruleset, 0)
 
 
@@ -84,13 +84,13 @@ def clear_ambient_capabilities() -> None:
 
 
 def drop_bounding_set_from(first: int) -> None:
-    """Drop the capabilities from number `first` on from the bounding set; needs CAP_SETPCAP."""
+    """Drop all capabilities with numbers from `first` up from the bounding set; needs CAP_SETPCAP."""
     for number in range(first, 64):
         try:
             _prctl(PR_CAPBSET_DROP, number)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                # The kernel has no more.
+                # The kernel has no capability of this number.
                 return
             raise
 
@@ -109,7 +109,7 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def _syscall(number: int, *arguments: object) -> int:
-    # libc passes long values on; an int of Python would become a C int, whose upper half is undefined.
+    # syscall(2) takes longs; ctypes would pass a Python int as a C int, which leaves the upper half undefined.
     values = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
     return _checked(_LIBC.syscall(ctypes.c_long(number), *values))
 

@@ -1,8 +1,8 @@
-"""Landlock: no path but those of the policy, no TCP, no abstract sockets of others, no signals to others.
+"""Landlock: no paths but the policy's, no TCP, no abstract sockets of other processes, no signals to them.
 
-The rights are those of Documentation/userspace-api/landlock.rst. All that the kernel knows are handled, so that what
-the policy does not name is denied. A ruleset holds for the calling thread and those it starts later, hence it is
-enforced before there are others. Rulesets stack: what one of them denies, none gives back.
+The rights are those of Documentation/userspace-api/landlock.rst. A ruleset handles all rights that the kernel knows, so
+that everything the policy does not name is denied. It applies to the calling thread and those it starts later, hence it
+is enforced before there are others. Rulesets stack: no ruleset can grant what another one denies.
 """
 
 import enum
@@ -58,7 +58,7 @@ ACCESS_SINCE: Final[dict[int, Access]] = {
     5: Access.IOCTL_DEV,
     9: Access.RESOLVE_UNIX,
 }
-"""The rights that each ABI brought."""
+"""The rights that each ABI version added."""
 NET_SINCE: Final[dict[int, Net]] = {4: Net.BIND_TCP | Net.CONNECT_TCP}
 SCOPE_SINCE: Final[dict[int, Scope]] = {6: Scope.ABSTRACT_UNIX_SOCKET | Scope.SIGNAL}
 
@@ -68,22 +68,17 @@ WRITE_FILE: Final = READ_FILE | Access.WRITE_FILE | Access.TRUNCATE
 WRITE_FOLDER: Final = READ_FOLDER | WRITE_FILE | Access.MAKE_REG | Access.REMOVE_FILE
 
 
-def version() -> int:
-    """Return the ABI of the kernel, 0 when it has no Landlock."""
-    return kernel.landlock_version()
-
-
 def restrict(policy: Policy, *, prepared: bool) -> int:
-    """Confine the calling thread to what a policy opens and return the ABI; a kernel without any (0) does nothing.
+    """Confine the calling thread to what a policy grants and return the ABI; without Landlock (0) nothing happens.
 
     Args:
-        policy: What is opened.
-        prepared: Whether to leave out what the policy opens only until the role is prepared.
+        policy: The paths, ports and sockets to grant.
+        prepared: Whether to leave out what the policy grants only until the role is prepared.
 
     Raises:
         OSError: A path does not exist, or the kernel refused.
     """
-    abi = version()
+    abi = kernel.landlock_version()
     if not abi:
         return 0
     known, net, scope = (_up_to(abi, rights) for rights in (ACCESS_SINCE, NET_SINCE, SCOPE_SINCE))
@@ -107,10 +102,10 @@ def _allow_preparing(ruleset: int, policy: Policy, known: int, net: int) -> None
     for path in filter(os.path.exists, policy.loading):
         _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
     for path in filter(os.path.exists, policy.opening):
-        # A folder in the place of a device is not opened; that it cannot be used is for the role to say.
+        # A folder in place of a device is not granted; the role reports that it cannot use it.
         if not os.path.isdir(path):
             _allow(ruleset, path, WRITE_FILE & known, 0)
-    # The kernel takes no rule that allows nothing.
+    # The kernel rejects a rule without rights.
     if known & Access.RESOLVE_UNIX:
         for path in filter(os.path.exists, policy.local_sockets):
             _allow(ruleset, path, Access.RESOLVE_UNIX, 0)
@@ -126,7 +121,7 @@ def _up_to(abi: int, since: Mapping[int, enum.IntFlag]) -> int:
 def _allow(ruleset: int, path: str, on_file: int, on_folder: int) -> None:
     parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        # The kernel refuses a rule that gives a file the rights of a folder.
+        # The kernel rejects a rule that gives a file the rights of a folder.
         is_folder = stat.S_ISDIR(os.fstat(parent).st_mode)
         kernel.landlock_add_rule(ruleset, on_folder if is_folder else on_file, parent)
     finally:

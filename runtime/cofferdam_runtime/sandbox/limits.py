@@ -1,4 +1,4 @@
-"""Resource limits (getrlimit(2)). The address space is left alone: Python's allocators do not live with RLIMIT_AS."""
+"""Resource limits (getrlimit(2)). The address space is not limited: Python's allocators do not cope with RLIMIT_AS."""
 
 import resource
 
@@ -6,15 +6,15 @@ from cofferdam_runtime.sandbox.policy import Policy
 
 
 def forbid_core_dumps() -> None:
-    """Let a crash leave no memory behind."""
+    """Keep a crash from writing memory to disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def apply(policy: Policy) -> None:
     """Set the policy's limits, which cannot be raised again.
 
-    Threads must be there already, unless the policy lets them start later: the limit on processes is 0 and counts
-    them.
+    Threads must be running already, unless the policy allows starting them later: the limit on processes, which
+    includes threads, becomes 0.
     """
     if not policy.threads:
         _lower(resource.RLIMIT_NPROC, 0)

@@ -1,7 +1,7 @@
-"""What a process may not do while it loads its vendor's code, as data.
+"""Rules of the first filter, which is in force while a process loads its vendor's code, as data.
 
-Loading does too much for a list of what it may do, so this is one of what it may not: whatever would outlive the filter
-that closes after it, or get around it. Filters add up, and none can be taken away.
+Loading makes too many system calls for an allow-list. This deny-list names those whose effect would outlive or bypass
+the final filter, which is loaded on top. Filters stack, and none can be removed.
 """
 
 import _socket
@@ -14,36 +14,36 @@ from typing import Final
 from cofferdam_runtime.sandbox.policy import CLONE_THREAD, CREATING, FORBIDDEN, INT, SPECIAL_MODES, Policy
 
 _FAMILIES: Final = 64
-"""More than linux/socket.h has address families; the kernel knows none beyond."""
+"""Larger than any address family in linux/socket.h."""
 _TYPES: Final = 16
-"""The types of a socket that SOCK_TYPE_MASK of linux/net.h leaves room for."""
+"""Number of socket types that SOCK_TYPE_MASK of linux/net.h allows for."""
 _PRCTLS: Final = {"PR_SET_PDEATHSIG": 1, "PR_SET_DUMPABLE": 4, "PR_SET_SECCOMP": 22, "PR_SET_PTRACER": 0x59616D61}
-"""linux/prctl.h: living on without the parent, being traced, and filters in another way than libseccomp's."""
+"""linux/prctl.h: outliving the parent, being traced, and loading filters without libseccomp."""
 _MODES: Final = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "mknod": 1, "mknodat": 2, "creat": 1}
-"""Calls that give a file a mode, and the position of the argument that says which."""
+"""Calls that set the mode of a file, and the position of the mode argument."""
 _OPENING: Final = {"open": 1, "openat": 2}
-"""Calls that do so with some flags only, and the position of the flags; the mode follows them."""
+"""Calls that set a mode only with some flags, and the position of the flags; the mode is the next argument."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """A system call that fails or ends the process."""
+    """A system call that fails or kills the process."""
 
     syscall: str
     error: int = 0
-    """The errno that it fails with; 0 ends the process."""
+    """The errno that it fails with; 0 kills the process."""
     when: tuple[tuple[int, int, int], ...] = ()
-    """Position, mask and value: only where `argument & mask == value` for each of them."""
+    """Position, mask and value: applies only if `argument & mask == value` for each of them."""
 
 
 _ALWAYS: Final = (
-    # The final filter is loaded by this one. A filter can be added to this one, but not loosen it.
+    # seccomp(2) loads the final filter. A further filter cannot loosen this one.
     *(Closing(syscall=name) for name in sorted(FORBIDDEN - {"seccomp"})),
-    # A process would not get the final filter; a thread does. The flags of clone3 are out of sight; see policies.py.
+    # A new process would not get the final filter; a thread does. A filter cannot see clone3's flags; see policies.py.
     *(Closing(syscall=name, error=errno.EPERM) for name in ("fork", "setpgid", "setsid", "vfork")),
     Closing(syscall="clone", error=errno.EPERM, when=((0, CLONE_THREAD, 0),)),
     Closing(syscall="clone3", error=errno.ENOSYS),
-    # Nobody is listened to, whatever the module needs.
+    # No module may listen for connections, whatever it needs.
     *(Closing(syscall=name, error=errno.EPERM) for name in ("accept", "accept4", "bind", "listen")),
     *(
         Closing(syscall=name, error=errno.EPERM)
@@ -54,7 +54,7 @@ _ALWAYS: Final = (
     ),
     *(Closing(syscall="prctl", error=errno.EPERM, when=((0, INT, option),)) for option in _PRCTLS.values()),
     Closing(syscall="ioctl", error=errno.EPERM, when=((1, INT, termios.TIOCSTI),)),
-    # A file that makes whoever runs it the worker. The mode of openat2 is out of sight; glibc does not use it.
+    # No setuid or setgid files of the worker's uid. A filter cannot see openat2's mode; glibc does not use openat2.
     *(
         Closing(syscall=name, error=errno.EPERM, when=((position, bit, bit),))
         for name, position in _MODES.items()
@@ -71,11 +71,11 @@ _ALWAYS: Final = (
 
 
 def closings(policy: Policy) -> Iterator[Closing]:
-    """Tell what is closed while the role of a policy is prepared."""
+    """Yield the rules for the time while the role of a policy is prepared."""
     yield from _ALWAYS
     families = _families(policy)
     if not families:
-        # The C library asks name services and the system log, and does without.
+        # The C library tries name services and the system log, and copes without.
         for name in ("connect", "socket", "socketpair"):
             yield Closing(syscall=name, error=errno.EPERM)
         return
@@ -84,7 +84,7 @@ def closings(policy: Policy) -> Iterator[Closing]:
             yield Closing(syscall="socket", error=errno.EAFNOSUPPORT, when=((0, INT, family),))
     if policy.sockets:
         return
-    # One that was left open would send to anybody.
+    # A datagram socket that is left open could later send to any address.
     for kind in range(_TYPES):
         if kind != _socket.SOCK_STREAM:
             yield Closing(syscall="socket", error=errno.EPERM, when=((1, _TYPES - 1, kind),))

@@ -1,9 +1,9 @@
-"""The policies of all roles, in one literal each, what may be added for a PKCS#11 module, and the ways to a TPM.
+"""The policies of all roles, one literal each, with the additions for PKCS#11 modules and for connections to a TPM.
 
-A system call is here because strace saw the role make it after confinement, under load, with exceptions and large
-buffers; the few that such a run does not show say at their place when they come. What a PKCS#11 module calls depends
-on the module: it gets what reading and writing files takes, and the rest by name. Where a call has one name on x86-64
-and another on aarch64, both are listed; libseccomp leaves out what an architecture does not have.
+A system call is listed because strace has shown the role make it after confinement, under load, with exceptions and
+large buffers; for the few calls that such a run does not show, a comment says when they occur. What a PKCS#11 module
+calls depends on the module: it may read and write files, and gets the rest by named needs. Where a call has different
+names on x86-64 and aarch64, both are listed; libseccomp skips calls that an architecture does not have.
 """
 
 import dataclasses
@@ -24,107 +24,106 @@ _FAMILIES: Final = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16
 _LIFE: Final = frozenset(
     {
         "exit_group",
-        # A handler that the broker's signals run, and a call that one of them, or SIGCONT, interrupted.
+        # Return from a signal handler, and resuming a call that a signal, such as SIGCONT, interrupted.
         *("rt_sigreturn", "restart_syscall"),
-        # CPU clocks; the others too where the vDSO has no fast clock source.
+        # CPU clocks; all clocks where the vDSO has no fast clock source.
         "clock_gettime",
-        # secrets, hash seeds of new random generators.
+        # The secrets module, and seeds of new random generators.
         "getrandom",
-        # A lock that another thread holds, and every threading.Lock that is waited for.
+        # A contended lock, and every threading.Lock that is waited for.
         "futex",
     }
 )
-"""Living and dying."""
+"""Running and exiting."""
 _MEMORY: Final = frozenset({"brk", "mmap", "munmap", "mremap", "madvise"})
-"""malloc, the arenas of Python; mremap when a bytearray grows, madvise when a heap or a thread's stack is given back.
+"""malloc and Python's arenas; mremap when a bytearray grows, madvise when a heap or a thread's stack is released.
 
 mmap never with PROT_EXEC.
 """
 _CHANNELS: Final = frozenset(
     {
         *("recvfrom", "sendto", "close"),
-        # Control records come with descriptors.
+        # Control records can carry descriptors.
         *("recvmsg", "sendmsg"),
-        # CPython asks an adopted descriptor for its family, type and protocol.
+        # CPython queries family, type and protocol of an adopted descriptor.
         *("getsockname", "getsockopt"),
-        # The epoll is made before confinement. glibc calls epoll_wait where it exists.
+        # The epoll is created before confinement. glibc calls epoll_wait where it exists.
         *("epoll_ctl", "epoll_wait", "epoll_pwait"),
-        # Lines of the log, to stderr.
+        # Log lines, to stderr.
         "write",
     }
 )
-"""Serving a loop over sockets that are handed in."""
+"""Running a loop over sockets that the broker passes."""
 _THREADS: Final = frozenset(
     {
         # malloc grows the heap of a second thread with mprotect; never with PROT_EXEC.
         "mprotect",
-        # A thread returns.
+        # A thread ends.
         "exit",
-        # The event descriptor that tells the loop of finished work, together with write.
+        # The event descriptor that notifies the loop of finished work, together with write.
         "read",
     }
 )
-"""Working beside a second thread that was started before confinement."""
+"""Running a second thread that was started before confinement."""
 _PAUSE: Final = frozenset({"clock_nanosleep"})
-"""A worker lets others have the processor for a moment."""
+"""A worker yields the processor for a moment."""
 _FILES: Final = frozenset(
     {
-        # glibc before 2.39 makes fstat a newfstatat; which kind of access SQLite asks by depends on its version.
+        # glibc before 2.39 implements fstat by newfstatat; which access call SQLite makes depends on its version.
         *("newfstatat", "fstat", "access", "faccessat", "faccessat2"),
         *("read", "pread64", "pwrite64", "lseek", "ftruncate", "fsync", "fdatasync"),
         *("unlink", "unlinkat"),
-        # SQLite writes its pid, and asks whether it is root before fchown.
+        # SQLite writes its pid, and checks whether it is root before fchown.
         *("getpid", "geteuid"),
-        # It sleeps between attempts while somebody else holds the lock of the database.
+        # It sleeps between attempts while another process holds the lock of the database.
         *("clock_nanosleep", "nanosleep"),
     }
 )
-"""SQLite, in a folder that Landlock holds it in."""
+"""SQLite, in a folder to which Landlock confines it."""
 _MODULE: Final = frozenset(
     {
-        # As SQLite, which a module may keep its objects in.
+        # A module may keep its objects in SQLite.
         *_FILES,
         *("stat", "lstat", "statx", "readlink", "readlinkat", "getcwd", "getdents64"),
         *("write", "rename", "renameat", "renameat2", "flock", "umask"),
-        # Who and where it is, for its lock files and its log.
+        # Its identity and host, for lock files and logs.
         *("getuid", "getgid", "getegid", "gettid", "uname"),
-        # Reading a file through a duplicate of its descriptor.
-        # The time that a device takes of the processor.
+        # The processor time of a software device.
         "getrusage",
-        # The stack of a thread, before it turns out that there may be none; never with PROT_EXEC.
+        # The stack of a thread, before starting the thread is refused; never with PROT_EXEC.
         "mprotect",
     }
 )
-"""A PKCS#11 module that keeps its objects in files, where Landlock lets it. No folders are made."""
+"""A PKCS#11 module that keeps its objects in files, where Landlock permits. It cannot create folders."""
 _LOCKS: Final = tuple(
-    # Without F_SETOWN, which sends signals, and F_DUPFD.
+    # Neither F_SETOWN, which sends signals, nor F_DUPFD.
     Condition(syscall="fcntl", argument=1, mask=INT, value=command)
     for command in (
         *(fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL),
         *(fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW),
     )
 )
-"""Locks on files, and their flags."""
+"""File locks and descriptor flags."""
 _MODES: Final = (
-    # No file that makes whoever runs it the process that made it.
+    # No setuid or setgid files.
     Condition(syscall="openat", argument=2, mask=sum(CREATING), value=0),
     Condition(syscall="openat", argument=3, mask=sum(SPECIAL_MODES), value=0),
-    # SQLite gives a new -wal and -shm the mode of the database where the umask took some of it.
+    # SQLite restores the database's mode on a new -wal or -shm file if the umask has reduced it.
     Condition(syscall="fchmod", argument=1, mask=sum(SPECIAL_MODES), value=0),
 )
-"""Opening and making files."""
+"""Opening and creating files."""
 _SYSTEM_BUS: Final = "/run/dbus/system_bus_socket"
-"""Where the D-Bus of the machine is, which the resource manager daemon gives out its connections on."""
+"""The socket of the system D-Bus, over which the resource manager daemon hands out its connections."""
 LIBRARIES: Final = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"),
-    # OpenSSL's configuration, in its places on Debian and on Fedora; the latter includes files of the third.
+    # OpenSSL's configuration on Debian and on Fedora; the latter includes files from the third path.
     *("/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/etc/crypto-policies"),
 )
-"""What loading a module reads: the libraries that it needs, and what these read when they are loaded."""
+"""Files read while a module is loaded: the libraries that it needs, and what these read at load time."""
 
 REFUSALS: Final = (
     Refusal(
-        reason="tracebacks, warnings and optional features look for files, and do without",
+        reason="tracebacks, warnings and optional features look for files, and cope without",
         error=errno.EPERM,
         syscalls=frozenset(
             {
@@ -134,37 +133,37 @@ REFUSALS: Final = (
         ),
     ),
     Refusal(
-        reason="the C library asks name services and the system log, and does without",
+        reason="the C library tries name services and the system log, and copes without",
         error=errno.EPERM,
         syscalls=frozenset({"connect", "socket"}),
     ),
     Refusal(
-        reason="new file objects ask for terminals and flags; a blocking mode is set on sockets that are so already",
+        reason="new file objects query terminals and flags; a blocking mode is set on sockets that already have it",
         error=errno.EPERM,
         syscalls=frozenset({"fcntl", "ioctl", "setsockopt"}),
     ),
     Refusal(
-        reason="libraries want a thread or a process, and report that there is none",
+        reason="libraries try to start a thread or a process, and report the failure",
         error=errno.EPERM,
         syscalls=frozenset({"clone"}),
     ),
     Refusal(
-        reason="as above; glibc takes any other error of clone3 for final, and this one for an old kernel",
+        reason="as above; with this error glibc assumes an old kernel and falls back to clone, with any other it fails",
         error=errno.ENOSYS,
         syscalls=frozenset({"clone3"}),
     ),
     Refusal(
-        reason="abort and raise send a signal; abort ends the process all the same",
+        reason="abort and raise send a signal; abort ends the process anyway",
         error=errno.EPERM,
         syscalls=frozenset({"getpid", "gettid", "kill", "tgkill", "tkill"}),
     ),
     Refusal(
-        reason="the interpreter gives signals their handlers back when it ends",
+        reason="the interpreter restores signal handlers when it exits",
         error=errno.EPERM,
         syscalls=frozenset({"rt_sigaction", "rt_sigprocmask", "sigaltstack"}),
     ),
     Refusal(
-        reason="libraries name threads and mappings, size pools, and look who they are",
+        reason="libraries name threads and mappings, size pools, and query their identity",
         error=errno.EPERM,
         syscalls=frozenset(
             {
@@ -174,15 +173,15 @@ REFUSALS: Final = (
         ),
     ),
 )
-"""The one list of what fails instead of killing; a policy that allows one of them takes precedence."""
+"""The only list of calls that fail instead of killing the process; a policy may still allow one of them."""
 
 _ABOVE_THE_LOG: Final = tuple(
     Condition(syscall="shutdown", argument=0, mask=1 << bit, value=1 << bit) for bit in range(2, 32)
 )
-"""Descriptors from 4 on, where clients are: all processes share the journal's stream, and one could shut it for all."""
+"""Descriptors from 4 up, such as clients: all processes share the journal's stream, which one could shut for all."""
 POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
     {
-        # Has the configuration file open, answers with one memfd per process, and ends.
+        # Reads the open configuration file, answers with one memfd per process, and exits.
         Role.CONFIG: Policy(
             syscalls=_LIFE | _MEMORY | {"close", "lseek", "memfd_create", "read", "sendmsg", "write"},
             conditions=(
@@ -202,7 +201,7 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
             open_files=4096,
             file_size=None,
         ),
-        # The process that reads what strangers send.
+        # Reads untrusted input of clients.
         Role.FRONTEND: Policy(
             syscalls=_LIFE | _MEMORY | _CHANNELS,
             conditions=_ABOVE_THE_LOG,
@@ -215,26 +214,26 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
             refusals=REFUSALS,
             open_files=4096,
         ),
-        # Its paths are added at run time, and what `for_module` makes of the configuration.
+        # Its paths, and the needs that `for_module` adds, come from the configuration at run time.
         Role.PKCS11_WORKER: Policy(
             syscalls=_LIFE | _MEMORY | _CHANNELS | _MODULE | {"poll", "ppoll"},
             conditions=(
                 *_LOCKS,
                 *_MODES,
                 Condition(syscall="fcntl", argument=1, mask=INT, value=fcntl.F_SETFL),
-                # How many descriptors there are is found out by making one.
+                # A module finds out how many descriptors are in use by duplicating one.
                 Condition(syscall="fcntl", argument=1, mask=INT, value=fcntl.F_DUPFD_CLOEXEC),
             ),
             refusals=REFUSALS,
-            # Libraries that have no getrandom, or do not trust it, read it; NSS does not start without.
+            # Read by libraries that have no getrandom or do not trust it; NSS does not start without it.
             readable=("/dev/urandom",),
             loading=LIBRARIES,
             open_files=4096,
             file_size=None,
         ),
-        # As the worker in software, without its second thread: a TPM does one thing at a time. The way to the TPM is
-        # added at run time by `for_tpm`. The library for it is loaded while the worker is prepared, hence there is a
-        # first filter, which also holds whatever the TPM answers until the last one.
+        # As the software worker, but without a second thread: a TPM does one thing at a time. `for_tpm` adds the
+        # connection to the TPM at run time. The TPM library is loaded while the worker is prepared, hence there is a
+        # first filter, which also confines the handling of the TPM's answers until the final filter.
         Role.TPM_WORKER: Policy(
             syscalls=_LIFE | _MEMORY | _CHANNELS | _PAUSE | {"getpid", "poll", "ppoll", "read"},
             refusals=REFUSALS,
@@ -248,15 +247,15 @@ RELAY: Final = Policy(
     syscalls=_LIFE | _MEMORY | {"close", "epoll_ctl", "epoll_wait", "epoll_pwait", "read", "recvmsg", "write"},
     refusals=REFUSALS,
     open_files=1024,
-    # The log is a file, and the limit would be its size.
+    # stderr may be a file, and the limit would apply to its size.
     file_size=None,
 )
-"""The relay of the log is no role of the broker: `cofferdam serve` starts it."""
+"""The log relay, which is no role of the broker: `cofferdam serve` starts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What a PKCS#11 module may do beyond files, when its administrator says that it has to."""
+    """Privileges of a PKCS#11 module besides files, which its administrator has to grant."""
 
     syscalls: frozenset[str] = frozenset()
     conditions: tuple[Condition, ...] = ()
@@ -267,13 +266,13 @@ class Need:
 
 MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
     {
-        # A device behind a network or a daemon such as pcscd. Nobody is listened to.
+        # A device behind a network or a daemon such as pcscd. Listening is not allowed.
         "sockets": Need(
             syscalls=frozenset(
                 {
                     *("connect", "getpeername", "setsockopt", "shutdown"),
                     *("select", "pselect6"),
-                    # The resolver asks for both kinds of addresses at once.
+                    # The resolver queries IPv4 and IPv6 addresses at once.
                     "sendmmsg",
                 }
             ),
@@ -282,7 +281,7 @@ MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
                     Condition(syscall="socket", argument=0, mask=INT, value=_FAMILIES[family])
                     for family in ("AF_UNIX", "AF_INET", "AF_INET6")
                 ),
-                # The resolver looks for addresses of its own, and does without.
+                # The resolver looks up the host's own addresses, and copes without.
                 Condition(
                     syscall="socket",
                     argument=0,
@@ -293,7 +292,7 @@ MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
             ),
             sockets=True,
         ),
-        # The flags of clone3 are out of a filter's sight, so it is refused, and glibc uses clone: for threads only.
+        # A filter cannot see clone3's flags, so it is refused; glibc falls back to clone, which is for threads only.
         "threads": Need(
             syscalls=_THREADS | {"rseq", "rt_sigprocmask", "sched_yield", "set_robust_list"},
             conditions=(
@@ -302,18 +301,18 @@ MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
             ),
             threads=True,
         ),
-        # Code that is loaded after the start, or made. What `loading` names stays readable.
+        # Code that is loaded or generated after the start. The paths of `loading` stay readable.
         "libraries": Need(executable_memory=True),
     }
 )
-"""By the names of `module_needs` in the configuration."""
+"""Needs by their names in the configuration's `module_needs`."""
 
 
 def for_module(policy: Policy, needs: Iterable[str]) -> Policy:
-    """Return a policy with what a PKCS#11 module needs besides.
+    """Return a policy with the additional needs of a PKCS#11 module.
 
     Raises:
-        ValueError: There is no such need.
+        ValueError: There is no need of such a name.
     """
     for name in set(needs):
         need = MODULE_NEEDS.get(name)
@@ -331,13 +330,13 @@ def for_module(policy: Policy, needs: Iterable[str]) -> Policy:
 
 
 def for_tpm(policy: Policy, tcti: TctiSettings) -> Policy:
-    """Return a policy with the way to a TPM, which is open until the worker is prepared.
+    """Return a policy with the connection to a TPM, which can be opened until the worker is prepared.
 
     Raises:
-        ValueError: The settings name none.
+        ValueError: The settings name no TPM.
     """
     if tcti.kind == "tabrmd":
-        # The D-Bus library serves its connection with a thread that it starts at once.
+        # The D-Bus library starts a thread for its connection at once.
         return dataclasses.replace(policy, local_sockets=(_SYSTEM_BUS,), syscalls=policy.syscalls | _THREADS)
     if tcti.path is not None and tcti.kind == "device":
         return dataclasses.replace(policy, opening=(tcti.path,))
@@ -345,5 +344,5 @@ def for_tpm(policy: Policy, tcti: TctiSettings) -> Policy:
         return dataclasses.replace(policy, local_sockets=(tcti.path,))
     if tcti.port is None:
         raise ValueError(f"no way to a TPM: {tcti}")
-    # A simulator has its power switch behind the next port.
+    # The Microsoft simulator's platform commands, such as power on, use the next port.
     return dataclasses.replace(policy, tcp_ports=(tcti.port, tcti.port + 1) if tcti.kind == "mssim" else (tcti.port,))

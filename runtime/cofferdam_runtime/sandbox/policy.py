@@ -1,4 +1,4 @@
-"""What a process may do, as data. Every default grants nothing, and no value means "everything"."""
+"""Sandbox policies as data: what a process may do. Every default grants nothing, and no value means "everything"."""
 
 import dataclasses
 import os
@@ -18,20 +18,20 @@ FORBIDDEN: Final = frozenset(
         *("personality", "seccomp", "capset", "setresuid", "setuid", "setresgid", "setgid", "setgroups"),
     }
 )
-"""System calls that no policy may allow: ways out of a sandbox, or kernel parts with a history of such ways."""
+"""System calls that no policy may allow: sandbox escapes, or kernel features with a history of them."""
 INT: Final = 0xFFFF_FFFF
 """Mask of a C int."""
 CLONE_THREAD: Final = 0x0001_0000
 """linux/sched.h."""
 CREATING: Final = (os.O_CREAT, os.O_TMPFILE & ~os.O_DIRECTORY)
-"""Flags of open of which any makes a file; without them there is no mode."""
+"""Flags with which open creates a file; without them its mode argument has no meaning."""
 SPECIAL_MODES: Final = (0o4000, 0o2000)
-"""Bits of a mode that make whoever runs the file somebody else."""
+"""The setuid and setgid bits of a mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """Allows a system call only when `argument & mask == value`, or lets it fail then."""
+    """Allows a system call only if `argument & mask == value`, or makes it fail in that case."""
 
     syscall: str
     argument: int
@@ -44,21 +44,21 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """System calls that fail instead of ending the process, because harmless code tries them."""
+    """System calls that fail instead of killing the process, because harmless code tries them."""
 
     syscalls: frozenset[str]
     error: int
     """The errno that they fail with."""
     reason: str
-    """Who tries them, and lives with the error."""
+    """What code tries them and copes with the error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """One process's privileges.
+    """The privileges of one process.
 
-    There is no field for new processes or for signals to others: no process gets them. Sockets, threads and code from
-    further libraries are only for the worker of a device whose administrator asked for them.
+    There is no field for new processes or for signals to others: no process may have these. Sockets, threads and code
+    from further libraries are only for the worker of a device whose administrator asked for them.
     """
 
     syscalls: frozenset[str] = frozenset()
@@ -66,34 +66,33 @@ class Policy:
     conditions: tuple[Condition, ...] = ()
     """Allowed with some arguments."""
     refusals: tuple[Refusal, ...] = ()
-    """What is not allowed but fails; anything in no list ends the process."""
+    """Calls that fail unless allowed; any call in no list kills the process."""
     executable_memory: bool = False
-    """Whether memory may be made executable, as for a PKCS#11 module that loads others late."""
+    """Whether memory may be made executable, as for a PKCS#11 module that loads other libraries late."""
     sockets: bool = False
-    """Whether Landlock leaves connecting alone: to TCP ports, abstract sockets and sockets of the file system."""
+    """Whether Landlock does not restrict connecting to TCP ports, abstract sockets and sockets of the file system."""
     threads: bool = False
     """Whether threads may be started later. Their number is not limited: RLIMIT_NPROC counts those of the whole uid."""
     readable: tuple[str, ...] = ()
-    """Absolute paths of files, or of folders with all beneath them."""
+    """Absolute paths of files, or of folders with everything beneath them."""
     writable: tuple[str, ...] = ()
-    """As `readable`, and regular files in them may be written, made and removed."""
+    """As `readable`, and regular files in them may be written, created and removed."""
     loading: tuple[str, ...] = ()
-    """As `readable` until the role is prepared, and for good where `executable_memory` is; those that do not exist
-    are left out."""
+    """As `readable`, until the role is prepared or for good if `executable_memory` is set; missing ones are skipped."""
     opening: tuple[str, ...] = ()
-    """Files, such as a device, that may be opened for reading and writing until the role is prepared; those that do not
-    exist are left out."""
+    """Files, such as a device, that may be opened for reading and writing until the role is prepared; missing ones are
+    skipped."""
     tcp_ports: tuple[int, ...] = ()
     """TCP ports, of any address, that may be connected to until the role is prepared."""
     local_sockets: tuple[str, ...] = ()
-    """Sockets of the file system that may be connected to until the role is prepared, as `opening`."""
+    """Sockets of the file system that may be connected to until the role is prepared; missing ones are skipped."""
     open_files: int = 0
-    """Highest number of descriptors plus one; those that are open stay open."""
+    """Highest descriptor number plus one; descriptors that are already open stay open."""
     file_size: int | None = 0
-    """Bytes that a file may grow to, None for any size."""
+    """Largest size of a file in bytes, None for no limit."""
 
     def __post_init__(self) -> None:
-        """Refuse policies that contradict themselves or the promise of the service."""
+        """Reject policies that contradict themselves or the guarantees of the service."""
         if forbidden := self.allowed & FORBIDDEN:
             raise ValueError(f"no policy may allow {', '.join(sorted(forbidden))}")
         if twice := self.syscalls.intersection(condition.syscall for condition in self.conditions):
@@ -106,13 +105,13 @@ class Policy:
 
     @property
     def allowed(self) -> frozenset[str]:
-        """System calls that the kernel carries out, with some arguments at least."""
+        """System calls that the kernel executes, at least with some arguments."""
         return self.syscalls.union(condition.syscall for condition in self.conditions if not condition.error)
 
     def with_paths(
         self, *, readable: tuple[str, ...] = (), writable: tuple[str, ...] = (), loading: tuple[str, ...] = ()
     ) -> "Policy":
-        """Return this policy with further paths, known only at run time."""
+        """Return this policy with additional paths, which are known only at run time."""
         return dataclasses.replace(
             self,
             readable=self.readable + readable,
@@ -121,10 +120,10 @@ class Policy:
         )
 
     def grants(self, path: str) -> bool:
-        """Tell whether a path, or a folder above it, is named."""
-        named = self.readable + self.writable + (self.loading if self.executable_memory else ())
-        return any(f"{path}/".startswith(f"{granted.rstrip('/')}/") for granted in named)
+        """Tell whether the policy grants a path, or a folder above it, for good."""
+        paths = self.readable + self.writable + (self.loading if self.executable_memory else ())
+        return any(f"{path}/".startswith(f"{granted.rstrip('/')}/") for granted in paths)
 
     def refuses(self, syscall: str) -> bool:
-        """Tell whether a system call fails, with any arguments, and the process lives on."""
+        """Tell whether a system call fails with any arguments, without killing the process."""
         return syscall not in self.allowed and any(syscall in refusal.syscalls for refusal in self.refusals)

@@ -1,4 +1,4 @@
-"""Allow-lists of system calls, compiled and loaded by libseccomp (seccomp_init(3) and the pages it names)."""
+"""Allow-lists of system calls, compiled and loaded by libseccomp (seccomp_init(3) and its SEE ALSO pages)."""
 
 import ctypes
 import errno
@@ -21,7 +21,7 @@ SCMP_FLTATR_CTL_TSYNC: Final = 4
 SCMP_NR_UNKNOWN: Final = -1
 
 _PROTECTION: Final = {"mmap": 2, "mprotect": 2}
-"""Calls that can make memory executable, and the position of the argument that says so."""
+"""Calls that can make memory executable, and the position of their protection argument."""
 
 
 class _Comparison(ctypes.Structure):
@@ -35,7 +35,7 @@ class _Comparison(ctypes.Structure):
     )
 
 
-# By its full name: ctypes.util.find_library runs ldconfig and the compiler to find it.
+# By its full name: ctypes.util.find_library would run ldconfig and the compiler.
 _LIB: Final = ctypes.CDLL("libseccomp.so.2")
 _LIB.seccomp_init.argtypes = (ctypes.c_uint32,)
 _LIB.seccomp_init.restype = ctypes.c_void_p
@@ -54,7 +54,7 @@ _LIB.seccomp_rule_add_array.argtypes = (
 
 
 def load(policy: Policy) -> None:
-    """Confine all threads of this process to the system calls of a policy; anything else ends the process.
+    """Confine all threads of this process to the system calls of a policy; any other call kills the process.
 
     Raises:
         OSError: The kernel or the library refused.
@@ -75,7 +75,7 @@ def load(policy: Policy) -> None:
 
 
 def load_first(policy: Policy) -> None:
-    """Close what must not happen while the role of a policy is prepared; `load` is still possible, and has to follow.
+    """Forbid what a role must not do while it is prepared; `load` remains possible and must follow.
 
     Raises:
         OSError: The kernel or the library refused.
@@ -92,7 +92,7 @@ def resolve(name: str) -> int:
     """Return the number of a system call; negative if only other architectures have it.
 
     Raises:
-        ValueError: The library does not know it.
+        ValueError: The library does not know the call.
     """
     number: int = _LIB.seccomp_syscall_resolve_name(name.encode())
     if number == SCMP_NR_UNKNOWN:
@@ -106,7 +106,7 @@ def _filter(default: int) -> Iterator[int]:
     if context is None:
         raise OSError(errno.EINVAL, "seccomp_init failed")
     try:
-        # The default ends one thread, and the others would wait for it for ever.
+        # The default kills only the calling thread, and the others would wait for it for ever.
         _set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)
         _set(context, SCMP_FLTATR_CTL_TSYNC, 1)
         yield context

@@ -1,7 +1,7 @@
-"""Proof by attempt that the sandbox is closed: each probe must fail after confinement.
+"""Self-test of the sandbox: each probe attempts something that must fail after confinement.
 
-A probe that fails before confinement too proves nothing, since something else stopped it. So each is tried before, and
-those that failed then are reported as unproven.
+A probe that also fails before confinement proves nothing, since something else stopped it. So each is tried before as
+well, and those that failed then are reported as unproven.
 """
 
 import _socket
@@ -16,9 +16,9 @@ from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.policy import Policy
 
 _READABLE: Final = "/etc/passwd"
-"""World-readable everywhere, and no process may read it."""
+"""World-readable everywhere, and no policy grants it."""
 _WRITABLE: Final = "/dev/null"
-"""World-writable everywhere, and no policy names it."""
+"""World-writable everywhere, and no policy grants it."""
 _TEMPORARY: Final = "/tmp"  # noqa: S108  O_TMPFILE makes a file without a name
 _SPARE_MODULE: Final = "colorsys"
 """Pure Python, imports nothing, and nothing imports it."""
@@ -26,18 +26,18 @@ _SPARE_MODULE: Final = "colorsys"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """Something that must fail after confinement."""
+    """An attempt that must fail after confinement."""
 
     name: str
     attempt: Callable[[], None]
     """Raises OSError or ImportError when it fails."""
     syscall: str | None
-    """The system call that the filter has to refuse; None when there is none."""
+    """The system call that the filter must refuse; None if the filter is not involved."""
     path: str | None = None
-    """What Landlock keeps out of reach, unless the policy names it."""
+    """The path that Landlock must deny, unless the policy grants it."""
 
     def applies(self, policy: Policy, landlock_abi: int) -> bool:
-        """Tell whether the policy promises that it fails, rather than allowing it or ending the process."""
+        """Tell whether under the policy the attempt must fail, rather than succeed or kill the process."""
         if self.syscall is None or policy.refuses(self.syscall):
             return True
         if self.path is None or policy.grants(self.path):
@@ -51,14 +51,14 @@ class SelfTest:
 
     probes: tuple[Probe, ...]
     unproven: tuple[str, ...]
-    """Names of those that failed already then."""
+    """Names of the probes that failed even then."""
     _sockets: tuple[_socket.socket, ...]
 
     def run(self, policy: Policy, landlock_abi: int) -> None:
-        """Try them again.
+        """Run the probes again.
 
         Raises:
-            SandboxError: One succeeded, or none could have.
+            SandboxError: A probe succeeded, or all had failed even before confinement.
         """
         if len(self.unproven) == len(self.probes):
             raise SandboxError("no probe of the self-test works even without the sandbox")
@@ -72,13 +72,13 @@ class SelfTest:
 
 
 def prepare() -> SelfTest:
-    """Try each probe while it should succeed, and keep what the second try needs."""
+    """Run each probe before confinement, when it should succeed, and keep what the second run needs."""
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    # Autobind, unix(7): an abstract address that is free.
+    # Autobind, unix(7): an unused abstract address.
     listener.bind("")
     listener.listen(2)
     address = listener.getsockname()
-    # One to connect now, one that is made now and can only fail to connect.
+    # One to connect now, and one for the second run, which cannot make a socket.
     clients = [_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET) for _ in range(2)]
     waiting = list(clients)
     probes = (

@@ -1,4 +1,4 @@
-"""The title of a process in ps; everyone sees it, so it names the role and nothing of a client."""
+"""The title of a process in ps, which all users see: it names the role and nothing about a client."""
 
 import setproctitle
 
