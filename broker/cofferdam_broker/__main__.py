@@ -12,7 +12,7 @@ from cofferdam_runtime.sandbox.title import set_title
 
 
 def main() -> int:
-    """Give up what a broker does not need, then serve."""
+    """Give up the privileges that a broker does not need, then serve."""
     (path,) = sys.argv[1:]
     gc.enable()
     set_title("broker")

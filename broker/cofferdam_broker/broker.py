@@ -1,8 +1,8 @@
-"""The broker's life: read the configuration, serve it, read it again, end.
+"""The broker's life cycle: read the configuration, serve it, reload it, shut down.
 
-A reload reads the new file first; when it is bad, nothing happens. Then the frontends finish what they have, the other
-processes end, and the new ones start; meanwhile connections wait in the listening socket, which is never closed. When
-the new ones cannot start, the old configuration is started again.
+A reload reads the new file first; if that fails, nothing changes. Then the frontends finish their requests, the other
+processes end, and the new ones start; meanwhile connections wait in the listening socket, which is never closed. If
+the new processes cannot start, the old configuration is started again.
 """
 
 import os
@@ -41,7 +41,7 @@ class Broker:
         self._exit_status = 0
 
     def run(self) -> int:
-        """Serve until a signal ends the service; return the exit status."""
+        """Serve until a signal or a failed start ends the service; return the exit status."""
         signals.watch(self._loop, _SIGNALS, self._on_signal)
         self._timers.after(CHECK_S, self._check)
         self._read(lambda config: self._start(config, None))
@@ -56,11 +56,11 @@ class Broker:
         (self._reload if number == signal.SIGHUP else self._stop)()
 
     def _tick(self) -> float:
-        wait, found = self._timers.run(), self._deployment
-        return 0.0 if found and found.phase is Phase.SERVING and found.principals.hand_over() else wait
+        wait, active = self._timers.run(), self._deployment
+        return 0.0 if active and active.phase is Phase.SERVING and active.principals.hand_over() else wait
 
     def _read(self, done: Callable[[LoadedConfig], None]) -> None:
-        """Read the configuration; without a good one, the old one goes on or the service ends."""
+        """Read the configuration; if it is unusable, keep the old one, or exit if there is none."""
 
         def finish(config: LoadedConfig | None) -> None:
             self._reading = False
@@ -148,7 +148,7 @@ class Broker:
         self._timers.after(CHECK_S, self._check)
 
     def _stop(self) -> None:
-        """End in good order; asked a second time, or before anybody serves, at once."""
+        """Shut down gracefully; at once if asked a second time, or if no configuration is in force yet."""
         self._log.info("stopping")
         self._notifier.stopping()
         again, self._stopping = self._stopping, True

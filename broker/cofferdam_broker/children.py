@@ -1,4 +1,4 @@
-"""The running children: started, connected, watched. What they are for is decided by `deployment`."""
+"""The running children: starting, connecting and monitoring them. `deployment` decides which children there are."""
 
 import os
 import time
@@ -37,23 +37,23 @@ _MOST_ABI: Final = 255
 
 
 class Observer(Protocol):
-    """Who decides what becomes of the children."""
+    """Reacts to events of the children."""
 
     def on_ready(self, child: ChildProcess) -> None:
-        """Note that a child is ready."""
+        """Handle that a child is ready."""
 
     def on_death(self, child: ChildProcess) -> None:
-        """Note that a child is gone."""
+        """Handle that a child is gone."""
 
     def on_writable(self, child: ChildProcess) -> None:
-        """Note that a frontend takes control records again, see `watch_writing`."""
+        """Handle that a frontend accepts control records again, see `watch_writing`."""
 
 
 class Children:
     """The children of one configuration."""
 
     def __init__(self, loop: Loop, log: Log, config: LoadedConfig, observer: Observer) -> None:
-        """Start nothing yet."""
+        """Start without children."""
         self._loop = loop
         self._log = log
         self._settings = settings = config.settings
@@ -65,7 +65,7 @@ class Children:
         self._own_filters = max(thread.seccomp_filters for thread in observe(os.getpid()))
         self._checks = self._rows = 0
         self._is_sealed_known = False
-        """Whether the key store has said what `Sealed` says to the workers."""
+        """Whether the key store (kim) has reported what `Sealed` tells the workers."""
         self.histories: defaultdict[Key, History] = defaultdict(History)
         self.users = Users(settings.subuids)
         self._accusations = Accusations(self.users)
@@ -82,18 +82,18 @@ class Children:
         }
 
     def __iter__(self) -> Iterator[ChildProcess]:
-        """Yield the running processes."""
+        """Yield the running children."""
         return iter(list(self._by_key.values()))
 
     def servers(self) -> list[Key]:
-        """Return the servers that the configuration has, in the order in which they start."""
+        """Return the servers of the configuration, in the order in which they start."""
         return sorted((key for key in self._documents if key[0] in SERVERS), key=lambda key: key[0].row.stage)
 
     def start(self, role: Role, number: int) -> ChildProcess:
         """Start a child; a server gets the channels of its predecessor.
 
         Raises:
-            OSError: It could not be started.
+            OSError: The child could not be started.
         """
         uid = self._settings.uid_base + role.row.uid_offset + number if os.geteuid() == 0 else None
         document = self._documents[role, 0 if role.row.copies is Copies.PER_PRINCIPAL else number]
@@ -102,30 +102,30 @@ class Children:
         self._loop.add(child.spawned.pidfd, READ, lambda _events: self._end(child))
         self._loop.add(child.spawned.control.fileno(), READ, lambda events: self._on_control(child, events))
         if role in SERVERS:
-            # A server asks others before others ask it.
+            # A server's own upstreams first, so that it can use them when the first client asks.
             self.connect(child)
             self._announce(child)
             self._tell_sealed(child)
         return child
 
     def connect(self, client: ChildProcess) -> None:
-        """Give a process a channel to each of its upstreams."""
+        """Give a child a channel to each of its upstreams."""
         for server in self.servers():
             if client.role.may_ask(server[0]):
                 self._connect(client, server)
 
     def watch_writing(self, child: ChildProcess, *, writing: bool) -> None:
-        """Watch, or no longer watch, for the moment when the process takes control records again."""
+        """Start or stop waiting until a child accepts control records again."""
         if not child.closed and self._loop.watches(child.spawned.control.fileno()):
             self._loop.change(child.spawned.control.fileno(), READ | WRITE if writing else READ)
 
     def check(self, now: float) -> bool:
-        """Ping all and kill those that do not answer or never became ready; return whether all are well."""
+        """Ping all children, kill those that hang or are not ready in time; return False if any hung."""
         well = True
         for child in self:
             self._mend(child, now)
             if child.pulse.is_overdue(now):
-                # Perhaps the broker itself slept, and the answer lies there unread.
+                # The broker itself may have slept, so that the answer is still unread.
                 self._on_records(child)
             if child.pulse.is_overdue(now):
                 child.kill("a process hangs and is killed")
@@ -137,14 +137,14 @@ class Children:
         return well
 
     def close(self) -> None:
-        """Kill whatever still runs, and release everything."""
+        """Kill the children that still run, and release everything."""
         for child in self:
             child.kill("a process is killed, as the others of its configuration end")
             child.reap()
             self._forget(child)
 
     def _end(self, child: ChildProcess) -> None:
-        # The last records of the child may still lie in its control socket.
+        # The child's last records may still be unread.
         self._on_records(child)
         how = child.reap()
         self._forget(child)
@@ -163,7 +163,7 @@ class Children:
         child.close()
 
     def _announce(self, child: ChildProcess) -> None:
-        """Give a server its channels; the rest follows when it takes control records again."""
+        """Give a server its channels; those that it cannot accept now follow when it is writable again."""
         self.watch_writing(child, writing=not self.wiring.announce(child))
 
     def _on_control(self, child: ChildProcess, events: int) -> None:
@@ -176,7 +176,7 @@ class Children:
             for record in child.receive():
                 self._take(child, record)
         except ControlClosedError:
-            # Its death is on the way; one that lives on does not answer.
+            # The child is about to be reaped; if it lives on, it does not answer pings and is killed.
             self._loop.remove(child.spawned.control.fileno())
         except ControlError as error:
             self._loop.remove(child.spawned.control.fileno())
@@ -195,7 +195,7 @@ class Children:
         child.failed = record.reason
 
     def _ready(self, child: ChildProcess, record: Ready) -> None:
-        """Believe the kernel, not the child, about its confinement."""
+        """Accept a child as ready if the kernel, not just the child itself, reports that it is confined."""
         groups, filters = self._groups.get(child.key, ()), self._own_filters + 1 + child.role.row.loads_foreign_code
         missing = lacking(child.spawned.pid, uid=child.uid, groups=groups, filters=filters)
         child.level = Level(record.level) if record.level in set(Level) and not missing else Level.NONE
@@ -213,7 +213,7 @@ class Children:
             for worker in self:
                 self._tell_sealed(worker)
         elif child.role in WORKERS:
-            # Its key has a check value from now on; the key store says so at its own start alone.
+            # A ready worker's key has a check value; the key store (kim) reports that only at its own start.
             self._checks |= 1 << child.number
         self._observer.on_ready(child)
 
@@ -222,7 +222,7 @@ class Children:
             child.offer(Sealed(*(bool(bits >> child.number & 1) for bits in (self._checks, self._rows))))
 
     def _violation(self, child: ChildProcess, record: Violation) -> None:
-        """Believe an accusation as far as the accuser itself is concerned: the two lose their channel."""
+        """Act on an accusation: cut the channel between accuser and accused, or kill an accused that is a server."""
         accused = next((other for other in self if (other.role, other.serial) == record), None)
         if accused is None or child.key not in self.wiring.servers_of(accused):
             return
@@ -242,7 +242,7 @@ class Children:
                 self._cut(child, server, time.monotonic())
 
     def _cut(self, client: ChildProcess, server: Key, now: float) -> None:
-        """Drop a channel, and make another when its back-off allows."""
+        """Drop a channel, and replace it when its back-off allows."""
         self.wiring.drop(client, {server})
         client.cuts[server].record(now)
         self._mend(client, now)

@@ -20,24 +20,24 @@ READ_S: Final = 10.0
 _OWN: Final = (0, 0)
 """Role and number under which the reader sends the broker's own settings."""
 _MAX: Final = 64
-"""Settings documents, which all have to fit into the control socket: they are taken when the reader has ended."""
+"""Most settings documents. All must fit into the control socket, as they are received after the reader has exited."""
 _MAX_SETTINGS: Final = 1 << 20
 
 
 class LoadedConfig(NamedTuple):
-    """Settings of the broker, and descriptors of the settings documents of all others."""
+    """The broker's settings, and descriptors of the settings documents of all other processes."""
 
     settings: BrokerSettings
     documents: dict[Key, int]
 
     def close(self) -> None:
-        """Release the documents."""
+        """Close the documents."""
         for descriptor in self.documents.values():
             os.close(descriptor)
 
 
 class ConfigLoader:
-    """A configuration reader at work; calls back once, with the configuration or with None."""
+    """Runs a configuration reader; calls back once, with the configuration, or None if it failed."""
 
     def __init__(self, path: str, loop: Loop, log: Log, done: Callable[[LoadedConfig | None], None]) -> None:
         """Start reading the file.
@@ -49,7 +49,7 @@ class ConfigLoader:
         self._log = log
         self._done = done
         self._documents: dict[tuple[int, int], int] = {}
-        # What looks like a file may be a FIFO, at which an open would wait for ever.
+        # The path may be a FIFO, on which a blocking open would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
@@ -65,10 +65,10 @@ class ConfigLoader:
         self.process.kill("reading the configuration takes too long")
 
     def _receive(self) -> None:
-        """Take what the reader sent, and has left in its control socket.
+        """Receive the documents that the reader left in its control socket.
 
         Raises:
-            ValueError: It is not what a reader sends.
+            ValueError: The reader sent an unexpected record.
         """
         with suppress(ControlClosedError):
             while (record := self.process.spawned.control.receive()) is not None:

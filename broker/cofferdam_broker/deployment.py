@@ -1,4 +1,4 @@
-"""The processes of one configuration, from their start over their replacement to their end.
+"""The processes of one configuration: start, replacement and shutdown.
 
     STARTING --all are ready, except device workers that have died once--> SERVING --drain--> DRAINING
 
@@ -29,7 +29,7 @@ RETRY_S: Final = 1.0
 
 @enum.unique
 class Phase(enum.Enum):
-    """What the processes are doing."""
+    """The state of a deployment."""
 
     STARTING = "starting"
     SERVING = "running"
@@ -40,15 +40,15 @@ class Deployment:
     """One configuration in force."""
 
     def __init__(self, config: LoadedConfig, loop: Loop, timers: Timers, *, again: bool, trial: bool) -> None:
-        """Prepare; `start` starts.
+        """Prepare, without starting anything.
 
         Args:
             config: The configuration.
             loop: The broker's loop.
-            timers: Those of the loop's tick.
+            timers: The timers of the loop's tick.
             again: Whether the configuration was in force before: then a device that cannot work now stays down, and
-                the others are served.
-            trial: Whether the configuration before is started again if this one fails.
+                the other providers are served.
+            trial: Whether the previous configuration is started again if this one fails.
         """
         self.config, settings = config, config.settings
         self.log = Log("broker", settings.log)
@@ -56,14 +56,14 @@ class Deployment:
         self.children = Children(loop, self.log, config, self)
         self.principals = Principals(self.children, self.log, settings, timers, self._assign_spares)
         self.left: list[Arrival] = []
-        """Connections that waited when it ended, for its successor."""
+        """Connections that still waited at the end of the deployment, for its successor."""
         self._timers = timers
         self._started: Callable[[], None] = lambda: None
         self._failed: Callable[[str], None] = lambda _why: None
         self._drained: Callable[[], None] = lambda: None
 
     def start(self, started: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """Start all; one of the two is called, later, once.
+        """Start all processes; later, one of the two callbacks is called once.
 
         Raises:
             OSError: A process could not be executed.
@@ -74,20 +74,20 @@ class Deployment:
         self.principals.assign_spares()
 
     def drain(self, drained: Callable[[], None]) -> None:
-        """Let all finish and end; `drained` is called when the last one is gone."""
+        """Let all processes finish and end; `drained` is called when the last one is gone."""
         self.phase = Phase.DRAINING
         self._drained = drained
         self._timers.after(self.config.settings.drain_ms / 1000, self._force)
         self._advance()
 
     def close(self) -> None:
-        """Kill whatever still runs."""
+        """Kill the processes that still run."""
         self.phase = Phase.DRAINING
         self.principals.intake.close()
         self.children.close()
 
     def check(self, now: float) -> bool:
-        """Look after all, once a second; return whether all are well."""
+        """Check all processes, to be called once a second; return whether all are well."""
         if self.phase is Phase.DRAINING:
             return True
         self.principals.retire(now)
@@ -108,7 +108,7 @@ class Deployment:
             self._started()
 
     def on_writable(self, child: ChildProcess) -> None:
-        """Pass on the connections that wait for it."""
+        """Hand the waiting connections over to a frontend."""
         self.principals.flush(child)
 
     def on_death(self, child: ChildProcess) -> None:
@@ -136,8 +136,8 @@ class Deployment:
     def _is_fatal(self, child: ChildProcess) -> bool:
         """Tell whether a death fails the start.
 
-        A missing or wrong key-encryption key is one provider's affair; but a reload that would bring it is refused. A
-        device's worker fails the start only if a restart would not help.
+        A missing or wrong key-encryption key affects one provider only, so it fails nothing but a reload. A device's
+        worker fails the start only if a restart would not help.
         """
         if child.failed == Failure.CREDENTIAL:
             return self._trial
@@ -154,7 +154,7 @@ class Deployment:
             self._try(child.title, lambda: self.children.start(child.role, child.number))
 
     def _try(self, title: str, start: Callable[[], object]) -> None:
-        """Start something, again and again until it can be executed."""
+        """Start a process, and retry until it can be executed."""
         if self.phase is Phase.DRAINING:
             return
         try:

@@ -1,4 +1,4 @@
-"""Which frontend serves which principal: assigned on demand, from a spare that is kept warm; retired when idle."""
+"""Assigns frontends to principals on demand, from a spare that is kept ready, and retires idle ones."""
 
 import _socket
 import os
@@ -18,11 +18,11 @@ from cofferdam_runtime.places import Line, Place
 from cofferdam_runtime.timers import Timers
 
 _HAND_OVERS: Final = 16
-"""Connections handed over before more are taken from the kernel."""
+"""Connections handed over before more are accepted."""
 _AT_A_TIME: Final = min(4, max(1, (os.cpu_count() or 1) // 2))
-"""Frontends that start at one time, so that there are processors left for those that serve."""
+"""Most frontends that start at the same time, so that processors are left for those that serve."""
 LOOK_S: Final = 0.25
-"""How often those who hold a place are asked what they did with it, while somebody waits for one."""
+"""Interval at which the assigned frontends are pinged for their activity while a uid waits for a place."""
 _LEAVE_S: Final = 0.2
 """Seconds in which a frontend that has to make room may finish its requests."""
 
@@ -33,7 +33,7 @@ class Principals:
     def __init__(
         self, children: Children, log: Log, settings: BrokerSettings, timers: Timers, on_demand: Callable[[], None]
     ) -> None:
-        """Serve nobody yet; `on_demand` is called when somebody waits for a frontend."""
+        """Start without frontends; `on_demand` is called when a uid waits for one."""
         self._children = children
         self._log = log
         self._settings = settings
@@ -48,7 +48,7 @@ class Principals:
         self._on_demand = on_demand
 
     def accept(self, listener: _socket.socket) -> None:
-        """Take some connections from the kernel, and pass them on as long as nobody waits; see `hand_over`."""
+        """Accept some connections; pass them on directly until one has to wait, see `hand_over`."""
         later: list[Arrival] = []
         for count, (uid, connection) in enumerate(self.intake.acceptor.accept(listener)):
             process = None if later or self._waiting or count >= _HAND_OVERS else self._assigned.get(uid)
@@ -60,7 +60,7 @@ class Principals:
             self.admit(later)
 
     def admit(self, arrivals: Iterable[Arrival]) -> None:
-        """Have connections wait for the frontends of their uids."""
+        """Queue connections for the frontends of their uids."""
         now = time.monotonic()
         for uid in self.intake.keep(arrivals, now):
             if uid not in self._assigned:
@@ -69,9 +69,9 @@ class Principals:
             self._on_demand()
 
     def hand_over(self) -> bool:
-        """Pass on one connection of each principal, or some of one that is alone; return whether there are more.
+        """Pass on one connection of each principal, or several if only one waits; return whether there are more.
 
-        No more, because it takes several times as long as taking one from the kernel, where others wait.
+        No more at once, because this takes several times as long as accepting, and others wait to be accepted.
         """
         for uid, connection in self._waiting.round(_HAND_OVERS):
             if self._assigned[uid].offer(NewClient(connection.fileno())):
@@ -82,7 +82,7 @@ class Principals:
         return self._waiting.has_turns
 
     def assign_spares(self) -> None:
-        """Give spares to those who wait, in order; make room where there is none; see that a spare is on its way."""
+        """Assign ready spares to waiting uids in order, make room if all places are taken, and start new spares."""
         spares = [process for process in self._frontends() if process.principal is None and not process.stopping]
         for spare in [process for process in spares if process.ready]:
             if self._is_full():
@@ -99,19 +99,19 @@ class Principals:
             self._start()
 
     def on_death(self, process: ChildProcess) -> None:
-        """Forget a frontend; its principal gets another one with its next connection."""
+        """Remove a dead frontend; its principal gets another one with its next connection."""
         if (uid := self._leave(process)) is not None:
             self._line.strike(uid, time.monotonic())
             self._turn_away(uid, "the frontend of this uid died")
 
     def flush(self, process: ChildProcess) -> None:
-        """Go on with a frontend that takes connections again."""
+        """Resume handing over to a frontend that accepts connections again."""
         self._children.watch_writing(process, writing=False)
         if process.principal is not None and self._assigned.get(process.principal) is process:
             self._waiting.open(process.principal)
 
     def retire(self, now: float) -> None:
-        """Stop the frontends that had no client for long, and forget what is over."""
+        """Stop the frontends that have been idle for `idle_ms`, and drop expired records of the line."""
         since = now - self._settings.idle_ms / 1000
         for process in list(self._assigned.values()):
             pulse = process.pulse
@@ -127,7 +127,7 @@ class Principals:
         return len(self._assigned) + sum(p.stopping for p in self._frontends()) >= self._settings.max_frontends
 
     def _look(self) -> None:
-        """See again whether there is a place for those who wait."""
+        """Check again whether there is a place for the waiting uids."""
         self._looking = False
         if self._line:
             for process in self._assigned.values():
@@ -139,7 +139,7 @@ class Principals:
         return [Place(u, p.pulse.served, p.pulse.connections, p.pulse.silent_s) for u, p in self._assigned.items()]
 
     def _make_room(self) -> None:
-        """Have one frontend end for a newcomer; when none can be spared, refuse those that wait too long."""
+        """Stop one frontend for a waiting uid; if none can be spared, turn away the uids that wait too long."""
         if self._leaving is not None and not self._leaving.closed:
             return
         now = time.monotonic()
@@ -162,7 +162,7 @@ class Principals:
         self._timers.after(patience_s, lambda: process.kill(why, self._log.info))
 
     def _leave(self, process: ChildProcess) -> int | None:
-        """Take a frontend's principal from it and return its uid, None when it had none."""
+        """Unassign a frontend's principal and return the uid, None if it had none."""
         uid = process.principal
         if uid is None or self._assigned.get(uid) is not process:
             return None

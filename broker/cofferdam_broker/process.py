@@ -1,4 +1,4 @@
-"""A child as the broker sees it."""
+"""The broker's view of a child."""
 
 import _socket
 import os
@@ -18,39 +18,39 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.pulse import Patience, Pulse
 
 Key = tuple[Role, int]
-"""A role and the number within it: what survives a restart."""
+"""A role and the number within it; a successor has the same."""
 
 _SERIALS: Final = count(1)
 _ROOM: Final = 1 << 18
-"""A send buffer with room for another record when that of a frontend is full of connections."""
+"""Size of a send buffer that has room for `Stop` even after a frontend's is full of connections."""
 _TURN: Final = 16
-"""Records of one child taken before others have their turn."""
+"""Records of one child handled before the loop serves other descriptors."""
 
 
 class ChildProcess:
     """A running child."""
 
     def __init__(self, key: Key, uid: int | None, spawned: Spawned, log: Log, patience: Patience) -> None:
-        """Watch over a child that was just started as `uid`, None for the broker's own."""
+        """Represent a child that was just started as `uid`, None for the broker's own."""
         self.key, self.uid = key, uid
         self.role, self.number = role, number = key
         self.spawned = spawned
         self.title = f"{role.row.title}[{number}]" if role.row.copies is Copies.PER_PRINCIPAL else role.row.title
         self._log = log
         self.serial = next(_SERIALS)
-        """Number that no other process ever gets, unlike the number within the role."""
+        """Unique number of this process, unlike the number within the role, which is reused."""
         self.started = time.monotonic()
         self.pulse = Pulse(self.started, patience)
         self.principal: int | None = None
         self.level, self.landlock_abi = Level.NONE, 0
         self.ready = self.stopping = self.killed = self.closed = False
         self.failed = 0
-        """The `Failure` that it gave up for."""
+        """The `Failure` for which it gave up, 0 for none."""
         self.cuts: defaultdict[Key, History] = defaultdict(History)
         """When its channels to each server were dropped."""
 
     def receive(self) -> Iterator[Record]:
-        """Yield some of the records that the child has sent.
+        """Yield up to `_TURN` records that the child has sent.
 
         Raises:
             ControlError: The child closed its end or sent something that is not a record.
@@ -61,31 +61,31 @@ class ChildProcess:
             yield record
 
     def send(self, record: Record) -> None:
-        """Send a control record; a child that does not take it is killed."""
+        """Send a control record; kill the child if it does not accept it."""
         if not self.offer(record):
             self.kill("a process takes nothing from the broker and is killed", record=type(record).__name__)
 
     def offer(self, record: Record) -> bool:
-        """Send a control record; return False if the child takes no more for now."""
+        """Send a control record; return False if the child accepts none for now."""
         try:
             return self.spawned.control.send(record)
         except ControlError:
-            return True  # its death is on the way, or it lives on without an answer to a ping
+            return True  # it is about to be reaped; if it lives on, it does not answer pings and is killed
 
     def ping(self, now: float) -> None:
-        """Ask for a sign of life."""
+        """Send a ping, unless the child is busy and has an unanswered one."""
         if self.pulse.is_to_be_asked():
             self.pulse.ask(now, sent=self.offer(Ping(self.pulse.pings + 1)))
 
     def stop(self) -> None:
-        """Let the child finish and end."""
+        """Tell the child to finish its work and exit."""
         if not self.stopping:
             self.stopping = True
             self.spawned.control.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _ROOM)
             self.send(Stop())
 
     def kill(self, why: str, say: Callable[..., None] | None = None, **details: object) -> None:
-        """Kill the child and log why, as an error unless `say` is given; nothing happens when it is gone already."""
+        """Kill the child and log why, with `say`, by default as an error; nothing if it is dead or killed already."""
         if not self.closed and not self.killed:
             self.killed = True
             (say or self._log.error)(why, process=self.title, pid=self.spawned.pid, **details)
@@ -99,7 +99,7 @@ class ChildProcess:
         return f"killed by {signal.Signals(result.si_status).name}"
 
     def close(self) -> None:
-        """Release the descriptors that the broker has of the child."""
+        """Close the broker's descriptors for the child."""
         self.closed = True
         self.spawned.control.socket.close()
         os.close(self.spawned.pidfd)

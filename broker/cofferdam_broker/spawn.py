@@ -12,7 +12,7 @@ from cofferdam_runtime.control import Control
 from cofferdam_runtime.pairs import refuse_descriptors
 
 _IN_FLIGHT: Final = 1 << 14
-"""Send buffer towards a frontend, in bytes, of which the kernel makes room for about 40 connections."""
+"""Send buffer towards a frontend, in bytes; the kernel fits about 40 connections into it."""
 
 
 class Spawned(NamedTuple):
@@ -33,7 +33,7 @@ def spawn(role: Role, number: int, uid: int | None, document: int, arguments: tu
     if SettingsDocument not in role.row.says:
         refuse_descriptors(ours)
     if role.row.copies is Copies.PER_PRINCIPAL:
-        # More connections wait in the broker, where they are counted.
+        # Further connections wait in the broker, where they are counted.
         ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _IN_FLIGHT)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     words = (str(int(role)), str(number), "-" if uid is None else str(uid), str(os.getpid()), *arguments)

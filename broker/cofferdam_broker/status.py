@@ -1,4 +1,4 @@
-"""The status: one JSON document."""
+"""The status document."""
 
 import json
 
@@ -7,7 +7,7 @@ from cofferdam_broker.process import ChildProcess
 
 
 def render(deployment: Deployment, now: float) -> bytes:
-    """Return the status document: phase of the service, and every process with its role, confinement and work."""
+    """Return the status as JSON: the phase of the service, and each process with its role, confinement and load."""
     rows = [
         {
             "role": child.title,

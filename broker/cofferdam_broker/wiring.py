@@ -1,7 +1,7 @@
-"""The channels between children: who may talk to whom, and what is left of a channel when one end dies.
+"""The channels between children: which may connect, and what becomes of a channel when one end dies.
 
-The broker keeps a duplicate of the server's end of each channel. So a server's successor finds the same channels with
-everything that was not yet taken from them, and a client that dies takes its channels along.
+The broker keeps a duplicate of the server's end of each channel. So a server's successor gets the same channels with
+everything that was not read from them yet. When a client dies, its channels are dropped.
 """
 
 import os
@@ -14,7 +14,7 @@ from cofferdam_runtime.pairs import socket_pair
 
 
 class Link:
-    """A channel: its client, its server, the broker's duplicate of the server's end, and which process has that end."""
+    """A channel: its client, its server, the broker's duplicate of the server's end, and the process that holds it."""
 
     def __init__(self, client: ChildProcess, server: Key, descriptor: int) -> None:
         """Describe a channel whose server has not received it yet."""
@@ -22,7 +22,7 @@ class Link:
         self.holder: ChildProcess | None = None
 
     def record(self) -> DownstreamChannel:
-        """Return what the next server is told about its end."""
+        """Return the record that passes the end to the server's next process."""
         client, uid, adopted = self.client, self.client.principal or 0, self.holder is not None
         return DownstreamChannel(client.role, uid, client.number, client.serial, adopted, self.descriptor)
 
@@ -35,7 +35,7 @@ class Wiring:
         self._links: list[Link] = []
 
     def connect(self, client: ChildProcess, server: Key) -> None:
-        """Make a channel, of which the server is not told yet."""
+        """Create a channel and give the client its end; `announce` gives the server its own."""
         role, number = server
         if not client.role.may_ask(role) or (client.principal is None) != (client.role is not Role.FRONTEND):
             raise ValueError(f"{client.title} may not ask {role.name}")
@@ -45,7 +45,7 @@ class Wiring:
         self._links.append(Link(client, server, serving.detach()))
 
     def announce(self, process: ChildProcess) -> bool:
-        """Give a server the channels that it does not have, as far as it takes them; return whether it has all."""
+        """Give a server the channels that it lacks, as far as it accepts them; return whether it has all."""
         for link in self._links:
             if link.server == process.key and link.holder is not process:
                 if not process.offer(link.record()):
@@ -54,12 +54,12 @@ class Wiring:
         return True
 
     def drop(self, client: ChildProcess, servers: Container[Key]) -> None:
-        """Drop the channels of a client to some servers."""
+        """Drop a client's channels to some servers."""
         gone = {link for link in self._links if link.client is client and link.server in servers}
         for link in gone:
             os.close(link.descriptor)
         self._links = [link for link in self._links if link not in gone]
 
     def servers_of(self, client: ChildProcess) -> frozenset[Key]:
-        """Return the servers that a client has channels to."""
+        """Return the servers to which a client has channels."""
         return frozenset(link.server for link in self._links if link.client is client)
