@@ -1,7 +1,7 @@
-"""What the processes of Cofferdam say to clients and to each other.
+"""The protocols between Cofferdam's processes and their clients, and among the processes.
 
-Pure values and codecs: nothing in this package opens, connects, spawns or reads a clock.
+Pure values and codecs: nothing in this package opens files, connects, starts processes or reads a clock.
 
-Everywhere in this tree "the reference" is Parsec's own service, parsec-service 1.5.0. What it does is written down in
+Throughout this tree "the reference" is Parsec's own service, parsec-service 1.5.0; its behaviour is described in
 docs/reference/parsec-protocol.md and docs/reference/parsec-behaviour.md.
 """

@@ -1,22 +1,22 @@
-"""Reading binary structures: fields are taken off the front, and nothing is sliced without a check."""
+"""Bounds-checked reading of binary structures, field by field."""
 
 from collections.abc import Callable
 from typing import Literal
 
 
 class ByteReader:
-    """Takes fields of fixed or stated length off the front of some bytes; short or left-over input is an error."""
+    """Reads consecutive fields of fixed or prefixed length; short or left-over input is an error."""
 
     __slots__ = ("_at", "_data", "_error", "_order")
 
     def __init__(
         self, data: bytes, error: Callable[[str], Exception], order: Literal["little", "big"], at: int = 0
     ) -> None:
-        """Begin at an offset.
+        """Start reading at an offset.
 
         Args:
-            data: What to read.
-            error: Makes the exception, from a text that says what the input is ("cut off after 3 bytes").
+            data: The bytes to read.
+            error: Makes the exception from a text that describes the input ("cut off after 3 bytes").
             order: Byte order of all numbers.
             at: Offset of the first field.
         """
@@ -53,11 +53,11 @@ class ByteReader:
         return self.number(8)
 
     def prefixed(self, size: int) -> bytes:
-        """Return the content of a buffer that has its length in `size` bytes before it."""
+        """Return the content of a buffer that follows its length, a number of `size` bytes."""
         return self.take(self.number(size))
 
     def rest(self) -> bytes:
-        """Return whatever is left."""
+        """Return all remaining bytes."""
         return self.take(len(self._data) - self._at)
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Folders that belong to the whole machine, which nobody may be given as his own."""
+"""Folders of the operating system, which no process may be granted as its own, and path helpers."""
 
 import posixpath
 from typing import Final
@@ -9,11 +9,11 @@ SYSTEM_FOLDERS: Final = frozenset(
 
 
 def normal(path: str) -> str:
-    """Return an absolute path without what changes nothing; links are not looked at."""
-    # POSIX gives two slashes at the beginning a meaning of their own, which Linux does not.
+    """Return an absolute path without redundant parts; symbolic links are not resolved."""
+    # normpath keeps two leading slashes, which have a special meaning in POSIX but not on Linux.
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def holds(folder: str, path: str) -> bool:
-    """Tell whether a path is a folder or lies within it; both are normal."""
+    """Tell whether a path is `folder` or lies within it; both must be normal."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

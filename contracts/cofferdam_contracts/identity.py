@@ -1,4 +1,4 @@
-"""Who owns a key and what it is called."""
+"""The owner and the name of a key."""
 
 from dataclasses import dataclass, field
 from typing import Final

@@ -1,4 +1,4 @@
-"""Operations as values: what a client asks for, independent of any wire format.
+"""The operations that clients request, as values that are independent of any wire format.
 
 A value of these types is complete but not yet authorised: the worker checks policies and the key itself.
 The field order is the order on the channels between processes (`ipc.requests`).
@@ -40,14 +40,14 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class ListProviders:
-    """Ask which providers there are."""
+    """List the configured providers."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_PROVIDERS
 
 
 @dataclass(frozen=True, slots=True)
 class ListOpcodes:
-    """Ask which operations a provider offers; the number is any u32."""
+    """List the operations that a provider offers; `provider_id` is any u32."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_OPCODES
     provider_id: int
@@ -55,21 +55,21 @@ class ListOpcodes:
 
 @dataclass(frozen=True, slots=True)
 class ListAuthenticators:
-    """Ask which authenticators there are."""
+    """List the active authenticators."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_AUTHENTICATORS
 
 
 @dataclass(frozen=True, slots=True)
 class ListKeys:
-    """Ask for the caller's keys of all providers."""
+    """List the caller's keys of all providers."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_KEYS
 
 
 @dataclass(frozen=True, slots=True)
 class ListClients:
-    """Ask which applications have keys (administrators only)."""
+    """List the applications that have keys (administrators only)."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_CLIENTS
 
@@ -84,7 +84,7 @@ class DeleteClient:
 
 @dataclass(frozen=True, slots=True)
 class GenerateKey:
-    """Make a new key."""
+    """Generate a key."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_GENERATE_KEY
     key_name: str
@@ -93,7 +93,7 @@ class GenerateKey:
 
 @dataclass(frozen=True, slots=True)
 class ImportKey:
-    """Store a key that the client has."""
+    """Store a key that the client supplies."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_IMPORT_KEY
     key_name: str
@@ -313,7 +313,7 @@ class AttestKey:
 
 @dataclass(frozen=True, slots=True)
 class PrepareKeyAttestation:
-    """Return what a verifier needs to make a credential for a key."""
+    """Return the data that a verifier needs to make a credential for a key."""
 
     opcode: ClassVar[Opcode] = Opcode.PREPARE_KEY_ATTESTATION
     key_name: str

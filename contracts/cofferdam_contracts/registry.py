@@ -1,4 +1,4 @@
-"""Numbers that clients, frontends, workers and the key store share: operations, providers, authenticators.
+"""Numbers shared by clients, frontends, workers and the key store: operations, providers, authenticators.
 
 Source: docs/reference/parsec-protocol.md, "Operations", "Authentication types" and "Providers".
 """
@@ -68,12 +68,12 @@ ANONYMOUS_OPCODES: Final = frozenset(
         Opcode.PSA_HASH_COMPARE,
     }
 )
-"""Operations that need no identity."""
+"""Operations that need no authenticated application."""
 
 
 @enum.unique
 class ProviderId(enum.IntEnum):
-    """Providers; every number up to 5 is valid on the wire, whether it is configured or not."""
+    """Providers; every number up to 5 is valid on the wire, whether or not such a provider is configured."""
 
     CORE = 0
     MBED_CRYPTO = 1
@@ -102,7 +102,7 @@ INTERNAL_AUTHENTICATOR: Final = 255
 class ProviderDescription:
     """How a provider describes itself to clients.
 
-    The frontend answers ListOpcodes without a provider's code in its process, so the two sets of operations are stated
+    The frontend answers ListOpcodes without a provider's code in its process, so the two sets of operations are listed
     here; a test compares their union, and `NEVER_LISTED`, with the provider's own table of operations.
     """
 
@@ -112,9 +112,9 @@ class ProviderDescription:
     description: str
     vendor: str
     opcodes: frozenset[Opcode]
-    """What the reference's provider lists."""
+    """Operations that the reference's provider lists."""
     more_opcodes: frozenset[Opcode] = frozenset()
-    """What `list_all_opcodes` adds: operations that the provider has and the reference's does not list."""
+    """Operations of this provider that the reference's does not list; added with `list_all_opcodes`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ _CIPHERS: Final = frozenset({Opcode.PSA_CIPHER_ENCRYPT, Opcode.PSA_CIPHER_DECRYP
 _MESSAGES: Final = frozenset({Opcode.PSA_SIGN_MESSAGE, Opcode.PSA_VERIFY_MESSAGE})
 _ATTESTATION: Final = frozenset({Opcode.ATTEST_KEY, Opcode.PREPARE_KEY_ATTESTATION})
 NEVER_LISTED: Final = frozenset({Opcode.PSA_MAC_COMPUTE, Opcode.PSA_MAC_VERIFY})
-"""Operations that no release of Parsec has: its client libraries do not know the numbers (docs/adr/0015)."""
+"""Operations that no Parsec release has, so that its client libraries do not know the numbers (docs/adr/0015)."""
 
 PROVIDERS: Final = {
     ProviderId.CORE: ProviderDescription(

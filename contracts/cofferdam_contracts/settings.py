@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
-    """How a process logs."""
+    """Logging of a process."""
 
     level: str = "warning"
     """off, error, warning, info or debug; messages below this level are not written."""
     details: bool = False
     """Whether application names, key names and error causes may be logged (`log_error_details`)."""
     timestamp: bool = True
-    """Whether lines carry the time; the journal has its own."""
+    """Whether lines carry the time; in the journal they never do, as it records its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class AuthenticatorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderEntry:
-    """A configured provider as other processes see it."""
+    """A configured provider, as all processes know it."""
 
     id: int
     uuid: str
@@ -46,7 +46,7 @@ class ProviderEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEntry:
-    """A worker that the broker starts: the index of a provider in configuration order, and its role."""
+    """A worker that the broker starts: the index of its provider in configuration order, and its role."""
 
     index: int
     role: int
@@ -66,21 +66,21 @@ class UidRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerSettings:
-    """What the broker needs of the configuration; it contains no secrets."""
+    """The part of the configuration for the broker; it contains no secrets."""
 
     log: LogSettings
     socket_path: str
     status_path: str
     """A socket on which the broker writes its status to every permitted peer that connects."""
     uid_base: int
-    """First of the numeric uids of the processes when the service is started as root."""
+    """First uid of the processes when the service is started as root."""
     require: int
     """Lowest `Level` that every process must reach."""
     workers: tuple[WorkerEntry, ...]
     subuids: tuple[UidRange, ...]
-    """Uids that are counted as their user's."""
+    """Ranges whose uids count as their user's."""
     max_frontends: int
-    """Most principals served at a time."""
+    """Most principals served at the same time."""
     max_connections: int
     """Most connections that wait for the frontends of one user's uids."""
     idle_ms: int
@@ -88,16 +88,16 @@ class BrokerSettings:
     hang_ms: int
     """A process that does not answer a ping within this time is killed and replaced."""
     start_ms: int
-    """A process that is not ready within this time counts as failed."""
+    """A process that is not ready within this time is killed."""
     generate_ms: int
-    """Longest time that a device may take to create one key before its worker counts as hanging."""
+    """Longest time that a device may take to generate one key before its worker counts as hanging."""
     drain_ms: int
     """Longest wait for requests under way at shutdown and reload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontendSettings:
-    """What a frontend needs."""
+    """Settings of a frontend."""
 
     log: LogSettings
     providers: tuple[ProviderEntry, ...]
@@ -124,7 +124,7 @@ class FrontendSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KimSettings:
-    """What the key store needs."""
+    """Settings of the key store (kim)."""
 
     log: LogSettings
     path: str
@@ -136,7 +136,7 @@ class KimSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What every provider worker needs."""
+    """Settings of every provider worker."""
 
     log: LogSettings
     index: int
@@ -149,21 +149,21 @@ class WorkerSettings:
     key_cache: int
     """Most keys that are kept ready for use."""
     memory_limit: int
-    """Bytes by which a worker that runs a vendor's code may grow before it exits for a successor."""
+    """Bytes by which a worker that runs a vendor's code may grow before it exits to be replaced."""
     adopt_rows: bool
-    """Whether the rows of the key store are trusted as they are at the start."""
+    """Whether the mappings in the key store are trusted as they are at the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftwareSettings:
-    """What the software provider's worker needs."""
+    """Settings of the software provider's worker."""
 
     worker: WorkerSettings
     kek_file: str = field(repr=False)
     """Path of the key-encryption key: 32 bytes; created at the first start if `kek_create` is set."""
     kek_create: bool
     mbed_its_path: str | None
-    """Folder with the key files of the reference service's provider, whose keys are taken over."""
+    """Folder with the key files of the reference service's provider, from which keys are imported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,24 +184,24 @@ class TokenMatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pkcs11Settings:
-    """What the worker of a PKCS#11 module needs."""
+    """Settings of the worker of a PKCS#11 module."""
 
     worker: WorkerSettings
     library_path: str
     token: TokenMatch = field(repr=False)
     slot_number: int | None
-    """The configured slot, for the message that the token is in another one."""
+    """The configured slot, for the log message that the token is in another slot."""
     pin: str | None = field(repr=False)
     """The bytes of the PIN, in hexadecimal."""
     pin_file: str | None = field(repr=False)
     """File with the PIN, read before the worker is confined. With neither `pin` nor `pin_file`, no login."""
     kek_file: str = field(repr=False)
-    """Path of the key that this provider's rows are authenticated with, as in `SoftwareSettings`."""
+    """Path of the key that authenticates this provider's mappings, as in `SoftwareSettings`."""
     kek_create: bool
     state_folder: str
     """Private folder of this worker."""
     software_public_operations: bool
-    """Whether public keys are used outside the device."""
+    """Whether operations with public keys run outside the device."""
     allow_export: bool
     """Whether exportable keys may be created."""
     give_back: bool
@@ -213,7 +213,7 @@ class Pkcs11Settings:
     writable: tuple[str, ...]
     """Files and folders that it may read and write."""
     needs: tuple[str, ...]
-    """What the module needs besides files: names of the sandbox's `MODULE_NEEDS`."""
+    """Privileges that the module needs besides files: names in the sandbox's `MODULE_NEEDS`."""
     quirks: tuple[str, ...]
     """Deviations of the module from the standard, as name or name=number; the worker defines the names."""
     groups: tuple[int, ...]
@@ -222,7 +222,7 @@ class Pkcs11Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TctiSettings:
-    """How to reach a TPM; fields that a kind does not use are None."""
+    """The connection to a TPM; fields that its kind does not use are None."""
 
     kind: str
     """device, mssim, swtpm or tabrmd."""
@@ -239,7 +239,7 @@ class TctiSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TpmSettings:
-    """What the worker of a TPM needs."""
+    """Settings of the worker of a TPM."""
 
     worker: WorkerSettings
     tcti: TctiSettings
@@ -254,7 +254,7 @@ class TpmSettings:
     skip_if_no_tpm: bool
     """Whether a missing TPM is not an error."""
     kek_file: str = field(repr=False)
-    """Path of the key that this provider's rows are encrypted with, as in `SoftwareSettings`."""
+    """Path of the key that encrypts this provider's mappings, as in `SoftwareSettings`."""
     kek_create: bool
     give_back: bool
     """Whether new keys are stored so that the reference service can use them as well."""
@@ -279,15 +279,15 @@ def _members(settings: object) -> dict[str, object]:
 
 
 def load(kind: type[T], document: bytes) -> T:
-    """Read a settings value back: every field must be present and of its type, and no other.
+    """Parse a settings document, in which exactly the fields of `kind` must be present and of the right types.
 
     Raises:
-        ValueError: The document is not that of a `kind`.
+        ValueError: The document is not JSON, or not of a `kind`.
     """
     return typing.cast("T", _build(kind, json.loads(document)))
 
 
-def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401  walks any JSON value along a type
+def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401  checks any JSON value against a type
     if dataclasses.is_dataclass(kind):
         hints = {field.name: field.type for field in dataclasses.fields(kind)}
         if not isinstance(value, dict) or value.keys() != hints.keys():

@@ -66,5 +66,5 @@ class ServiceError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        """Name the status and the operator's detail."""
+        """Return the name and number of the status, and the detail."""
         return f"{self.status.name} ({self.status.value}): {self.detail}" if self.detail else self.status.name

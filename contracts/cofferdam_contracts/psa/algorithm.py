@@ -1,7 +1,7 @@
 """PSA algorithms as values.
 
-Numbers are those of the Parsec operations contract (protobuf enums and oneof members). The bincode variant index of
-an enumeration in the key store is that number minus one throughout, see `encoding`.
+Numbers are those of the Parsec operations contract (protobuf enums and oneof members). In the key store, the bincode
+variant index of an enumeration is always that number minus one, see `encoding`.
 """
 
 import enum
@@ -86,7 +86,7 @@ class SignatureScheme(enum.IntEnum):
 HASHED_SIGNATURES: Final = frozenset(
     {SignatureScheme.RSA_PKCS1V15, SignatureScheme.RSA_PSS, SignatureScheme.ECDSA, SignatureScheme.DETERMINISTIC_ECDSA}
 )
-"""Schemes that name a hash; the others sign what they are given."""
+"""Schemes with a hash; the others sign their input as it is."""
 
 
 @enum.unique
@@ -144,7 +144,7 @@ class Cipher:
 
 @dataclass(frozen=True, slots=True)
 class Aead:
-    """An authenticated cipher; `tag_length` (bytes) only when given explicitly, else the default of 16."""
+    """An authenticated cipher; `tag_length` (bytes) is set only if it was given, the default is 16."""
 
     scheme: AeadScheme
     tag_length: int | None = None

@@ -44,7 +44,7 @@ class EccFamily(enum.IntEnum):
 
 @enum.unique
 class DhFamily(enum.IntEnum):
-    """Finite-field groups (psa_key_attributes.KeyType.DhFamily); the only one has the number 0."""
+    """Finite-field groups (psa_key_attributes.KeyType.DhFamily); the only member has the number 0."""
 
     RFC7919 = 0
 
@@ -65,7 +65,7 @@ class Usage(enum.IntFlag):
     DERIVE = 1 << 9
 
     def widened(self) -> "Usage":
-        """Return the flags with those that others imply: hash flags switch on the message flags."""
+        """Return the flags plus those that they imply: a flag for hashes implies the one for messages."""
         flags = self
         if flags & Usage.SIGN_HASH:
             flags |= Usage.SIGN_MESSAGE
@@ -93,7 +93,7 @@ class KeyType:
 
 @dataclass(frozen=True, slots=True)
 class KeyAttributes:
-    """What a key is and what it may be used for; the lifetime is always persistent."""
+    """Type, size and permitted uses of a key; the lifetime is always persistent."""
 
     type: KeyType
     bits: int

@@ -1,12 +1,13 @@
-"""Binary form of attributes and algorithms: bincode 1.x as the reference key store has it.
+"""Binary form of attributes and algorithms: bincode 1.x, as in the reference's key store.
 
-Integers little endian and fixed width, enumeration variants as u32 index (protobuf number minus one), lengths u64,
-booleans one byte. The same form travels between our processes, so that one codec serves store and channels.
+Integers are little endian and of fixed width, enumeration variants a u32 index (protobuf number minus one), lengths
+u64, booleans one byte. Our processes exchange the same form, so that one codec serves the key store and the channels.
 Source: docs/reference/parsec-behaviour.md, "Encoding of attributes".
 """
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from cofferdam_contracts.byte_reader import ByteReader
 from cofferdam_contracts.psa.algorithm import (
@@ -44,19 +45,14 @@ from cofferdam_contracts.psa.attributes import (
     Usage,
 )
 
+T = TypeVar("T")
 _LIFETIME_VOLATILE, _LIFETIME_PERSISTENT, _LIFETIME_CUSTOM = range(3)
 _MAX_ENCODED: Final = 256
-"""More bytes than any attributes need; longer input is rejected before it is read."""
+"""More bytes than any encoding has; longer input is rejected unread."""
 
 
 class EncodingError(ValueError):
     """Raised when bytes are not the encoding of attributes or of an algorithm."""
-
-
-def _reader(data: bytes) -> ByteReader:
-    if len(data) > _MAX_ENCODED:
-        raise EncodingError(f"{len(data)} bytes are more than any encoding")
-    return ByteReader(data, EncodingError, "little")
 
 
 def _u32(value: int) -> bytes:
@@ -141,15 +137,9 @@ def decode_algorithm(data: bytes) -> Algorithm:
     """Return the algorithm that the bytes encode.
 
     Raises:
-        EncodingError: The bytes are anything but one whole encoding.
+        EncodingError: The bytes are not exactly one encoding.
     """
-    reader = _reader(data)
-    try:
-        algorithm = _read_algorithm(reader)
-    except ValueError as error:
-        raise EncodingError(str(error)) from error
-    reader.end()
-    return algorithm
+    return _decode(data, _read_algorithm)
 
 
 @lru_cache(maxsize=1024)
@@ -157,15 +147,21 @@ def decode_attributes(data: bytes) -> KeyAttributes:
     """Return the attributes that the bytes encode.
 
     Raises:
-        EncodingError: The bytes are anything but one whole encoding.
+        EncodingError: The bytes are not exactly one encoding.
     """
-    reader = _reader(data)
+    return _decode(data, _read_attributes)
+
+
+def _decode(data: bytes, read: Callable[[ByteReader], T]) -> T:
+    if len(data) > _MAX_ENCODED:
+        raise EncodingError(f"{len(data)} bytes are more than any encoding")
+    reader = ByteReader(data, EncodingError, "little")
     try:
-        attributes = _read_attributes(reader)
+        value = read(reader)
     except ValueError as error:
         raise EncodingError(str(error)) from error
     reader.end()
-    return attributes
+    return value
 
 
 def _read_attributes(reader: ByteReader) -> KeyAttributes:
