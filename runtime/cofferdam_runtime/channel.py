@@ -84,9 +84,6 @@ class Channel:
             if not self._send_one(packed):
                 self._waiting.append(packed)
             return
-        if self._waiting:
-            self._waiting.extend(split(packed))
-            return
         for datagram in split(packed):
             if self._waiting or not self._send_one(datagram):
                 self._waiting.append(datagram)

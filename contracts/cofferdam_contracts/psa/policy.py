@@ -123,11 +123,7 @@ def is_deprecated(attributes: KeyAttributes) -> bool:
     if attributes.type.kind in DEPRECATED_KINDS or hashes_of(attributes.algorithm) & DEPRECATED_HASHES:
         return True
     family = attributes.type.family
-    return (
-        attributes.type.kind in ECC_KINDS
-        and isinstance(family, EccFamily)
-        and (family in _DEPRECATED_FAMILIES or (family, attributes.bits) in _DEPRECATED_CURVES)
-    )
+    return family in _DEPRECATED_FAMILIES or (family, attributes.bits) in _DEPRECATED_CURVES
 
 
 def digest_length_fits(algorithm: AsymmetricSignature, length: int) -> bool:
