@@ -16,6 +16,7 @@ from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.pulse import Patience, Pulse
+from cofferdam_runtime.signals import name_of
 
 Key = tuple[Role, int]
 """A role and the number within it; a successor has the same."""
@@ -96,7 +97,7 @@ class ChildProcess:
         result = os.waitid(os.P_PIDFD, self.spawned.pidfd, os.WEXITED)
         if result is None or result.si_code == os.CLD_EXITED:
             return f"exited with status {0 if result is None else result.si_status}"
-        return f"killed by {signal.Signals(result.si_status).name}"
+        return f"killed by {name_of(result.si_status)}"
 
     def close(self) -> None:
         """Close the broker's descriptors for the child."""

@@ -20,3 +20,8 @@ def watch(loop: Loop, numbers: Iterable[signal.Signals], callback: Callable[[int
             callback(number)
 
     loop.add(reading, READ, read)
+
+
+def name_of(number: int) -> str:
+    """Return the name of a signal; real-time signals have none."""
+    return next((each.name for each in signal.Signals if each == number), f"signal {number}")

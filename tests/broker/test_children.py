@@ -433,6 +433,17 @@ def test_a_process_that_cannot_have_a_channel_is_killed(rogue: Rogue, monkeypatc
     assert not rogue.process.role.row.asks or rogue.is_killed()
 
 
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGSYS, "SIGSYS"), (40, "signal 40")])
+def test_a_child_may_be_killed_by_any_signal(number: int, said: str) -> None:
+    rogue = Rogue(Role.KIM)
+    try:
+        os.kill(rogue.process.spawned.pid, number)
+        assert rogue.process.reap() == f"killed by {said}"
+    finally:
+        rogue.child.returncode = -number
+        rogue.close()
+
+
 def test_the_death_of_one_that_was_succeeded_already_costs_its_successor_nothing(rogue: Rogue) -> None:
     successor = Rogue(rogue.process.role)
     try:

@@ -65,6 +65,7 @@ def test_every_document_goes_to_whom_it_is_for(tmp_path: Path) -> None:
         [OWN, KIM, KIM],
         [OWN, OWN],
         [OWN, *(["SettingsDocument", Role.FRONTEND, number, ""] for number in range(64))],
+        [OWN, ["SettingsDocument", 0, 1, "of no role"], KIM, FRONTEND],
         [OWN, KIM],
         [OWN, FRONTEND],
         [OWN, KIM, FRONTEND, ["SettingsDocument", Role.KIM, 7, "another"]],

@@ -209,11 +209,16 @@ class _Form(NamedTuple):
     number: int
     kind: Any
     layout: struct.Struct
+    """Of the whole record, with its zeros."""
+    size: int
+    """Bytes of the number and the fields."""
     has_descriptor: bool
 
 
 _FORMS: Final = tuple(
-    _Form(number, kind, struct.Struct(f"<B{layout}"), "descriptor" in kind._fields) for number, kind, layout in _KINDS
+    _Form(number, kind, struct.Struct(f"<B{layout}{SIZE - size}x"), size, "descriptor" in kind._fields)
+    for number, kind, layout in _KINDS
+    for size in (struct.calcsize(f"<B{layout}"),)
 )
 _BY_NUMBER: Final = {form.number: form for form in _FORMS}
 _BY_KIND: Final = {form.kind: form for form in _FORMS}
@@ -223,7 +228,7 @@ def encode(record: Record) -> tuple[bytes, int | None]:
     """Return the datagram of a record, and the descriptor that goes with it."""
     form = _BY_KIND[type(record)]
     fields, descriptor = (record[:-1], record[-1]) if form.has_descriptor else (record, None)
-    return form.layout.pack(form.number, *fields).ljust(SIZE, b"\0"), descriptor
+    return form.layout.pack(form.number, *fields), descriptor
 
 
 def decode(datagram: bytes, descriptor: int | None) -> Record:
@@ -239,10 +244,10 @@ def decode(datagram: bytes, descriptor: int | None) -> Record:
     if form is None:
         raise ValueError(f"a control record of the unknown kind {datagram[0]}")
     name = form.kind.__name__
-    if any(datagram[form.layout.size :]):
+    if any(datagram[form.size :]):
         raise ValueError(f"a {name} record with more than its fields")
     if form.has_descriptor != (descriptor is not None):
         raise ValueError(f"a {name} record {'without' if form.has_descriptor else 'with'} descriptor")
-    fields = form.layout.unpack_from(datagram)[1:]
+    fields = form.layout.unpack(datagram)[1:]
     record: Record = form.kind._make((*fields, descriptor) if form.has_descriptor else fields)
     return record
