@@ -18,7 +18,7 @@ _UID_LENGTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Application:
+class Identity:
     """Who a request claims to be from, as far as this process can tell."""
 
     authenticator: int
@@ -27,9 +27,9 @@ class Application:
     admin: bool = False
 
 
-ANONYMOUS: Final = Application(AuthType.NO_AUTH, "")
+ANONYMOUS: Final = Identity(AuthType.NO_AUTH, "")
 
-IdentitySource: TypeAlias = Callable[[bytes, Callable[[Application | ServiceError], None]], Callable[[], None]]
+IdentitySource: TypeAlias = Callable[[bytes, Callable[[Identity | ServiceError], None]], Callable[[], None]]
 """An authenticator that asks another process. It takes the authentication field and a function that it calls once, now
 or later, with the application or with the error that refuses the request. It returns a function that withdraws the
 question, or raises the `ServiceError` that refuses the request at once. See `identities.py`."""
@@ -45,10 +45,10 @@ class Authentication:
         self._admins = {entry.auth_type: frozenset(entry.admins) for entry in authenticators}
         self._uid = uid
         self._uid_field = uid.to_bytes(_UID_LENGTH, "little")
-        self._unix = Application(
+        self._unix = Identity(
             AuthType.UNIX_PEER_CREDENTIALS, "", str(uid) in self._admins.get(AuthType.UNIX_PEER_CREDENTIALS, ())
         )
-        known: dict[int, Callable[[bytes], Application | IdentitySource]] = {
+        known: dict[int, Callable[[bytes], Identity | IdentitySource]] = {
             **{auth_type: _constantly(source) for auth_type, source in sources.items()},
             AuthType.UNIX_PEER_CREDENTIALS: self._unix_peer,
             AuthType.DIRECT: self._direct,
@@ -56,7 +56,7 @@ class Authentication:
         self._methods = {entry.auth_type: known[entry.auth_type] for entry in authenticators}
         self._methods[AuthType.NO_AUTH] = lambda _proof: ANONYMOUS
 
-    def authenticate(self, auth_type: int, proof: bytes) -> Application | IdentitySource:
+    def authenticate(self, auth_type: int, proof: bytes) -> Identity | IdentitySource:
         """Return who the request is from, or whom to ask.
 
         Raises:
@@ -67,19 +67,19 @@ class Authentication:
             raise ServiceError(Status.AUTHENTICATOR_NOT_REGISTERED, f"authenticator {auth_type} is not configured")
         return method(proof)
 
-    def _unix_peer(self, proof: bytes) -> Application:
+    def _unix_peer(self, proof: bytes) -> Identity:
         if proof != self._uid_field:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a client of uid {self._uid} claims to be another")
         return self._unix
 
-    def _direct(self, proof: bytes) -> Application:
+    def _direct(self, proof: bytes) -> Identity:
         try:
             name = proof.decode()
         except UnicodeDecodeError as error:
             raise ServiceError(Status.AUTHENTICATION_ERROR, "a Direct name that is not UTF-8") from error
         if not name or len(proof) > MAX_APPLICATION:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a Direct name of {len(proof)} bytes")
-        return Application(AuthType.DIRECT, name, name in self._admins[AuthType.DIRECT])
+        return Identity(AuthType.DIRECT, name, name in self._admins[AuthType.DIRECT])
 
 
 def _constantly(source: IdentitySource) -> Callable[[bytes], IdentitySource]:

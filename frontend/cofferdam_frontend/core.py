@@ -10,7 +10,7 @@ from cofferdam_contracts.registry import AUTHENTICATORS, PROVIDERS, AuthType, Op
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import AuthenticatorInfo, ProviderInfo, encode_result
-from cofferdam_frontend.auth import Application
+from cofferdam_frontend.auth import Identity
 from cofferdam_frontend.pages import PageCache
 from cofferdam_frontend.responder import Responder
 from cofferdam_frontend.upstream import KimUpstream, WorkerUpstream
@@ -71,38 +71,38 @@ def _provider(provider_id: int, uuid: str, version: tuple[int, int, int]) -> Pro
     return ProviderInfo(uuid=uuid, description=known.description, vendor=known.vendor, version=version, id=provider_id)
 
 
-def _constant(core: Core, operation: Any, _application: Application, responder: Responder) -> None:  # noqa: ANN401
+def _constant(core: Core, operation: Any, _identity: Identity, responder: Responder) -> None:  # noqa: ANN401
     responder.send(core.constant[operation.opcode])
 
 
-def _list_opcodes(core: Core, operation: ListOpcodes, _application: Application, responder: Responder) -> None:
+def _list_opcodes(core: Core, operation: ListOpcodes, _identity: Identity, responder: Responder) -> None:
     listed = core.opcodes.get(operation.provider_id)
     if listed is None:
         raise ServiceError(Status.PROVIDER_NOT_REGISTERED, f"provider {operation.provider_id} is not configured")
     responder.send(listed)
 
 
-def _list_keys(core: Core, _operation: object, application: Application, responder: Responder) -> None:
+def _list_keys(core: Core, _operation: object, identity: Identity, responder: Responder) -> None:
     def answer(status: int, results: tuple[Any, ...]) -> None:
         if status != Status.SUCCESS:
             responder.fail(status)
             return
         responder.encode(core.pages.encode, results[0])
 
-    core.store.ask(KimMessage.LIST_KEYS, application, responder.request_id, answer)
+    core.store.ask(KimMessage.LIST_KEYS, identity, responder.request_id, answer)
 
 
-def _list_clients(core: Core, _operation: object, application: Application, responder: Responder) -> None:
+def _list_clients(core: Core, _operation: object, identity: Identity, responder: Responder) -> None:
     def answer(status: int, results: tuple[Any, ...]) -> None:
         if status == Status.SUCCESS:
             responder.succeed(results[0])
         else:
             responder.fail(status)
 
-    core.store.ask(KimMessage.LIST_CLIENTS, application, responder.request_id, answer)
+    core.store.ask(KimMessage.LIST_CLIENTS, identity, responder.request_id, answer)
 
 
-def _delete_client(core: Core, operation: DeleteClient, application: Application, responder: Responder) -> None:
+def _delete_client(core: Core, operation: DeleteClient, identity: Identity, responder: Responder) -> None:
     statuses: list[int] = []
 
     def answer(status: int, _results: tuple[Any, ...]) -> None:
@@ -117,13 +117,13 @@ def _delete_client(core: Core, operation: DeleteClient, application: Application
 
     for worker in core.workers:
         try:
-            worker.request(operation, application, responder.request_id, answer)
+            worker.request(operation, identity, responder.request_id, answer)
         except ServiceError as error:
             # The other providers still delete what they have.
             answer(error.status, ())
 
 
-Handler = Callable[[Core, Any, Application, Responder], None]
+Handler = Callable[[Core, Any, Identity, Responder], None]
 
 CORE_HANDLERS: Final[Mapping[Opcode, Handler]] = {
     Opcode.PING: _constant,

@@ -9,7 +9,7 @@ from cofferdam_contracts.roles import WORKERS, Role
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Limits, Request
-from cofferdam_frontend.auth import Application, Authentication, Sources
+from cofferdam_frontend.auth import Authentication, Identity, Sources
 from cofferdam_frontend.budget import Budget
 from cofferdam_frontend.connection import ClientConnection, State
 from cofferdam_frontend.core import Core
@@ -200,7 +200,7 @@ class Frontend:
         )
         self._reporter.broken(upstream.role, upstream.number, upstream.before)
 
-    def _resume(self, found: Application | ServiceError, request: Request, responder: Responder) -> None:
+    def _resume(self, found: Identity | ServiceError, request: Request, responder: Responder) -> None:
         """Go on with a request that was pending."""
         if self._pipeline is None:
             raise BrokenPeerError("a client before its principal")

@@ -3,8 +3,8 @@
 Most authenticators decide from the authentication field alone, and their requests never come here. One that has to ask
 another process is an `IdentitySource`; its requests are pending until it settles them:
 
-    authenticate -> Application ---------------------------------------------> Pipeline.serve_as
-                 -> IdentitySource -> pending --settled with an Application--> Pipeline.serve_as
+    authenticate -> Identity ---------------------------------------------> Pipeline.serve_as
+                 -> IdentitySource -> pending --settled with an Identity--> Pipeline.serve_as
                                          |------settled with an error--------> that status
                                          |------answer_timeout_ms------------> PSA_ERROR_COMMUNICATION_FAILURE
                                          +------the connection is closed-----> nothing: nobody is left to answer
@@ -28,13 +28,13 @@ from typing import TypeAlias
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Request
-from cofferdam_frontend.auth import Application, IdentitySource
+from cofferdam_frontend.auth import Identity, IdentitySource
 from cofferdam_frontend.budget import Budget, Share
 from cofferdam_frontend.connection import ClientConnection
 from cofferdam_frontend.deadlines import now_us
 from cofferdam_frontend.responder import Responder
 
-Resume: TypeAlias = Callable[[Application | ServiceError, Request, Responder], None]
+Resume: TypeAlias = Callable[[Identity | ServiceError, Request, Responder], None]
 """Goes on with a request whose identity is known, or refuses it."""
 
 
@@ -107,7 +107,7 @@ class PendingIdentities:
             pending.cancel()
             self._settle(pending, ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "nobody said who it is from"))
 
-    def _settle(self, pending: _Pending, found: Application | ServiceError) -> None:
+    def _settle(self, pending: _Pending, found: Identity | ServiceError) -> None:
         if self._is_pending(pending):
             self._remove(pending)
             self._resume(found, pending.request, pending.responder)

@@ -21,7 +21,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import decode_operation
 from cofferdam_contracts.wire.decoder import Request
 from cofferdam_contracts.wire.header import RequestHeader
-from cofferdam_frontend.auth import ANONYMOUS, Application, Authentication
+from cofferdam_frontend.auth import ANONYMOUS, Authentication, Identity
 from cofferdam_frontend.core import CORE_HANDLERS, Core
 from cofferdam_frontend.identities import PendingIdentities
 from cofferdam_frontend.responder import Responder
@@ -44,13 +44,13 @@ class Pipeline:
         Raises:
             ServiceError: With the status of the first check that failed.
         """
-        application = self.authentication.authenticate(request.header.auth_type, request.auth)
-        if isinstance(application, Application):
-            self.serve_as(application, request, responder)
+        identity = self.authentication.authenticate(request.header.auth_type, request.auth)
+        if isinstance(identity, Identity):
+            self.serve_as(identity, request, responder)
         else:
-            self.identities.ask(application, request, responder)
+            self.identities.ask(identity, request, responder)
 
-    def serve_as(self, application: Application, request: Request, responder: Responder) -> None:
+    def serve_as(self, identity: Identity, request: Request, responder: Responder) -> None:
         """Serve a request whose sender is known: checks 14 to 21.
 
         Raises:
@@ -59,16 +59,16 @@ class Pipeline:
         header = request.header
         self._check_destination(header)
         if header.opcode in ADMIN_OPCODES:
-            _check_admin(application)
+            _check_admin(identity)
         operation = decode_operation(header.opcode, request.body)
-        if application is ANONYMOUS and header.opcode not in ANONYMOUS_OPCODES:
+        if identity is ANONYMOUS and header.opcode not in ANONYMOUS_OPCODES:
             raise ServiceError(Status.NOT_AUTHENTICATED, "the operation needs an identity")
         handler = CORE_HANDLERS.get(header.opcode)
         if handler is not None:
-            handler(self.core, operation, application, responder)
+            handler(self.core, operation, identity, responder)
         else:
             worker = self.workers[header.provider]
-            worker.request(operation, application, responder.request_id, responder.answer)  # type: ignore[arg-type]
+            worker.request(operation, identity, responder.request_id, responder.answer)  # type: ignore[arg-type]
 
     def _check_destination(self, header: RequestHeader) -> None:
         is_core = header.provider == ProviderId.CORE
@@ -80,8 +80,8 @@ class Pipeline:
             )
 
 
-def _check_admin(application: Application) -> None:
-    if application is ANONYMOUS:
+def _check_admin(identity: Identity) -> None:
+    if identity is ANONYMOUS:
         raise ServiceError(Status.NOT_AUTHENTICATED, "an administrator's operation without identity")
-    if not application.admin:
+    if not identity.admin:
         raise ServiceError(Status.ADMIN_OPERATION, "an administrator's operation by somebody else")

@@ -27,7 +27,7 @@ from cofferdam_contracts.operations import CryptoOperation, DeleteClient
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_frontend.auth import Application
+from cofferdam_frontend.auth import Identity
 from cofferdam_frontend.budget import Budget, Share
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.loop import READ, WRITE, Loop
@@ -213,7 +213,7 @@ class WorkerUpstream(Upstream):
     """A provider worker."""
 
     def request(
-        self, operation: CryptoOperation | DeleteClient, application: Application, request_id: int, result: Result
+        self, operation: CryptoOperation | DeleteClient, identity: Identity, request_id: int, result: Result
     ) -> None:
         """Ask the worker; ids grow. `result` is called once, now or later.
 
@@ -221,7 +221,7 @@ class WorkerUpstream(Upstream):
             ServiceError: The worker is down, too much is in flight, or the request is too large for its channel.
         """
         deadline = self._admit()
-        message = encode_request(operation, request_id, deadline, application.authenticator, application.claimed)
+        message = encode_request(operation, request_id, deadline, identity.authenticator, identity.claimed)
         self._ask(request_id, InFlight(result, deadline), message)
 
     def _take_answer(self, message: tuple[Any, ...]) -> None:
@@ -241,14 +241,14 @@ class WorkerUpstream(Upstream):
 class KimUpstream(Upstream):
     """The key store."""
 
-    def ask(self, number: KimMessage, application: Application, request_id: int, result: Result) -> None:
+    def ask(self, number: KimMessage, identity: Identity, request_id: int, result: Result) -> None:
         """Ask the key store about an application; ids grow. `result` is called once, now or later.
 
         Raises:
             ServiceError: The key store is down, too much is in flight, or the application's name is impossible.
         """
         deadline = self._admit()
-        fields = (int(application.authenticator), application.claimed)
+        fields = (int(identity.authenticator), identity.claimed)
         if not SCHEMAS[number].accepts(fields):
             raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"{number.name} for an impossible application")
         question = (int(number), request_id, *fields)

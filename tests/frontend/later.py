@@ -22,7 +22,7 @@ from tests.harness.wire import KEEP_ALIVE, Caller, Request
 from cofferdam_contracts.registry import AUTHENTICATORS, AuthenticatorDescription, AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings, FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_frontend.auth import Application
+from cofferdam_frontend.auth import Identity
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.loop import READ, Loop
 from cofferdam_runtime.pairs import socket_pair
@@ -31,11 +31,11 @@ JWT = AuthType.JWT_SVID
 ASK, ANSWER = 2, 3
 AT_ONCE, REFUSED_AT_ONCE = b"known already", b"refused at once"
 _LIMIT = 1 << 17
-Settle = Callable[[Application | ServiceError], None]
+Settle = Callable[[Identity | ServiceError], None]
 
 
-def application(name: str) -> Application:
-    return Application(JWT, name, name == ADMIN)
+def application(name: str) -> Identity:
+    return Identity(JWT, name, name == ADMIN)
 
 
 class TokenAuthenticator:
