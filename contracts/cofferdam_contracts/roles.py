@@ -33,7 +33,7 @@ class Role(enum.IntEnum):
     TPM_WORKER = 6
 
     @property
-    def row(self) -> "Row":
+    def row(self) -> "RoleRow":
         """What the process table says of this role."""
         return TABLE[self]
 
@@ -69,7 +69,7 @@ class Death(enum.Enum):
     """The connections of its clients; another is started when one is needed. At the start the same as `FATAL`."""
 
 
-class Row(NamedTuple):
+class RoleRow(NamedTuple):
     """What the broker has to know of a role."""
 
     package: str
@@ -99,8 +99,8 @@ class Row(NamedTuple):
 _SERVER: Final = frozenset({Violation})
 
 
-TABLE: Final[Mapping[Role, Row]] = {
-    Role.CONFIG: Row(
+TABLE: Final[Mapping[Role, RoleRow]] = {
+    Role.CONFIG: RoleRow(
         package="cofferdam_config",
         title="config",
         uid_offset=0,
@@ -111,7 +111,7 @@ TABLE: Final[Mapping[Role, Row]] = {
         oom_score=300,
         nice=5,
     ),
-    Role.KIM: Row(
+    Role.KIM: RoleRow(
         package="cofferdam_kim",
         title="kim",
         uid_offset=1,
@@ -123,7 +123,7 @@ TABLE: Final[Mapping[Role, Row]] = {
         # All requests wait while it is replaced, so it is killed last.
         oom_score=100,
     ),
-    Role.SOFTWARE_WORKER: Row(
+    Role.SOFTWARE_WORKER: RoleRow(
         package="cofferdam_providers.software",
         title="worker[software]",
         # Workers of different roles share one block: a provider's index occurs once.
@@ -135,7 +135,7 @@ TABLE: Final[Mapping[Role, Row]] = {
         asks=frozenset({Role.KIM}),
         stage=2,
     ),
-    Role.PKCS11_WORKER: Row(
+    Role.PKCS11_WORKER: RoleRow(
         package="cofferdam_providers.pkcs11",
         title="worker[pkcs11]",
         uid_offset=8,
@@ -147,7 +147,7 @@ TABLE: Final[Mapping[Role, Row]] = {
         stage=2,
         loads_foreign_code=True,
     ),
-    Role.TPM_WORKER: Row(
+    Role.TPM_WORKER: RoleRow(
         package="cofferdam_providers.tpm",
         title="worker[tpm]",
         uid_offset=8,
@@ -159,7 +159,7 @@ TABLE: Final[Mapping[Role, Row]] = {
         stage=2,
         loads_foreign_code=True,
     ),
-    Role.FRONTEND: Row(
+    Role.FRONTEND: RoleRow(
         package="cofferdam_frontend",
         title="frontend",
         uid_offset=32,

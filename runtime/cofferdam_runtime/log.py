@@ -100,7 +100,8 @@ class Log:
         self._tokens -= 1
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            self._write("warning", "log lines were dropped", {"count": dropped})
+            # Also where warnings are not written.
+            self._write("warning" if self.enabled("warning") else "error", "log lines were dropped", {"count": dropped})
         return True
 
 

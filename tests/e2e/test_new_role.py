@@ -29,8 +29,8 @@ _CHANGES: Final = {
     "contracts/cofferdam_contracts/roles.py": (
         ("    TPM_WORKER = 6\n", "    TPM_WORKER = 6\n    ECHO = 7\n"),
         (
-            "    Role.FRONTEND: Row(\n",
-            """    Role.ECHO: Row(
+            "    Role.FRONTEND: RoleRow(\n",
+            """    Role.ECHO: RoleRow(
         package="cofferdam_echo",
         title="echo",
         uid_offset=2,
@@ -40,7 +40,7 @@ _CHANGES: Final = {
         failures=frozenset({Failure.SANDBOX}),
         stage=1,
     ),
-    Role.FRONTEND: Row(
+    Role.FRONTEND: RoleRow(
 """,
         ),
     ),

@@ -49,10 +49,13 @@ def test_details_are_shown_only_with_leave() -> None:
     assert Log("x", LogSettings(details=True)).detail(key="name") == {"key": "name"}
 
 
-def test_a_flood_is_cut_and_counted(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("level", ["error", "info"])
+def test_a_flood_is_cut_and_counted(
+    level: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    log = Log("frontend[0]", LogSettings(timestamp=False))
+    log = Log("frontend[0]", LogSettings(level=level, timestamp=False))
     for number in range(BURST + 50):
         log.error("again", number=number)
     assert len(capfd.readouterr().err.splitlines()) == BURST
