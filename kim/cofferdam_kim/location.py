@@ -17,12 +17,14 @@ FILE_MODE: Final = 0o600
 _PARENT_MODE: Final = 0o755
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """Suffixes of SQLite's files beside the database; if one of them is lost, committed keys may be lost too."""
+_DEPTH: Final = 2
+"""Folders below the root of an `OnDisk` store: one for an application, and in it one for a provider."""
 _SMALLEST: Final = 512
 """Bytes of SQLite's smallest page."""
 _LOCK_BYTE: Final = 1 << 30
 _LOCK_LENGTH: Final = 512
 """The bytes that SQLite locks, beyond the content of the file (sqlite.org, "Database File Format", 1.4)."""
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -58,6 +60,74 @@ def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[
     finally:
         os.close(descriptor)
     return tuple(warnings)
+
+
+def prepare_tree(root: str, database: str, uid: int | None = None, gid: int | None = None) -> tuple[str, ...]:
+    """Create or take over the folder of an `OnDisk` store with its mapping files, and the database in it.
+
+    Returns:
+        Warnings about permissions that had to be tightened.
+
+    Raises:
+        StoreError: The store cannot be there, or another service uses it.
+    """
+    owner = (os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
+    path = f"{root}/{database}"
+    descriptor = _open_folder(root, *owner)
+    try:
+        _refuse_locked(descriptor, path, owner[0])
+        loose = _own_below(descriptor, owner, 0)
+    except OSError as error:
+        raise StoreError(
+            root,
+            found=f"{error.strerror} ({error.filename or root})",
+            expected="mapping files that can be taken over",
+            remedy="check owner, mode and file system",
+        ) from error
+    finally:
+        os.close(descriptor)
+    warning = f"{loose} mapping files or folders in {root} could be used by others, and cannot any more"
+    return (*([warning] if loose else []), *prepare(path, *owner))
+
+
+def _own_below(folder: int, owner: tuple[int, int], depth: int) -> int:
+    """Take over a folder of mapping files, and those that can hold any; return how many others could use."""
+    loose = _own(folder, owner, FOLDER_MODE)
+    for name in os.listdir(folder):
+        kind = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(kind.st_mode) and depth < _DEPTH:
+            below = os.open(name, DIRECTORY, dir_fd=folder)
+            try:
+                loose += _own_below(below, owner, depth + 1)
+            finally:
+                os.close(below)
+        elif depth and _is_single(kind):
+            loose += _own_mapping(folder, name, owner)
+    return loose
+
+
+def _own_mapping(folder: int, name: str, owner: tuple[int, int]) -> int:
+    descriptor = os.open(name, _FILE, dir_fd=folder)
+    try:
+        # It may have been replaced meanwhile.
+        return _own(descriptor, owner, FILE_MODE) if _is_single(os.fstat(descriptor)) else 0
+    finally:
+        os.close(descriptor)
+
+
+def _is_single(found: os.stat_result) -> bool:
+    """Tell whether it is a plain file with one name; one with more may be somebody else's."""
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _own(descriptor: int, owner: tuple[int, int], mode: int) -> int:
+    """Set owner and mode; return 1 if others could use it, else 0."""
+    found = os.fstat(descriptor)
+    if found.st_uid != owner[0]:
+        os.fchown(descriptor, *owner)
+    if stat.S_IMODE(found.st_mode) != mode:
+        os.fchmod(descriptor, mode)
+    return int(bool(found.st_mode & 0o077))
 
 
 def split(path: str) -> tuple[str, str]:
@@ -120,7 +190,7 @@ def _open_folder(folder: str, uid: int, gid: int) -> int:
     if last:
         steps.append((last, FOLDER_MODE))
     walked = "/"
-    descriptor = os.open("/", _DIRECTORY)
+    descriptor = os.open("/", DIRECTORY)
     for part, mode in steps:
         try:
             _check_searchable(walked, os.fstat(descriptor), uid, gid)
@@ -137,8 +207,8 @@ def _enter(parent: int, part: str, path: str, mode: int) -> int:
         try:
             os.mkdir(part, mode, dir_fd=parent)
         except FileExistsError:
-            return os.open(part, _DIRECTORY, dir_fd=parent)
-        made = os.open(part, _DIRECTORY, dir_fd=parent)
+            return os.open(part, DIRECTORY, dir_fd=parent)
+        made = os.open(part, DIRECTORY, dir_fd=parent)
         # The umask has removed bits.
         os.fchmod(made, mode)
     except OSError as error:
