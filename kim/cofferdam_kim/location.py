@@ -11,14 +11,13 @@ from contextlib import suppress
 from typing import Final
 
 from cofferdam_kim.errors import StoreError, in_use
+from cofferdam_kim.mapping_files import Parts, is_folder
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 _PARENT_MODE: Final = 0o755
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """Suffixes of SQLite's files beside the database; if one of them is lost, committed keys may be lost too."""
-_DEPTH: Final = 2
-"""Folders below the root of an `OnDisk` store: one for an application, and in it one for a provider."""
 _SMALLEST: Final = 512
 """Bytes of SQLite's smallest page."""
 _LOCK_BYTE: Final = 1 << 30
@@ -72,11 +71,13 @@ def prepare_tree(root: str, database: str, uid: int | None = None, gid: int | No
         StoreError: The store cannot be there, or another service uses it.
     """
     owner = (os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
+    root = root.rstrip("/")
     path = f"{root}/{database}"
     descriptor = _open_folder(root, *owner)
     try:
         _refuse_locked(descriptor, path, owner[0])
-        loose = _own_below(descriptor, owner, 0)
+        _refuse_foreign(descriptor, root, owner[0])
+        loose = _own_below(descriptor, owner, ())
     except OSError as error:
         raise StoreError(
             root,
@@ -90,18 +91,36 @@ def prepare_tree(root: str, database: str, uid: int | None = None, gid: int | No
     return (*([warning] if loose else []), *prepare(path, *owner))
 
 
-def _own_below(folder: int, owner: tuple[int, int], depth: int) -> int:
-    """Take over a folder of mapping files, and those that can hold any; return how many others could use."""
+def _refuse_foreign(descriptor: int, root: str, uid: int) -> None:
+    """Refuse to take over a folder that is no store, such as `/var/lib`."""
+    found = os.fstat(descriptor)
+    foreign = [name for name in sorted(os.listdir(descriptor)) if not is_folder((name,))]
+    if found.st_uid == uid or not (folders := [name for name in foreign if _is_directory(descriptor, name)]):
+        return
+    raise StoreError(
+        root or "/",
+        found=f"a folder of uid {found.st_uid} with other folders in it, such as {folders[0]!r}",
+        expected="a folder of mapping files alone",
+        remedy="correct `store_path`, or move the other folders elsewhere",
+    )
+
+
+def _is_directory(folder: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _own_below(folder: int, owner: tuple[int, int], parts: Parts) -> int:
+    """Take over a folder of mapping files, and what can be one of those in it; return how many others could use."""
     loose = _own(folder, owner, FOLDER_MODE)
     for name in os.listdir(folder):
         kind = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISDIR(kind.st_mode) and depth < _DEPTH:
+        if stat.S_ISDIR(kind.st_mode) and is_folder((*parts, name)):
             below = os.open(name, DIRECTORY, dir_fd=folder)
             try:
-                loose += _own_below(below, owner, depth + 1)
+                loose += _own_below(below, owner, (*parts, name))
             finally:
                 os.close(below)
-        elif depth and _is_single(kind):
+        elif parts and _is_single(kind):
             loose += _own_mapping(folder, name, owner)
     return loose
 

@@ -35,6 +35,7 @@ _WORDS: Final = {
     "trusted-service": ProviderId.TRUSTED_SERVICE,
     "cryptoauthlib": ProviderId.CRYPTO_AUTH_LIB,
 }
+_NUMBERS: Final = frozenset(map(str, map(int, ProviderId)))
 _OF_INTERNAL: Final = 2
 _OF_CLIENTS: Final = 3
 
@@ -75,9 +76,19 @@ def mapped_by(parts: Parts) -> Mapped | None:
     if len(parts) != _OF_CLIENTS:
         raise MappingError("a file in no folder of a provider")
     application, number, key_name = parts
-    if number not in map(str, map(int, ProviderId)):
+    if number not in _NUMBERS:
         raise MappingError("a folder that is not named after a provider's number")
     return Mapped(int(number), _decoded(application), _decoded(key_name))
+
+
+def is_folder(parts: Parts) -> bool:
+    """Tell whether a folder below the root can be one of the format."""
+    if len(parts) == 1:
+        try:
+            return parts[0] == INTERNAL or bool(_decoded(parts[0]))
+        except MappingError:
+            return False
+    return len(parts) < _OF_CLIENTS and parts[0] != INTERNAL and parts[1] in _NUMBERS
 
 
 def encode(key_id: bytes, attributes: bytes) -> bytes:

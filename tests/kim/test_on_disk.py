@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.errors import StoreError
+from cofferdam_kim.location import prepare_tree
 from cofferdam_kim.mapping_files import Mapped, encode, parts_of
 from cofferdam_kim.mapping_mirror import DATABASE
 from cofferdam_kim.mapping_tree import UNFINISHED
@@ -43,6 +46,14 @@ ROOT_KEY = KeyIdentity(INTERNAL_AUTHENTICATOR, "parsec", "RootKeyTPM")
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "mappings"
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Return a folder that every uid can pass through."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture
@@ -328,3 +339,21 @@ def test_a_link_in_place_of_the_root_is_refused(root: Path, tmp_path: Path) -> N
     root.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="symbolic link"):
         open_on_disk(root)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take over a folder of another uid")
+def test_only_a_store_is_taken_over(open_folder: Path) -> None:
+    root = open_folder / "mappings"
+    path, stray = put(path_of(root)), put(root / "apt" / "1" / "a2V5")
+    outer, inner = root.parent / "outside", put(root / "MTAwMA==" / "other" / "file")
+    put(outer)
+    path.with_name("bGluaw==").symlink_to(outer)
+    for found in (root, path, inner.parent, outer):
+        os.chown(found, 12345, 12345)
+    with pytest.raises(StoreError, match="such as 'apt'"):
+        prepare_tree(str(root), DATABASE, 12346, 12346)
+    assert root.stat().st_uid == path.stat().st_uid == 12345
+    shutil.rmtree(stray.parents[1])
+    prepare_tree(f"{root}/", DATABASE, 12346, 12346)
+    assert [found.stat().st_uid for found in (root, path.parent, path, root / DATABASE)] == [12346] * 4
+    assert [found.stat().st_uid for found in (inner.parent, outer)] == [12345] * 2
