@@ -91,6 +91,27 @@ def prepare_tree(root: str, database: str, uid: int | None = None, gid: int | No
     return (*([warning] if loose else []), *prepare(path, *owner))
 
 
+def prepare_folder(folder: str, uid: int, gid: int) -> None:
+    """Create an empty folder for a store, or take one over.
+
+    Raises:
+        StoreError: It cannot be there, or it is another user's and not empty.
+    """
+    descriptor = _open_folder(folder.rstrip("/"), uid, gid)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != uid and os.listdir(descriptor):
+            raise StoreError(
+                folder,
+                found=f"a folder of uid {found.st_uid} with files in it",
+                expected="an empty folder, or none",
+                remedy="name another folder",
+            )
+        _own(descriptor, (uid, gid), FOLDER_MODE)
+    finally:
+        os.close(descriptor)
+
+
 def _refuse_foreign(descriptor: int, root: str, uid: int) -> None:
     """Refuse to take over a folder that is no store, such as `/var/lib`."""
     found = os.fstat(descriptor)

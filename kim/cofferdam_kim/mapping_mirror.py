@@ -23,11 +23,13 @@ from cofferdam_kim.errors import StoreError
 from cofferdam_kim.mapping_files import INTERNAL, Mapped, MappingError, Parts, decode, encode, mapped_by, parts_of
 from cofferdam_kim.mapping_tree import MARK, Found, MappingTree
 from cofferdam_kim.report import FILE, Quarantined
-from cofferdam_kim.rows import ATTRIBUTES_VERSION, COLUMNS, IDENTITY, PROVIDER_UUID, RawRow
+from cofferdam_kim.rows import ATTRIBUTES_VERSION, COLUMNS, IDENTITY, PROVIDER_UUID, RawRow, fault
 
 DATABASE: Final = "cofferdam.sqlite3"
 """Name of the database in the root of the store, where the reference ignores files."""
 _NAMED: Final = "authenticator_id = ? AND application_name = ? AND key_name = ?"
+ANNOUNCEMENTS: Final = "cofferdam_files"
+"""The table of changes of files that may be unfinished."""
 _ANNOUNCED: Final = """
     CREATE TABLE IF NOT EXISTS cofferdam_files (
         authenticator_id INTEGER NOT NULL,
@@ -42,7 +44,7 @@ _DONE: Final = f"DELETE FROM cofferdam_files WHERE {_NAMED} AND provider_uuid = 
 _ALL: Final = "SELECT * FROM cofferdam_files"
 _FIND: Final = f"SELECT {COLUMNS} FROM key_mapping WHERE {_NAMED}"  # noqa: S608
 _INSERT: Final = f"INSERT INTO key_mapping ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_UPDATE: Final = f"UPDATE key_mapping SET provider_name = ?, key_id = ?, key_attributes = ? WHERE {_NAMED}"  # noqa: S608
+_UPDATE: Final = f"UPDATE key_mapping SET key_id = ?, key_attributes = ? WHERE {_NAMED}"  # noqa: S608
 _DELETE: Final = f"DELETE FROM key_mapping WHERE {_NAMED}"  # noqa: S608
 _FILED: Final = f"SELECT {COLUMNS} FROM key_mapping WHERE key_id_version = 1"  # noqa: S608
 # After a change of the authenticator, the same file names a key of the new one.
@@ -94,15 +96,30 @@ class FileMirror:
         """
         try:
             with self._opening():
-                connection.execute(_ANNOUNCED)
-                for row in connection.execute(_ALL).fetchall():
-                    self._settle(connection, row)
+                for _ in self.finish(connection):
+                    pass
                 with schema.transaction(connection):
                     bad = tuple(self._take_all(connection))
                 self.set_mark(connection)
         except schema.FAILURES as error:
             raise schema.unusable(f"{self._root}/{DATABASE}", error) from error
         return bad
+
+    def finish(self, connection: sqlite3.Connection) -> Iterator[int]:
+        """Finish or undo each announced change, and yield how many are left."""
+        connection.execute(_ANNOUNCED)
+        announced = connection.execute(_ALL).fetchall()
+        for left, row in zip(reversed(range(len(announced))), announced, strict=True):
+            self._settle(connection, row)
+            yield left
+
+    def announce_all(self, connection: sqlite3.Connection) -> tuple[int, int]:
+        """Announce a file for each row that has one; return how many those are, and how many keys have none."""
+        connection.execute(_ANNOUNCED)
+        rows = connection.execute(f"SELECT {COLUMNS} FROM key_mapping").fetchall()  # noqa: S608
+        filed = [_announced(row) for row in rows if fault(row) is None and self.concerns(row)]
+        connection.executemany(_ANNOUNCE, filed)
+        return len(filed), len(rows) - len(filed)
 
     def check_name(self, identity: KeyIdentity) -> None:
         """Refuse a key that could have no file, whatever its form, as the reference does."""
@@ -225,8 +242,8 @@ class FileMirror:
             raise MappingError("a key of another provider has the same name")
         elif present[_VERSION] != 1:
             raise MappingError("a key in Cofferdam's own form has the same name")
-        elif present != row:
-            connection.execute(_UPDATE, (row[4], row[5], row[7], *row[IDENTITY]))
+        elif (present[5], present[7]) != (row[5], row[7]):
+            connection.execute(_UPDATE, (row[5], row[7], *row[IDENTITY]))
 
     def _parts(self, row: RawRow) -> Parts:
         authenticator, application, key_name, uuid, *_ = row
