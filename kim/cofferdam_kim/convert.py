@@ -1,7 +1,7 @@
 """The command that converts a key store, while the service is stopped.
 
-    python -m cofferdam_kim.convert [OPTION...] to-files DATABASE FOLDER
-    python -m cofferdam_kim.convert [OPTION...] to-database FOLDER DATABASE
+    cofferdam store convert [OPTION...] to-files DATABASE FOLDER
+    cofferdam store convert [OPTION...] to-database FOLDER DATABASE
 
 The new store is complete before it gets its name, and the old one stays as it is: whoever stops the command, or the
 machine, has the old one, or the new one that the next start finishes. As root it becomes the owner of the old store
@@ -181,7 +181,7 @@ def _print(line: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m cofferdam_kim.convert", description="Convert a key store.")
+    parser = argparse.ArgumentParser(prog="cofferdam store convert", description="Convert a key store.")
     parser.add_argument("--dry-run", action="store_true", help="count, and write nothing")
     parser.add_argument(
         "--authenticator",
