@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import schema
@@ -49,7 +49,7 @@ _DELETE: Final = f"DELETE FROM key_mapping WHERE {_NAMED}"  # noqa: S608
 _FILED: Final = f"SELECT {COLUMNS} FROM key_mapping WHERE key_id_version = 1"  # noqa: S608
 # After a change of the authenticator, the same file names a key of the new one.
 _MOVED: Final = (
-    "DELETE FROM key_mapping WHERE authenticator_id NOT IN (?, ?) AND application_name = ? AND key_name = ?"
+    "DELETE FROM key_mapping WHERE authenticator_id = ? AND application_name = ? AND key_name = ?"
     " AND provider_uuid = ? AND key_id_version = 1 AND key_id = ?"
 )
 _OWN_FORM: Final = "SELECT 1 FROM key_mapping WHERE key_id_version <> 1 LIMIT 1"
@@ -80,6 +80,7 @@ class FileMirror:
         """
         self._root = root
         self._authenticator = authenticator
+        self._others = sorted(set(map(int, AuthType)) - {authenticator})
         self._by_number = {provider.id: provider for provider in providers}
         self._by_uuid = {provider.uuid: provider for provider in providers}
         self._marked = False
@@ -235,8 +236,8 @@ class FileMirror:
     def _take(self, connection: sqlite3.Connection, row: RawRow) -> None:
         present = connection.execute(_FIND, row[IDENTITY]).fetchone()
         if present is None:
-            owners = (self._authenticator, INTERNAL_AUTHENTICATOR)
-            connection.execute(_MOVED, (*owners, *row[1:4], row[5]))
+            # One by one, so that each is found through the index.
+            connection.executemany(_MOVED, [(other, *row[1:4], row[5]) for other in self._others])
             connection.execute(_INSERT, row)
         elif present[PROVIDER_UUID] != row[PROVIDER_UUID]:
             raise MappingError("a key of another provider has the same name")
