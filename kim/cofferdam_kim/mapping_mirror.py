@@ -52,6 +52,9 @@ _MOVED: Final = (
     "DELETE FROM key_mapping WHERE authenticator_id = ? AND application_name = ? AND key_name = ?"
     " AND provider_uuid = ? AND key_id_version = 1 AND key_id = ?"
 )
+_IS_KNOWN: Final = (
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?) OR EXISTS (SELECT 1 FROM key_mapping)"
+)
 _OWN_FORM: Final = "SELECT 1 FROM key_mapping WHERE key_id_version <> 1 LIMIT 1"
 _VERSION: Final = 6
 """Index of the version of the key id in a row of `COLUMNS`; 1 is the reference's form."""
@@ -97,6 +100,7 @@ class FileMirror:
         """
         try:
             with self._opening():
+                self._refuse_lost(connection)
                 for _ in self.finish(connection):
                     pass
                 with schema.transaction(connection):
@@ -187,6 +191,17 @@ class FileMirror:
         with suppress(OSError, *schema.FAILURES):
             self.set_mark(connection)
         self._tree.close()
+
+    def _refuse_lost(self, connection: sqlite3.Connection) -> None:
+        """Refuse a new database where there was one with keys that have no files."""
+        known = connection.execute(_IS_KNOWN, (ANNOUNCEMENTS,)).fetchone() is not None
+        if not known and self._tree.read(MARK) is not None:
+            raise StoreError(
+                self._root,
+                found=f"the mark {'/'.join(MARK)} of keys in Cofferdam's own form, but not their database",
+                expected=f"the database {DATABASE}",
+                remedy="restore it from a backup; or remove the mark, which gives up those keys",
+            )
 
     def _settle(self, connection: sqlite3.Connection, announced: RawRow) -> None:
         """Finish or undo an announced change of a file, as its row says."""

@@ -33,7 +33,7 @@ from cofferdam_kim.errors import StoreError
 from cofferdam_kim.location import prepare_tree
 from cofferdam_kim.mapping_files import Mapped, encode, parts_of
 from cofferdam_kim.mapping_mirror import DATABASE
-from cofferdam_kim.mapping_tree import UNFINISHED
+from cofferdam_kim.mapping_tree import MARK, UNFINISHED
 from cofferdam_kim.rows import KeyRecord
 from cofferdam_kim.store import MappingStore
 
@@ -145,6 +145,26 @@ def test_the_reference_is_told_of_keys_it_would_not_see(root: Path) -> None:
     store.remove(MBED, name())
     store.close()
     assert files(root) == {}
+
+
+def test_a_lost_database_with_keys_that_have_no_files_is_missed(root: Path) -> None:
+    store = open_on_disk(root)
+    create(store, name(), record=OTHER)
+    create(store, name("filed"))
+    store.close()
+    (root / DATABASE).rename(root / "kept")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="restore it from a backup"):
+            open_on_disk(root)
+    (root / "kept").rename(root / DATABASE)
+    store = open_on_disk(root)
+    assert store.lookup(MBED, name()) == OTHER
+    store.close()
+    (root / DATABASE).unlink()
+    root.joinpath(*MARK).unlink()
+    store = open_on_disk(root)
+    assert client_keys(store, MBED, CLIENT) == ["filed"]
+    store.close()
 
 
 def test_keys_of_an_additional_authenticator_have_no_files(store: MappingStore, root: Path) -> None:
