@@ -1,6 +1,7 @@
 """A store of mapping files: what is read from them, what is written to them, and what may be in their place."""
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -104,6 +105,33 @@ def test_a_store_of_the_reference_is_served_and_given_back_as_it_was(root: Path)
     assert store.lookup(TPM, ROOT_KEY) == KeyRecord(b"name", 1, RSA)
     assert store.lookup(MBED, name("ä/..", "ö")) == RECORD
     assert [(key[0], key[1]) for key in list_keys(store, CLIENT)] == [(2, "rsa"), (1, "key")]
+    store.close()
+    assert files(root) == before
+
+
+def test_files_that_the_reference_wrote(root: Path) -> None:
+    """Version 1.4.1, with its three providers and UnixPeerCredentials."""
+    written = json.loads((Path(__file__).parent / "reference_mappings.json").read_text())
+    for path, content in written.items():
+        put(root / path, bytes.fromhex(content))
+    before = files(root)
+    store = open_on_disk(root)
+    assert store.report.quarantined == ()
+    owner = Application(3, "39871")
+    assert {(key[0], key[1]) for key in list_keys(store, owner)} == {
+        (2, "pkey/..ü"),
+        (1, "mkey"),
+        (1, "rkey"),
+        (3, "tkey"),
+    }
+    assert store.lookup(TPM, ROOT_KEY).key_id[:10] == (34).to_bytes(8, "little") + b"\0\x0b"
+    # Made anew from the row, a file is the same to the last byte.
+    for provider, key_name in ((MBED, "mkey"), (PKCS11, "pkey/..ü"), (TPM, "tkey")):
+        identity = name(key_name, "39871")
+        record = store.lookup(provider, identity)
+        store.mark_deleting(provider, identity)
+        store.remove(provider, identity)
+        create(store, identity, provider, record)
     store.close()
     assert files(root) == before
 
