@@ -12,10 +12,10 @@ from cofferdam_config.check import check
 from cofferdam_config.host_facts import gather, read_file
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
-from cofferdam_contracts.ipc.control import Failure, SettingsDocument
+from cofferdam_contracts.ipc.control import SettingsDocument
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import LogSettings, dump
-from cofferdam_runtime.entry import Start, begin, confine, give_up
+from cofferdam_runtime.entry import Start, begin, confine
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.sandbox.policies import POLICIES
 
@@ -39,7 +39,7 @@ def main() -> int:
     except ConfigError as error:
         for problem in error.problems:
             log.error(problem)
-        give_up(start.control, Failure.CONFIGURATION)
+        os._exit(os.EX_CONFIG)
     for warning in (*plan.warnings, *plan.lacks):
         log.warning(warning)
     _hand_over(start, plan)
