@@ -91,6 +91,14 @@ def capability(
         refusal(client, Client.generate_key, "k", attributes, status=status, keys={})
 
 
+def missing_operation(client: Client, method: Callable[..., object], *inputs: object) -> None:
+    """Refuse an operation that the provider does not have, whether the key exists or not."""
+    client.generate_key("k", P256)
+    for name in ("k", "absent"):
+        with refused(Status.PSA_ERROR_NOT_SUPPORTED):
+            method(client, name, *inputs)
+
+
 def opcodes(client: Client, number: int, *, has: set[int], lacks: set[int] | None = None) -> None:
     """Look at the list of opcodes of a provider; it is `has` if nothing else is said."""
     listed = client.list_opcodes(number)
