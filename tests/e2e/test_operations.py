@@ -93,6 +93,8 @@ CBC, CTR = CipherMode.CBC_PKCS7, CipherMode.CTR
 PARSECS = {2, 3, 4, 5, 6, 7, 10, 11, 13, 32}
 """The opcodes that Parsec's provider of PKCS#11 lists."""
 PUBLIC = public_key_of(P256)
+SIZES = (512, 1024, 2047, 3072, 4096, 16384)
+"""Announced for an RSA key of 2048 bits."""
 AES_GCM = aes_gcm_key().algorithm
 KEY_AGREEMENT = (Client.raw_key_agreement, bytes(65))
 ATTESTATION = ((Client.attest_key, b"blob", b"secret"), (Client.prepare_key_attestation,))
@@ -221,6 +223,7 @@ KEYS = [
     *rows("nss", asymmetric.imported_curve_key, Curve.P_256),
     *rows("softhsm", asymmetric.imported_rsa_key),
     *rows("tpm", asymmetric.imported_public_keys),
+    *(row for name in ("software", "softhsm", "nss", "tpm") for row in rows(name, asymmetric.announced_size, *SIZES)),
     *rows("tpm", asymmetric.many_keys),
     *rows("tpm", general.destroyed_key),
     *rows("software", general.material, (KeyKind.RAW_DATA, 800), (KeyKind.HMAC, 256), (KeyKind.DERIVE, 128)),

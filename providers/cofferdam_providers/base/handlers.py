@@ -81,7 +81,8 @@ def _import(context: Context, application: Application, operation: ImportKey) ->
     attributes = replace(operation.attributes, usage=operation.attributes.usage.widened())
     if is_deprecated(attributes):
         context.log.warning("a key with a deprecated algorithm or type is imported")
-    context.provider.check_import(attributes, operation.data)
+    # Whether the announced size is that of the data comes before whether the provider has keys of that size.
+    context.provider.check_import(replace(attributes, bits=0), operation.data)
     identity = identity_of(application, operation.key_name)
     planned = context.keyring.begin(identity, attributes)
     return _at_once(

@@ -65,9 +65,9 @@ def import_key(attributes: KeyAttributes, data: bytes) -> Handle:
     Raises:
         ServiceError: As for `check_import` and `keys.read_key`.
     """
-    check_import(attributes)
+    check_import(replace(attributes, bits=0))
     handle = read_key(attributes.type, attributes.bits, data, vouched=False)
-    # The size may be known only from the data.
+    # Only the data tells the size: what is announced may be 0 or contradict it.
     check_import(replace(attributes, bits=handle.bits))
     return handle
 
