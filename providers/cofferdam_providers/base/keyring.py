@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Generic
 
-from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.identity import MAX_KEY_NAME, Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
-from cofferdam_contracts.ipc.limits import MAX_KEY_NAME
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.kim_client import KimClient
@@ -26,13 +25,7 @@ _MOST_REPORTED: Final = 1024
 
 
 def identity_of(application: Application, key_name: str) -> KeyIdentity:
-    """Return the full name of a key.
-
-    Raises:
-        ServiceError: `KEY_INFO_MANAGER_ERROR` when the name is longer than the key store accepts.
-    """
-    if len(key_name) > MAX_KEY_NAME // 4 and len(key_name.encode()) > MAX_KEY_NAME:
-        raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"a key name of more than {MAX_KEY_NAME} bytes")
+    """Return the full name of a key."""
     return KeyIdentity(application.authenticator, application.name, key_name)
 
 
@@ -74,6 +67,8 @@ class Keyring(Generic[HandleT]):
         """Reserve the name of a new key; return the planned id."""
         if identity in self._making:
             raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made")
+        if len(identity.key_name.encode()) > MAX_KEY_NAME:
+            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"a name for a key of more than {MAX_KEY_NAME} bytes")
         planned_id = self._reserve(identity, attributes)
         self._making.add(identity)
         return planned_id
