@@ -14,6 +14,7 @@ from tests.harness.answers import der_of, refused
 from tests.harness.configuration import Value
 from tests.harness.operations.asymmetric import by
 from tests.harness.service import Service
+from tests.harness.watch import wait_for
 from tests.harness.wire import P256_SIGN, Caller, call
 from tests.kim.support import mapping_row, name, reference_database
 from tests.providers.software.test_its import its_file
@@ -27,6 +28,7 @@ PRIVATE = 0x1234
 RECORD_OF_TESTS = 7
 """The number of the key that the rows of `tests.kim.support` name."""
 LONG = "k" * 5000, "\u03bb" * 20_000, "n" * 1_000_000
+MISSING = "keys are listed that the provider does not have"
 
 
 @contextmanager
@@ -57,6 +59,7 @@ def test_a_name_that_is_too_long_for_a_new_key_still_names_an_old_one(key_name: 
         assert client.list_keys() == []
         with refused(Status.PSA_ERROR_DOES_NOT_EXIST):
             client.sign_hash(key_name, DIGEST, ecdsa())
+        assert MISSING not in service.log()
 
 
 def test_too_long_a_name_for_a_new_key_is_the_clients_mistake() -> None:
@@ -85,3 +88,24 @@ def test_a_name_that_shells_cannot_handle_is_refused_by_the_client_alone(key_nam
         assert call(service.socket_path, Caller(os.getuid()).generate(key_name, P256_SIGN)).status == 0
         client.sign_hash(key_name, DIGEST, ecdsa())
         client.destroy_key(key_name)
+
+
+@pytest.mark.parametrize("path", [True, False], ids=["no file", "no folder"])
+def test_rows_without_their_files_are_reported_once_and_can_be_destroyed(path: bool) -> None:
+    names = [f"lost {number}" for number in range(12)]
+    with taken_over(names, file=False, path=path) as service, service.client() as client:
+        wait_for(lambda: MISSING in service.log())
+        (line,) = [line for line in service.log().splitlines() if MISSING in line]
+        assert "level=warning" in line
+        assert "keys=12 " in line
+        assert "mbed_its_path" in line
+        assert line.count("/lost ") == 10
+        assert [key.name for key in client.list_keys()] == sorted(names)
+        with refused(Status.PSA_ERROR_DOES_NOT_EXIST):
+            client.sign_hash(names[0], DIGEST, ecdsa())
+        with refused(Status.PSA_ERROR_ALREADY_EXISTS):
+            client.generate_key(names[0], P256)
+        client.destroy_key(names[0])
+        client.generate_key(names[0], P256)
+        client.sign_hash(names[0], DIGEST, ecdsa())
+        assert service.log().count(MISSING) == 1

@@ -22,6 +22,8 @@ _TRIES: Final = 16
 """How many ids are planned for a key before the device counts as full."""
 
 _MOST_REPORTED: Final = 1024
+_MOST_NAMED: Final = 10
+"""Of missing keys, names in one line of the log."""
 
 
 def identity_of(application: Application, key_name: str) -> KeyIdentity:
@@ -155,6 +157,30 @@ class Keyring(Generic[HandleT]):
                 if not self._resolve(state, identity, stored):
                     self.unresolved = True
                 yield
+
+    def report_missing(self) -> Iterator[None]:
+        """Tell the operator, once for all of them, of stored keys that the provider lacks, some rows in each step.
+
+        Raises:
+            ServiceError: The key store does not answer.
+        """
+        if not self._provider.missing_remedy:
+            return
+        count, some = 0, list[str]()
+        for rows in self._store.rows():
+            for _, identity, stored in rows:
+                if self._provider.lacks(stored):
+                    count += 1
+                    if len(some) < _MOST_NAMED:
+                        some.append(f"{identity.application}/{identity.key_name}")
+            yield
+        if count:
+            self._log.warning(
+                "keys are listed that the provider does not have",
+                keys=count,
+                remedy=self._provider.missing_remedy,
+                **self._log.detail(names=", ".join(some)),
+            )
 
     def _resolve(self, state: PendingState, identity: KeyIdentity, stored: StoredKey) -> bool:
         self._drop(identity)
