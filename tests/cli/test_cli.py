@@ -136,6 +136,8 @@ def test_empty_listings_have_a_message(run: Cli, vault: Vault) -> None:
 def test_a_client_is_deleted_by_its_name(run: Cli, vault: Vault) -> None:
     assert run("delete-client", "-c", "1000").status == 0
     assert vault.clients == ["evil\x1b[2J"]
+    missing = 'There was nothing to delete: "1000" has no keys.\n'
+    assert run("delete-client", "-c", "1000") == Run(0, b"", missing)
 
 
 # Keys.

@@ -72,7 +72,7 @@ class Vault:
         }
 
     def _delete_client(self, operation: operations.DeleteClient) -> Result:
-        self.clients.remove(operation.client)
+        self.clients = [name for name in self.clients if name != operation.client]
         return ()
 
     def _generate(self, operation: operations.GenerateKey) -> Result:

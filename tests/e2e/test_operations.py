@@ -380,4 +380,6 @@ def test_authenticators_side_by_side_have_namespaces_of_their_own() -> None:
         boss.delete_client("app")
         assert app.list_keys() == []
         boss.delete_client("nobody")
+        changes = [line for line in service.log().splitlines() if "a key was changed" in line]
+        assert len([line for line in changes if "op=DELETE_CLIENT" in line]) == 1, "one had keys"
         assert [entry.id for entry in unix.list_authenticators()] == [3, 1]

@@ -4,7 +4,7 @@ A handler returns the results, or what remains to be done when the answer comes 
 slow lane, `Gradual` for work in steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -43,9 +43,12 @@ class Slow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gradual:
-    """Work in many small steps, between which others are served; it is complete when the steps end."""
+    """Work in many small steps, between which others are served; it is complete when the steps end.
 
-    steps: Iterator[None]
+    They end by telling whether anything was changed.
+    """
+
+    steps: Generator[None, None, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ the device creates the key and activated afterwards; a key is marked before the 
 afterwards. `reconcile` finishes or undoes what a predecessor left half-done.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic
 
@@ -119,15 +119,17 @@ class Keyring(Generic[HandleT]):
             self.unresolved = True
             raise
 
-    def destroy_all(self, application: Application) -> Iterator[None]:
-        """Destroy all keys of an application, one in each step, continuing after failures.
+    def destroy_all(self, application: Application) -> Generator[None, None, bool]:
+        """Destroy all keys of an application, one in each step, continuing after failures; tell whether it had any.
 
         Raises:
             ServiceError: `PSA_ERROR_GENERIC_ERROR` at the end, when some keys remain.
         """
         remaining: set[str] = set()
+        had_any = False
         # The key store returns as many names as fit into an answer.
         while names := [name for name in self._store.keys_of(application) if name not in remaining]:
+            had_any = True
             for key_name in names:
                 try:
                     self.destroy(application, key_name)
@@ -141,6 +143,7 @@ class Keyring(Generic[HandleT]):
                 yield
         if remaining:
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, f"{len(remaining)} keys of a deleted client remain")
+        return had_any
 
     def reconcile(self) -> Iterator[None]:
         """Finish or undo what was begun and not finished, by this process or a predecessor, one key in each step.
