@@ -25,6 +25,8 @@ _AES: Final = AESGCM(bytes(32))
 _HMAC_KEY: Final = bytes(32)
 _PREHASHED: Final = Prehashed(hashes.SHA256())
 _WIDTH: Final = 32
+_NO_SIZE: Final = 2047
+"""Bits that no key has."""
 
 
 @dataclass(slots=True)
@@ -78,6 +80,8 @@ class Vault:
     def _generate(self, operation: operations.GenerateKey) -> Result:
         if operation.key_name in self.keys:
             raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS)
+        if operation.attributes.bits == _NO_SIZE:
+            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT)
         self.keys[operation.key_name] = operation.attributes
         return ()
 

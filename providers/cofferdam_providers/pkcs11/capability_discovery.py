@@ -29,7 +29,7 @@ from cofferdam_providers.pkcs11 import curves
 from cofferdam_providers.pkcs11.mechanisms import DIGEST_INFO, PADDINGS, mechanism_of
 from cofferdam_providers.pkcs11.trials import Gcm
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
-from cofferdam_providers.pyca.keys import AES_BITS, MAX_SECRET_BITS, RSA_SIZES
+from cofferdam_providers.pyca.keys import AES_BITS, MAX_SECRET_BITS, check_rsa_size
 
 GENERATORS: Final[Mapping[KeyKind, Number]] = {
     KeyKind.RSA_KEY_PAIR: Number.RSA_PKCS_KEY_PAIR_GEN,
@@ -153,8 +153,8 @@ class TokenCapabilities:
                 raise invalid_argument(f"SECP_R1 has no curve of {bits} bits")
         elif kind in RSA_KINDS:
             # A token may offer 16384 bits, which would block it, and everybody else, for hours.
-            if bits and bits not in RSA_SIZES:
-                raise invalid_argument(f"an RSA key of {bits} bits")
+            if bits:
+                check_rsa_size(bits)
         elif kind is KeyKind.AES:
             if bits and bits not in AES_BITS:
                 raise invalid_argument(f"an AES key of {bits} bits")

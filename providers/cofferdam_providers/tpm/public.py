@@ -200,7 +200,8 @@ def _of_key(attributes: KeyAttributes, *, pair: bool, part: Part | None) -> Any:
     kind = attributes.type.kind
     if kind in (KeyKind.RSA_KEY_PAIR, KeyKind.RSA_PUBLIC_KEY):
         if attributes.bits not in RSA_SIZES:
-            raise not_supported(f"an RSA key of {attributes.bits} bits in a TPM")
+            sizes = ", ".join(map(str, RSA_SIZES))
+            raise not_supported(f"an RSA key of {attributes.bits} bits in a TPM; possible are {sizes}")
         modulus = part.modulus if isinstance(part, RsaPart) else b""
         if isinstance(algorithm, AsymmetricEncryption):
             if algorithm.hash is not None:
