@@ -287,7 +287,13 @@ CAPABILITIES = [
     *cannot("tpm", (NOT_SUPPORTED, INVALID), aes_gcm_key(), hmac_key(), ecdh_key()),
     *cannot("tpm", (NOT_SUPPORTED, INVALID), ecc_signing_key(Curve.P_256, Hash.SHA_224)),
 ]
-TABLE = (*SIGNATURES, *ENCRYPTION, *MACS, *KEYS, *WITHOUT_A_KEY, *MISSING, *CAPABILITIES)
+IDLE = [
+    *rows("software", general.policy_without_algorithm, P256, rsa_encryption_key(1024)),
+    *rows("softhsm", general.policy_without_algorithm, P256, rsa_encryption_key(1024)),
+    *rows("nss", general.policy_without_algorithm, P256, rsa_encryption_key(2048)),
+    *rows("tpm", general.policy_without_algorithm, P256, rsa_encryption_key(2048), rsa_signing_key(2048)),
+]
+TABLE = (*SIGNATURES, *ENCRYPTION, *MACS, *KEYS, *WITHOUT_A_KEY, *MISSING, *CAPABILITIES, *IDLE)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from cofferdam_contracts.psa.algorithm import (
     Hash,
     KeyAgreement,
     Mac,
+    NoAlgorithm,
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, KeyAttributes, KeyKind, Usage
@@ -163,6 +164,8 @@ class TokenCapabilities:
 
     def _check_policy(self, attributes: KeyAttributes) -> None:
         algorithm = attributes.algorithm
+        if isinstance(algorithm, NoAlgorithm):
+            return
         number = mechanism_of(algorithm)
         if number is None or isinstance(algorithm, KeyAgreement) or not is_compatible(attributes.type, algorithm):
             raise not_supported("the policy's algorithm has no mechanism for such a key")
