@@ -31,8 +31,9 @@ MEANINGS: Final[Mapping[Status, str]] = {
     Status.BODY_SIZE_EXCEEDS_LIMIT: "The body is longer than `body_len_limit`.",
     Status.ADMIN_OPERATION: "The operation is for administrators only.",
     Status.DEPRECATED_PRIMITIVE: "A key with a deprecated algorithm or type, while `allow_deprecated` is not set.",
-    Status.PSA_ERROR_GENERIC_ERROR: "DeleteClient could not destroy every key, see the log; or an unexpected"
-    " error: the log has its source location, please report it.",
+    Status.PSA_ERROR_GENERIC_ERROR: "DeleteClient could not destroy every key, see the log; the TPM refused the"
+    " password of the endorsement hierarchy; or an unexpected error: the log has its source location, please report"
+    " it.",
     Status.PSA_ERROR_NOT_PERMITTED: "The key's usage flags, its policy or its type do not allow the operation.",
     Status.PSA_ERROR_NOT_SUPPORTED: "The provider cannot do this. With CanDoCrypto: no.",
     Status.PSA_ERROR_INVALID_ARGUMENT: "A value is invalid for this kind of key or algorithm.",

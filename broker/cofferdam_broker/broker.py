@@ -62,12 +62,12 @@ class Broker:
     def _read(self, done: Callable[[LoadedConfig], None]) -> None:
         """Read the configuration; if it is unusable, keep the old one, or exit if there is none."""
 
-        def finish(config: LoadedConfig | None) -> None:
+        def finish(config: LoadedConfig | None, reader: str = "") -> None:
             self._reading = False
             if config is not None:
                 done(config)
             elif self._deployment is None:
-                self._end(1)
+                self._end(os.EX_CONFIG if reader == f"exited with status {os.EX_CONFIG}" else 1)
             else:
                 self._refuse_reload("the new configuration cannot be used")
 

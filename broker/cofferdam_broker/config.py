@@ -37,9 +37,9 @@ class LoadedConfig(NamedTuple):
 
 
 class ConfigLoader:
-    """Runs a configuration reader; calls back once, with the configuration, or None if it failed."""
+    """Runs a configuration reader; calls back once, with the configuration, or None, and how the reader ended."""
 
-    def __init__(self, path: str, loop: Loop, log: Log, done: Callable[[LoadedConfig | None], None]) -> None:
+    def __init__(self, path: str, loop: Loop, log: Log, done: Callable[[LoadedConfig | None, str], None]) -> None:
         """Start reading the file.
 
         Raises:
@@ -93,7 +93,7 @@ class ConfigLoader:
             for descriptor in self._documents.values():
                 os.close(descriptor)
         self.process.close()
-        self._done(config)
+        self._done(config, how)
 
     def _config(self) -> LoadedConfig:
         settings = load(BrokerSettings, os.pread(self._documents[_OWN], _MAX_SETTINGS, 0))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cofferdam_cli.commands import COMMANDS, CURVES, CommandError, Output
-from cofferdam_cli.serve import MissingPackageError, add_options, serve
+from cofferdam_cli.serve import MissingPackageError, add_options, check, serve
 from cofferdam_cli.status import DEFAULT_SOCKET, StatusError, fetch, parse, socket_of, table
 from cofferdam_cli.text import explain, printable
 from cofferdam_client.authentication import FirstUsable
@@ -79,6 +79,8 @@ def write(output: Output) -> None:
 def _run(options: argparse.Namespace) -> Output:
     if options.command == "serve":
         serve(options.config)
+    if options.command == "check":
+        check(options.config)
     if options.command == "status":
         document = fetch(options.socket or (socket_of(options.config) if options.config else DEFAULT_SOCKET))
         status = parse(document)
@@ -129,6 +131,7 @@ def _add_client_options(target: argparse.ArgumentParser, default: str | None) ->
 def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     start = commands.add_parser("serve", help="start the service in the foreground", allow_abbrev=False)
     add_options(start)
+    add_options(commands.add_parser("check", help="check the configuration of the service", allow_abbrev=False))
     # `cofferdam_cli.__main__` hands its words to the key store's own command; this is for the overview.
     store = commands.add_parser("store", help="convert a stopped service's key store", allow_abbrev=False)
     store.add_argument("action", choices=["convert"], help="see `cofferdam store convert --help`")

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cofferdam_cli.text import AUTHENTICATOR_NAMES, describe, opcode_name, printable, provider_name
+from cofferdam_cli.text import AUTHENTICATOR_NAMES, describe, explain, opcode_name, printable, provider_name
 from cofferdam_client.attributes import Curve, ecc_signing_key, public_key_of, rsa_encryption_key, rsa_signing_key
 from cofferdam_client.client import Client
+from cofferdam_client.errors import ServiceStatusError
 from cofferdam_contracts.psa.algorithm import ANY_HASH, AsymmetricEncryption, AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, RSA_KINDS, KeyAttributes
 from cofferdam_contracts.registry import ProviderId
+from cofferdam_contracts.status import Status
 
 CURVES: Final = {curve.name.lower().replace("_", "-"): curve for curve in Curve if "X" not in curve.name}
 """Curves for signing, by their names on the command line."""
@@ -29,6 +31,8 @@ _DIGESTS: Final = {
     Hash.SHA3_384: "sha3_384",
     Hash.SHA3_512: "sha3_512",
 }
+_RSA_SIZES: Final = (1024, 2048, 3072, 4096)
+_WRONG_SIZE: Final = frozenset({Status.PSA_ERROR_INVALID_ARGUMENT, Status.PSA_ERROR_NOT_SUPPORTED})
 _DER_SIGNATURES: Final = frozenset({SignatureScheme.ECDSA, SignatureScheme.DETERMINISTIC_ECDSA})
 
 
@@ -101,13 +105,33 @@ def list_clients(client: Client, _arguments: Namespace) -> Output:
 
 def delete_client(client: Client, arguments: Namespace) -> Output:
     """Destroy all keys of an application."""
+    had_keys = _has_keys(client, arguments.client)
     client.delete_client(arguments.client)
+    if not had_keys:
+        return Output(note=f'There was nothing to delete: "{printable(arguments.client)}" has no keys.')
     return Output(note="Client data deleted.")
+
+
+def _has_keys(client: Client, name: str) -> bool:
+    """Tell whether an application is listed; the answer to a deletion is the same for one that never was."""
+    try:
+        return name in client.list_clients()
+    except ServiceStatusError as error:
+        if error.status == Status.RESPONSE_TOO_LARGE:
+            return True
+        raise
 
 
 def create_rsa_key(client: Client, arguments: Namespace) -> Output:
     """Generate an RSA key."""
-    client.generate_key(arguments.key_name, _rsa_attributes(arguments, arguments.bits))
+    bits: int = arguments.bits
+    try:
+        client.generate_key(arguments.key_name, _rsa_attributes(arguments, bits))
+    except ServiceStatusError as error:
+        if bits in _RSA_SIZES or error.status not in _WRONG_SIZE:
+            raise
+        sizes = ", ".join(map(str, _RSA_SIZES))
+        raise CommandError(f"{explain(error.status)}: RSA keys have {sizes} bits, not {bits}") from error
     return Output(note=f'Key "{printable(arguments.key_name)}" created.')
 
 

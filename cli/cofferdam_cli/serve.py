@@ -1,4 +1,6 @@
-"""`cofferdam serve`: replace this process by the broker, in an isolated interpreter that finds the service's packages.
+"""`cofferdam serve` and `check`: replace this process by the broker, or by the checker of the configuration.
+
+Either runs in an isolated interpreter that finds the service's packages.
 
 The broker's search path holds the folders of the service's packages and of the libraries they import, and nothing
 else. In a checkout each package has a folder of its own, so a process finds only the packages that are named for it.
@@ -60,6 +62,17 @@ def serve(config: str) -> NoReturn:
     become(command(config))
 
 
+def check(config: str) -> NoReturn:
+    """Replace this process by the one that checks a configuration file; it says what is wrong, and ends.
+
+    Raises:
+        MissingPackageError: A part of the service is missing.
+        OSError: The interpreter cannot be executed.
+    """
+    words = command(config, "cofferdam_config", "check")
+    os.execve(words[0], words, dict(os.environ))  # noqa: S606  no shell is wanted
+
+
 def become(words: list[str]) -> NoReturn:
     """Replace this process by the broker that this command line starts, with a relay between it and stderr.
 
@@ -70,15 +83,15 @@ def become(words: list[str]) -> NoReturn:
     os.execve(words[0], words, dict(os.environ))  # noqa: S606  no shell is wanted
 
 
-def command(config: str) -> list[str]:
-    """Return the command line that starts the broker with a configuration file.
+def command(config: str, *package: str) -> list[str]:
+    """Return the command line that starts the broker, or another package with its arguments, for a configuration file.
 
     Raises:
         MissingPackageError: A part of the service is missing.
     """
     path = ":".join(dict.fromkeys(_root_of(name) for name in (*_PACKAGES, *_LIBRARIES)))
     isolated = [sys.executable, "-I", "-S", "-B", "-X", "utf8"]
-    return [*isolated, "-c", BOOT, path, "cofferdam_broker", os.path.abspath(config)]
+    return [*isolated, "-c", BOOT, path, *(package or ("cofferdam_broker",)), os.path.abspath(config)]
 
 
 def _root_of(name: str) -> str:

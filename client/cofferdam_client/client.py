@@ -8,6 +8,7 @@ from cofferdam_client.endpoint import socket_path
 from cofferdam_client.errors import ServiceStatusError
 from cofferdam_client.session import Session
 from cofferdam_contracts import operations
+from cofferdam_contracts.identity import MAX_KEY_NAME
 from cofferdam_contracts.operations import CheckType, CryptoOperation
 from cofferdam_contracts.psa.algorithm import (
     Aead,
@@ -126,11 +127,13 @@ class Client:
     # Keys.
 
     def generate_key(self, key_name: str, attributes: KeyAttributes) -> None:
-        """Generate a key."""
+        """Generate a key; raise `ValueError` for a name that no new key may have."""
+        _check_new_name(key_name)
         self._crypto(operations.GenerateKey(key_name, attributes))
 
     def import_key(self, key_name: str, attributes: KeyAttributes, data: bytes) -> None:
-        """Import a key; if the attributes have a size of 0 bits, the data decides."""
+        """Import a key; if the attributes have a size of 0 bits, the data decides. Names as for `generate_key`."""
+        _check_new_name(key_name)
         self._crypto(operations.ImportKey(key_name, attributes, data))
 
     def destroy_key(self, key_name: str) -> None:
@@ -260,3 +263,13 @@ class Client:
     def _crypto_bytes(self, operation: CryptoOperation) -> bytes:
         (value,) = self._crypto(operation)
         return value
+
+
+def _check_new_name(key_name: str) -> None:
+    """Reject a name that command lines and C programs cannot handle, although a service may take it."""
+    if not key_name:
+        raise ValueError("a key name is not empty")
+    if "\0" in key_name:
+        raise ValueError("a key name has no zero bytes")
+    if len(key_name.encode()) > MAX_KEY_NAME:
+        raise ValueError(f"a key name has at most {MAX_KEY_NAME} bytes")

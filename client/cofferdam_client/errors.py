@@ -6,7 +6,8 @@ ClientError
   ServiceStatusError      the service refused the operation
   NothingUsableError      the service lists no provider, or no authenticator, that this client can use
 
-Arguments that cannot be encoded raise `ValueError` or `TypeError`, and nothing is sent.
+Arguments that cannot be encoded, and names that no new key may have, raise `ValueError` or `TypeError`, and nothing is
+sent.
 """
 
 from cofferdam_contracts.registry import Opcode

@@ -7,7 +7,10 @@ A document passes through these modules, each of which imports only those above 
 - `kinds`, and for two grammars `tcti` and `token_uri`: which values a setting may have, and what they are converted to
 - `schema`: what a table and a setting are, and the check of a tree against them
 - `tables`: all tables and settings
-- `places`: what follows from the settings and the machine (`host_facts`): secrets, files, sockets
+- `places`: what follows from the settings and the machine (`host_facts`, `files`): secrets, files, sockets
 - `rules`: one table of the rules that involve several settings
+- `host_rules`: another of those that involve what is on the machine: owners, modes, what is missing, whose uids
 - `plan`: the settings of every process
+
+`check` does the same for an operator, without a service.
 """

@@ -1,48 +1,46 @@
-"""The configuration reader: parses one open file, sends the settings of every process to the broker, and ends."""
+"""The configuration reader: parses one open file, sends the settings of every process to the broker, and ends.
+
+Started with the word `check`, it only says what is wrong with a file (`check`).
+"""
 
 import fcntl
 import os
-import stat
+import sys
 from typing import Final
 
-from cofferdam_config.host_facts import gather
+from cofferdam_config.check import check
+from cofferdam_config.host_facts import gather, read_file
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
-from cofferdam_contracts.ipc.control import Failure, SettingsDocument
+from cofferdam_contracts.ipc.control import SettingsDocument
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import LogSettings, dump
-from cofferdam_runtime.entry import Start, begin, confine, give_up
+from cofferdam_runtime.entry import Start, begin, confine
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.sandbox.policies import POLICIES
 
-_MAX_FILE: Final = 1 << 20
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _BROKER: Final = 0
 """Role number of the broker's own settings."""
 
 
 def main() -> int:
-    """Read the configuration and hand its parts to the broker."""
+    """Read the configuration and hand its parts to the broker, or check it for an operator."""
+    if sys.argv[1] == "check":
+        return check(sys.argv[2])
     start = begin("config")
     path, credentials_folder = start.arguments
     log = Log("config", LogSettings(level="info", timestamp=False))
-    if not stat.S_ISREG(os.fstat(start.document).st_mode):
-        log.error("the configuration is not a regular file", file=path)
-        give_up(start.control, Failure.CONFIGURATION)
-    with os.fdopen(start.document, "rb") as file:
-        document = file.read(_MAX_FILE + 1)
-    facts = gather(document, credentials_folder=credentials_folder, is_root=start.uid is not None)
-    confine(start, log, POLICIES[Role.CONFIG])
-    if len(document) > _MAX_FILE:
-        log.error("the configuration file is too large", file=path, limit_bytes=_MAX_FILE)
-        give_up(start.control, Failure.CONFIGURATION)
     try:
+        document = read_file(start.document, path)
+        facts = gather(document, path=path, credentials_folder=credentials_folder, is_root=start.uid is not None)
+        confine(start, log, POLICIES[Role.CONFIG])
         plan = read(document, path=path, facts=facts)
     except ConfigError as error:
         for problem in error.problems:
             log.error(problem)
-        give_up(start.control, Failure.CONFIGURATION)
-    for warning in plan.warnings:
+        os._exit(os.EX_CONFIG)
+    for warning in (*plan.warnings, *plan.lacks):
         log.warning(warning)
     _hand_over(start, plan)
     os._exit(0)

@@ -1,7 +1,7 @@
 """Kinds of values: what a setting may be, in words, and the function that checks a value and converts it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -22,6 +22,14 @@ T_co = TypeVar("T_co", covariant=True)
 
 class NotAllowedError(ValueError):
     """Raised for a value that a setting may not have; its text, if any, is a reason that does not quote the value."""
+
+
+class ElementError(NotAllowedError):
+    """Raised for an array of which one element is not allowed."""
+
+    def __init__(self, index: int, allowed: str, reason: str = "") -> None:
+        super().__init__(reason)
+        self.index, self.allowed = index, allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +124,19 @@ def array(item: Kind[T]) -> Kind[tuple[T, ...]]:
     """Return the kind of arrays of one kind, in which no value stands twice."""
 
     def parse(value: object) -> tuple[T, ...]:
-        if not isinstance(value, list | tuple) or any(other in value[:index] for index, other in enumerate(value)):
+        if not isinstance(value, list | tuple):
             raise NotAllowedError
-        return tuple(item.parse(each) for each in value)
+        return tuple(element(index, each, value[:index]) for index, each in enumerate(value))
+
+    def element(index: int, value: object, before: Sequence[object]) -> T:
+        reason = "it stands there twice"
+        if value not in before:
+            try:
+                return item.parse(value)
+            except NotAllowedError as error:
+                reason = str(error)
+        # Raised out here, because the exception of a converter may hold the value.
+        raise ElementError(index, item.allowed, reason)
 
     return Kind(f"an array without duplicates of: {item.allowed}", parse, item.choices)
 

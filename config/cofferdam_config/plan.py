@@ -13,9 +13,10 @@ from typing import Final, TypeVar
 
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.host_rules import HOST_RULES
 from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
 from cofferdam_config.report import Report
-from cofferdam_config.rules import apply_rules, authenticators, gid_of
+from cofferdam_config.rules import RULES, apply_rules, authenticators, gid_of
 from cofferdam_config.schema import Document, check_document
 from cofferdam_config.source import parse
 from cofferdam_config.tables import TPM, Provider
@@ -47,6 +48,8 @@ class Plan:
     """Settings of the other processes: role, number within the role, value for `settings.dump`."""
     warnings: tuple[str, ...]
     """What an operator should know, one line of text each."""
+    lacks: tuple[str, ...]
+    """What providers cannot work without, one line of text each."""
 
 
 def read(document: bytes, *, path: str, facts: HostFacts) -> Plan:
@@ -63,11 +66,11 @@ def read(document: bytes, *, path: str, facts: HostFacts) -> Plan:
     tree, lines = parse(document, path)
     report = Report(file=path, lines=lines)
     checked = check_document(tree, tables.TABLES, report)
-    apply_rules(checked, facts, report)
+    apply_rules((*RULES, *HOST_RULES), checked, facts, report)
     report.raise_problems()
     checked = _without_absent_devices(checked, facts, report)
     report.raise_problems()
-    return _plan(checked, facts, report.warnings())
+    return _plan(checked, facts, report)
 
 
 def _without_absent_devices(document: Document, facts: HostFacts, report: Report) -> Document:
@@ -96,7 +99,7 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
     return provider.tcti.kind == "device" and path.startswith(_DEVICES) and path not in facts.devices
 
 
-def _plan(document: Document, facts: HostFacts, warnings: tuple[str, ...]) -> Plan:
+def _plan(document: Document, facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors."""
     values = _values(document, facts)
     workers = (_worker(provider, index, values, facts) for index, provider in enumerate(document.all(Provider)))
@@ -108,7 +111,8 @@ def _plan(document: Document, facts: HostFacts, warnings: tuple[str, ...]) -> Pl
             *((role, 0, values["log"]) for role in PLAIN),
             *workers,
         ),
-        warnings=warnings,
+        warnings=report.warnings(),
+        lacks=report.lacks(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Refusals and warnings about a document, each with file, line and key.
+"""Refusals, warnings and lacks of a document, each with file, line and key.
 
 The texts go to the log, so none of them may hold a secret of the configuration: values are printed only of settings
 that the schema marks as shown; names are quoted and cut.
@@ -27,12 +27,13 @@ _TYPES: Final = {
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """Collects the errors of a document and the warnings about it."""
+    """Collects the errors of a document, the warnings about it, and what its providers need and do not find."""
 
     file: str
     lines: Lines
     _problems: list[tuple[int, str]] = field(default_factory=list)
     _warnings: list[tuple[int, str]] = field(default_factory=list)
+    _lacks: list[tuple[int, str]] = field(default_factory=list)
     _refused: set[Path] = field(default_factory=set)
 
     def refuse(self, path: Path, found: str, allowed: str) -> None:
@@ -48,6 +49,10 @@ class Report:
         """Record what an operator should know; the document can be used."""
         self._warnings.append(self._entry(path, text))
 
+    def lack(self, path: Path, text: str) -> None:
+        """Record what a provider cannot work without; the document can be used, and the others are served."""
+        self._lacks.append(self._entry(path, text))
+
     def raise_problems(self) -> None:
         """Raise one `ConfigError` with all errors, if there are any."""
         if self._problems:
@@ -57,9 +62,13 @@ class Report:
         """Return the warnings in the order of the file."""
         return _in_order(self._warnings)
 
+    def lacks(self) -> tuple[str, ...]:
+        """Return what providers lack, in the order of the file."""
+        return _in_order(self._lacks)
+
     def _entry(self, path: Path, text: str) -> tuple[int, str]:
         line = self.lines.of(path)
-        return line, f"{self.file}:{line}: {key_path(path)}: {text}"
+        return line, f"{self.file}:{line}: {key_path(path)}: {text}" if path else f"{self.file}: {text}"
 
 
 def key_path(path: Path) -> str:

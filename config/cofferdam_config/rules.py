@@ -36,10 +36,10 @@ class Case:
 Rule: TypeAlias = Callable[[Case], None]
 
 
-def apply_rules(document: Document, facts: HostFacts, report: Report) -> None:
-    """Check a document against all rules."""
+def apply_rules(rules: Iterable[Rule], document: Document, facts: HostFacts, report: Report) -> None:
+    """Check a document against some rules."""
     case = Case(document, facts, report)
-    for rule in RULES:
+    for rule in rules:
         rule(case)
 
 
@@ -53,15 +53,17 @@ def gid_of(group: str | int, facts: HostFacts) -> int | None:
     return group if isinstance(group, int) else facts.groups.get(group)
 
 
-def _all(table: type[SomeTable]) -> Callable[[Document], Iterable[SomeTable]]:
+def all_of(table: type[SomeTable]) -> Callable[[Document], Iterable[SomeTable]]:
+    """Return the selection of all tables of a kind."""
     return lambda document: document.all(table)
 
 
-def _of_type(kind: str) -> Callable[[Document], Iterable[Provider]]:
+def of_type(kind: str) -> Callable[[Document], Iterable[Provider]]:
+    """Return the selection of the providers of a type."""
     return lambda document: [each for each in document.all(Provider) if each.find(Provider.provider_type) == kind]
 
 
-def _each(select: Callable[[Document], Iterable[SomeTable]], check: Callable[[Case, SomeTable], None]) -> Rule:
+def for_each(select: Callable[[Document], Iterable[SomeTable]], check: Callable[[Case, SomeTable], None]) -> Rule:
     """Return the rule that checks every one of some tables."""
 
     def rule(case: Case) -> None:
@@ -263,21 +265,21 @@ def _check_path(case: Case, path: str, closed: tuple[OwnPath, ...], where: Path)
 _ONE_OF_A_TYPE: Final = "one provider of each type (of several, Parsec serves only the last)"
 RULES: Final[tuple[Rule, ...]] = (
     _once(authenticators, Authenticator.auth_type, "each authenticator once"),
-    _each(authenticators, _direct_is_trusted),
-    _each(authenticators, _admins_have_uids),
-    _once(_all(KeyManager), KeyManager.name, "each name once"),
-    _each(_all(KeyManager), _key_manager_is_used),
-    _each(_all(Provider), _key_manager_is_shared),
-    _once(_all(Provider), Provider.provider_type, _ONE_OF_A_TYPE),
-    _once(_all(Provider), Provider.name, "each name once", name_of),
+    for_each(authenticators, _direct_is_trusted),
+    for_each(authenticators, _admins_have_uids),
+    _once(all_of(KeyManager), KeyManager.name, "each name once"),
+    for_each(all_of(KeyManager), _key_manager_is_used),
+    for_each(all_of(Provider), _key_manager_is_shared),
+    _once(all_of(Provider), Provider.provider_type, _ONE_OF_A_TYPE),
+    _once(all_of(Provider), Provider.name, "each name once", name_of),
     _sockets_differ,
     _level_can_be_reached,
     _keks_differ,
-    _each(_of_type(PKCS11), _token_is_named_once),
-    _each(_all(Provider), _secrets_have_one_source),
-    _each(_of_type(TPM), _owner_has_a_password),
-    _each(_of_type(PKCS11), _groups_exist),
-    _each(_of_type(TPM), _parents_can_be_given_back),
-    _each(_of_type(TPM), _tcti_is_sound),
-    _each(_of_type(PKCS11), _module_stays_away),
+    for_each(of_type(PKCS11), _token_is_named_once),
+    for_each(all_of(Provider), _secrets_have_one_source),
+    for_each(of_type(TPM), _owner_has_a_password),
+    for_each(of_type(PKCS11), _groups_exist),
+    for_each(of_type(TPM), _parents_can_be_given_back),
+    for_each(of_type(TPM), _tcti_is_sound),
+    for_each(of_type(PKCS11), _module_stays_away),
 )

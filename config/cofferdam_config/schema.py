@@ -7,9 +7,9 @@ with the defaults of absent settings; what was refused is missing.
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Generic, TypeVar, overload
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, overload
 
-from cofferdam_config.kinds import Kind, NotAllowedError
+from cofferdam_config.kinds import ElementError, Kind, NotAllowedError
 from cofferdam_config.report import Report, describe, quote, show
 from cofferdam_config.source import Path
 
@@ -190,34 +190,47 @@ def _check_table(table: type[Table], given: Mapping[str, object], path: Path, re
     return table(path, values, {inner.table_name: _check(inner, given, path, report) for inner in table.tables})
 
 
-def _tag(table: type[Table], given: Mapping[str, object]) -> tuple[str, str] | None:
-    """Return the key that decides which others matter, and its value; None if Parsec does not know the value either."""
+class _Tag(NamedTuple):
+    """The key of a table that decides which others matter."""
+
+    name: str
+    value: str
+    is_absent: bool
+    """Whether only Parsec has what the value names, so that it does not matter what else is missing."""
+
+
+def _tag(table: type[Table], given: Mapping[str, object]) -> _Tag | None:
+    """Return the key that decides which others matter; None if Parsec does not know its value either."""
     value = given.get(table.tag)
-    kinds = [setting.kind for setting in table.settings if setting.name == table.tag]
-    known = [word for kind in kinds for word in (*kind.choices, *kind.absent)]
-    return (table.tag, value) if isinstance(value, str) and value in known else None
+    for kind in (setting.kind for setting in table.settings if setting.name == table.tag):
+        if isinstance(value, str) and value in {*kind.choices, *kind.absent}:
+            return _Tag(table.tag, value, value in kind.absent)
+    return None
 
 
 def _check_setting(
-    setting: Setting[T], given: Mapping[str, object], path: Path, tag: tuple[str, str] | None, report: Report
+    setting: Setting[T], given: Mapping[str, object], path: Path, tag: _Tag | None, report: Report
 ) -> T | None:
     """Return the value of a setting, or its default, or None when it is refused."""
     path = (*path, setting.name)
-    if setting.only_for and tag is not None and tag[1] not in setting.only_for:
+    if setting.only_for and tag is not None and tag.value not in setting.only_for:
         # Parsec does not look at such a key at all, so neither its presence nor its value can be an error.
         if setting.name in given:
-            report.warn(path, f"has no effect with {tag[0]} {quote(tag[1])}")
+            report.warn(path, f"has no effect with {tag.name} {quote(tag.value)}")
         return setting.initial()
     if setting.name not in given:
-        if setting.required and (not setting.only_for or tag is not None):
+        if setting.required and (tag is not None or not setting.only_for) and not (tag and tag.is_absent):
             report.refuse(path, "nothing", setting.kind.allowed)
         return setting.initial()
     value = given[setting.name]
     try:
         return setting.kind.parse(value)
     except NotAllowedError as error:
+        allowed = setting.kind.allowed
+        if isinstance(error, ElementError) and isinstance(value, list):
+            path, value, allowed = (*path, error.index), value[error.index], error.allowed
         reason = f" ({error})" if str(error) else ""
-        report.refuse(path, show(value) if setting.shown else describe(value), setting.kind.allowed + reason)
+        report.refuse(path, show(value) if setting.shown else describe(value), allowed + reason)
         return None
 
 

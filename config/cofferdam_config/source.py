@@ -69,7 +69,7 @@ def parse(document: bytes, file: str) -> tuple[dict[str, object], Lines]:
         ConfigError: It is not TOML, or larger than any configuration.
     """
     if len(document) > MAX_DOCUMENT:
-        raise ConfigError([f"{file}:1: found {len(document)} bytes, allowed: at most {MAX_DOCUMENT}"])
+        raise ConfigError([f"{file}:1: found a larger file, allowed: at most {MAX_DOCUMENT} bytes"])
     parsed = _parse(document.removeprefix(b"\xef\xbb\xbf"), file)
     # Raised out here, because the exceptions of the parsers hold the document and with it the secrets in it.
     if isinstance(parsed, str):

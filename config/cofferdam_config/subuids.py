@@ -27,6 +27,15 @@ def ranges(subuid: str, passwd: str) -> tuple[UidRange, ...]:
     return tuple(found[:MAX_RANGES])
 
 
+def users(passwd: str) -> dict[int, str]:
+    """Return the names of users by uid; of several with one uid, the first."""
+    found: dict[int, str] = {}
+    for name, *rest in _rows(passwd):
+        if len(rest) > 1 and _is_uid(rest[1]):
+            found.setdefault(int(rest[1]), name)
+    return found
+
+
 def _rows(table: str) -> list[list[str]]:
     return [line.split(":") for line in table.splitlines() if ":" in line]
 

@@ -111,7 +111,11 @@ class Authenticator(Table, name="authenticator", required=True, tag="auth_type",
     """How clients are told apart."""
 
     auth_type = Setting(
-        choice("Direct", "UnixPeerCredentials", absent={"JwtSvid": "this build has no authenticator of type JwtSvid"}),
+        choice(
+            "Direct",
+            "UnixPeerCredentials",
+            absent={"JwtSvid": "this build has no authenticator of type JwtSvid; its clients' keys are kept"},
+        ),
         required=True,
     )
     """How clients prove who they are. `UnixPeerCredentials`: by their uid, which the kernel vouches for. `Direct`: by
@@ -290,7 +294,10 @@ class Provider(
             SOFTWARE,
             PKCS11,
             TPM,
-            absent={name: f"this build has no provider of type {name}" for name in ("CryptoAuthLib", "TrustedService")},
+            absent={
+                name: f"this build has no provider of type {name}; remove its table, its keys are kept"
+                for name in ("CryptoAuthLib", "TrustedService")
+            },
         ),
         required=True,
     )

@@ -6,6 +6,9 @@ from typing import Final
 MAX_APPLICATION: Final = 4096
 """Bytes of an application name. Names are kept in memory for each key in use and sent with each listing."""
 
+MAX_KEY_NAME: Final = 4096
+"""Bytes of the name of a new key, for the same reason; the reference's on-disk store takes 189."""
+
 
 @dataclass(frozen=True, slots=True)
 class Application:

@@ -107,7 +107,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         copies=Copies.ONE_SHOT,
         death=Death.FATAL,
         says=frozenset({SettingsDocument}),
-        failures=frozenset({Failure.SANDBOX, Failure.CONFIGURATION}),
+        failures=frozenset({Failure.SANDBOX}),
         oom_score=300,
         nice=5,
     ),

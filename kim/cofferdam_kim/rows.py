@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from cofferdam_contracts.identity import MAX_APPLICATION, KeyIdentity
-from cofferdam_contracts.ipc.limits import MAX_KEY_ID, MAX_KEY_NAME
+from cofferdam_contracts.ipc.limits import MAX_KEY_ID, MAX_STORED_KEY_NAME
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
 from cofferdam_contracts.settings import ProviderEntry
@@ -75,7 +75,7 @@ def fault(row: RawRow) -> str | None:  # noqa: PLR0911  one return per rule
         return f"unknown key id version {version}"
     if attributes_version != ATTRIBUTES_VERSION:
         return f"unknown attributes version {attributes_version}"
-    if len(application.encode()) > MAX_APPLICATION or len(key_name.encode()) > MAX_KEY_NAME:
+    if len(application.encode()) > MAX_APPLICATION or len(key_name.encode()) > MAX_STORED_KEY_NAME:
         return "a name longer than any that a client can ask for"
     if len(key_id) > MAX_KEY_ID:
         return f"a key id of {len(key_id)} bytes"

@@ -100,8 +100,9 @@ class Log:
         self._tokens -= 1
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            # Also where warnings are not written.
-            self._write("warning" if self.enabled("warning") else "error", "log lines were dropped", {"count": dropped})
+            # At the level "error" nothing else would tell of it.
+            level = self.warning if self.enabled("warning") else self.error
+            level("log lines were dropped", count=dropped)
         return True
 
 

@@ -30,10 +30,10 @@ def read(folder: Path, records: Records, *, give_up: bool = False, **script: int
     path = folder / "config.toml"
     path.write_text(json.dumps({"records": records, **script}))
     loop = Loop()
-    done: list[LoadedConfig | None] = []
+    done: list[tuple[LoadedConfig | None, str]] = []
     gc.collect()  # what earlier tests left must not go meanwhile
     before = len(os.listdir("/proc/self/fd"))
-    reader = ConfigLoader(str(path), loop, Log("broker", SETTINGS.log), done.append)
+    reader = ConfigLoader(str(path), loop, Log("broker", SETTINGS.log), lambda *told: done.append(told))
     if give_up:
         reader.give_up()
 
@@ -43,7 +43,8 @@ def read(folder: Path, records: Records, *, give_up: bool = False, **script: int
         return 0 if done else 1
 
     loop.run(tick)
-    (config,) = done
+    ((config, how),) = done
+    assert how == f"exited with status {script['status']}" if "status" in script else how
     return config, len(os.listdir("/proc/self/fd")) - before
 
 

@@ -136,6 +136,8 @@ def test_empty_listings_have_a_message(run: Cli, vault: Vault) -> None:
 def test_a_client_is_deleted_by_its_name(run: Cli, vault: Vault) -> None:
     assert run("delete-client", "-c", "1000").status == 0
     assert vault.clients == ["evil\x1b[2J"]
+    missing = 'There was nothing to delete: "1000" has no keys.\n'
+    assert run("delete-client", "-c", "1000") == Run(0, b"", missing)
 
 
 # Keys.
@@ -251,6 +253,8 @@ def test_the_text_is_taken_byte_for_byte(run: Cli) -> None:
 # Failures: one line with the command, the error and the advice.
 
 FAILURES = {
+    "create-rsa-key -k new -b 2047": "a value in the request: RSA keys have 1024, 2048, 3072, 4096 bits, not 2047",
+    "create-ecc-key -k=": "create-ecc-key '': a key name is not empty",
     "create-ecc-key -k rsa": "create-ecc-key 'rsa': PSA_ERROR_ALREADY_EXISTS (1139): a key of that name exists",
     "delete-key -k nix": "delete-key 'nix': PSA_ERROR_DOES_NOT_EXIST (1140): no key has that name; list-keys",
     "sign -k nix text": "sign 'nix': PSA_ERROR_DOES_NOT_EXIST (1140)",

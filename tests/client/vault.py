@@ -25,6 +25,8 @@ _AES: Final = AESGCM(bytes(32))
 _HMAC_KEY: Final = bytes(32)
 _PREHASHED: Final = Prehashed(hashes.SHA256())
 _WIDTH: Final = 32
+_NO_SIZE: Final = 2047
+"""Bits that no key has."""
 
 
 @dataclass(slots=True)
@@ -72,12 +74,14 @@ class Vault:
         }
 
     def _delete_client(self, operation: operations.DeleteClient) -> Result:
-        self.clients.remove(operation.client)
+        self.clients = [name for name in self.clients if name != operation.client]
         return ()
 
     def _generate(self, operation: operations.GenerateKey) -> Result:
         if operation.key_name in self.keys:
             raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS)
+        if operation.attributes.bits == _NO_SIZE:
+            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT)
         self.keys[operation.key_name] = operation.attributes
         return ()
 

@@ -122,7 +122,7 @@ def _problems(text: str) -> tuple[str, ...]:
             '"JwtSvid"\nworkload_endpoint = "unix:///run/a"',
             (
                 '6: authenticator.auth_type: found "JwtSvid", allowed: "Direct", "UnixPeerCredentials" '
-                "(this build has no authenticator of type JwtSvid)"
+                "(this build has no authenticator of type JwtSvid; its clients' keys are kept)"
             ),
         ),
         (
@@ -135,7 +135,7 @@ def _problems(text: str) -> tuple[str, ...]:
             '"TrustedService"',
             (
                 '11: provider[0].provider_type: found "TrustedService", allowed: "MbedCrypto", "Pkcs11", "Tpm" '
-                "(this build has no provider of type TrustedService)"
+                "(this build has no provider of type TrustedService; remove its table, its keys are kept)"
             ),
         ),
         # Nothing where something is required.
@@ -224,14 +224,21 @@ def test_all_errors_come_at_once_and_in_the_order_of_the_file() -> None:
         "config.toml:2: core_settings.allow_root: found 2, allowed: true or false",
         "config.toml:5: listener.timeout: found 0, allowed: an integer >= 1 (milliseconds)",
         'config.toml:12: provider[0].provider_type: found 7, allowed: "MbedCrypto", "Pkcs11", "Tpm"',
-        "config.toml:14: provider[1].device_type: found nothing, allowed: a string",
-        "config.toml:14: provider[1].iface_type: found nothing, allowed: a string",
         (
             'config.toml:15: provider[1].provider_type: found "CryptoAuthLib", allowed: "MbedCrypto", "Pkcs11", "Tpm" '
-            "(this build has no provider of type CryptoAuthLib)"
+            "(this build has no provider of type CryptoAuthLib; remove its table, its keys are kept)"
         ),
         'config.toml:16: provider[1].key_info_manager: found "other", allowed: "m"',
         "config.toml:17: provider[1].bus: found an integer, allowed: an integer from 0 to 255",
+    )
+
+
+def test_of_what_this_build_lacks_nothing_more_is_required() -> None:
+    assert _problems(SMALL.replace("UnixPeerCredentials", "JwtSvid")) == (
+        (
+            'config.toml:6: authenticator.auth_type: found "JwtSvid", allowed: "Direct", "UnixPeerCredentials" '
+            "(this build has no authenticator of type JwtSvid; its clients' keys are kept)"
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """The settings of a PKCS#11 provider, and which of them contradict each other."""
 
+import json
 from dataclasses import fields
 
 import pytest
@@ -7,6 +8,7 @@ from tests.config.documents import SMALL, read_text
 
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.plan import Plan, read
+from cofferdam_config.report import describe
 from cofferdam_config.source import ConfigError
 from cofferdam_config.tables import Provider
 from cofferdam_contracts import settings as documents
@@ -259,10 +261,14 @@ def test_a_uri_may_repeat_what_the_keys_say() -> None:
     ],
 )
 def test_what_the_lists_may_hold(key: str, value: str, allowed: str) -> None:
-    found = "an array" if value.startswith("[") else "an integer" if value == "5" else "a string"
-    assert _problems(f"{key} = {value}") == (
-        f"config.toml:14: provider[0].{key}: found {found}, allowed: an array without duplicates of: {allowed}",
-    )
+    given = json.loads(value)
+    if isinstance(given, list):
+        at = len(given) - 1
+        problem = f"{key}[{at}]: found {describe(given[at])}, allowed: {allowed}"
+        problem += " (it stands there twice)" if at else ""
+    else:
+        problem = f"{key}: found {describe(given)}, allowed: an array without duplicates of: {allowed}"
+    assert _problems(f"{key} = {value}") == (f"config.toml:14: provider[0].{problem}",)
 
 
 def test_unknown_groups_and_that_of_root_are_refused() -> None:

@@ -128,8 +128,11 @@ def test_a_stale_socket_is_replaced_and_another_file_is_not() -> None:
 def test_a_bad_configuration_is_refused_with_line_key_found_allowed() -> None:
     service = Service(tables={"listener": {"timeout": "soon"}})
     try:
-        with pytest.raises(ServiceFailedError, match=r"config.toml:\d+: listener.timeout: found .*, allowed: "):
+        with pytest.raises(
+            ServiceFailedError, match=r"config.toml:\d+: listener.timeout: found .*, allowed: "
+        ) as caught:
             service.start()
+        assert f"ended with status {os.EX_CONFIG} " in str(caught.value)
     finally:
         service.close()
 
@@ -351,7 +354,7 @@ def test_a_configuration_that_is_no_file_is_refused(kind: str, tmp_path: Path) -
     path = tmp_path / kind
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     run = subprocess.run([*cofferdam(), "serve", "-c", str(path)], capture_output=True, timeout=20, check=False)
-    assert run.returncode == 1
+    assert run.returncode == os.EX_CONFIG
     assert b"not a regular file" in run.stderr
     assert b"Traceback" not in run.stderr
 

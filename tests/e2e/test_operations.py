@@ -93,6 +93,19 @@ CBC, CTR = CipherMode.CBC_PKCS7, CipherMode.CTR
 PARSECS = {2, 3, 4, 5, 6, 7, 10, 11, 13, 32}
 """The opcodes that Parsec's provider of PKCS#11 lists."""
 PUBLIC = public_key_of(P256)
+SIZES = (512, 1024, 2047, 3072, 4096, 16384)
+"""Announced for an RSA key of 2048 bits."""
+AES_GCM = aes_gcm_key().algorithm
+KEY_AGREEMENT = (Client.raw_key_agreement, bytes(65))
+ATTESTATION = ((Client.attest_key, b"blob", b"secret"), (Client.prepare_key_attestation,))
+SYMMETRIC = (
+    (Client.aead_encrypt, bytes(12), b"text", AES_GCM),
+    (Client.aead_decrypt, bytes(12), bytes(20), AES_GCM),
+    (Client.cipher_encrypt, b"text", Cipher(CipherMode.CTR)),
+    (Client.cipher_decrypt, bytes(32), Cipher(CipherMode.CTR)),
+    (Client.mac_compute, b"text", hmac_with(Hash.SHA_256)),
+    (Client.mac_verify, b"text", bytes(32), hmac_with(Hash.SHA_256)),
+)
 SHA_1_KEY = ecc_signing_key(Curve.P_256, Hash.SHA_1)
 CBC_MAC_KEY = with_(aes_cmac_key(), algorithm=Mac(MacScheme.CBC_MAC))
 RAW_DATA = KeyAttributes(KeyType(KeyKind.RAW_DATA), 256, Usage.EXPORT, hmac_with(Hash.SHA_256))
@@ -210,11 +223,11 @@ KEYS = [
     *rows("nss", asymmetric.imported_curve_key, Curve.P_256),
     *rows("softhsm", asymmetric.imported_rsa_key),
     *rows("tpm", asymmetric.imported_public_keys),
+    *(row for name in ("software", "softhsm", "nss", "tpm") for row in rows(name, asymmetric.announced_size, *SIZES)),
     *rows("tpm", asymmetric.many_keys),
     *rows("tpm", general.destroyed_key),
     *rows("software", general.material, (KeyKind.RAW_DATA, 800), (KeyKind.HMAC, 256), (KeyKind.DERIVE, 128)),
     refused_by("tpm", NOT_SUPPORTED, Client.import_key, "k", P256, bytes(31) + b"\1"),
-    refused_by("tpm", (NOT_SUPPORTED, NOT_PERMITTED), Client.export_key, "k", k=P256),
     # NSS shows no secret key that is in its database.
     refused_by("nss", NOT_PERMITTED, Client.export_key, "k", k=aes_gcm_key(256, exportable=True)),
     refused_by("softhsm", NOT_PERMITTED, Client.export_key, "k", k=aes_gcm_key()),
@@ -240,6 +253,12 @@ WITHOUT_A_KEY = [
     *rows("softhsm", general.opcodes, 2, has=PARSECS),
     *rows("softhsm, all opcodes", general.opcodes, 2, has=PARSECS | {12, 17, 18, 20, 21, 24, 25}),
 ]
+MISSING = [
+    *rows("softhsm", general.missing_operation, KEY_AGREEMENT, *ATTESTATION),
+    *rows("tpm", general.missing_operation, KEY_AGREEMENT, (Client.export_key,), *SYMMETRIC),
+    *rows("software", general.missing_operation, *ATTESTATION),
+]
+"""Operations that a provider does not have. Clients look for them with the name of a key that does not exist."""
 CAPABILITIES = [
     *can("software", ecc_signing_key(Curve.P_384, Hash.SHA_384), rsa_signing_key(3072), aes_gcm_key()),
     *can("software", ecdh_key(), hmac_key()),
@@ -268,7 +287,13 @@ CAPABILITIES = [
     *cannot("tpm", (NOT_SUPPORTED, INVALID), aes_gcm_key(), hmac_key(), ecdh_key()),
     *cannot("tpm", (NOT_SUPPORTED, INVALID), ecc_signing_key(Curve.P_256, Hash.SHA_224)),
 ]
-TABLE = (*SIGNATURES, *ENCRYPTION, *MACS, *KEYS, *WITHOUT_A_KEY, *CAPABILITIES)
+IDLE = [
+    *rows("software", general.policy_without_algorithm, P256, rsa_encryption_key(1024)),
+    *rows("softhsm", general.policy_without_algorithm, P256, rsa_encryption_key(1024)),
+    *rows("nss", general.policy_without_algorithm, P256, rsa_encryption_key(2048)),
+    *rows("tpm", general.policy_without_algorithm, P256, rsa_encryption_key(2048), rsa_signing_key(2048)),
+]
+TABLE = (*SIGNATURES, *ENCRYPTION, *MACS, *KEYS, *WITHOUT_A_KEY, *MISSING, *CAPABILITIES, *IDLE)
 
 
 @pytest.fixture(scope="module")
@@ -361,4 +386,6 @@ def test_authenticators_side_by_side_have_namespaces_of_their_own() -> None:
         boss.delete_client("app")
         assert app.list_keys() == []
         boss.delete_client("nobody")
+        changes = [line for line in service.log().splitlines() if "a key was changed" in line]
+        assert len([line for line in changes if "op=DELETE_CLIENT" in line]) == 1, "one had keys"
         assert [entry.id for entry in unix.list_authenticators()] == [3, 1]

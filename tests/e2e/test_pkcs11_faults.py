@@ -461,3 +461,24 @@ def test_the_pin_is_in_one_process_and_the_token_open_to_one_uid() -> None:
                 check=False,
             )
             assert done.returncode != 0
+
+
+def test_keys_whose_objects_are_gone_are_reported_once_and_can_be_destroyed() -> None:
+    with TokenService() as service, service.client() as client:
+        for number in range(3):
+            client.generate_key(f"k{number}", KEY)
+        service.service.stop()
+        assert len(objects(service.token)) == 6
+        for path in service.token.folder.rglob("*.object"):
+            if path.name != "token.object":
+                path.unlink()
+        service.service.start()
+        line = "keys are listed that the provider does not have"
+        wait_for(lambda: line in service.service.log())
+        assert f'"{line}" keys=3 ' in service.service.log()
+        with refused(Status.PSA_ERROR_DOES_NOT_EXIST):
+            client.sign_hash("k0", DIGEST, ecdsa())
+        for number in range(3):
+            client.destroy_key(f"k{number}")
+        assert client.list_keys() == []
+        assert service.service.log().count(line) == 1

@@ -12,7 +12,14 @@ from tests.kim.test_serve import Kim
 
 from cofferdam_contracts.ipc.control import KeyOwner, Record, Violation
 from cofferdam_contracts.ipc.keystore import ROWS_AT_ONCE, Asker, KimMessage
-from cofferdam_contracts.ipc.limits import MAX_ATTRIBUTES, MAX_CODE, MAX_KEY_ID, MAX_SEAL
+from cofferdam_contracts.ipc.limits import (
+    MAX_ATTRIBUTES,
+    MAX_CODE,
+    MAX_KEY_ID,
+    MAX_LISTING,
+    MAX_SEAL,
+    MAX_STORED_KEY_NAME,
+)
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.status import Status
@@ -43,6 +50,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cofferdam_kim.service.MAX_ANSWER", LARGEST)
     for module in ("catalogue", "listings"):
         monkeypatch.setattr(f"cofferdam_kim.{module}.MAX_LISTING", LARGEST)
+    # As little of a listing as in a service.
+    monkeypatch.setattr("cofferdam_kim.rows.MAX_STORED_KEY_NAME", LARGEST * MAX_STORED_KEY_NAME // MAX_LISTING)
 
 
 def spoil(path: Path, marks: str, value: object) -> None:

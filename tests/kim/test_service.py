@@ -25,11 +25,11 @@ from tests.kim.support import (
     reference_database,
 )
 
-from cofferdam_contracts.identity import MAX_APPLICATION
+from cofferdam_contracts.identity import MAX_APPLICATION, MAX_KEY_NAME
 from cofferdam_contracts.ipc.control import DownstreamChannel
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import CODED_ROW, SCHEMAS, Asker, KimMessage
-from cofferdam_contracts.ipc.limits import MAX_CODE, MAX_KEY_ID, MAX_KEY_NAME, MAX_SEAL
+from cofferdam_contracts.ipc.limits import MAX_CODE, MAX_KEY_ID, MAX_SEAL, MAX_STORED_KEY_NAME
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.roles import WORKERS, Role
@@ -136,7 +136,8 @@ def test_fields_of_the_wrong_shape_are_refused(service: KimService, asker: Asker
     [
         (KimMessage.LOOKUP, (3, "x" * (MAX_APPLICATION + 1), "key")),
         (KimMessage.LOOKUP, (3, "é" * (MAX_APPLICATION // 2 + 1), "key")),
-        (KimMessage.LOOKUP, (3, "1000", "x" * (MAX_KEY_NAME + 1))),
+        (KimMessage.LOOKUP, (3, "1000", "x" * (MAX_STORED_KEY_NAME + 1))),
+        (KimMessage.RESERVE, (3, "1000", "x" * (MAX_KEY_NAME + 1), b"", 2, ECDSA, b"")),
         (KimMessage.RESERVE, (*NAME, bytes(MAX_KEY_ID + 1), 2, ECDSA, b"")),
         (KimMessage.RESERVE, (*NAME, b"", 0, ECDSA, b"")),
         (KimMessage.RESERVE, (*NAME, b"", 3, ECDSA, b"")),

@@ -21,9 +21,8 @@ from tests.kim.support import (
     query,
 )
 
-from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.identity import MAX_KEY_NAME, Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
-from cofferdam_contracts.ipc.limits import MAX_KEY_NAME
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status

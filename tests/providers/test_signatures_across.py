@@ -153,7 +153,8 @@ class OfTpm:
         return public.exported(key.part, key.size), asym_sign.sign_hash(self.device, key, algorithm, digest)
 
     def verify(self, exported: bytes, algorithm: AsymmetricSignature, digest: bytes, signature: bytes) -> None:
-        blob, found = key_management.import_key(self.device, public_attributes(algorithm), exported)
+        check = self.capabilities.check_use
+        blob, found = key_management.import_key(self.device, public_attributes(algorithm), exported, check)
         key = TpmKey(self.device, found, blob, self.device.root)
         asym_sign.verify_hash(self.device, key, algorithm, digest, signature)
 
@@ -247,7 +248,7 @@ def test_a_padding_that_never_fits_is_not_made_taken_or_promised(
     with refused(UNSUPPORTED):
         tpm.capabilities.check_use(pair)
     with refused(UNSUPPORTED):
-        key_management.import_key(tpm.device, published, public_part(1024))
+        key_management.import_key(tpm.device, published, public_part(1024), tpm.capabilities.check_use)
     with refused(UNSUPPORTED):
         software_keys.import_key(published, public_part(1024))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from operator import call
 from typing import Any, Final, TypeAlias
 
-from cofferdam_contracts.identity import MAX_APPLICATION
+from cofferdam_contracts.identity import MAX_APPLICATION, MAX_KEY_NAME
 from cofferdam_contracts.ipc.limits import (
     AROUND,
     MAX_ANSWER,
@@ -21,10 +21,10 @@ from cofferdam_contracts.ipc.limits import (
     MAX_CHECK,
     MAX_CODE,
     MAX_KEY_ID,
-    MAX_KEY_NAME,
     MAX_LISTING,
     MAX_ROW_NUMBER,
     MAX_SEAL,
+    MAX_STORED_KEY_NAME,
 )
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.status import Status
@@ -148,7 +148,9 @@ _ENVELOPE: Final = 3
 """Values around the fields of a question: the array itself, the number and the id."""
 _APPLICATION: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_APPLICATION))
 """Authenticator, application name."""
-_NAME: Final = (*_APPLICATION, Field(str, MAX_KEY_NAME))
+_NEW_NAME: Final = (*_APPLICATION, Field(str, MAX_KEY_NAME))
+_NAME: Final = (*_APPLICATION, Field(str, MAX_STORED_KEY_NAME))
+"""The reference may have stored the key, under a longer name than a new one may have."""
 _CODE: Final = Field(bytes, MAX_CODE)
 _SEAL: Final = Field(bytes, MAX_SEAL)
 _RECORD: Final = (Field(bytes, MAX_KEY_ID), Field(int, 2), Field(bytes, MAX_ATTRIBUTES), _CODE)
@@ -166,10 +168,10 @@ SCHEMAS: Final[Mapping[KimMessage, QuestionSchema]] = {
     # -> key id, key id version, attributes, code (empty when the row has none), row number
     KimMessage.LOOKUP: QuestionSchema(Asker.WORKER, _NAME, (*_RECORD, Field(int, MAX_ROW_NUMBER))),
     # The key id is the planned one, or empty.
-    KimMessage.RESERVE: QuestionSchema(Asker.WORKER, _NAME + _RECORD, ()),
+    KimMessage.RESERVE: QuestionSchema(Asker.WORKER, _NEW_NAME + _RECORD, ()),
     # The last field is the new seal of the provider's codes; it is empty if the row has no code.
-    KimMessage.ACTIVATE: QuestionSchema(Asker.WORKER, (*_NAME, *_RECORD, _SEAL), ()),
-    KimMessage.CANCEL: QuestionSchema(Asker.WORKER, _NAME, ()),
+    KimMessage.ACTIVATE: QuestionSchema(Asker.WORKER, (*_NEW_NAME, *_RECORD, _SEAL), ()),
+    KimMessage.CANCEL: QuestionSchema(Asker.WORKER, _NEW_NAME, ()),
     # The code authenticates the row in its new state, the seal the remaining codes.
     KimMessage.MARK_DELETING: QuestionSchema(Asker.WORKER, (*_NAME, _CODE, _SEAL), ()),
     KimMessage.REMOVE: QuestionSchema(Asker.WORKER, _NAME, ()),

@@ -29,8 +29,8 @@ def message_limit(body_len_limit: int, buffer_size_limit: int) -> int:
 
 
 # Fields of messages to the key store, see `ipc.keystore`.
-MAX_KEY_NAME: Final = 4096
-"""Bytes of a key name, for the same reason; the reference's on-disk store takes 189."""
+MAX_STORED_KEY_NAME: Final = 1 << 20
+"""Bytes of the name of a key that exists: the reference accepts whatever a request of its default size holds."""
 MAX_KEY_ID: Final = 1 << 16
 """Bytes of a backend's key id, which may be a wrapped key."""
 MAX_ATTRIBUTES: Final = 256

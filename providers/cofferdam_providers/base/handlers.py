@@ -4,7 +4,7 @@ A handler returns the results, or what remains to be done when the answer comes 
 slow lane, `Gradual` for work in steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -43,9 +43,12 @@ class Slow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gradual:
-    """Work in many small steps, between which others are served; it is complete when the steps end."""
+    """Work in many small steps, between which others are served; it is complete when the steps end.
 
-    steps: Iterator[None]
+    They end by telling whether anything was changed.
+    """
+
+    steps: Generator[None, None, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,8 @@ def _import(context: Context, application: Application, operation: ImportKey) ->
     attributes = replace(operation.attributes, usage=operation.attributes.usage.widened())
     if is_deprecated(attributes):
         context.log.warning("a key with a deprecated algorithm or type is imported")
-    context.provider.check_import(attributes, operation.data)
+    # Whether the announced size is that of the data comes before whether the provider has keys of that size.
+    context.provider.check_import(replace(attributes, bits=0), operation.data)
     identity = identity_of(application, operation.key_name)
     planned = context.keyring.begin(identity, attributes)
     return _at_once(

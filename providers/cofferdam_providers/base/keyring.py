@@ -5,13 +5,12 @@ the device creates the key and activated afterwards; a key is marked before the 
 afterwards. `reconcile` finishes or undoes what a predecessor left half-done.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic
 
-from cofferdam_contracts.identity import Application, KeyIdentity
+from cofferdam_contracts.identity import MAX_KEY_NAME, Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
-from cofferdam_contracts.ipc.limits import MAX_KEY_NAME
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.kim_client import KimClient
@@ -23,16 +22,12 @@ _TRIES: Final = 16
 """How many ids are planned for a key before the device counts as full."""
 
 _MOST_REPORTED: Final = 1024
+_MOST_NAMED: Final = 10
+"""Of missing keys, names in one line of the log."""
 
 
 def identity_of(application: Application, key_name: str) -> KeyIdentity:
-    """Return the full name of a key.
-
-    Raises:
-        ServiceError: `KEY_INFO_MANAGER_ERROR` when the name is longer than the key store accepts.
-    """
-    if len(key_name) > MAX_KEY_NAME // 4 and len(key_name.encode()) > MAX_KEY_NAME:
-        raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"a key name of more than {MAX_KEY_NAME} bytes")
+    """Return the full name of a key."""
     return KeyIdentity(application.authenticator, application.name, key_name)
 
 
@@ -74,6 +69,8 @@ class Keyring(Generic[HandleT]):
         """Reserve the name of a new key; return the planned id."""
         if identity in self._making:
             raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key of this name is being made")
+        if len(identity.key_name.encode()) > MAX_KEY_NAME:
+            raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"a name for a key of more than {MAX_KEY_NAME} bytes")
         planned_id = self._reserve(identity, attributes)
         self._making.add(identity)
         return planned_id
@@ -122,15 +119,17 @@ class Keyring(Generic[HandleT]):
             self.unresolved = True
             raise
 
-    def destroy_all(self, application: Application) -> Iterator[None]:
-        """Destroy all keys of an application, one in each step, continuing after failures.
+    def destroy_all(self, application: Application) -> Generator[None, None, bool]:
+        """Destroy all keys of an application, one in each step, continuing after failures; tell whether it had any.
 
         Raises:
             ServiceError: `PSA_ERROR_GENERIC_ERROR` at the end, when some keys remain.
         """
         remaining: set[str] = set()
+        had_any = False
         # The key store returns as many names as fit into an answer.
         while names := [name for name in self._store.keys_of(application) if name not in remaining]:
+            had_any = True
             for key_name in names:
                 try:
                     self.destroy(application, key_name)
@@ -144,6 +143,7 @@ class Keyring(Generic[HandleT]):
                 yield
         if remaining:
             raise ServiceError(Status.PSA_ERROR_GENERIC_ERROR, f"{len(remaining)} keys of a deleted client remain")
+        return had_any
 
     def reconcile(self) -> Iterator[None]:
         """Finish or undo what was begun and not finished, by this process or a predecessor, one key in each step.
@@ -160,6 +160,30 @@ class Keyring(Generic[HandleT]):
                 if not self._resolve(state, identity, stored):
                     self.unresolved = True
                 yield
+
+    def report_missing(self) -> Iterator[None]:
+        """Tell the operator, once for all of them, of stored keys that the provider lacks, some rows in each step.
+
+        Raises:
+            ServiceError: The key store does not answer.
+        """
+        if not self._provider.missing_remedy:
+            return
+        count, some = 0, list[str]()
+        for rows in self._store.rows():
+            for _, identity, stored in rows:
+                if self._provider.lacks(stored):
+                    count += 1
+                    if len(some) < _MOST_NAMED:
+                        some.append(f"{identity.application}/{identity.key_name}")
+            yield
+        if count:
+            self._log.warning(
+                "keys are listed that the provider does not have",
+                keys=count,
+                remedy=self._provider.missing_remedy,
+                **self._log.detail(names=", ".join(some)),
+            )
 
     def _resolve(self, state: PendingState, identity: KeyIdentity, stored: StoredKey) -> bool:
         self._drop(identity)

@@ -269,7 +269,7 @@ class KimClient:
         self._ask(KimMessage.ENROL, self._codes.check, 1, nothing.seal())
         self._known = _Held(sum=nothing, codes=set(), whole=True, enrolled=True, taken=set())
         count = 0
-        for rows in self._rows():
+        for rows in self.rows():
             coded = [
                 (number, code)
                 for number, identity, stored in rows
@@ -284,16 +284,16 @@ class KimClient:
 
     def _prove(self) -> None:
         """Reject a key that opens none of the first sealed rows, when nothing else tells whether it is theirs."""
-        first = next(self._rows(), [])
+        first = next(self.rows(), [])
         sealed = [(identity, stored) for _, identity, stored in first if not self._codes.needs_code(stored)][:_PROVED]
         if sealed and not any(self._codes.opens(*row) for row in sealed):
             raise WrongKeyError("the one that the stored keys were encrypted with", key_name(self._codes.check))
 
     def _has_rows_without_code(self) -> bool:
-        return any(self._codes.needs_code(stored) for rows in self._rows() for _, _, stored in rows)
+        return any(self._codes.needs_code(stored) for rows in self.rows() for _, _, stored in rows)
 
-    def _rows(self) -> Iterator[list[Row]]:
-        """Yield the provider's active rows, as many at a time as one ADOPT accepts."""
+    def rows(self) -> Iterator[list[Row]]:
+        """Yield the provider's active rows, trusted or not, as many at a time as one ADOPT accepts."""
         after = 0
         while rows := self._ask(KimMessage.ROWS, after)[0][:ROWS_AT_ONCE]:
             found: list[Row] = []

@@ -5,7 +5,7 @@ application is that uid. With Direct authentication, if the administrator config
 the name is what the request says, if it is no longer than the key store accepts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from cofferdam_contracts.identity import MAX_APPLICATION, Application
@@ -64,6 +64,6 @@ class Peer:
     """Its requests in the slow lane."""
     sync: int | None = None
     """The token of a SYNC that waits for them."""
-    gradual: tuple[ProviderRequest, Iterator[None]] | None = None
+    gradual: tuple[ProviderRequest, Generator[None, None, bool]] | None = None
     """A request that is worked on in steps, one in each turn, before the next one is taken."""
     closed: bool = False

@@ -101,6 +101,8 @@ class Provider(ABC, Generic[HandleT]):
     wall clock."""
     foreign_code: bool = False
     """Whether third-party code runs in the process, whose memory and descriptors are therefore watched."""
+    missing_remedy: str = ""
+    """What brings keys back that `lacks` says are missing, for the log; empty if it is never said."""
     expires: float | None = None
     """When the worker has to make room for a successor, in seconds of the monotonic clock; None for never."""
 
@@ -173,6 +175,11 @@ class Provider(ABC, Generic[HandleT]):
 
     def require_device(self) -> None:
         """Raise the error that every operation ends with while the device is unavailable, if it is."""
+
+    def lacks(self, stored: StoredKey) -> bool:
+        """Tell whether a stored key is known to be missing here, without asking a device; when in doubt, it is not."""
+        del stored
+        return False
 
     def destroy_key(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Destroy a key in the device; succeed when it is already gone."""

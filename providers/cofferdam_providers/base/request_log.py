@@ -21,9 +21,9 @@ class RequestLog:
         self._provider = provider.value
         self._debug = log.enabled("debug")
 
-    def succeeded(self, principal: Principal, request: ProviderRequest) -> None:
-        """Note a request that succeeded."""
-        if request.operation.opcode in _CHANGES:
+    def succeeded(self, principal: Principal, request: ProviderRequest, *, changed: bool) -> None:
+        """Note a request that succeeded; `changed` is false where one that changes keys found none."""
+        if changed and request.operation.opcode in _CHANGES:
             self._log.info("a key was changed", **self._about(principal, request))
         if self._debug:
             self._served(principal, request, Status.SUCCESS)

@@ -6,6 +6,7 @@ from typing import Any
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.requests import ProviderRequest
+from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Slow
 from cofferdam_providers.base.provider import Results
@@ -27,6 +28,7 @@ class Service:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._offered = context.provider.opcodes | {Opcode.DELETE_CLIENT}
 
     def perform(self, application: Application | None, request: ProviderRequest) -> Results | Slow | Gradual:
         """Perform the operation of an authenticated or anonymous application.
@@ -36,6 +38,9 @@ class Service:
         """
         check_deadline(request.deadline)
         opcode = request.operation.opcode
+        if opcode not in self._offered:
+            # Whatever its key: clients find out by it which operations a provider has.
+            raise ServiceError(Status.PSA_ERROR_NOT_SUPPORTED, "the provider does not have this operation")
         try:
             anonymous = ANONYMOUS.get(opcode)
             if anonymous is not None:

@@ -45,6 +45,7 @@ class Upkeep:
         self._next_settling = 0.0
         self._next_reconcile = 0.0
         self._reconciling: Iterator[None] | None = None
+        self._looking: Iterator[None] | None = context.keyring.report_missing()
         self.blocks = 0
         """How many keys were generated on the loop's own thread."""
         self.stopping = False
@@ -103,10 +104,22 @@ class Upkeep:
 
     def _goes_on(self) -> bool:
         try:
-            return not self.stopping and self._context.provider.go_on()
+            return not self.stopping and (self._context.provider.go_on() or self._looks_on())
         except ServiceError as error:
             self.note(error)
             return False
+
+    def _looks_on(self) -> bool:
+        """Look for missing keys, once, when the provider knows what it has."""
+        looking, self._looking = self._looking, None
+        if looking is None:
+            return False
+        try:
+            next(looking)
+        except StopIteration:
+            return False
+        self._looking = looking
+        return True
 
     def _reconcile(self) -> None:
         """Resolve one half-done change, if it is time."""

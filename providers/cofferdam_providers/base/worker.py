@@ -29,7 +29,7 @@ requests, and when it ends, is in `upkeep`.
 
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final
 
 from cofferdam_contracts.ipc.control import DownstreamChannel
@@ -218,12 +218,12 @@ class Worker:
             return
         self._succeed(peer, request, outcome)
 
-    def _go_on(self, peer: Peer, request: ProviderRequest, steps: Iterator[None]) -> None:
+    def _go_on(self, peer: Peer, request: ProviderRequest, steps: Generator[None, None, bool]) -> None:
         try:
             next(steps)
-        except StopIteration:
+        except StopIteration as end:
             peer.gradual = None
-            self._succeed(peer, request, ())
+            self._succeed(peer, request, (), changed=end.value)
         except ServiceError as error:
             peer.gradual = None
             self._fail(peer, request, error)
@@ -271,9 +271,9 @@ class Worker:
         else:
             self._succeed(peer, request, results)
 
-    def _succeed(self, peer: Peer, request: ProviderRequest, results: Results) -> None:
+    def _succeed(self, peer: Peer, request: ProviderRequest, results: Results, *, changed: bool = True) -> None:
         self._answered += 1
-        self._requests.succeeded(peer.principal, request)
+        self._requests.succeeded(peer.principal, request, changed=changed)
         self._send(peer, encode_answer(request.operation.opcode, request.id, Status.SUCCESS, results))
 
     def _fail(self, peer: Peer, request: ProviderRequest, error: ServiceError) -> None:

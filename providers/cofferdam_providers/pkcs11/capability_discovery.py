@@ -21,6 +21,7 @@ from cofferdam_contracts.psa.algorithm import (
     Hash,
     KeyAgreement,
     Mac,
+    NoAlgorithm,
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, KeyAttributes, KeyKind, Usage
@@ -29,7 +30,7 @@ from cofferdam_providers.pkcs11 import curves
 from cofferdam_providers.pkcs11.mechanisms import DIGEST_INFO, PADDINGS, mechanism_of
 from cofferdam_providers.pkcs11.trials import Gcm
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
-from cofferdam_providers.pyca.keys import AES_BITS, MAX_SECRET_BITS, RSA_SIZES
+from cofferdam_providers.pyca.keys import AES_BITS, MAX_SECRET_BITS, check_rsa_size
 
 GENERATORS: Final[Mapping[KeyKind, Number]] = {
     KeyKind.RSA_KEY_PAIR: Number.RSA_PKCS_KEY_PAIR_GEN,
@@ -153,8 +154,8 @@ class TokenCapabilities:
                 raise invalid_argument(f"SECP_R1 has no curve of {bits} bits")
         elif kind in RSA_KINDS:
             # A token may offer 16384 bits, which would block it, and everybody else, for hours.
-            if bits and bits not in RSA_SIZES:
-                raise invalid_argument(f"an RSA key of {bits} bits")
+            if bits:
+                check_rsa_size(bits)
         elif kind is KeyKind.AES:
             if bits and bits not in AES_BITS:
                 raise invalid_argument(f"an AES key of {bits} bits")
@@ -163,6 +164,8 @@ class TokenCapabilities:
 
     def _check_policy(self, attributes: KeyAttributes) -> None:
         algorithm = attributes.algorithm
+        if isinstance(algorithm, NoAlgorithm):
+            return
         number = mechanism_of(algorithm)
         if number is None or isinstance(algorithm, KeyAgreement) or not is_compatible(attributes.type, algorithm):
             raise not_supported("the policy's algorithm has no mechanism for such a key")

@@ -101,9 +101,9 @@ def import_key(device: TokenDevice, identifier: bytes, attributes: KeyAttributes
     Raises:
         ServiceError: The data is not such a key (`PSA_ERROR_INVALID_ARGUMENT`), or the token does not accept it.
     """
-    device.capabilities.check_import(attributes)
+    device.capabilities.check_import(replace(attributes, bits=0))
     handle = read_key(attributes.type, attributes.bits, data, vouched=False)
-    # The size may be known only from the data.
+    # Only the data tells the size: what is announced may be 0 or contradict it.
     device.capabilities.check_import(replace(attributes, bits=handle.bits))
     parts: list[tuple[ObjectClass, Template]]
     match handle:

@@ -48,6 +48,10 @@ class Objects:
         """Return how many identifiers are known."""
         return len(self._known)
 
+    def __contains__(self, identifier: object) -> bool:
+        """Tell whether an object with an identifier is known."""
+        return identifier in self._known
+
     def list_all(self, patience_s: float = LISTING_S) -> None:
         """List the objects on the token, or begin to: `go_on` lists the rest.
 

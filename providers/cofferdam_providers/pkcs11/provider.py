@@ -77,6 +77,7 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
     description = _DESCRIPTION
     device_name = "the token"
     foreign_code = True
+    missing_remedy = "the token, or its files, are not those that the keys were made with"
 
     def __init__(self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log) -> None:
         super().__init__(log)
@@ -148,6 +149,12 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         del identity
         handle = self._device().open_key(key_ids.cka_id(stored), stored.attributes)
         return Key(attributes=stored.attributes, handle=handle)
+
+    def lacks(self, stored: StoredKey) -> bool:
+        """Tell whether a complete listing of the token has no object of a key."""
+        if self._opened is None or not self._opened.objects.complete:
+            return False
+        return self.object_of(stored) not in self._opened.objects
 
     def destroy_key(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Destroy a key's objects, private before public."""

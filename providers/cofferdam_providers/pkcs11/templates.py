@@ -9,6 +9,7 @@ from typing import Final
 
 from pkcs11 import Attribute, KeyType
 
+from cofferdam_contracts.psa.algorithm import NoAlgorithm
 from cofferdam_contracts.psa.attributes import ECC_KINDS, RSA_KINDS, KeyAttributes, Usage
 from cofferdam_providers.pkcs11.cryptoki import Template, Value
 from cofferdam_providers.pkcs11.curves import OIDS
@@ -25,7 +26,7 @@ _VERIFIES: Final = Usage.VERIFY_HASH | Usage.VERIFY_MESSAGE
 
 def public(attributes: KeyAttributes) -> dict[Attribute, Value]:
     """Return the attributes of a public key object except the key itself."""
-    usage = attributes.usage
+    usage = _uses(attributes)
     return {
         **_common(attributes),
         Attribute.PRIVATE: False,
@@ -37,7 +38,7 @@ def public(attributes: KeyAttributes) -> dict[Attribute, Value]:
 
 def private(attributes: KeyAttributes) -> dict[Attribute, Value]:
     """Return the attributes of a private key object except the key itself."""
-    usage = attributes.usage
+    usage = _uses(attributes)
     return {
         **_common(attributes),
         **_secrecy(attributes),
@@ -51,7 +52,7 @@ def private(attributes: KeyAttributes) -> dict[Attribute, Value]:
 
 def secret(attributes: KeyAttributes, key_type: KeyType) -> dict[Attribute, Value]:
     """Return the attributes of a secret key object except the key itself."""
-    usage = attributes.usage
+    usage = _uses(attributes)
     return {
         **_common(attributes),
         **_secrecy(attributes),
@@ -112,6 +113,11 @@ def big_integer(number: int) -> bytes:
 
 def _is_rsa(attributes: KeyAttributes) -> bool:
     return attributes.type.kind in RSA_KINDS
+
+
+def _uses(attributes: KeyAttributes) -> Usage:
+    """Return the flags that a token gets: without an algorithm, a key permits nothing."""
+    return Usage(0) if isinstance(attributes.algorithm, NoAlgorithm) else attributes.usage
 
 
 def _common(attributes: KeyAttributes) -> Mapping[Attribute, Value]:

@@ -180,6 +180,12 @@ def check_secret_size(kind: KeyKind, bits: int) -> None:
         raise not_supported(f"a {kind.name} key of {bits} bits")
 
 
+def check_rsa_size(bits: int) -> None:
+    """Reject a size that no RSA key may have here."""
+    if bits not in RSA_SIZES:
+        raise invalid_argument(f"an RSA key of {bits} bits; possible are {', '.join(map(str, sorted(RSA_SIZES)))}")
+
+
 def read_montgomery_private(curve: CurveParameters, data: bytes) -> MontgomeryKey:
     """Read a private value of X25519 or X448, setting the bits that RFC 7748 section 5 forces."""
     if len(data) != curve.size:
@@ -265,8 +271,7 @@ def _read_rsa_public(data: bytes) -> RsaKey:
 
 
 def _check_rsa_public(modulus: int, exponent: int) -> None:
-    if modulus.bit_length() not in RSA_SIZES:
-        raise invalid_argument(f"an RSA key of {modulus.bit_length()} bits")
+    check_rsa_size(modulus.bit_length())
     if modulus % 2 == 0 or exponent % 2 == 0 or exponent == 1:
         raise invalid_argument("an RSA modulus or exponent that is even or 1")
     if exponent.bit_length() > _MAX_EXPONENT_BITS:

@@ -91,6 +91,11 @@ def parse_its_file(data: bytes) -> ItsKey:
         ) from error
 
 
+def has_its_key(files: Mapping[int, bytes], key_id: bytes) -> bool:
+    """Tell whether there is a file for a row of the reference's key store; a malformed row counts as having one."""
+    return len(key_id) != _KEY_ID.size or _KEY_ID.unpack(key_id)[0] in files
+
+
 def find_its_key(files: Mapping[int, bytes], key_id: bytes, attributes: KeyAttributes) -> ItsKey:
     """Return the key that a row of the reference's key store names.
 

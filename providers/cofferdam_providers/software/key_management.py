@@ -10,9 +10,9 @@ from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KIND
 from cofferdam_providers.pyca.curves import CurveParameters, find_curve, has_curves
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.keys import (
-    RSA_SIZES,
     SECRET_SIZES,
     Handle,
+    check_rsa_size,
     check_secret_size,
     read_key,
     read_montgomery_private,
@@ -65,9 +65,9 @@ def import_key(attributes: KeyAttributes, data: bytes) -> Handle:
     Raises:
         ServiceError: As for `check_import` and `keys.read_key`.
     """
-    check_import(attributes)
+    check_import(replace(attributes, bits=0))
     handle = read_key(attributes.type, attributes.bits, data, vouched=False)
-    # The size may be known only from the data.
+    # Only the data tells the size: what is announced may be 0 or contradict it.
     check_import(replace(attributes, bits=handle.bits))
     return handle
 
@@ -92,8 +92,7 @@ def _check_type(attributes: KeyAttributes) -> None:
     if kind in SECRET_SIZES:
         check_secret_size(kind, bits)
     elif kind in RSA_KINDS:
-        if bits not in RSA_SIZES:
-            raise invalid_argument(f"an RSA key of {bits} bits")
+        check_rsa_size(bits)
     elif isinstance(family, EccFamily):
         find_curve(family, bits)
     else:

@@ -16,7 +16,7 @@ from cofferdam_providers.pyca.errors import not_supported, translated
 from cofferdam_providers.pyca.wrapping import Wrapping
 from cofferdam_providers.software import aead, cipher, key_agreement, key_management, mac
 from cofferdam_providers.software.generate_random import random_bytes
-from cofferdam_providers.software.its import find_its_key
+from cofferdam_providers.software.its import find_its_key, has_its_key
 from cofferdam_providers.software.self_test import run_self_test
 
 _DESCRIPTION: Final = PROVIDERS[ProviderId.MBED_CRYPTO]
@@ -71,6 +71,7 @@ class SoftwareProvider(Provider[keys.Handle]):
     concurrent_generation = True
     sealed_forms = frozenset({OWN_FORM})
     on_processor = True
+    missing_remedy = "provider.mbed_its_path has to name the folder with their .psa_its files"
 
     def __init__(self, kek: bytes, its: Mapping[int, bytes] = _NO_FILES) -> None:
         """Encrypt keys with a key-encryption key of 32 bytes; `its` has the reference's key files by their id.
@@ -125,6 +126,10 @@ class SoftwareProvider(Provider[keys.Handle]):
                 raise
             raise ServiceError(Status.PSA_ERROR_DATA_CORRUPT, f"a stored key: {error.detail}") from error
         return Key(attributes=attributes, handle=handle)
+
+    def lacks(self, stored: StoredKey) -> bool:
+        """Tell whether the reference made a key of which there is no file."""
+        return stored.version == REFERENCE_FORM and not has_its_key(self._its, stored.key_id)
 
     def unseal(self, identity: KeyIdentity, stored: StoredKey) -> None:
         """Reject a row that was not sealed with this provider's key."""

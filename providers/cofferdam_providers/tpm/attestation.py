@@ -4,6 +4,8 @@ A verifier who trusts the endorsement key encrypts a credential so that the TPM 
 given Name is loaded. Source: TCG part 1, 24 (credential protection), part 3, 12.5.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from cofferdam_contracts.operations import AttestKey
@@ -29,7 +31,8 @@ def prepare(device: TpmDevice, key: TpmKey) -> tuple[bytes, bytes, bytes]:
     """
     require_pair(key)
     if not device.endorsement.area:
-        device.retry_after_reset(lambda: device.slots.ensure_loaded(device.endorsement))
+        with _explained():
+            device.retry_after_reset(lambda: device.slots.ensure_loaded(device.endorsement))
     return key.name, key.area, public.exported(public.part_of(device.endorsement.area), _ENDORSEMENT_SIZE)
 
 
@@ -42,8 +45,15 @@ def attest(device: TpmDevice, key: TpmKey, operation: AttestKey) -> bytes:
     require_pair(key)
     if len(operation.credential_blob) > _MOST_CREDENTIAL or len(operation.secret) > _ENDORSEMENT_SIZE:
         raise invalid_argument("a credential that is longer than any for this TPM")
-    try:
+    with _explained():
         return device.retry_after_reset(lambda: _activate(device, key, operation))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Give the TPM's errors the statuses that they have in both steps of an attestation."""
+    try:
+        yield
     except CommandFailedError as error:
         # libtpms returns this for a secret with wrong padding.
         raise ServiceError(error.status, "a credential whose secret is not for this TPM") from error

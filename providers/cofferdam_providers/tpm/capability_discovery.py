@@ -36,7 +36,8 @@ class TpmCapabilities:
         public.key(attributes)
         if attributes.type.kind in RSA_KINDS:
             if attributes.bits not in self.rsa_sizes:
-                raise not_supported(f"RSA keys of {attributes.bits} bits in this TPM")
+                sizes = ", ".join(map(str, sorted(self.rsa_sizes)))
+                raise not_supported(f"RSA keys of {attributes.bits} bits in this TPM; it has {sizes or 'none'}")
         elif public.CURVES[attributes.bits] not in self.curves:
             raise not_supported(f"the curve of {attributes.bits} bits in this TPM")
         if not has_room(attributes):

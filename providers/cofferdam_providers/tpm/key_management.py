@@ -1,10 +1,10 @@
 """Generation of keys in the TPM, and import of public keys."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes
-from cofferdam_contracts.psa.policy import has_room
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
 from cofferdam_providers.pyca.keys import EccKey, RsaKey, read_key
@@ -29,15 +29,13 @@ def check_generate(attributes: KeyAttributes) -> None:
 
 
 def check_import(attributes: KeyAttributes) -> None:
-    """Reject attributes that no imported key can have; 0 bits means the size of the data.
+    """Reject attributes that no imported key can have, whatever its size.
 
     Raises:
-        ServiceError: `PSA_ERROR_INVALID_ARGUMENT` or `PSA_ERROR_NOT_SUPPORTED`.
+        ServiceError: `PSA_ERROR_NOT_SUPPORTED`.
     """
     if attributes.type.kind not in PUBLIC_KINDS:
         raise not_supported("importing a key pair into a TPM")
-    if attributes.bits:
-        public.key(attributes)
 
 
 def generate(device: TpmDevice, parent: TpmObject, which: int, attributes: KeyAttributes) -> Blob:
@@ -58,8 +56,10 @@ def generate(device: TpmDevice, parent: TpmObject, which: int, attributes: KeyAt
     return Blob(part=part, private=private, auth=auth, parent=which)
 
 
-def import_key(device: TpmDevice, attributes: KeyAttributes, data: bytes) -> tuple[Blob, KeyAttributes]:
-    """Import a public key; return it with its attributes, which have the actual size.
+def import_key(
+    device: TpmDevice, attributes: KeyAttributes, data: bytes, check: Callable[[KeyAttributes], object]
+) -> tuple[Blob, KeyAttributes]:
+    """Import a public key; return it with its attributes, which have the actual size and pass the check.
 
     Raises:
         ServiceError: No TPM can load it, or the attributes describe another key.
@@ -77,8 +77,7 @@ def import_key(device: TpmDevice, attributes: KeyAttributes, data: bytes) -> tup
         blob = Blob(part=public.EccPart(data[1 : 1 + size], data[1 + size :]))
     else:
         raise not_supported("a public key of this type in a TPM")
-    if not has_room(attributes):
-        raise not_supported(f"a padding that does not fit into {attributes.bits} bits")
+    check(attributes)
     loaded = TpmKey(device, attributes, blob, device.root)
     device.retry_after_reset(lambda: _load_once(device, loaded))
     return blob, attributes

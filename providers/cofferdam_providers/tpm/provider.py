@@ -137,8 +137,6 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         del data
         key_management.check_import(attributes)
         self._device()
-        if attributes.bits:
-            self._capabilities.check_use(attributes)
 
     def generate_key(self, identity: KeyIdentity, attributes: KeyAttributes, planned_id: bytes) -> StoredKey:
         """Generate a key in the TPM."""
@@ -154,7 +152,8 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         """Import a public key; the returned attributes have the actual size."""
         del planned_id
         device = self._device()
-        blob, attributes = self._reporting(lambda: key_management.import_key(device, attributes, data))
+        check = self._capabilities.check_use
+        blob, attributes = self._reporting(lambda: key_management.import_key(device, attributes, data, check))
         return self._stored(identity, attributes, blob)
 
     def object_of(self, stored: StoredKey) -> bytes:

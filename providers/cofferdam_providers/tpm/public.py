@@ -19,8 +19,14 @@ from cofferdam_contracts.identity import Application
 from cofferdam_contracts.psa.algorithm import (
     Algorithm as PsaAlgorithm,
 )
-from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, AsymmetricSignature, Hash, SignatureScheme
-from cofferdam_contracts.psa.attributes import RSA_KINDS, EccFamily, KeyAttributes, KeyKind, KeyType
+from cofferdam_contracts.psa.algorithm import (
+    AsymmetricEncryption,
+    AsymmetricSignature,
+    Hash,
+    NoAlgorithm,
+    SignatureScheme,
+)
+from cofferdam_contracts.psa.attributes import ECC_KINDS, RSA_KINDS, EccFamily, KeyAttributes, KeyKind, KeyType
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.pyca.der import write_integers
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
@@ -196,38 +202,50 @@ def scheme_of(algorithm: PsaAlgorithm) -> tuple[Algorithm, Algorithm]:
 
 
 def _of_key(attributes: KeyAttributes, *, pair: bool, part: Part | None) -> Any:  # noqa: ANN401  the TSS has no types
-    algorithm = attributes.algorithm
-    kind = attributes.type.kind
-    if kind in (KeyKind.RSA_KEY_PAIR, KeyKind.RSA_PUBLIC_KEY):
-        if attributes.bits not in RSA_SIZES:
-            raise not_supported(f"an RSA key of {attributes.bits} bits in a TPM")
-        modulus = part.modulus if isinstance(part, RsaPart) else b""
-        if isinstance(algorithm, AsymmetricEncryption):
-            if algorithm.hash is not None:
-                hash_of(algorithm.hash)
-            area = _rsa(_SIGNS_AND_DECRYPTS if pair else _PUBLIC_DECRYPTS, attributes.bits, modulus)
-        elif isinstance(algorithm, AsymmetricSignature) and algorithm.scheme in _RSA_SCHEMES:
-            area = _rsa(_SIGNS if pair else _PUBLIC_SIGNS, attributes.bits, modulus)
-            _signature(area.parameters.rsaDetail.scheme, algorithm)
-        else:
-            raise _no_such_policy(algorithm)
-        return area
-    if kind in (KeyKind.ECC_KEY_PAIR, KeyKind.ECC_PUBLIC_KEY):
-        if attributes.type.family is not EccFamily.SECP_R1 or attributes.bits not in CURVES:
-            raise not_supported(f"this curve of {attributes.bits} bits in a TPM")
-        if not isinstance(algorithm, AsymmetricSignature) or algorithm.scheme in _RSA_SCHEMES:
-            raise _no_such_policy(algorithm)
-        area = _area(Algorithm.ECC, _SIGNS if pair else _PUBLIC_SIGNS)
-        details = area.parameters.eccDetail
-        details.symmetric.algorithm = Algorithm.NULL
-        details.curveID = CURVES[attributes.bits]
-        details.kdf.scheme = Algorithm.NULL
-        _signature(details.scheme, algorithm)
-        if isinstance(part, EccPart):
-            _fill(area.unique.ecc.x, part.x)
-            _fill(area.unique.ecc.y, part.y)
-        return area
-    raise not_supported(f"keys of type {kind.name} in a TPM")
+    if attributes.type.kind in RSA_KINDS:
+        return _of_rsa(attributes, pair=pair, modulus=part.modulus if isinstance(part, RsaPart) else b"")
+    if attributes.type.kind in ECC_KINDS:
+        return _of_curve(attributes, pair=pair, part=part)
+    raise not_supported(f"keys of type {attributes.type.kind.name} in a TPM")
+
+
+def _of_rsa(attributes: KeyAttributes, *, pair: bool, modulus: bytes) -> Any:  # noqa: ANN401
+    algorithm, bits = attributes.algorithm, attributes.bits
+    if bits not in RSA_SIZES:
+        raise not_supported(f"an RSA key of {bits} bits in a TPM; possible are {', '.join(map(str, RSA_SIZES))}")
+    if isinstance(algorithm, AsymmetricEncryption):
+        if algorithm.hash is not None:
+            hash_of(algorithm.hash)
+        return _rsa(_SIGNS_AND_DECRYPTS if pair else _PUBLIC_DECRYPTS, bits, modulus)
+    if not _is_of(algorithm, _RSA_SCHEMES):
+        raise _no_such_policy(algorithm)
+    area = _rsa(_SIGNS if pair else _PUBLIC_SIGNS, bits, modulus)
+    _signature(area.parameters.rsaDetail.scheme, algorithm)
+    return area
+
+
+def _of_curve(attributes: KeyAttributes, *, pair: bool, part: Part | None) -> Any:  # noqa: ANN401
+    if attributes.type.family is not EccFamily.SECP_R1 or attributes.bits not in CURVES:
+        raise not_supported(f"this curve of {attributes.bits} bits in a TPM")
+    if not _is_of(attributes.algorithm, frozenset(SignatureScheme) - _RSA_SCHEMES):
+        raise _no_such_policy(attributes.algorithm)
+    area = _area(Algorithm.ECC, _SIGNS if pair else _PUBLIC_SIGNS)
+    details = area.parameters.eccDetail
+    details.symmetric.algorithm = Algorithm.NULL
+    details.curveID = CURVES[attributes.bits]
+    details.kdf.scheme = Algorithm.NULL
+    _signature(details.scheme, attributes.algorithm)
+    if isinstance(part, EccPart):
+        _fill(area.unique.ecc.x, part.x)
+        _fill(area.unique.ecc.y, part.y)
+    return area
+
+
+def _is_of(algorithm: PsaAlgorithm, schemes: frozenset[SignatureScheme]) -> bool:
+    """Tell whether a policy permits one of these signatures, or nothing."""
+    return isinstance(algorithm, NoAlgorithm) or (
+        isinstance(algorithm, AsymmetricSignature) and algorithm.scheme in schemes
+    )
 
 
 def _no_such_policy(algorithm: PsaAlgorithm) -> Exception:
@@ -261,7 +279,12 @@ def _storage_cipher(symmetric: Any, bits: int) -> None:  # noqa: ANN401
     symmetric.mode.aes = Algorithm.CFB
 
 
-def _signature(scheme: Any, algorithm: AsymmetricSignature) -> None:  # noqa: ANN401
+def _signature(scheme: Any, algorithm: PsaAlgorithm) -> None:  # noqa: ANN401
+    if isinstance(algorithm, NoAlgorithm):
+        # A TPM has no key that can do nothing: without its authorisation value, which only this worker knows, and by
+        # the policy in its row, it is one.
+        scheme.scheme = Algorithm.NULL
+        return
     number, hashed = scheme_of(algorithm)
     scheme.scheme = number
     scheme.details.anySig.hashAlg = hashed

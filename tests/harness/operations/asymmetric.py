@@ -244,6 +244,19 @@ def imported_public_keys(client: Client) -> None:
         client.import_key("bad", wanted, der_of_public(rsa.generate_private_key(3, 2048)))
 
 
+def announced_size(client: Client, announced: int) -> None:
+    """Refuse a key of 2048 bits for which another size is announced, whatever the provider does with that size."""
+    data = der_of_public(rsa.generate_private_key(65537, 2048))
+    for algorithm in (rsa_signing_key(2048), rsa_encryption_key(2048)):
+        with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
+            client.import_key("k", with_(public_key_of(algorithm), bits=announced), data)
+    # A padding that does not fit into the announced size, but into the real one.
+    pss = public_key_of(rsa_signing_key(2048, Hash.SHA_512, pss=True))
+    with refused(Status.PSA_ERROR_INVALID_ARGUMENT):
+        client.import_key("k", with_(pss, bits=announced), data)
+    assert client.list_keys() == []
+
+
 def private_use_of_a_public_key(client: Client) -> None:
     """Refuse what needs a private key to a public one, whatever its policy allows."""
     client.generate_key("k", P256)

@@ -27,6 +27,7 @@ from cofferdam_client import (
     ecdsa,
     public_key_of,
 )
+from cofferdam_contracts.psa.algorithm import NoAlgorithm
 
 HASHES: Final[Mapping[Hash, hashes.HashAlgorithm]] = {
     Hash.SHA_1: hashes.SHA1(),  # noqa: S303  where it is allowed
@@ -89,6 +90,32 @@ def capability(
         client.generate_key("k", attributes)
     else:
         refusal(client, Client.generate_key, "k", attributes, status=status, keys={})
+
+
+def policy_without_algorithm(client: Client, base: KeyAttributes) -> None:
+    """Make a key that permits nothing, as CanDoCrypto says; it can be exported and destroyed."""
+    idle = with_(base, algorithm=NoAlgorithm())
+    assert client.can_do_crypto(CheckType.GENERATE, idle)
+    assert client.can_do_crypto(CheckType.IMPORT, public_key_of(idle))
+    assert not client.can_do_crypto(CheckType.USE, idle)
+    client.generate_key("k", idle)
+    public = client.export_public_key("k")
+    client.import_key("public", public_key_of(idle), public)
+    assert client.export_public_key("public") == public
+    for name in ("k", "public"):
+        with refused(Status.PSA_ERROR_NOT_PERMITTED):
+            client.sign_hash(name, bytes(32), ecdsa())
+        with refused(Status.PSA_ERROR_NOT_PERMITTED):
+            client.verify_hash(name, bytes(32), bytes(64), ecdsa())
+        client.destroy_key(name)
+
+
+def missing_operation(client: Client, method: Callable[..., object], *inputs: object) -> None:
+    """Refuse an operation that the provider does not have, whether the key exists or not."""
+    client.generate_key("k", P256)
+    for name in ("k", "absent"):
+        with refused(Status.PSA_ERROR_NOT_SUPPORTED):
+            method(client, name, *inputs)
 
 
 def opcodes(client: Client, number: int, *, has: set[int], lacks: set[int] | None = None) -> None:

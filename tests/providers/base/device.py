@@ -66,6 +66,7 @@ class Device(Provider[bytes]):
         self.step = step
         self.operations = {
             Opcode.PSA_EXPORT_PUBLIC_KEY: lambda key, _: self.export_public_key(key),
+            Opcode.PSA_EXPORT_KEY: lambda key, _: self.objects[key.handle],
             Opcode.PSA_SIGN_HASH: self.sign_hash,
             Opcode.PSA_GENERATE_RANDOM: lambda _, operation: self.generate_random(operation.size),
         }

@@ -107,6 +107,9 @@ MADE = [
     aes(256, Mac(MacScheme.CMAC), SIGNING),
     hmac(256),
     hmac(8),
+    # Permits nothing, and requires nothing.
+    ecc(256, NoAlgorithm()),
+    rsa(2048, NoAlgorithm()),
 ]
 REFUSED = [
     (rsa(512, PKCS1), BAD),
@@ -123,7 +126,6 @@ REFUSED = [
     (ecc(256, KeyAgreement(RawAgreement.ECDH), usage=Usage.DERIVE), UNSUPPORTED),
     (ecc(256, AsymmetricSignature(SignatureScheme.DETERMINISTIC_ECDSA, Hash.SHA_256)), UNSUPPORTED),
     (ecc(256, PKCS1), UNSUPPORTED),
-    (ecc(256, NoAlgorithm()), UNSUPPORTED),
     (aes(64), BAD),
     (aes(129), BAD),
     (aes(0), BAD),

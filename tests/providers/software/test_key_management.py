@@ -110,7 +110,7 @@ def test_what_the_library_lacks_is_not_supported(wanted: KeyAttributes) -> None:
     with refused(UNSUPPORTED):
         check_import(wanted)
     with refused(UNSUPPORTED):
-        import_key(wanted, bytes(32))
+        import_key(wanted, bytes(wanted.bits // 8 if wanted.bits > MAX_SECRET_BITS else 32))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.providers.tpm.test_device import opened, way
 from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind, Usage
 from cofferdam_contracts.status import Status
-from cofferdam_providers.tpm import asym_sign, key_management
+from cofferdam_providers.tpm import asym_sign, key_management, public
 from cofferdam_providers.tpm.codes import Command
 from cofferdam_providers.tpm.device import TpmDevice
 from cofferdam_providers.tpm.errors import Code, CommandFailedError, TpmError
@@ -49,7 +49,7 @@ def known(device: TpmDevice, bits: int) -> tuple[TpmKey, AsymmetricSignature, by
     hash_alg, length = DIGESTS[bits]
     algorithm = AsymmetricSignature(SignatureScheme.ECDSA, hash_alg)
     wanted = attributes(KeyKind.ECC_PUBLIC_KEY, bits, algorithm, EccFamily.SECP_R1, Usage.VERIFY_HASH)
-    blob, found = key_management.import_key(device, wanted, known_point(bits))
+    blob, found = key_management.import_key(device, wanted, known_point(bits), public.key)
     return TpmKey(device, found, blob, device.root), algorithm, bytes(range(length))
 
 

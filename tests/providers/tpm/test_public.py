@@ -94,7 +94,6 @@ def test_an_rsa_key_is_exported_as_pkcs1() -> None:
 @pytest.mark.parametrize(
     ("wanted", "status"),
     [
-        (ecc(256, NONE), Status.PSA_ERROR_INVALID_ARGUMENT),
         (ecc(256, ecdsa(Hash.SHA_224)), Status.PSA_ERROR_NOT_SUPPORTED),
         (ecc(256, ecdsa(ANY_HASH)), Status.PSA_ERROR_NOT_SUPPORTED),
         (
@@ -103,7 +102,6 @@ def test_an_rsa_key_is_exported_as_pkcs1() -> None:
         ),
         (ecc(255), Status.PSA_ERROR_NOT_SUPPORTED),
         (ecc(256, None, EccFamily.BRAINPOOL_P_R1), Status.PSA_ERROR_NOT_SUPPORTED),
-        (rsa(NONE), Status.PSA_ERROR_INVALID_ARGUMENT),
         (rsa(AsymmetricEncryption(EncryptionScheme.RSA_OAEP, Hash.SHA_224)), Status.PSA_ERROR_NOT_SUPPORTED),
         (rsa(AsymmetricEncryption(EncryptionScheme.RSA_PKCS1V15), 0), Status.PSA_ERROR_NOT_SUPPORTED),
         (attributes(KeyKind.AES, 128, NONE), Status.PSA_ERROR_NOT_SUPPORTED),

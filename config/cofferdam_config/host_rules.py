@@ -1,0 +1,266 @@
+"""Rules about what is on the machine: who owns files, who can change them, what is missing, who has which uid.
+
+What others can change is refused. What is missing only keeps the provider down that needs it. Nothing is said of a path
+that the facts do not have.
+"""
+
+import posixpath
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cofferdam_config.files import Element, Found
+from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.places import Secret, type_of
+from cofferdam_config.rules import Case, Rule, all_of, for_each, of_type
+from cofferdam_config.schema import Setting, Table
+from cofferdam_config.source import Path
+from cofferdam_config.tables import PKCS11, TPM, UID_BLOCK, Isolation, KeyManager, Listener, Provider, Service
+from cofferdam_contracts.folders import normal
+from cofferdam_contracts.roles import READER_UID, RELAY_UID
+
+_OTHERS: Final = 0o077
+"""What a secret must not permit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """What something at a path can be."""
+
+    what: str
+    test: Callable[[int], bool]
+    """Tells by the mode whether it is that."""
+
+
+_FILE: Final = Sort("a file", stat.S_ISREG)
+_FOLDER: Final = Sort("a folder", stat.S_ISDIR)
+_EITHER: Final = Sort("a file or folder", lambda _mode: True)
+_DEVICE: Final = Sort("a device", stat.S_ISCHR)
+_SOCKET: Final = Sort("a socket", stat.S_ISSOCK)
+_PURPOSES: Final[tuple[tuple[type[Table], Setting[str], str], ...]] = (
+    (Listener, Listener.socket_path, "the clients' socket"),
+    (KeyManager, KeyManager.sqlite_db_path, "a key store"),
+    (Provider, Provider.key_encryption_key_file, "a key-encryption key"),
+    (Provider, Provider.library_path, "a PKCS#11 module"),
+    (Provider, Provider.mbed_its_path, "the folder of Parsec's keys"),
+)
+"""What settings name a file or folder for."""
+_NEEDED: Final[tuple[tuple[Setting[Any], Sort], ...]] = (
+    (Provider.library_path, _FILE),
+    (Provider.mbed_its_path, _FOLDER),
+    (Provider.module_readable, _EITHER),
+    (Provider.module_writable, _EITHER),
+)
+"""Settings with paths that have to exist before the provider starts."""
+
+
+def _who(uid: int, facts: HostFacts) -> str:
+    """Return a user in words."""
+    name = "root" if uid == 0 else facts.users.get(uid)
+    return f"{name} (uid {uid})" if name else f"uid {uid}"
+
+
+def _flaw(found: Found, facts: HostFacts) -> tuple[str, str] | None:
+    """Return how somebody else could change what is at a path, and the remedy; None if nobody can."""
+    for element in found.elements:
+        if element.uid not in facts.owners:
+            return f"{element.path}, which belongs to {_who(element.uid, facts)}", f"chown root {element.path}"
+        if _is_open(element):
+            mode = f"{stat.S_IMODE(element.mode):04o}"
+            return f"{element.path} with mode {mode}, so that others can change it", f"chmod go-w {element.path}"
+    return None
+
+
+def _is_open(element: Element) -> bool:
+    """Tell whether others can write. What is in a folder with the sticky bit belongs to its owners nevertheless."""
+    if stat.S_ISLNK(element.mode) or (stat.S_ISDIR(element.mode) and element.mode & stat.S_ISVTX):
+        return False
+    return bool(element.mode & stat.S_IWOTH) or bool(element.mode & stat.S_IWGRP and element.gid)
+
+
+def _is_safe(case: Case, where: Path, path: str) -> None:
+    """Refuse a path that others can change, as sshd does (sshd_config(5), StrictModes)."""
+    found = case.facts.files.get(path)
+    flaw = _flaw(found, case.facts) if found else None
+    if flaw is not None:
+        case.report.refuse(where, flaw[0], f"what nobody but root and the service's user can change; {flaw[1]}")
+
+
+def _configuration_is_safe(case: Case) -> None:
+    _is_safe(case, (), case.report.file)
+
+
+def _module_is_safe(case: Case, provider: Provider) -> None:
+    path = provider.find(Provider.library_path)
+    if path is not None:
+        _is_safe(case, provider.at(Provider.library_path), path)
+
+
+def _credentials_are_there(case: Case) -> None:
+    if case.facts.credentials_problem:
+        allowed = "the folder that systemd makes for LoadCredential=, or no CREDENTIALS_DIRECTORY"
+        case.report.refuse((), case.facts.credentials_problem, allowed)
+
+
+def _uids_are_free(case: Case) -> None:
+    """Refuse uids of other users: they could do to our processes what these could do themselves."""
+    isolation = case.document.one(Isolation)
+    base = isolation.find(Isolation.uid_base)
+    if base is None or not case.facts.is_root:
+        return
+    taken = next(_taken(range(base, base + UID_BLOCK), case.facts), None)
+    if taken is not None:
+        allowed = f"the first of {UID_BLOCK} uids that nobody has in /etc/passwd and /etc/subuid"
+        case.refuse(isolation, Isolation.uid_base, f"{base}, while {taken}", allowed)
+    for what, uid in (("relay of the log", RELAY_UID), ("reader of the configuration", READER_UID)):
+        for found in _taken(range(uid, uid + 1), case.facts):
+            case.warn(isolation, Isolation.uid_base, f"the {what} always has uid {uid}, while {found}")
+
+
+def _taken(uids: range, facts: HostFacts) -> Iterator[str]:
+    """Describe each user that has some of these uids."""
+    for uid in sorted(facts.users.keys() & set(uids)):
+        yield f"{facts.users[uid]} has uid {uid}"
+    for each in facts.subuids:
+        if each.first < uids.stop and uids.start < each.first + each.count:
+            yield f"{_who(each.owner, facts)} has the uids {each.first} to {each.first + each.count - 1}"
+
+
+def _paths_differ(case: Case) -> None:
+    """Refuse one file for two purposes."""
+    seen = {_real(case.report.file, case.facts): "the configuration"} if case.report.file.startswith("/") else {}
+    for where, path, what in _purposes(case):
+        other = seen.setdefault(_real(path, case.facts), what)
+        if other != what:
+            case.report.refuse(where, f"the path of {other}", f"another one for {what}")
+
+
+def _purposes(case: Case) -> Iterator[tuple[Path, str, str]]:
+    """Return each path, where it stands and what it is; those that other rules compare are missing."""
+    for table_type, setting, what in _PURPOSES:
+        for table in case.document.all(table_type):
+            path = table.find(setting)
+            if path is not None:
+                yield table.at(setting), path, what
+    for provider in case.document.all(Provider):
+        for where, path, secret in _secret_files(case, provider):
+            yield where, path, f"a {secret.what}"
+
+
+def _real(path: str, facts: HostFacts) -> str:
+    found = facts.files.get(path)
+    return found.last.path if found and found.last else normal(path)
+
+
+def _is_there(case: Case, where: Path, path: str, sort: Sort) -> None:
+    """Record that something is missing."""
+    found = case.facts.files.get(path)
+    if found is None:
+        return
+    if found.last is None:
+        _lack(case, where, f"nothing at {_absent(path, found)}", sort.what)
+    elif not sort.test(found.last.mode):
+        _lack(case, where, f"something else at {path}", sort.what)
+
+
+def _absent(path: str, found: Found) -> str:
+    """Return a path with the reason why nothing is found at it."""
+    return f"{path} ({found.reason})" if found.missing == path else f"{path} ({found.missing}: {found.reason})"
+
+
+def _lack(case: Case, where: Path, found: str, needed: str) -> None:
+    case.report.lack(where, f"found {found}, needed by the provider: {needed}")
+
+
+def _paths_exist(case: Case, provider: Provider) -> None:
+    for setting, sort in _NEEDED:
+        value = provider.find(setting)
+        if isinstance(value, str):
+            _is_there(case, provider.at(setting), value, sort)
+        for index, path in enumerate(value if isinstance(value, tuple) else ()):
+            _is_there(case, (*provider.at(setting), index), path, sort)
+
+
+def _variables_name_files(case: Case, provider: Provider) -> None:
+    """Warn of a path that a module is told and that does not exist; what the module needs it for is unknown."""
+    for index, variable in enumerate(provider.find(Provider.module_environment) or ()):
+        name, _, path = variable.partition("=")
+        found = case.facts.files.get(path)
+        if found is not None and found.last is None:
+            text = f"{name} names {_absent(path, found)}"
+            case.report.warn((*provider.at(Provider.module_environment), index), text)
+
+
+def _tpm_is_there(case: Case, provider: Provider) -> None:
+    tcti = provider.find(Provider.tcti)
+    if tcti is not None and tcti.path is not None and not provider.find(Provider.skip_if_no_tpm):
+        sort = _DEVICE if tcti.kind == "device" else _SOCKET
+        _is_there(case, provider.at(Provider.tcti), tcti.path, sort)
+
+
+def _secret_files(case: Case, provider: Provider) -> Iterator[tuple[Path, str, Secret]]:
+    """Return the files of secrets that no credential replaces, and where they are named."""
+    kind = type_of(provider)
+    for secret in kind.secrets if kind else ():
+        path = secret.file(provider, case.facts)
+        if path is not None and secret.credential not in case.facts.credentials:
+            *_, setting = (given for given in secret.given(provider) if given is not secret.settings[0])
+            yield provider.at(setting), path, secret
+
+
+def _secrets_are_private(case: Case, provider: Provider) -> None:
+    """Record secrets that their worker would refuse, or that others can replace."""
+    for where, path, _ in _secret_files(case, provider):
+        _is_there(case, where, path, _FILE)
+        _is_private(case, where, path)
+    kek = provider.find(Provider.key_encryption_key_file)
+    if kek is not None:
+        _is_private(case, provider.at(Provider.key_encryption_key_file), kek)
+
+
+def _is_private(case: Case, where: Path, path: str) -> None:
+    found = case.facts.files.get(path)
+    if found is None:
+        return
+    flaw, last = _flaw(found, case.facts), found.last
+    if flaw is not None:
+        _lack(case, where, flaw[0], f"what only root and the service's user can change; {flaw[1]}")
+    elif any(stat.S_ISLNK(each.mode) and each.path == normal(path) for each in found.elements):
+        _lack(case, where, f"a symbolic link at {path}", "the file itself")
+    elif last is not None and stat.S_ISREG(last.mode) and last.mode & _OTHERS:
+        mode = f"{stat.S_IMODE(last.mode):04o}"
+        _lack(case, where, f"{path} with mode {mode}", f"a file that nobody else may read; chmod 0400 {path}")
+
+
+def _socket_has_a_folder(case: Case, table: Table, setting: Setting[str]) -> None:
+    """Warn of a folder that is not there yet, or in which others could replace the socket."""
+    path = table.find(setting)
+    found = case.facts.files.get(posixpath.dirname(normal(path))) if path else None
+    if found is None:
+        return
+    flaw = _flaw(found, case.facts)
+    if flaw is not None:
+        case.warn(table, setting, f"others can replace the socket: found {flaw[0]}; {flaw[1]}")
+    elif found.last is None:
+        text = f"there is no folder {found.missing} yet; the unit's RuntimeDirectory= makes it, or you have to"
+        case.warn(table, setting, text)
+
+
+def _sockets_have_folders(case: Case) -> None:
+    _socket_has_a_folder(case, case.document.one(Listener), Listener.socket_path)
+    _socket_has_a_folder(case, case.document.one(Service), Service.status_path)
+
+
+HOST_RULES: Final[tuple[Rule, ...]] = (
+    _configuration_is_safe,
+    _credentials_are_there,
+    _uids_are_free,
+    _paths_differ,
+    for_each(of_type(PKCS11), _module_is_safe),
+    for_each(all_of(Provider), _paths_exist),
+    for_each(of_type(PKCS11), _variables_name_files),
+    for_each(of_type(TPM), _tpm_is_there),
+    for_each(all_of(Provider), _secrets_are_private),
+    _sockets_have_folders,
+)

@@ -1,0 +1,63 @@
+"""What a path leads through is what the kernel follows, and all of it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cofferdam_config.files import look
+
+
+def _paths(path: str | Path) -> list[str]:
+    return [element.path for element in look(str(path)).elements]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "file").write_text("x")
+    (tmp_path / "relative").symlink_to("real/deep/..")
+    (tmp_path / "absolute").symlink_to(tmp_path / "relative")
+    (tmp_path / "gone").symlink_to("nowhere/file")
+    (tmp_path / "loop").symlink_to("loop")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["real/file", "real//./file", "real/deep/../file", "relative/file", "absolute/file", "absolute", "real/.."],
+)
+def test_a_path_leads_where_the_kernel_says(tree: Path, name: str) -> None:
+    path = f"{tree}/{name}"
+    last, expected = look(path).last, os.stat(path)
+    assert last is not None
+    assert (last.path, last.mode, last.uid, last.gid) == (
+        os.path.realpath(path),
+        expected.st_mode,
+        expected.st_uid,
+        expected.st_gid,
+    )
+
+
+def test_links_and_what_they_lead_through_are_elements(tree: Path) -> None:
+    assert _paths(tree / "absolute" / "file")[-4:] == [
+        str(tree / name) for name in ("relative", "real", "real/deep", "real/file")
+    ]
+    assert str(tree / "absolute") in _paths(tree / "absolute" / "file")
+    assert _paths("/")[:1] == ["/"]
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "reason"),
+    [
+        ("none", "none", "No such file or directory"),
+        ("none/file", "none", "No such file or directory"),
+        ("gone", "nowhere", "No such file or directory"),
+        ("real/file/below", "real/file/below", "Not a directory"),
+        ("loop", "loop", "too many symbolic links"),
+        ("a\0b", "a\0b", "not a path"),
+    ],
+)
+def test_what_is_missing_is_named(tree: Path, name: str, missing: str, reason: str) -> None:
+    found = look(f"{tree}/{name}")
+    assert (found.last, found.missing, found.reason) == (None, f"{tree}/{missing}", reason)
