@@ -265,8 +265,9 @@ class Swtpm(Running):
         deadline = time.monotonic() + _START_S
         while process.poll() is None:
             with contextlib.suppress(OSError):
-                connect(control_of(address), _ANSWER_S).close()
-                # Another process on these ports would have accepted our connection as well.
+                # Another process may have one of the ports, and accept our connection, but hardly both.
+                for place in (control_of(address), address):
+                    connect(place, _ANSWER_S).close()
                 if process.poll() is None:
                     self._process = process
                     return True
