@@ -132,6 +132,9 @@ def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> No
     start = commands.add_parser("serve", help="start the service in the foreground", allow_abbrev=False)
     add_options(start)
     add_options(commands.add_parser("check", help="check the configuration of the service", allow_abbrev=False))
+    # `cofferdam_cli.__main__` hands its words to the key store's own command; this is for the overview.
+    store = commands.add_parser("store", help="convert a stopped service's key store", allow_abbrev=False)
+    store.add_argument("action", choices=["convert"], help="see `cofferdam store convert --help`")
     status = commands.add_parser("status", help="show the processes of the service", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="print the JSON document of the service")
     where = status.add_mutually_exclusive_group()

@@ -7,7 +7,17 @@ from typing import Any, Final
 
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.schema import Document, Setting
-from cofferdam_config.tables import PKCS11, SOFTWARE, STATUS_SOCKET, TPM, KeyManager, Listener, Provider, Service
+from cofferdam_config.tables import (
+    ON_DISK,
+    PKCS11,
+    SOFTWARE,
+    STATUS_SOCKET,
+    TPM,
+    KeyManager,
+    Listener,
+    Provider,
+    Service,
+)
 from cofferdam_config.token_uri import NO_MATCH, TokenUri
 from cofferdam_contracts.folders import normal
 from cofferdam_contracts.registry import PROVIDERS, ProviderId
@@ -149,8 +159,10 @@ def status_path(document: Document) -> str | None:
 def own_paths(document: Document, facts: HostFacts) -> Iterator[OwnPath]:
     """Return the files and folders of the service that a module must not reach."""
     for manager in document.all(KeyManager):
-        database = manager.find(KeyManager.sqlite_db_path)
-        if database is not None:
+        database, folder = manager.find(KeyManager.sqlite_db_path), manager.find(KeyManager.store_path)
+        if manager.find(KeyManager.manager_type) == ON_DISK and folder is not None:
+            yield OwnPath("the folder of the key store", normal(folder), within=True)
+        elif database is not None:
             yield OwnPath("the folder of the key store", posixpath.dirname(normal(database)), within=True)
     served = [(provider, kind) for provider in document.all(Provider) if (kind := type_of(provider))]
     for provider, kind in served:

@@ -128,6 +128,8 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
         values |= table.values()
     limits, timeout = document.one(tables.Limits), document.one(tables.Listener).timeout
     first = document.all(Provider)[0].key_info_manager
+    manager = next(one for one in document.all(tables.KeyManager) if one.name == first)
+    on_disk = manager.manager_type == tables.ON_DISK
     return values | {
         "log": _log(document.one(tables.CoreSettings)),
         "providers": tuple(_entry(provider) for provider in document.all(Provider)),
@@ -141,7 +143,8 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
         "request_timeout_ms": limits.find(tables.Limits.request_timeout_ms) or max(REQUEST_TIMEOUT_MS, timeout),
         "buffer_limit": limits.frontend_buffer_mb << 20,
         "memory_limit": limits.worker_memory_mb << 20,
-        "path": next(one.sqlite_db_path for one in document.all(tables.KeyManager) if one.name == first),
+        "path": manager.store_path if on_disk else manager.sqlite_db_path,
+        "on_disk": on_disk,
     }
 
 

@@ -133,17 +133,21 @@ class AdditionalAuthenticator(
     """
 
 
+ON_DISK: Final = "OnDisk"
+"""Type of a key manager."""
+
+
 class KeyManager(Table, name="key_manager", is_array=True, tag="manager_type"):
     """Where the names and attributes of keys are kept. A provider needs one."""
 
     name = Setting(NAME, required=True)
     """The name by which providers refer to it; no two have the same name."""
     manager_type = Setting(
-        choice("SQLite", absent={"OnDisk": "this build keeps keys in SQLite only; store_path belongs to OnDisk"}),
+        choice("SQLite", ON_DISK),
         required=True,
     )
-    """The kind of store."""
-    store_path = Setting(_PATH, default="/var/lib/parsec/mappings", only_for=("OnDisk",))
+    """The kind of store: one database, or a file for each key in Parsec's older format."""
+    store_path = Setting(_PATH, default="/var/lib/parsec/mappings", only_for=(ON_DISK,))
     """Folder of the files of `OnDisk`. With `SQLite` it has no effect; `sqlite_db_path` is the key for that."""
     sqlite_db_path = Setting(
         _PATH, default="/var/lib/parsec/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3", only_for=("SQLite",)

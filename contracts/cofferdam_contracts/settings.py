@@ -128,6 +128,9 @@ class KimSettings:
 
     log: LogSettings
     path: str
+    """The database, or the folder of an `OnDisk` store."""
+    on_disk: bool
+    """Whether keys in the reference's form are in mapping files; they belong to the first authenticator."""
     providers: tuple[ProviderEntry, ...]
     authenticators: tuple[AuthenticatorSettings, ...]
     max_keys: int

@@ -8,7 +8,8 @@ from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import KimSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.errors import StoreError
-from cofferdam_kim.location import prepare, split
+from cofferdam_kim.location import prepare, prepare_tree, split
+from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
 from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
@@ -16,7 +17,8 @@ from cofferdam_kim.store import MappingStore
 from cofferdam_runtime.entry import Child, Reporter, begin, confine, give_up
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
-from cofferdam_runtime.sandbox.policies import POLICIES
+from cofferdam_runtime.sandbox.policies import POLICIES, for_mapping_files
+from cofferdam_runtime.sandbox.policy import Policy
 
 
 def main() -> int:
@@ -25,14 +27,13 @@ def main() -> int:
     settings = start.settings(KimSettings)
     log = Log("kim", settings.log)
     loop = Loop()
-    folder, _ = split(settings.path)
     if not os.path.lexists(settings.path):
         log.warning("a new key store is made; keys in another one are not served", file=settings.path)
     try:
-        for warning in prepare(settings.path, start.uid, start.uid):
+        for warning in _prepare(settings, start.uid):
             log.warning(warning)
-        achieved = confine(start, log, POLICIES[Role.KIM].with_paths(writable=(folder,)))
-        store = MappingStore.open(settings.path, settings.providers, settings.max_keys)
+        achieved = confine(start, log, _policy(settings))
+        store = _open(settings)
     except StoreError as error:
         log.error("the key store cannot be opened", cause=error)
         give_up(start.control, Failure.STORE)
@@ -59,6 +60,28 @@ def main() -> int:
     loop.run(tick)
     store.close()
     return 0
+
+
+def _prepare(settings: KimSettings, uid: int | None) -> tuple[str, ...]:
+    if settings.on_disk:
+        return prepare_tree(settings.path, DATABASE, uid, uid)
+    return prepare(settings.path, uid, uid)
+
+
+def _policy(settings: KimSettings) -> Policy:
+    policy = POLICIES[Role.KIM]
+    if settings.on_disk:
+        return for_mapping_files(policy).with_paths(writable=(settings.path,))
+    return policy.with_paths(writable=(split(settings.path)[0],))
+
+
+def _open(settings: KimSettings) -> MappingStore:
+    if not settings.on_disk:
+        return MappingStore.open(settings.path, settings.providers, settings.max_keys)
+    # The reference has one authenticator, and nothing in a file says which.
+    owner = settings.authenticators[0].auth_type
+    files = FileMirror(settings.path, owner, settings.providers)
+    return MappingStore.open(f"{settings.path}/{DATABASE}", settings.providers, settings.max_keys, files)
 
 
 def _sealed(store: MappingStore, providers: Sequence[ProviderEntry]) -> tuple[int, int]:

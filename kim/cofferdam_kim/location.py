@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from cofferdam_kim.errors import StoreError, in_use
+from cofferdam_kim.mapping_files import Parts, is_folder
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -22,7 +23,7 @@ _SMALLEST: Final = 512
 _LOCK_BYTE: Final = 1 << 30
 _LOCK_LENGTH: Final = 512
 """The bytes that SQLite locks, beyond the content of the file (sqlite.org, "Database File Format", 1.4)."""
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -58,6 +59,115 @@ def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[
     finally:
         os.close(descriptor)
     return tuple(warnings)
+
+
+def prepare_tree(root: str, database: str, uid: int | None = None, gid: int | None = None) -> tuple[str, ...]:
+    """Create or take over the folder of an `OnDisk` store with its mapping files, and the database in it.
+
+    Returns:
+        Warnings about permissions that had to be tightened.
+
+    Raises:
+        StoreError: The store cannot be there, or another service uses it.
+    """
+    owner = (os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
+    root = root.rstrip("/")
+    path = f"{root}/{database}"
+    descriptor = _open_folder(root, *owner)
+    try:
+        _refuse_locked(descriptor, path, owner[0])
+        _refuse_foreign(descriptor, root, owner[0])
+        loose = _own_below(descriptor, owner, ())
+    except OSError as error:
+        raise StoreError(
+            root,
+            found=f"{error.strerror} ({error.filename or root})",
+            expected="mapping files that can be taken over",
+            remedy="check owner, mode and file system",
+        ) from error
+    finally:
+        os.close(descriptor)
+    warning = f"{loose} mapping files or folders in {root} could be used by others, and cannot any more"
+    return (*([warning] if loose else []), *prepare(path, *owner))
+
+
+def prepare_folder(folder: str, uid: int, gid: int) -> None:
+    """Create an empty folder for a store, or take one over.
+
+    Raises:
+        StoreError: It cannot be there, or it is another user's and not empty.
+    """
+    descriptor = _open_folder(folder.rstrip("/"), uid, gid)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != uid and os.listdir(descriptor):
+            raise StoreError(
+                folder,
+                found=f"a folder of uid {found.st_uid} with files in it",
+                expected="an empty folder, or none",
+                remedy="name another folder",
+            )
+        _own(descriptor, (uid, gid), FOLDER_MODE)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_foreign(descriptor: int, root: str, uid: int) -> None:
+    """Refuse to take over a folder that is no store, such as `/var/lib`."""
+    found = os.fstat(descriptor)
+    foreign = [name for name in sorted(os.listdir(descriptor)) if not is_folder((name,))]
+    if found.st_uid == uid or not (folders := [name for name in foreign if _is_directory(descriptor, name)]):
+        return
+    raise StoreError(
+        root or "/",
+        found=f"a folder of uid {found.st_uid} with other folders in it, such as {folders[0]!r}",
+        expected="a folder of mapping files alone",
+        remedy="correct `store_path`, or move the other folders elsewhere",
+    )
+
+
+def _is_directory(folder: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _own_below(folder: int, owner: tuple[int, int], parts: Parts) -> int:
+    """Take over a folder of mapping files, and what can be one of those in it; return how many others could use."""
+    loose = _own(folder, owner, FOLDER_MODE)
+    for name in os.listdir(folder):
+        kind = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(kind.st_mode) and is_folder((*parts, name)):
+            below = os.open(name, DIRECTORY, dir_fd=folder)
+            try:
+                loose += _own_below(below, owner, (*parts, name))
+            finally:
+                os.close(below)
+        elif parts and _is_single(kind):
+            loose += _own_mapping(folder, name, owner)
+    return loose
+
+
+def _own_mapping(folder: int, name: str, owner: tuple[int, int]) -> int:
+    descriptor = os.open(name, _FILE, dir_fd=folder)
+    try:
+        # It may have been replaced meanwhile.
+        return _own(descriptor, owner, FILE_MODE) if _is_single(os.fstat(descriptor)) else 0
+    finally:
+        os.close(descriptor)
+
+
+def _is_single(found: os.stat_result) -> bool:
+    """Tell whether it is a plain file with one name; one with more may be somebody else's."""
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _own(descriptor: int, owner: tuple[int, int], mode: int) -> int:
+    """Set owner and mode; return 1 if others could use it, else 0."""
+    found = os.fstat(descriptor)
+    if found.st_uid != owner[0]:
+        os.fchown(descriptor, *owner)
+    if stat.S_IMODE(found.st_mode) != mode:
+        os.fchmod(descriptor, mode)
+    return int(bool(found.st_mode & 0o077))
 
 
 def split(path: str) -> tuple[str, str]:
@@ -120,7 +230,7 @@ def _open_folder(folder: str, uid: int, gid: int) -> int:
     if last:
         steps.append((last, FOLDER_MODE))
     walked = "/"
-    descriptor = os.open("/", _DIRECTORY)
+    descriptor = os.open("/", DIRECTORY)
     for part, mode in steps:
         try:
             _check_searchable(walked, os.fstat(descriptor), uid, gid)
@@ -137,8 +247,8 @@ def _enter(parent: int, part: str, path: str, mode: int) -> int:
         try:
             os.mkdir(part, mode, dir_fd=parent)
         except FileExistsError:
-            return os.open(part, _DIRECTORY, dir_fd=parent)
-        made = os.open(part, _DIRECTORY, dir_fd=parent)
+            return os.open(part, DIRECTORY, dir_fd=parent)
+        made = os.open(part, DIRECTORY, dir_fd=parent)
         # The umask has removed bits.
         os.fchmod(made, mode)
     except OSError as error:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     path = os.path.abspath(arguments[0])
     try:
-        _become_owner(os.path.dirname(path))
+        become_owner(os.path.dirname(path))
         sys.stdout.write(f"{mend(path)}\n")
     except (StoreError, *schema.FAILURES, OSError) as error:
         sys.stderr.write(f"not mended: {error}\n")
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _become_owner(folder: str) -> None:
+def become_owner(folder: str) -> None:
     """Switch permanently to the user that owns the database and its folder."""
     found = os.stat(folder)
     if found.st_uid != os.geteuid():

@@ -14,6 +14,7 @@ from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, fault
 _ROW_ID: Final = 9
 """Index of the row number in a scanned row, after `COLUMNS`."""
 _STATE: Final = 10
+FILE: Final = "file"
 _SHOWN: Final = 10
 """Quarantined rows that are logged one by one."""
 # While the reference service uses the database, it may give the id of a pending key to a new key. Resolving the pending
@@ -27,11 +28,18 @@ _DROP_STALE: Final = """
 
 
 class Quarantined(NamedTuple):
-    """A row that is not served, and why."""
+    """A row or a mapping file that is not served, and why."""
 
     table: str
+    """`file` for a mapping file."""
     row_id: int
+    """Of a mapping file its inode."""
     reason: str
+
+    def __str__(self) -> str:
+        """Return it for the log, without a name."""
+        what = f"the file with inode {self.row_id}" if self.table == FILE else f"row {self.row_id} of {self.table}"
+        return f"{what} is not served: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +69,17 @@ class StoreReport:
                 f" destroyed; {self.damage}"
             )
         for bad in self.quarantined[:_SHOWN]:
-            yield f"row {bad.row_id} of {bad.table} is not served: {bad.reason}"
+            yield str(bad)
         if len(self.quarantined) > _SHOWN:
             yield f"{len(self.quarantined) - _SHOWN} more rows are not served, see the table cofferdam_quarantine"
         if self.unconfigured:
             yield f"{self.unconfigured} keys belong to providers that are not configured"
 
 
-def inspect(connection: sqlite3.Connection, path: str, uuids: Collection[str]) -> StoreReport:
-    """Check every row and update the quarantine.
+def inspect(
+    connection: sqlite3.Connection, path: str, uuids: Collection[str], stray: Collection[Quarantined] = ()
+) -> StoreReport:
+    """Check every row and update the quarantine, to which `stray` mapping files belong too.
 
     Raises:
         StoreError: The rows cannot be read.
@@ -79,7 +89,7 @@ def inspect(connection: sqlite3.Connection, path: str, uuids: Collection[str]) -
         pending, bad_pending = _scan_pending(connection)
     except schema.FAILURES as error:
         raise schema.unusable(path, error) from error
-    quarantined = tuple(sorted(bad + bad_pending))
+    quarantined = tuple(sorted((*bad, *bad_pending, *stray)))
     # The quarantine table is for the operator's tools only; a full disk must not prevent the service from starting.
     with suppress(*schema.FAILURES):
         _record(connection, quarantined)

@@ -25,6 +25,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import codes, location, schema
 from cofferdam_kim.catalogue import Catalogue
 from cofferdam_kim.errors import DamagedError
+from cofferdam_kim.mapping_mirror import FileMirror
 from cofferdam_kim.report import StoreReport, inspect
 from cofferdam_kim.rows import (
     ATTRIBUTES_VERSION,
@@ -89,15 +90,17 @@ _LOST_WRITES: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}
 class MappingStore:
     """The mapping of one service; every method may raise `ServiceError`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         connection: sqlite3.Connection,
         path: str,
         providers: Sequence[ProviderEntry],
         report: StoreReport,
         max_keys: int | None = None,
+        files: FileMirror | None = None,
     ) -> None:
         """Serve the database that `open` has opened and checked; call `open` instead."""
+        self._files = files
         self._connection = connection
         self._path = path
         self._quarantined = {bad.row_id for bad in report.quarantined if bad.table == "key_mapping"}
@@ -109,10 +112,17 @@ class MappingStore:
         self.catalogue = Catalogue(connection, providers, self._fault, self._failed, self._misled, refusal=refusal)
 
     @classmethod
-    def open(cls, path: str, providers: Sequence[ProviderEntry], max_keys: int | None = None) -> "MappingStore":
+    def open(
+        cls,
+        path: str,
+        providers: Sequence[ProviderEntry],
+        max_keys: int | None = None,
+        files: FileMirror | None = None,
+    ) -> "MappingStore":
         """Open a prepared database, create missing tables, and check every row.
 
-        No application gets more than `max_keys` keys; one that already has more keeps them.
+        No application gets more than `max_keys` keys; one that already has more keeps them. Keys in the reference's
+        form also have mapping files, if there are `files`.
 
         Raises:
             StoreError: The database cannot be used, or only with loss of keys.
@@ -122,17 +132,23 @@ class MappingStore:
         try:
             connection = schema.open_sound(path)
             with schema.closed_on_error(connection):
-                report = inspect(connection, path, uuids)
+                stray = files.reconcile(connection) if files is not None else ()
+                report = inspect(connection, path, uuids, stray)
+                if files is not None:
+                    report = replace(report, unconfigured=report.unconfigured + files.unconfigured)
         except DamagedError as damage:
+            files = None
             found = salvage(path, damage)
             connection = found.connection
             report = replace(
                 inspect(connection, path, uuids), damage=damage, dropped=found.dropped, incomplete=not found.complete
             )
-        return cls(connection, path, providers, report, max_keys)
+        return cls(connection, path, providers, report, max_keys, files)
 
     def close(self) -> None:
         """Write everything into the database file itself and close it."""
+        if self._files is not None:
+            self._files.close(self._connection)
         self._tidy()
         self._connection.close()
 
@@ -153,6 +169,8 @@ class MappingStore:
         `PSA_ERROR_ALREADY_EXISTS` when any provider has the name, `ID_TAKEN` when another key has the identifier.
         """
         wanted = _row(provider, identity, planned)
+        if self._files is not None:
+            self._files.check_name(identity)
         with self._transaction():
             if self._find(_FIND_KEY, identity) is not None:
                 raise ServiceError(Status.PSA_ERROR_ALREADY_EXISTS, "a key has this name")
@@ -173,7 +191,7 @@ class MappingStore:
         seal comes from a provider that is not enrolled.
         """
         wanted = _row(provider, identity, record)
-        with self._transaction(identity):
+        with self._filed(wanted), self._transaction(identity):
             live = self._find(_FIND_KEY, identity)
             if live is not None:
                 if live[PROVIDER_UUID] != provider.uuid or record_of(live) != record:
@@ -188,6 +206,8 @@ class MappingStore:
             self._connection.execute(_INSERT_KEY, wanted)
             codes.put(self._connection, identity, codes.ACTIVE, provider, record.code)
             codes.set_seal(self._connection, provider, seal)
+            if self._files is not None:
+                self._files.put(self._connection, wanted)
         self.catalogue.add(wanted)
 
     def cancel(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
@@ -202,7 +222,7 @@ class MappingStore:
 
         `code` authenticates the row in its new state, `seal` the set of the remaining codes.
         """
-        with self._transaction(identity):
+        with self._filed(self._served(provider, identity)), self._transaction(identity):
             live = self._find(_FIND_KEY, identity)
             pending = self._find(_FIND_PENDING, identity)
             if live is None or not belongs(live, provider):
@@ -218,6 +238,8 @@ class MappingStore:
             codes.drop(self._connection, identity, codes.ACTIVE)
             codes.put(self._connection, identity, PendingState.DELETING, provider, code)
             codes.set_seal(self._connection, provider, seal)
+            if self._files is not None:
+                self._files.drop(self._connection, live)
         self.catalogue.remove(live)
 
     def remove(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
@@ -362,6 +384,35 @@ class MappingStore:
         with suppress(*schema.FAILURES), closing(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")) as cursor:
             cursor.fetchall()
 
+    def _served(self, provider: ProviderEntry, identity: KeyIdentity) -> RawRow | None:
+        """Return a provider's active row whose mapping file is about to be removed; None if there are no files."""
+        if self._files is None:
+            return None
+        with self._translated():
+            live = self._find(_FIND_KEY, identity)
+        return live if live is not None and belongs(live, provider) and self._fault(live) is None else None
+
+    @contextmanager
+    def _filed(self, row: RawRow | None) -> Iterator[None]:
+        """Keep the mapping file of a row in line with the row, whether or not the block changes the row."""
+        if row is None or self._files is None or not self._files.concerns(row):
+            yield
+            return
+        self._refuse_read_only()
+        with self._translated():
+            self._files.announce(self._connection, row)
+        try:
+            yield
+        except BaseException:
+            # After lost writes nobody knows what the row will be.
+            if self._read_only is None:
+                self._files.settle(self._connection, row)
+            raise
+
+    def _refuse_read_only(self) -> None:
+        if self._read_only is not None:
+            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is read only: {self._read_only}")
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -371,8 +422,8 @@ class MappingStore:
 
     @contextmanager
     def _transaction(self, changed: KeyIdentity | None = None, *, even_partial: bool = False) -> Iterator[None]:
-        if self._read_only is not None and not (even_partial and self._partial):
-            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is read only: {self._read_only}")
+        if not (even_partial and self._partial):
+            self._refuse_read_only()
         with self._translated():
             try:
                 with schema.transaction(self._connection):

@@ -352,7 +352,7 @@ def test_an_option_before_the_command_is_not_lost() -> None:
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in (*COMMANDS, "serve", "status"):
+    for name in (*COMMANDS, "serve", "status", "store"):
         with pytest.raises(SystemExit) as caught:
             main([name, "--help"])
         assert caught.value.code == 0

@@ -126,14 +126,6 @@ def _problems(text: str) -> tuple[str, ...]:
             ),
         ),
         (
-            '"SQLite"',
-            '"OnDisk"\nstore_path = "/s"',
-            (
-                '9: key_manager[0].manager_type: found "OnDisk", allowed: "SQLite" '
-                "(this build keeps keys in SQLite only; store_path belongs to OnDisk)"
-            ),
-        ),
-        (
             '"MbedCrypto"',
             '"Mbed"',
             '11: provider[0].provider_type: found "Mbed", allowed: "MbedCrypto", "Pkcs11", "Tpm"',

@@ -76,6 +76,7 @@ def test_the_settings_from_a_file_of_parsec() -> None:
             KimSettings(
                 log=log,
                 path="/var/lib/p/kim.sqlite3",
+                on_disk=False,
                 providers=(provider,),
                 max_keys=10_000,
                 authenticators=authenticators,
@@ -124,6 +125,13 @@ def test_defaults_are_those_of_parsec() -> None:
     assert (frontend.body_len_limit, frontend.read_timeout_ms, frontend.request_timeout_ms) == (1 << 20, 200, 5000)
     assert frontend.buffer_size_limit == 1 << 20
     assert _document(plan, Role.SOFTWARE_WORKER, SoftwareSettings).worker.buffer_size_limit == 1 << 20
+
+
+@pytest.mark.parametrize(("more", "path"), [("", "/var/lib/parsec/mappings"), ('\nstore_path = "/s"', "/s")])
+def test_mapping_files_are_in_their_folder(more: str, path: str) -> None:
+    plan = read_text(SMALL.replace('"SQLite"', f'"OnDisk"{more}'))
+    kim = _document(plan, Role.KIM, KimSettings)
+    assert (kim.path, kim.on_disk) == (path, True)
 
 
 def test_every_value_of_our_own_arrives() -> None:

@@ -43,7 +43,7 @@ class DeviceService(Running):
         provider = {**self.usual_values(), **self._values}
         self.write({key: value for key, value in provider.items() if value is not None})
 
-    def set_table(self, name: str, **values: bool) -> None:
+    def set_table(self, name: str, **values: str | bool) -> None:
         """Write the configuration anew, with other values of a table from now on."""
         self._tables = {**self._tables, name: values}
         self.configure()

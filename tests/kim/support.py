@@ -11,7 +11,8 @@ from cofferdam_contracts.psa.algorithm import AsymmetricSignature, Hash, Signatu
 from cofferdam_contracts.psa.attributes import EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.settings import ProviderEntry
-from cofferdam_kim.location import prepare
+from cofferdam_kim.location import prepare, prepare_tree
+from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
 from cofferdam_kim.rows import KeyRecord
 from cofferdam_kim.service import Answer, GradualAnswer, KimService, Peer
 from cofferdam_kim.store import MappingStore
@@ -73,6 +74,13 @@ def name(key_name: str = "key", application: str = "1000", authenticator: int = 
 def open_store(path: Path, providers: Iterable[ProviderEntry] = PROVIDERS) -> MappingStore:
     prepare(str(path))
     return MappingStore.open(str(path), tuple(providers))
+
+
+def open_on_disk(root: Path, providers: Iterable[ProviderEntry] = PROVIDERS, authenticator: int = 3) -> MappingStore:
+    """Open an `OnDisk` store as the key store does."""
+    prepare_tree(str(root), DATABASE)
+    used = tuple(providers)
+    return MappingStore.open(str(root / DATABASE), used, files=FileMirror(str(root), authenticator, used))
 
 
 def create(

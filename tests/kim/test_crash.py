@@ -1,24 +1,32 @@
 """Nothing that was acknowledged is lost, and nothing is half done, wherever the process or the power ends."""
 
+import itertools
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.kim.crash_child import SCENARIO
+from tests.kim.crash_child import FILED, SCENARIO
 from tests.kim.support import (
     MBED,
     PLANNED,
+    RECORD,
     client_keys,
+    create,
     name,
+    open_on_disk,
     open_store,
 )
 
 from cofferdam_contracts.identity import Application
+from cofferdam_kim.mapping_files import Mapped, encode, parts_of
+from cofferdam_kim.mapping_tree import UNFINISHED
 from cofferdam_kim.rows import KeyRecord
 from cofferdam_kim.store import MappingStore
 
@@ -28,10 +36,10 @@ State = dict[str, tuple[str, KeyRecord]]
 """Key name -> state and record."""
 
 
-def histories() -> list[State]:
-    """Return the states after none, one, two… questions of the scenario."""
+def histories(scenario: Iterable[tuple[str, str, tuple[Any, ...]]]) -> list[State]:
+    """Return the states after none, one, two… questions of a scenario."""
     states: list[State] = [{}]
-    for question, key_name, arguments in SCENARIO:
+    for question, key_name, arguments in scenario:
         state = dict(states[-1])
         match question:
             case "reserve":
@@ -46,7 +54,8 @@ def histories() -> list[State]:
     return states
 
 
-HISTORIES = histories()
+HISTORIES = histories(SCENARIO)
+FILED_HISTORIES = histories(FILED)
 
 
 def observed(store: MappingStore) -> State:
@@ -59,8 +68,8 @@ def observed(store: MappingStore) -> State:
     return state
 
 
-def reopen(path: Path) -> State:
-    store = open_store(path)
+def reopen(path: Path, store: MappingStore | None = None) -> State:
+    store = store or open_store(path)
     assert store.report.damage is None
     assert store.report.quarantined == ()
     state = observed(store)
@@ -93,6 +102,63 @@ def test_killed_before_any_statement(tmp_path: Path) -> None:
         # The question under way is done or not done.
         assert reopen(tmp_path / str(statement) / "kim.sqlite3") in HISTORIES[acknowledged : acknowledged + 2]
     assert len(ends) > 40
+
+
+def filed_state(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.glob("*/**/*") if path.is_file()}
+
+
+def as_files(root: Path, state: State) -> dict[Path, bytes]:
+    """Return the mapping files that a state has: one for each active key, and nothing else."""
+    return {
+        root.joinpath(*parts_of(Mapped(MBED.id, "1000", key_name))): encode(record.key_id, record.attributes)
+        for key_name, (kind, record) in state.items()
+        if kind == "active"
+    }
+
+
+def test_killed_before_any_statement_or_change_of_a_file(tmp_path: Path) -> None:
+    swept = subprocess.run(
+        [sys.executable, CHILD, "--sweep-files", tmp_path], capture_output=True, check=True, timeout=100
+    )
+    ends = [tuple(map(int, line.split())) for line in swept.stdout.splitlines()]
+    for statement, acknowledged, status in ends:
+        assert status == (0 if statement == len(ends) else -signal.SIGKILL)
+        root = tmp_path / str(statement)
+        state = reopen(root, open_on_disk(root))
+        assert state in FILED_HISTORIES[acknowledged : acknowledged + 2]
+        assert filed_state(root) == as_files(root, state)
+    assert len(ends) > 80
+
+
+def test_power_cut_that_loses_the_files_but_not_the_log(tmp_path: Path) -> None:
+    """What was announced and not finished may be on the disk in part: an old file, a new one, or none."""
+    root = tmp_path / "mappings"
+    store = open_on_disk(root)
+    create(store, name("a"), record=RECORD)
+    path = next(iter(filed_state(root)))
+    row = store._served(MBED, name("a"))
+    assert row is not None
+    for question in ("mark_deleting", "activate"):
+        if question == "activate":
+            store.mark_deleting(MBED, name("a"))
+            store.remove(MBED, name("a"))
+            store.reserve(MBED, name("a"), PLANNED)
+        assert store._files is not None
+        store._files.announce(store._connection, row)
+        for content, unfinished in itertools.product((None, encode(RECORD.key_id, RECORD.attributes)), (False, True)):
+            copy = tmp_path / f"{question}-{content is None}-{unfinished}"
+            shutil.copytree(root, copy)
+            file = copy / path.relative_to(root)
+            file.unlink(missing_ok=True)
+            if content is not None:
+                file.write_bytes(content)
+            if unfinished:
+                file.with_name(UNFINISHED).write_bytes(b"half")
+            state = reopen(copy, open_on_disk(copy))
+            assert state == {"a": ("active", RECORD) if question == "mark_deleting" else ("RESERVED", PLANNED)}
+            assert filed_state(copy) == as_files(copy, state)
+    store.close()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -17,6 +17,7 @@ from tests.kim.support import (
     RSA,
     list_clients,
     list_keys,
+    open_on_disk,
     open_store,
 )
 
@@ -24,7 +25,10 @@ from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, PendingState
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_kim.rows import KeyRecord
+from cofferdam_kim.mapping_files import Mapped, encode, parts_of
+from cofferdam_kim.mapping_tree import MARK
+from cofferdam_kim.rows import KeyRecord, full_name
+from cofferdam_kim.store import MappingStore
 
 PROVIDER = st.sampled_from([MBED, PKCS11])
 IDENTITY = st.builds(
@@ -40,10 +44,16 @@ class KeyStoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.path = self.folder / "kim" / "kim.sqlite3"
-        self.store = open_store(self.path)
+        self.store = self.open()
         self.model: dict[KeyIdentity, tuple[PendingState | str, ProviderEntry, KeyRecord]] = {}
         self.unique = 0
+
+    def open(self) -> MappingStore:
+        return open_store(self.folder / "kim" / "kim.sqlite3", PROVIDERS)
+
+    def refuses(self, identity: KeyIdentity) -> bool:
+        """Tell whether the store cannot have a key of this name."""
+        return False
 
     def teardown(self) -> None:
         self.store.close()
@@ -64,6 +74,8 @@ class KeyStoreMachine(RuleBasedStateMachine):
         expected = Status.SUCCESS if free else Status.PSA_ERROR_ALREADY_EXISTS
         if held is None and self._has_another(provider, record.key_id):
             free, expected = False, ID_TAKEN
+        if self.refuses(identity):
+            free, expected = False, Status.KEY_INFO_MANAGER_ERROR
         self.ask("reserve", expected, provider, identity, record)
         if free:
             self.model[identity] = (PendingState.RESERVED, provider, record)
@@ -76,7 +88,7 @@ class KeyStoreMachine(RuleBasedStateMachine):
     def activate(self, provider: ProviderEntry, identity: KeyIdentity) -> None:
         # The ids that a device gives are unique.
         self.unique += 1
-        record = KeyRecord(b"made %d" % self.unique, 2, RSA)
+        record = KeyRecord(b"made %d" % self.unique, 1 + self.unique % 2, RSA)
         held = self.model.get(identity)
         if held is not None and held[0] == ACTIVE:
             expected = Status.PSA_ERROR_ALREADY_EXISTS
@@ -124,7 +136,7 @@ class KeyStoreMachine(RuleBasedStateMachine):
     @rule()
     def start_anew(self) -> None:
         self.store.close()
-        self.store = open_store(self.path, PROVIDERS)
+        self.store = self.open()
         assert self.store.report.keys == sum(state == ACTIVE for state, _, _ in self.model.values())
 
     @invariant()
@@ -150,5 +162,30 @@ class KeyStoreMachine(RuleBasedStateMachine):
             assert list_keys(self.store, Application(*application)) == sorted(rows, key=lambda row: (-row[0], row[1]))
 
 
+class OnDiskMachine(KeyStoreMachine):
+    """The same with mapping files, which are there for active keys in the reference's form and for no others."""
+
+    def open(self) -> MappingStore:
+        return open_on_disk(self.folder / "mappings")
+
+    def refuses(self, identity: KeyIdentity) -> bool:
+        return identity.authenticator == 3 and not (identity.application and identity.key_name)
+
+    @invariant()
+    def files_agree(self) -> None:
+        root = self.folder / "mappings"
+        expected = {
+            root.joinpath(*parts_of(Mapped(owner.id, *full_name(identity)[1:]))): encode(record.key_id, RSA)
+            for identity, (state, owner, record) in self.model.items()
+            if state == ACTIVE and record.version == 1 and identity.authenticator == 3
+        }
+        found = {path: path.read_bytes() for path in root.glob("*/*/*") if path.is_file()}
+        assert found == expected
+        if any(state == ACTIVE and record.version == 2 for state, _, record in self.model.values()):
+            assert root.joinpath(*MARK).exists()
+
+
+TestOnDisk = OnDiskMachine.TestCase
+TestOnDisk.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
 TestKeyStore = KeyStoreMachine.TestCase
 TestKeyStore.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)

@@ -152,7 +152,25 @@ def decode_attributes(data: bytes) -> KeyAttributes:
     return _decode(data, _read_attributes)
 
 
+def attributes_length(data: bytes) -> int:
+    """Return how many of the bytes are the encoding of attributes; other bytes may follow it.
+
+    Raises:
+        EncodingError: They do not begin with an encoding.
+    """
+    _, rest = _decode_some(data, _read_attributes)
+    return len(data) - len(rest)
+
+
 def _decode(data: bytes, read: Callable[[ByteReader], T]) -> T:
+    value, rest = _decode_some(data, read)
+    if rest:
+        raise EncodingError(f"{len(rest)} bytes too long")
+    return value
+
+
+def _decode_some(data: bytes, read: Callable[[ByteReader], T]) -> tuple[T, bytes]:
+    """Return the value at the start of the bytes, and those after it."""
     if len(data) > _MAX_ENCODED:
         raise EncodingError(f"{len(data)} bytes are more than any encoding")
     reader = ByteReader(data, EncodingError, "little")
@@ -160,8 +178,7 @@ def _decode(data: bytes, read: Callable[[ByteReader], T]) -> T:
         value = read(reader)
     except ValueError as error:
         raise EncodingError(str(error)) from error
-    reader.end()
-    return value
+    return value, reader.rest()
 
 
 def _read_attributes(reader: ByteReader) -> KeyAttributes:

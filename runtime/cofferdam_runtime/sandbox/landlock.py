@@ -88,8 +88,9 @@ def restrict(policy: Policy, *, prepared: bool) -> int:
     try:
         for path in policy.readable:
             _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
+        in_folder = WRITE_FOLDER | (Access.MAKE_DIR if policy.folders else 0)
         for path in policy.writable:
-            _allow(ruleset, path, WRITE_FILE & known, WRITE_FOLDER & known)
+            _allow(ruleset, path, WRITE_FILE & known, in_folder & known)
         if not prepared:
             _allow_preparing(ruleset, policy, known, net)
         kernel.landlock_restrict_self(ruleset)

@@ -308,6 +308,20 @@ MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
 """Needs by their names in the configuration's `module_needs`."""
 
 
+def for_mapping_files(policy: Policy) -> Policy:
+    """Return the policy of a key store that also keeps mapping files: it lists and makes folders, and renames files."""
+    return dataclasses.replace(
+        policy,
+        syscalls=policy.syscalls | {"getdents64", "mkdirat", "renameat"},
+        # Listing a folder by its descriptor duplicates that.
+        conditions=(
+            *policy.conditions,
+            Condition(syscall="fcntl", argument=1, mask=INT, value=fcntl.F_DUPFD_CLOEXEC),
+        ),
+        folders=True,
+    )
+
+
 def for_module(policy: Policy, needs: Iterable[str]) -> Policy:
     """Return a policy with the additional needs of a PKCS#11 module.
 

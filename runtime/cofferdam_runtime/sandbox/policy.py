@@ -77,6 +77,8 @@ class Policy:
     """Absolute paths of files, or of folders with everything beneath them."""
     writable: tuple[str, ...] = ()
     """As `readable`, and regular files in them may be written, created and removed."""
+    folders: bool = False
+    """Whether folders may be made in those that are `writable`."""
     loading: tuple[str, ...] = ()
     """As `readable`, until the role is prepared or for good if `executable_memory` is set; missing ones are skipped."""
     opening: tuple[str, ...] = ()

@@ -8,7 +8,15 @@ import pytest
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_runtime.sandbox.loading import closings
-from cofferdam_runtime.sandbox.policies import LIBRARIES, MODULE_NEEDS, POLICIES, REFUSALS, for_module, for_tpm
+from cofferdam_runtime.sandbox.policies import (
+    LIBRARIES,
+    MODULE_NEEDS,
+    POLICIES,
+    REFUSALS,
+    for_mapping_files,
+    for_module,
+    for_tpm,
+)
 from cofferdam_runtime.sandbox.policy import FORBIDDEN, Condition, Policy
 from cofferdam_runtime.sandbox.seccomp import resolve
 
@@ -103,6 +111,15 @@ def test_no_role_has_paths_before_its_start_but_libraries(role: Role) -> None:
 def test_no_role_may_make_code_or_connect(role: Role) -> None:
     policy = POLICIES[role]
     assert (policy.executable_memory, policy.sockets, policy.threads) == (False, False, False)
+
+
+def test_a_key_store_with_mapping_files_makes_folders_and_renames() -> None:
+    plain = POLICIES[Role.KIM]
+    policy = for_mapping_files(plain)
+    assert policy.allowed - plain.allowed == {"getdents64", "mkdirat", "renameat"}
+    added = set(policy.conditions) - set(plain.conditions)
+    assert {(condition.syscall, condition.argument, condition.value) for condition in added} == {("fcntl", 1, 1030)}
+    assert (plain.folders, policy.folders) == (False, True)
 
 
 def test_a_module_gets_what_it_needs_and_no_more() -> None:

@@ -1,0 +1,199 @@
+"""The command that converts a key store, while the service is stopped.
+
+    cofferdam store convert [OPTION...] to-files DATABASE FOLDER
+    cofferdam store convert [OPTION...] to-database FOLDER DATABASE
+
+The new store is complete before it gets its name, and the old one stays as it is: whoever stops the command, or the
+machine, has the old one, or the new one that the next start finishes. As root it becomes the owner of the old store
+before it reads any of it.
+"""
+
+import argparse
+import os
+import sqlite3
+import sys
+import urllib.parse
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from typing import Final, TypeVar
+
+from cofferdam_contracts.registry import PROVIDERS, AuthType
+from cofferdam_contracts.settings import ProviderEntry
+from cofferdam_kim import location, schema
+from cofferdam_kim.errors import StoreError
+from cofferdam_kim.mapping_mirror import ANNOUNCEMENTS, DATABASE, FileMirror
+from cofferdam_kim.mapping_tree import MappingTree
+from cofferdam_kim.mend import become_owner
+from cofferdam_kim.report import StoreReport, inspect
+from cofferdam_kim.store import MappingStore
+
+_EVERY: Final = 1000
+"""Files after which progress is shown."""
+_ALL_PROVIDERS: Final = tuple(
+    ProviderEntry(id=entry.id, uuid=entry.uuid, name=entry.name, opcodes=()) for entry in PROVIDERS.values()
+)
+_UUIDS: Final = frozenset(provider.uuid for provider in _ALL_PROVIDERS)
+_OWNERS: Final = {"Direct": AuthType.DIRECT, "UnixPeerCredentials": AuthType.UNIX_PEER_CREDENTIALS}
+T = TypeVar("T")
+Show = Callable[[str], object]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Convert the named store and print what was done; return the exit status."""
+    options = _parser().parse_args(arguments)
+    source, target = (os.path.abspath(path) for path in (options.source, options.target))
+    try:
+        folder = os.path.dirname(source) if options.direction == "to-files" else source
+        made = target if options.direction == "to-files" else os.path.dirname(target)
+        owner = os.stat(folder)
+        if not options.dry_run:
+            location.prepare_folder(made, owner.st_uid, owner.st_gid)
+        become_owner(folder)
+        convert = to_files if options.direction == "to-files" else to_database
+        convert(source, target, _OWNERS[options.authenticator], _print, dry_run=options.dry_run)
+    except (StoreError, *schema.FAILURES, OSError) as error:
+        sys.stderr.write(f"not converted: {error}\n")
+        return 1
+    return 0
+
+
+def to_files(database: str, folder: str, authenticator: int, show: Show, *, dry_run: bool = False) -> None:
+    """Make an `OnDisk` store of a database; keys that have no files are in the new store's own database.
+
+    Raises:
+        StoreError: One of the stores cannot be used, or there is a new store already.
+        OSError: The new store cannot be written.
+    """
+    location.check_file(database)
+    if dry_run:
+        with closing(_in_memory(database)) as copy:
+            mirror = FileMirror(os.path.dirname(database), authenticator, _ALL_PROVIDERS)
+            show(_summary(*mirror.announce_all(copy)))
+        return
+    _refuse_existing(f"{folder}/{DATABASE}")
+    with closing(MappingTree(folder)) as tree:
+        if any(True for _ in tree.files()):
+            raise _existing(folder)
+    mirror = FileMirror(folder, authenticator, _ALL_PROVIDERS)
+    with closing(schema.open_sound(database)) as old:
+        _refuse_unsound(database, inspect(old, database, _UUIDS))
+        show(_summary(*_copy(old, f"{folder}/{DATABASE}", mirror.announce_all)))
+    with closing(schema.open_sound(f"{folder}/{DATABASE}")) as new:
+        for left in mirror.finish(new):
+            if left % _EVERY == 0:
+                show(f"{left} files to go")
+    MappingStore.open(f"{folder}/{DATABASE}", _ALL_PROVIDERS, files=mirror).close()
+    show(f"{folder} is ready: set manager_type and store_path")
+
+
+def to_database(folder: str, database: str, authenticator: int, show: Show, *, dry_run: bool = False) -> None:
+    """Make a database of an `OnDisk` store.
+
+    Raises:
+        StoreError: One of the stores cannot be used, something in it would be lost, or there is a new store already.
+        OSError: The new store cannot be written.
+    """
+    if dry_run:
+        show(f"{sum(len(files) for path, _, files in os.walk(folder) if path != folder)} mapping files")
+        return
+    _refuse_existing(database)
+    for warning in location.prepare_tree(folder, DATABASE):
+        show(warning)
+    store = MappingStore.open(
+        f"{folder}/{DATABASE}", _ALL_PROVIDERS, files=FileMirror(folder, authenticator, _ALL_PROVIDERS)
+    )
+    report = store.report
+    store.close()
+    if report.unconfigured:
+        show(f"{report.unconfigured} mapping files of providers that Cofferdam does not have stay where they are")
+    _refuse_unsound(folder, report)
+    with closing(schema.open_sound(f"{folder}/{DATABASE}")) as old:
+        _copy(old, database, lambda new: new.execute(f"DROP TABLE IF EXISTS {ANNOUNCEMENTS}"))
+    show(f"{database} is ready with {report.keys} keys: set manager_type and sqlite_db_path")
+
+
+def _in_memory(database: str) -> sqlite3.Connection:
+    """Return a copy in memory of a database; the file is not changed."""
+    if any(os.path.exists(f"{database}{suffix}") for suffix in ("-wal", "-journal")):
+        raise StoreError(
+            database,
+            found="a database that was not closed",
+            expected="one that no process has open",
+            remedy="stop the service; if it was killed, start it and stop it again",
+        )
+    uri = f"file:{urllib.parse.quote(database)}?mode=ro&immutable=1"
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with schema.closed_on_error(copy), closing(sqlite3.connect(uri, uri=True)) as old:
+        old.backup(copy)
+        schema.configure(copy)
+        schema.establish(copy, database)
+        _refuse_unsound(database, inspect(copy, database, _UUIDS))
+    return copy
+
+
+def _refuse_unsound(where: str, report: StoreReport) -> None:
+    """Refuse to convert a store with a key that would be lost."""
+    if report.quarantined or report.damage:
+        raise StoreError(
+            where,
+            found="; ".join(report.warnings()),
+            expected="a store that is wholly understood",
+            remedy="mend or move away what is not served",
+        )
+
+
+def _copy(old: sqlite3.Connection, path: str, change: Callable[[sqlite3.Connection], T]) -> T:
+    """Copy a database to a new file, change the copy, and give it its name once it is on the disk."""
+    unfinished = f"{path}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(unfinished)
+    os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, location.FILE_MODE))
+    with closing(sqlite3.connect(unfinished, isolation_level=None)) as new:
+        old.backup(new)
+        new.execute("PRAGMA journal_mode = DELETE")
+        with schema.transaction(new):
+            result = change(new)
+    os.rename(unfinished, path)
+    folder = os.open(os.path.dirname(path), location.DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return result
+
+
+def _summary(filed: int, rows: int) -> str:
+    return f"{filed} keys have mapping files; {rows} others, which Parsec cannot use, are in the database beside them"
+
+
+def _refuse_existing(path: str) -> None:
+    if os.path.lexists(path):
+        raise _existing(path)
+
+
+def _existing(path: str) -> StoreError:
+    return StoreError(path, found="a store", expected="none", remedy="name another path, or remove it")
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cofferdam store convert", description="Convert a key store.")
+    parser.add_argument("--dry-run", action="store_true", help="count, and write nothing")
+    parser.add_argument(
+        "--authenticator",
+        choices=_OWNERS,
+        default="UnixPeerCredentials",
+        help="the auth_type of [authenticator], to whose clients mapping files belong",
+    )
+    parser.add_argument("direction", choices=("to-files", "to-database"))
+    parser.add_argument("source")
+    parser.add_argument("target")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
