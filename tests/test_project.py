@@ -37,12 +37,12 @@ MAX_MEDIAN_FUNCTION_LINES = 7
 # What the broker executes beside its own package runs with the same privileges. A module that is added here is one more
 # that has to be read with the broker; the lines are counted as those of the broker are.
 IMPORTED_BY_THE_BROKER = {
-    "contracts": "ipc.control roles settings",
+    "contracts": "ipc.control opaque roles settings",
     "runtime": "accusations backoff boot command control intake listener log loop notify pairs places pulse queues "
     "signals timers",
     "runtime.sandbox": "broker errors inspect kernel prctl rank title",
 }
-MAX_LINES_IMPORTED_BY_THE_BROKER = 1325
+MAX_LINES_IMPORTED_BY_THE_BROKER = 1337
 
 # In pieces, so that this file does not match itself.
 REGISTRIES = [

@@ -16,11 +16,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from msgspec.structs import replace
 from tests.harness.lab import lab_file
 from tests.harness.tpm.channel import LOOPBACK
 from tests.harness.tpm.swtpm import Swtpm
@@ -293,7 +293,7 @@ def _record(stored: StoredKey) -> KeyRecord:
 def _settings(port: int) -> TpmSettings:
     worker = WorkerSettings(
         log=LogSettings(),
-        index=0,
+        number=0,
         provider=_TPM_ENTRY,
         authenticators=(),
         buffer_size_limit=1 << 20,

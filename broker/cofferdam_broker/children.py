@@ -60,7 +60,7 @@ class Children:
         self._documents = config.documents
         self._observer = observer
         self._patience = Patience(settings.hang_ms / 1000, settings.generate_ms / 1000)
-        self._groups = {(Role(worker.role), worker.index): worker.groups for worker in settings.workers}
+        self._groups = {(Role(worker.role), worker.number): worker.groups for worker in settings.workers}
         self._by_key: dict[Key, ChildProcess] = {}
         self._own_filters = max(thread.seccomp_filters for thread in observe(os.getpid()))
         self._checks = self._rows = 0

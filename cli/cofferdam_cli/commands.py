@@ -7,8 +7,9 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from cofferdam_cli.text import AUTHENTICATOR_NAMES, describe, explain, opcode_name, printable, provider_name
 from cofferdam_client.attributes import Curve, ecc_signing_key, public_key_of, rsa_encryption_key, rsa_signing_key
@@ -40,8 +41,7 @@ class CommandError(Exception):
     """Raised when a command fails for another reason than an error of the service."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """The result of a command, for stdout, and a note for the user, for stderr."""
 
     result: str | bytes = ""

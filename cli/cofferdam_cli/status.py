@@ -1,6 +1,5 @@
 """`cofferdam status`: what the broker reports about the processes of the service."""
 
-import dataclasses
 import json
 import math
 import os
@@ -9,7 +8,7 @@ import socket
 import time
 import tomllib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from cofferdam_cli.text import printable
 
@@ -26,8 +25,7 @@ class StatusError(Exception):
     """Raised when the status cannot be fetched or is malformed."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessRow:
+class ProcessRow(NamedTuple):
     """One process of the service. The fields are the keys of the document and the columns of the table."""
 
     role: str
@@ -44,15 +42,14 @@ class ProcessRow:
     uptime_s: int | float
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceStatus:
+class ServiceStatus(NamedTuple):
     """The status of the service."""
 
     phase: str
     processes: tuple[ProcessRow, ...]
 
 
-_KINDS: Final = {field.name: get_args(field.type) or (field.type,) for field in dataclasses.fields(ProcessRow)}
+_KINDS: Final = {name: get_args(kind) or (kind,) for name, kind in ProcessRow.__annotations__.items()}
 """The exact types of each field: a bool is no number here."""
 
 

@@ -2,18 +2,18 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field as attribute
 from typing import ClassVar, TypeAlias
 
+from msgspec import Struct
+
 from cofferdam_client.errors import NothingUsableError
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.wire.bodies import AuthenticatorInfo
 from cofferdam_contracts.wire.header import MAX_AUTH
 
 
-@dataclass(frozen=True, slots=True)
-class NoAuth:
+class NoAuth(Struct, frozen=True):
     """Send no identity; enough for listings, random numbers and hashes."""
 
     type: ClassVar[AuthType] = AuthType.NO_AUTH
@@ -23,8 +23,7 @@ class NoAuth:
         return b""
 
 
-@dataclass(frozen=True, slots=True)
-class UnixPeerCredentials:
+class UnixPeerCredentials(Struct, frozen=True):
     """Send the effective uid of this process, which the service compares with the peer credentials of the kernel."""
 
     type: ClassVar[AuthType] = AuthType.UNIX_PEER_CREDENTIALS
@@ -34,8 +33,7 @@ class UnixPeerCredentials:
         return os.geteuid().to_bytes(4, "little")
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
+class Direct(Struct, frozen=True):
     """Send an application name. The service cannot verify it, so this is for clients that trust each other."""
 
     type: ClassVar[AuthType] = AuthType.DIRECT
@@ -55,12 +53,11 @@ class Direct:
         return self.application.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class JwtSvid:
+class JwtSvid(Opaque, Struct, frozen=True):
     """Send a SPIFFE token whose audience is `parsec`."""
 
     type: ClassVar[AuthType] = AuthType.JWT_SVID
-    token: str = attribute(repr=False)
+    token: str
 
     def field(self) -> bytes:
         """Return the authentication field of a request."""
@@ -70,8 +67,7 @@ class JwtSvid:
 Auth: TypeAlias = NoAuth | UnixPeerCredentials | Direct | JwtSvid
 
 
-@dataclass(frozen=True, slots=True)
-class FirstUsable:
+class FirstUsable(Struct, frozen=True):
     """Use the first listed authenticator that the client supports; Direct is one only with an application name."""
 
     application: str | None = None

@@ -2,15 +2,13 @@
 
 import os
 import stat
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _MAX_LINKS: Final = 40
 """As many as the kernel follows (path_resolution(7))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """A folder or link that a path leads through, or what it leads to."""
 
     path: str
@@ -20,8 +18,7 @@ class Element:
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a path leads through, and to."""
 
     elements: tuple[Element, ...]

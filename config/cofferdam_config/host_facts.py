@@ -7,8 +7,8 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from cofferdam_config.files import Found, look
 from cofferdam_config.source import MAX_DOCUMENT, ConfigError
@@ -30,28 +30,27 @@ _ALL_UIDS: Final = ["0", "0", str((1 << 32) - 1)]
 """The map of uids outside of user namespaces (user_namespaces(7))."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
+class HostFacts(NamedTuple):
     """What the machine has, and how the service was started."""
 
     credentials: Mapping[str, str]
     """Paths of the systemd credentials by name."""
-    credentials_problem: str = ""
-    """Why their folder cannot be read."""
     groups: Mapping[str, int]
     """Gids of the groups by name."""
+    is_root: bool
+    """Whether the service was started as root, so that its processes can have uids of their own."""
+    credentials_problem: str = ""
+    """Why their folder cannot be read."""
     devices: frozenset[str] = frozenset()
     """Paths of the TPM devices."""
     subuids: tuple[UidRange, ...] = ()
     """The ranges of uids that users have."""
-    users: Mapping[int, str] = field(default_factory=dict)
+    users: Mapping[int, str] = MappingProxyType({})
     """Names of the users by uid."""
-    files: Mapping[str, Found] = field(default_factory=dict)
+    files: Mapping[str, Found] = MappingProxyType({})
     """What is at the paths that the document names; nothing is known of others."""
     owners: frozenset[int] = frozenset({0})
     """Who may own what the service trusts: root, and the user that starts the service."""
-    is_root: bool
-    """Whether the service was started as root, so that its processes can have uids of their own."""
     state_folder: str = STATE_FOLDER
     """Folder of files whose path the configuration does not set."""
 

@@ -7,8 +7,7 @@ that the facts do not have.
 import posixpath
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cofferdam_config.files import Element, Found
 from cofferdam_config.host_facts import HostFacts
@@ -24,8 +23,7 @@ _OTHERS: Final = 0o077
 """What a secret must not permit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sort:
+class Sort(NamedTuple):
     """What something at a path can be."""
 
     what: str
@@ -123,8 +121,8 @@ def _taken(uids: range, facts: HostFacts) -> Iterator[str]:
     for uid in sorted(facts.users.keys() & set(uids)):
         yield f"{facts.users[uid]} has uid {uid}"
     for each in facts.subuids:
-        if each.first < uids.stop and uids.start < each.first + each.count:
-            yield f"{_who(each.owner, facts)} has the uids {each.first} to {each.first + each.count - 1}"
+        if each.first < uids.stop and uids.start < each.first + each.size:
+            yield f"{_who(each.owner, facts)} has the uids {each.first} to {each.first + each.size - 1}"
 
 
 def _paths_differ(case: Case) -> None:

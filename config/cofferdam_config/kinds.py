@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from types import MappingProxyType
+from typing import Final, Generic, NamedTuple, TypeVar
 
 INT32_MAX: Final = (1 << 31) - 1
 INT64_MAX: Final = (1 << 63) - 1
@@ -32,8 +32,7 @@ class ElementError(NotAllowedError):
         self.index, self.allowed = index, allowed
 
 
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[T_co]):
+class Kind(NamedTuple, Generic[T_co]):
     """The values that a setting may have."""
 
     allowed: str
@@ -42,7 +41,7 @@ class Kind(Generic[T_co]):
     """Converts a TOML value. Raises `NotAllowedError`."""
     choices: tuple[str, ...] = ()
     """The values themselves where there are few."""
-    absent: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = MappingProxyType({})
     """Choices that Parsec has and this build has not, and what to say about each."""
 
 

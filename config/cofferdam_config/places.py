@@ -2,8 +2,7 @@
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.schema import Document, Setting
@@ -25,8 +24,7 @@ from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import Pkcs11Settings, SoftwareSettings, TpmSettings
 
 
-@dataclass(frozen=True, slots=True)
-class KekSource:
+class KekSource(NamedTuple):
     """Where the key-encryption key of a type of provider can be."""
 
     credential: str
@@ -43,8 +41,7 @@ class KekSource:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(NamedTuple):
     """A secret that a device asks for, such as a PIN, and where it can be."""
 
     what: str
@@ -73,8 +70,7 @@ class Secret:
         return facts.credentials.get(self.credential) or provider.find(self.settings[1]) or named
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderType:
+class ProviderType(NamedTuple):
     """How one type of provider is served."""
 
     id: ProviderId
@@ -123,8 +119,7 @@ PROVIDER_TYPES: Final[Mapping[str, ProviderType]] = {
 """By `provider_type`."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPath:
+class OwnPath(NamedTuple):
     """A file or folder of the service."""
 
     what: str

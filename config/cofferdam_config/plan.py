@@ -4,12 +4,9 @@
 document without any becomes a `Plan`.
 """
 
-import dataclasses
-import inspect
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
@@ -39,8 +36,7 @@ _TPM_GROUP: Final = "tss"
 _TCTIS_OF_THE_GROUP: Final = frozenset({"device", "tabrmd"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """The settings that a configuration results in."""
 
     broker: settings.BrokerSettings
@@ -118,7 +114,7 @@ def _plan(document: Document, facts: HostFacts, report: Report) -> Plan:
 
 def _fill(make: Callable[..., T], values: Mapping[str, object]) -> T:
     """Make the settings of a process: each field takes the value of its name."""
-    return make(**{name: values[name] for name in inspect.signature(make).parameters})
+    return make(**{name: values[name] for name in make.__annotations__})
 
 
 def _values(document: Document, facts: HostFacts) -> dict[str, object]:
@@ -161,7 +157,7 @@ def _authenticator(table: tables.Authenticator) -> settings.AuthenticatorSetting
 def _started(provider: Provider, index: int, facts: HostFacts) -> settings.WorkerEntry:
     """Return what the broker starts for a provider."""
     role, name = PROVIDER_TYPES[provider.provider_type].role, _entry(provider).name
-    return settings.WorkerEntry(index=index, role=role, name=name, groups=_groups(provider, facts))
+    return settings.WorkerEntry(number=index, role=role, name=name, groups=_groups(provider, facts))
 
 
 def _worker(provider: Provider, index: int, values: Mapping[str, object], facts: HostFacts) -> tuple[Role, int, object]:
@@ -170,7 +166,7 @@ def _worker(provider: Provider, index: int, values: Mapping[str, object], facts:
     own: dict[str, object] = {
         **values,
         **provider.values(),
-        "worker": _fill(settings.WorkerSettings, {**values, "index": index, "provider": _entry(provider)}),
+        "worker": _fill(settings.WorkerSettings, {**values, "number": index, "provider": _entry(provider)}),
         "kek_file": kind.kek.file(provider, facts),
         "kek_create": kind.kek.credential not in facts.credentials,
         "groups": _groups(provider, facts),
@@ -205,9 +201,9 @@ def _token(provider: Provider) -> settings.TokenMatch:
     match = uri_of(provider).match
     serial, label = provider.find(Provider.serial_number), provider.find(Provider.token_label)
     if match.serial is None and serial is not None:
-        match = dataclasses.replace(match, serial=unpadded(serial))
+        match = match._replace(serial=unpadded(serial))
     if match.label is None and label is not None:
-        match = dataclasses.replace(match, label=unpadded(label))
+        match = match._replace(label=unpadded(label))
     # Slot numbers change with what is plugged in, so one counts only if nothing else is known of the token.
     slot_number = provider.find(Provider.slot_number)
-    return dataclasses.replace(match, slot_id=slot_number) if match == NO_MATCH else match
+    return match._replace(slot_id=slot_number) if match == NO_MATCH else match

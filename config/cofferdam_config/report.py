@@ -6,7 +6,6 @@ that the schema marks as shown; names are quoted and cut.
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 from cofferdam_config.source import ConfigError, Lines, Path
@@ -25,16 +24,16 @@ _TYPES: Final = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
 class Report:
     """Collects the errors of a document, the warnings about it, and what its providers need and do not find."""
 
-    file: str
-    lines: Lines
-    _problems: list[tuple[int, str]] = field(default_factory=list)
-    _warnings: list[tuple[int, str]] = field(default_factory=list)
-    _lacks: list[tuple[int, str]] = field(default_factory=list)
-    _refused: set[Path] = field(default_factory=set)
+    def __init__(self, *, file: str, lines: Lines) -> None:
+        """Start empty, for a file with these lines."""
+        self.file, self.lines = file, lines
+        self._problems: list[tuple[int, str]] = []
+        self._warnings: list[tuple[int, str]] = []
+        self._lacks: list[tuple[int, str]] = []
+        self._refused: set[Path] = set()
 
     def refuse(self, path: Path, found: str, allowed: str) -> None:
         """Record an error: the document cannot be used."""

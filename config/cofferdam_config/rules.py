@@ -1,8 +1,7 @@
 """Rules that involve several settings, or the machine. Each looks only at values that are allowed by themselves."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
@@ -16,8 +15,7 @@ from cofferdam_config.token_uri import unpadded
 from cofferdam_contracts.folders import SYSTEM_FOLDERS, holds, normal
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A document that rules look at, what else they depend on, and the report for their findings."""
 
     document: Document

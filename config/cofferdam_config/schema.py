@@ -6,7 +6,6 @@ with the defaults of absent settings; what was refused is missing.
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, overload
 
 from cofferdam_config.kinds import ElementError, Kind, NotAllowedError
@@ -23,22 +22,36 @@ T_co = TypeVar("T_co", covariant=True)
 SomeTable = TypeVar("SomeTable", bound="Table")
 
 
-@dataclass(slots=True, eq=False)
 class Setting(Generic[T_co]):
     """One key of a table. Of an instance of the table it gives the value."""
 
-    kind: Kind[T_co]
-    default: bool | int | str | tuple[()] | None = None
-    """The TOML value when the key is absent. None: there is none, or it is computed as `default_note` says."""
-    default_note: str = ""
-    required: bool = False
-    ours: bool = False
-    """Whether it is Cofferdam's, in a table of Parsec's."""
-    only_for: tuple[str, ...] = ()
-    """Values of the table's tag with which the key means anything; none given: all."""
-    shown: bool = True
-    """Whether a refused value may be printed."""
-    name: str = field(default="", init=False)
+    name: str
+
+    def __init__(  # noqa: PLR0913  what a key may be
+        self,
+        kind: Kind[T_co],
+        default: bool | int | str | tuple[()] | None = None,  # noqa: FBT001  the value of a TOML key
+        *,
+        default_note: str = "",
+        required: bool = False,
+        ours: bool = False,
+        only_for: tuple[str, ...] = (),
+        shown: bool = True,
+    ) -> None:
+        """Describe a key.
+
+        Args:
+            kind: The values that it may have.
+            default: The TOML value when the key is absent. None: there is none, or it is computed as `default_note`
+                says.
+            default_note: How the default is computed.
+            required: Whether the key must be present.
+            ours: Whether it is Cofferdam's, in a table of Parsec's.
+            only_for: Values of the table's tag with which the key means anything; none given: all.
+            shown: Whether a refused value may be printed.
+        """
+        self.kind, self.default, self.default_note = kind, default, default_note
+        self.required, self.ours, self.only_for, self.shown = required, ours, only_for, shown
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -135,8 +148,7 @@ def _declared(table: type) -> list[Setting[Any]]:
     return [value for value in vars(table).values() if isinstance(value, Setting)]
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """All tables of a document."""
 
     tables: Mapping[type[Table], tuple[Table, ...]]

@@ -23,7 +23,7 @@ def ranges(subuid: str, passwd: str) -> tuple[UidRange, ...]:
         except ValueError:
             continue
         owner = int(name) if _is_uid(name) else uids.setdefault(name, first)
-        found.append(UidRange(first=first, count=count, owner=owner))
+        found.append(UidRange(first=first, size=count, owner=owner))
     return tuple(found[:MAX_RANGES])
 
 

@@ -4,13 +4,12 @@ The parser is strict: an attribute that it does not know could be what tells two
 so the texts of errors quote nothing of it.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from cofferdam_config.kinds import TEXT, Kind, NotAllowedError, converted, parse_part, path
+from cofferdam_contracts.opaque import opaque
 from cofferdam_contracts.settings import TokenMatch
 
 _CHARACTERS: Final = r"[A-Za-z0-9._~:\[\]@!$'()*+,={}-]|%[0-9A-Fa-f]{{2}}"
@@ -23,13 +22,16 @@ _MAX_SLOT_ID: Final = (1 << 64) - 1
 """The largest CK_ULONG."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenUri:
+class TokenUri(NamedTuple):
     """What a URI says."""
 
     match: TokenMatch
-    pin_file: str | None = field(default=None, repr=False)
+    pin_file: str | None = None
     module_path: str | None = None
+
+    def __repr__(self) -> str:
+        """Show only the type."""
+        return opaque(self)
 
 
 def unpadded(text: str) -> str:
@@ -47,7 +49,7 @@ def parse(text: str) -> TokenUri:
     if not colon or scheme.lower() != "pkcs11":
         raise NotAllowedError("it does not begin with pkcs11:")
     token, _, query = rest.partition("?")
-    match = dataclasses.replace(NO_MATCH, **_attributes(token, ";", _PATH_VALUE, _PATH_ATTRIBUTES))
+    match = NO_MATCH._replace(**_attributes(token, ";", _PATH_VALUE, _PATH_ATTRIBUTES))
     return TokenUri(match=match, **_attributes(query, "&", _QUERY_VALUE, _QUERY_ATTRIBUTES))
 
 
@@ -126,6 +128,6 @@ _REFUSED: Final[Mapping[str, str]] = {
     "module-name": "it names a module, use library_path",
 }
 """Attributes of RFC 7512 that have no meaning here, and why."""
-NO_MATCH: Final = TokenMatch(**dict.fromkeys((field.name for field in dataclasses.fields(TokenMatch)), None))
+NO_MATCH: Final = TokenMatch(**dict.fromkeys(TokenMatch._fields, None))
 """Matches every token."""
 TOKEN_URI: Final[Kind[TokenUri]] = converted("a PKCS#11 URI (RFC 7512) of a token", parse)

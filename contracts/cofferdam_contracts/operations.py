@@ -5,9 +5,11 @@ The field order is the order on the channels between processes (`ipc.requests`).
 """
 
 import enum
-from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeAlias, get_args
 
+from msgspec import Struct
+
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.psa.algorithm import (
     Aead,
     AsymmetricEncryption,
@@ -31,59 +33,51 @@ class CheckType(enum.IntEnum):
     DERIVE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, frozen=True):
     """Ask for the wire protocol version."""
 
     opcode: ClassVar[Opcode] = Opcode.PING
 
 
-@dataclass(frozen=True, slots=True)
-class ListProviders:
+class ListProviders(Struct, frozen=True):
     """List the configured providers."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_PROVIDERS
 
 
-@dataclass(frozen=True, slots=True)
-class ListOpcodes:
+class ListOpcodes(Struct, frozen=True):
     """List the operations that a provider offers; `provider_id` is any u32."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_OPCODES
     provider_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class ListAuthenticators:
+class ListAuthenticators(Struct, frozen=True):
     """List the active authenticators."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_AUTHENTICATORS
 
 
-@dataclass(frozen=True, slots=True)
-class ListKeys:
+class ListKeys(Struct, frozen=True):
     """List the caller's keys of all providers."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_KEYS
 
 
-@dataclass(frozen=True, slots=True)
-class ListClients:
+class ListClients(Struct, frozen=True):
     """List the applications that have keys (administrators only)."""
 
     opcode: ClassVar[Opcode] = Opcode.LIST_CLIENTS
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteClient:
+class DeleteClient(Struct, frozen=True):
     """Destroy all keys of an application (administrators only)."""
 
     opcode: ClassVar[Opcode] = Opcode.DELETE_CLIENT
     client: str
 
 
-@dataclass(frozen=True, slots=True)
-class GenerateKey:
+class GenerateKey(Struct, frozen=True):
     """Generate a key."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_GENERATE_KEY
@@ -91,208 +85,187 @@ class GenerateKey:
     attributes: KeyAttributes
 
 
-@dataclass(frozen=True, slots=True)
-class ImportKey:
+class ImportKey(Opaque, Struct, frozen=True):
     """Store a key that the client supplies."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_IMPORT_KEY
     key_name: str
     attributes: KeyAttributes
-    data: bytes = field(repr=False)
+    data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DestroyKey:
+class DestroyKey(Struct, frozen=True):
     """Destroy a key."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_DESTROY_KEY
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExportPublicKey:
+class ExportPublicKey(Struct, frozen=True):
     """Return the public part of a key."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_EXPORT_PUBLIC_KEY
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExportKey:
+class ExportKey(Struct, frozen=True):
     """Return a key with its secret part."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_EXPORT_KEY
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class SignHash:
+class SignHash(Opaque, Struct, frozen=True):
     """Sign a digest."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_SIGN_HASH
     key_name: str
     alg: AsymmetricSignature
-    hash: bytes = field(repr=False)
+    hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyHash:
+class VerifyHash(Opaque, Struct, frozen=True):
     """Verify the signature of a digest."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_VERIFY_HASH
     key_name: str
     alg: AsymmetricSignature
-    hash: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
+    hash: bytes
+    signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SignMessage:
+class SignMessage(Opaque, Struct, frozen=True):
     """Hash and sign a message."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_SIGN_MESSAGE
     key_name: str
     alg: AsymmetricSignature
-    message: bytes = field(repr=False)
+    message: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyMessage:
+class VerifyMessage(Opaque, Struct, frozen=True):
     """Verify the signature of a message."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_VERIFY_MESSAGE
     key_name: str
     alg: AsymmetricSignature
-    message: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
+    message: bytes
+    signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AsymmetricEncrypt:
+class AsymmetricEncrypt(Opaque, Struct, frozen=True):
     """Encrypt with a public key; `salt` is the OAEP label, empty for none."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_ASYMMETRIC_ENCRYPT
     key_name: str
     alg: AsymmetricEncryption
-    plaintext: bytes = field(repr=False)
-    salt: bytes = field(repr=False)
+    plaintext: bytes
+    salt: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AsymmetricDecrypt:
+class AsymmetricDecrypt(Opaque, Struct, frozen=True):
     """Decrypt with a private key; `salt` is the OAEP label, empty for none."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_ASYMMETRIC_DECRYPT
     key_name: str
     alg: AsymmetricEncryption
-    ciphertext: bytes = field(repr=False)
-    salt: bytes = field(repr=False)
+    ciphertext: bytes
+    salt: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AeadEncrypt:
+class AeadEncrypt(Opaque, Struct, frozen=True):
     """Encrypt and authenticate."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_AEAD_ENCRYPT
     key_name: str
     alg: Aead
-    nonce: bytes = field(repr=False)
-    additional_data: bytes = field(repr=False)
-    plaintext: bytes = field(repr=False)
+    nonce: bytes
+    additional_data: bytes
+    plaintext: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AeadDecrypt:
+class AeadDecrypt(Opaque, Struct, frozen=True):
     """Authenticate and decrypt."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_AEAD_DECRYPT
     key_name: str
     alg: Aead
-    nonce: bytes = field(repr=False)
-    additional_data: bytes = field(repr=False)
-    ciphertext: bytes = field(repr=False)
+    nonce: bytes
+    additional_data: bytes
+    ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CipherEncrypt:
+class CipherEncrypt(Opaque, Struct, frozen=True):
     """Encrypt without authentication; the answer begins with the IV."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_CIPHER_ENCRYPT
     key_name: str
     alg: Cipher
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CipherDecrypt:
+class CipherDecrypt(Opaque, Struct, frozen=True):
     """Decrypt what CipherEncrypt returned."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_CIPHER_DECRYPT
     key_name: str
     alg: Cipher
-    ciphertext: bytes = field(repr=False)
+    ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MacCompute:
+class MacCompute(Opaque, Struct, frozen=True):
     """Compute the MAC of some input."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_MAC_COMPUTE
     key_name: str
     alg: Mac
-    input: bytes = field(repr=False)
+    input: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MacVerify:
+class MacVerify(Opaque, Struct, frozen=True):
     """Compute the MAC of some input and compare."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_MAC_VERIFY
     key_name: str
     alg: Mac
-    input: bytes = field(repr=False)
-    mac: bytes = field(repr=False)
+    input: bytes
+    mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RawKeyAgreement:
+class RawKeyAgreement(Opaque, Struct, frozen=True):
     """Agree on a secret with the holder of a public key; `alg` is always raw."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_RAW_KEY_AGREEMENT
     key_name: str
     alg: KeyAgreement
-    peer_key: bytes = field(repr=False)
+    peer_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class GenerateRandom:
+class GenerateRandom(Struct, frozen=True):
     """Return random bytes; `size` is any u64."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_GENERATE_RANDOM
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class HashCompute:
+class HashCompute(Opaque, Struct, frozen=True):
     """Hash some input."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_HASH_COMPUTE
     alg: Hash
-    input: bytes = field(repr=False)
+    input: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HashCompare:
+class HashCompare(Opaque, Struct, frozen=True):
     """Hash some input and compare with a digest."""
 
     opcode: ClassVar[Opcode] = Opcode.PSA_HASH_COMPARE
     alg: Hash
-    input: bytes = field(repr=False)
-    hash: bytes = field(repr=False)
+    input: bytes
+    hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CanDoCrypto:
+class CanDoCrypto(Struct, frozen=True):
     """Ask whether the provider could use, generate, import or derive such a key."""
 
     opcode: ClassVar[Opcode] = Opcode.CAN_DO_CRYPTO
@@ -300,19 +273,17 @@ class CanDoCrypto:
     attributes: KeyAttributes
 
 
-@dataclass(frozen=True, slots=True)
-class AttestKey:
+class AttestKey(Opaque, Struct, frozen=True):
     """Attest a key by activating a credential; an empty attesting key name means the default key."""
 
     opcode: ClassVar[Opcode] = Opcode.ATTEST_KEY
     key_name: str
     attesting_key_name: str
-    credential_blob: bytes = field(repr=False)
-    secret: bytes = field(repr=False)
+    credential_blob: bytes
+    secret: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareKeyAttestation:
+class PrepareKeyAttestation(Struct, frozen=True):
     """Return the data that a verifier needs to make a credential for a key."""
 
     opcode: ClassVar[Opcode] = Opcode.PREPARE_KEY_ATTESTATION

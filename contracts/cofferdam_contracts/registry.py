@@ -4,8 +4,7 @@ Source: docs/reference/parsec-protocol.md, "Operations", "Authentication types" 
 """
 
 import enum
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
 @enum.unique
@@ -98,8 +97,7 @@ INTERNAL_AUTHENTICATOR: Final = 255
 """Authenticator number of the service's own keys in the key store; these are never listed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderDescription:
+class ProviderDescription(NamedTuple):
     """How a provider describes itself to clients.
 
     The frontend answers ListOpcodes without a provider's code in its process, so the two sets of operations are listed
@@ -117,8 +115,7 @@ class ProviderDescription:
     """Operations of this provider that the reference's does not list; added with `list_all_opcodes`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthenticatorDescription:
+class AuthenticatorDescription(NamedTuple):
     """How an authenticator describes itself to clients."""
 
     id: AuthType

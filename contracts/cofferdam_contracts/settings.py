@@ -4,16 +4,15 @@ The configuration reader writes these documents; the broker reads only its own a
 of a provider reach only that provider's worker. Durations are in milliseconds, sizes in bytes.
 """
 
-import dataclasses
 import json
 import types
 import typing
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from cofferdam_contracts.opaque import opaque
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
+class LogSettings(NamedTuple):
     """Logging of a process."""
 
     level: str = "warning"
@@ -24,8 +23,7 @@ class LogSettings:
     """Whether lines carry the time; in the journal they never do, as it records its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthenticatorSettings:
+class AuthenticatorSettings(NamedTuple):
     """One active authenticator."""
 
     auth_type: int
@@ -33,8 +31,7 @@ class AuthenticatorSettings:
     """Application names with administrator rights, compared as whole strings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderEntry:
+class ProviderEntry(NamedTuple):
     """A configured provider, as all processes know it."""
 
     id: int
@@ -44,28 +41,25 @@ class ProviderEntry:
     """Operations that ListOpcodes returns."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerEntry:
-    """A worker that the broker starts: the index of its provider in configuration order, and its role."""
+class WorkerEntry(NamedTuple):
+    """A worker that the broker starts: the number of its provider in configuration order, and its role."""
 
-    index: int
+    number: int
     role: int
     name: str
     groups: tuple[int, ...] = ()
     """Supplementary groups that it keeps when the service is started as root."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UidRange:
-    """Uids that a user may assign to its own processes (subuid(5)): the first, their count, and the user's uid."""
+class UidRange(NamedTuple):
+    """Uids that a user may assign to its own processes (subuid(5)): the first, how many, and the user's uid."""
 
     first: int
-    count: int
+    size: int
     owner: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerSettings:
+class BrokerSettings(NamedTuple):
     """The part of the configuration for the broker; it contains no secrets."""
 
     log: LogSettings
@@ -95,8 +89,7 @@ class BrokerSettings:
     """Longest wait for requests under way at shutdown and reload."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontendSettings:
+class FrontendSettings(NamedTuple):
     """Settings of a frontend."""
 
     log: LogSettings
@@ -122,8 +115,7 @@ class FrontendSettings:
     """Most random bytes that a client gets at a time; together with the body limit it bounds an answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KimSettings:
+class KimSettings(NamedTuple):
     """Settings of the key store (kim)."""
 
     log: LogSettings
@@ -137,12 +129,11 @@ class KimSettings:
     """Most keys of one application."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
+class WorkerSettings(NamedTuple):
     """Settings of every provider worker."""
 
     log: LogSettings
-    index: int
+    number: int
     provider: ProviderEntry
     authenticators: tuple[AuthenticatorSettings, ...]
     buffer_size_limit: int
@@ -157,20 +148,22 @@ class WorkerSettings:
     """Whether the mappings in the key store are trusted as they are at the start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SoftwareSettings:
+class SoftwareSettings(NamedTuple):
     """Settings of the software provider's worker."""
 
     worker: WorkerSettings
-    kek_file: str = field(repr=False)
+    kek_file: str
     """Path of the key-encryption key: 32 bytes; created at the first start if `kek_create` is set."""
     kek_create: bool
     mbed_its_path: str | None
     """Folder with the key files of the reference service's provider, from which keys are imported."""
 
+    def __repr__(self) -> str:
+        """Show only the type."""
+        return opaque(self)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenMatch:
+
+class TokenMatch(NamedTuple):
     """Identifies a token: each text that is not None must equal the token's, without its padding."""
 
     label: str | None
@@ -184,21 +177,24 @@ class TokenMatch:
     library_description: str | None
     library_version: str | None
 
+    def __repr__(self) -> str:
+        """Show only the type."""
+        return opaque(self)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pkcs11Settings:
+
+class Pkcs11Settings(NamedTuple):
     """Settings of the worker of a PKCS#11 module."""
 
     worker: WorkerSettings
     library_path: str
-    token: TokenMatch = field(repr=False)
+    token: TokenMatch
     slot_number: int | None
     """The configured slot, for the log message that the token is in another slot."""
-    pin: str | None = field(repr=False)
+    pin: str | None
     """The bytes of the PIN, in hexadecimal."""
-    pin_file: str | None = field(repr=False)
+    pin_file: str | None
     """File with the PIN, read before the worker is confined. With neither `pin` nor `pin_file`, no login."""
-    kek_file: str = field(repr=False)
+    kek_file: str
     """Path of the key that authenticates this provider's mappings, as in `SoftwareSettings`."""
     kek_create: bool
     state_folder: str
@@ -209,7 +205,7 @@ class Pkcs11Settings:
     """Whether exportable keys may be created."""
     give_back: bool
     """Whether new keys are created so that the reference service can use them as well."""
-    environment: tuple[str, ...] = field(repr=False)
+    environment: tuple[str, ...]
     """Environment variables of the module, each as NAME=value."""
     readable: tuple[str, ...]
     """Files and folders that the module may read while it serves."""
@@ -222,9 +218,12 @@ class Pkcs11Settings:
     groups: tuple[int, ...]
     """Supplementary groups that the worker keeps when the service is started as root."""
 
+    def __repr__(self) -> str:
+        """Show only the type."""
+        return opaque(self)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TctiSettings:
+
+class TctiSettings(NamedTuple):
     """The connection to a TPM; fields that its kind does not use are None."""
 
     kind: str
@@ -240,23 +239,22 @@ class TctiSettings:
     """system or session."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TpmSettings:
+class TpmSettings(NamedTuple):
     """Settings of the worker of a TPM."""
 
     worker: WorkerSettings
     tcti: TctiSettings
-    owner_auth: str | None = field(repr=False)
+    owner_auth: str | None
     """The bytes of the owner hierarchy's authorisation value, in hexadecimal."""
-    owner_auth_file: str | None = field(repr=False)
+    owner_auth_file: str | None
     """File with these bytes, read before the worker is confined. Exactly one of the two is set."""
-    endorsement_auth: str | None = field(repr=False)
+    endorsement_auth: str | None
     """The same for the endorsement hierarchy."""
-    endorsement_auth_file: str | None = field(repr=False)
+    endorsement_auth_file: str | None
     """With neither of the two, the value is empty."""
     skip_if_no_tpm: bool
     """Whether a missing TPM is not an error."""
-    kek_file: str = field(repr=False)
+    kek_file: str
     """Path of the key that encrypts this provider's mappings, as in `SoftwareSettings`."""
     kek_create: bool
     give_back: bool
@@ -268,17 +266,25 @@ class TpmSettings:
     groups: tuple[int, ...]
     """Supplementary groups that the worker keeps when the service is started as root."""
 
+    def __repr__(self) -> str:
+        """Show only the type."""
+        return opaque(self)
+
 
 T = TypeVar("T")
 
 
 def dump(settings: object) -> bytes:
     """Return the JSON document of a settings value."""
-    return json.dumps(settings, separators=(",", ":"), default=_members).encode()
+    return json.dumps(_plain(settings), separators=(",", ":")).encode()
 
 
-def _members(settings: object) -> dict[str, object]:
-    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
+def _plain(value: Any) -> Any:  # noqa: ANN401  any value of a setting
+    if not isinstance(value, tuple):
+        return value
+    if fields := getattr(value, "_fields", ()):
+        return {name: _plain(member) for name, member in zip(fields, value, strict=True)}
+    return [_plain(item) for item in value]
 
 
 def load(kind: type[T], document: bytes) -> T:
@@ -291,11 +297,11 @@ def load(kind: type[T], document: bytes) -> T:
 
 
 def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401  checks any JSON value against a type
-    if dataclasses.is_dataclass(kind):
-        hints = {field.name: field.type for field in dataclasses.fields(kind)}
+    if hasattr(kind, "_fields"):
+        hints = kind.__annotations__
         if not isinstance(value, dict) or value.keys() != hints.keys():
             raise ValueError(f"not the fields of {kind}")
-        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})  # type: ignore[operator]
+        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"not a list of {kind}")

@@ -6,10 +6,12 @@ channel, see `cofferdam_providers.base.peers`. These are checks 12 and 13 of doc
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from cofferdam_contracts.identity import MAX_APPLICATION
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import AuthenticatorSettings
 from cofferdam_contracts.status import ServiceError, Status
@@ -17,12 +19,11 @@ from cofferdam_contracts.status import ServiceError, Status
 _UID_LENGTH: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Opaque, Struct, frozen=True):
     """Who a request claims to be from, as far as this process can tell."""
 
     authenticator: int
-    claimed: str = field(repr=False)
+    claimed: str
     """The name to send on: empty unless the authenticator is Direct."""
     admin: bool = False
 

@@ -1,8 +1,9 @@
 """The core provider: operations about the service itself, answered here, by the key store or by the workers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from cofferdam_contracts.ipc.keystore import KimMessage
 from cofferdam_contracts.operations import DeleteClient, ListOpcodes
@@ -21,8 +22,7 @@ PROVIDER_VERSION: Final = (0, 1, 0)
 AUTHENTICATOR_VERSION: Final = (0, 1, 0)
 
 
-@dataclass(slots=True, kw_only=True)
-class Core:
+class Core(Struct, kw_only=True):
     """The data of the core operations; answers that never change are encoded once."""
 
     opcodes: Mapping[int, bytes]

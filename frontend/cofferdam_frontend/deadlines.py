@@ -8,9 +8,10 @@ wakes up too early, and is then pushed again with the deadline of that moment. W
 import heapq
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import count
 from typing import Final
+
+from msgspec import Struct
 
 from cofferdam_frontend.connection import ClientConnection, State
 
@@ -23,8 +24,7 @@ def now_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-@dataclass(slots=True, eq=False)
-class _Wait:
+class _Wait(Struct, eq=False):
     connection: ClientConnection | None
     """None once it is closed."""
     state: State | None = None

@@ -14,7 +14,7 @@ numbers these are; `tests/frontend/test_pipeline.py` has the order a second time
     21      the operation itself                                `core.py`, or the worker of the provider
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from cofferdam_contracts.registry import ADMIN_OPCODES, ANONYMOUS_OPCODES, CORE_OPCODES, Opcode, ProviderId
 from cofferdam_contracts.status import ServiceError, Status
@@ -28,8 +28,7 @@ from cofferdam_frontend.responder import Responder
 from cofferdam_frontend.upstream import WorkerUpstream
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(Struct, frozen=True):
     """The checks and the destinations, for one principal."""
 
     authentication: Authentication

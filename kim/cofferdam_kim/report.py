@@ -3,8 +3,9 @@
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from cofferdam_contracts.ipc.keystore import PENDING_STATES
 from cofferdam_kim import schema
@@ -42,8 +43,7 @@ class Quarantined(NamedTuple):
         return f"{what} is not served: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreReport:
+class StoreReport(Struct, frozen=True, kw_only=True):
     """How many keys there are, and what is wrong."""
 
     keys: int

@@ -1,10 +1,12 @@
 """Rows of the mapping as values, and the rules that a row must satisfy to be served."""
 
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
 
 from cofferdam_contracts.identity import MAX_APPLICATION, KeyIdentity
 from cofferdam_contracts.ipc.limits import MAX_KEY_ID, MAX_STORED_KEY_NAME
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
 from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
 from cofferdam_contracts.settings import ProviderEntry
@@ -28,17 +30,31 @@ IDENTITY: Final = slice(0, 3)
 PROVIDER_UUID: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(Opaque, Struct, frozen=True, eq=False):
     """What is stored of a key: the provider's id, the format of that id, the encoded attributes."""
 
-    key_id: bytes = field(repr=False)
+    key_id: bytes
     version: int
     attributes: bytes
-    code: bytes = field(default=b"", compare=False, repr=False)
+    code: bytes = b""
     """The authentication code that the provider's worker gave the row; empty when it has none."""
-    number: int = field(default=0, compare=False)
+    number: int = 0
     """Number of its row in the mapping, 0 where it does not matter."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what is stored of a key; the code and the row's number do not matter."""
+        return isinstance(other, KeyRecord) and self._stored() == other._stored()
+
+    def __ne__(self, other: object) -> bool:
+        """Compare as `__eq__` does; a struct has its own."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Return the hash of what is compared."""
+        return hash(self._stored())
+
+    def _stored(self) -> tuple[bytes, int, bytes]:
+        return self.key_id, self.version, self.attributes
 
 
 def full_name(identity: KeyIdentity) -> tuple[int, str, str]:

@@ -14,8 +14,9 @@ import os
 import sqlite3
 from collections import Counter
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from cofferdam_contracts.ipc.keystore import PENDING_STATES
 from cofferdam_kim import codes, schema
@@ -37,8 +38,7 @@ _PAGES_AT: Final = slice(28, 32)
 _Identities = set[RawRow]
 
 
-@dataclass(frozen=True, slots=True)
-class Salvaged:
+class Salvaged(Struct, frozen=True):
     """A copy in memory of the rows that are served."""
 
     connection: sqlite3.Connection

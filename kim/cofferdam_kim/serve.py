@@ -7,8 +7,9 @@ answers, or after an amount of processor time; a peer that used more skips turns
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from cofferdam_contracts.ipc.control import DownstreamChannel
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
@@ -29,8 +30,7 @@ TURN_NS: Final = 2_000_000
 _ENVELOPE: Final = 2
 
 
-@dataclass(slots=True, eq=False)
-class PeerChannel:
+class PeerChannel(Struct, eq=False):
     """A channel and the peer at its other end."""
 
     channel: Channel

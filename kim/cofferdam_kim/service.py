@@ -6,8 +6,9 @@ else raises `ForbiddenMessageError`; the channel is then closed without an answe
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.control import DownstreamChannel
@@ -24,16 +25,14 @@ from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord,
 from cofferdam_kim.store import MappingStore
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerPeer:
+class WorkerPeer(Struct, frozen=True):
     """The worker of a provider."""
 
     asker: ClassVar[Asker] = Asker.WORKER
     provider: ProviderEntry
 
 
-@dataclass(frozen=True, slots=True)
-class FrontendPeer:
+class FrontendPeer(Struct, frozen=True):
     """The frontend of a principal: the uid that the kernel says its clients have."""
 
     asker: ClassVar[Asker] = Asker.FRONTEND
@@ -46,8 +45,7 @@ Answer: TypeAlias = tuple[Status, tuple[Any, ...]]
 Entry = TypeVar("Entry", bound=tuple[Any, ...] | str)
 
 
-@dataclass(frozen=True, slots=True)
-class GradualAnswer:
+class GradualAnswer(Struct, frozen=True):
     """An answer computed in steps, between which other questions are answered; their result is its one field."""
 
     steps: Steps[tuple[Any, ...]]

@@ -1,7 +1,6 @@
 """Restart back-off: when the successor of a dead process may start."""
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
 
 WINDOW_S: Final = 60.0
@@ -12,12 +11,13 @@ BREAKER: Final = 5
 BREAKER_S: Final = 30.0
 
 
-@dataclass(slots=True)
 class History:
     """The deaths of a server, or of the frontends of a principal."""
 
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=BREAKER))
-    total: int = 0
+    def __init__(self) -> None:
+        """Start without deaths."""
+        self.deaths: deque[float] = deque(maxlen=BREAKER)
+        self.total = 0
 
     def record(self, now: float) -> None:
         """Count a death."""

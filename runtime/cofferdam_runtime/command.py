@@ -10,7 +10,7 @@ from typing import Final
 
 from cofferdam_runtime.boot import BOOT
 
-_SHARED: Final = ("cofferdam_contracts", "cofferdam_runtime", "msgpack")
+_SHARED: Final = ("cofferdam_contracts", "cofferdam_runtime", "msgpack", "msgspec")
 _HIGH: Final = 16
 """Descriptors are first duplicated to numbers from this one up, so that moving one does not overwrite another."""
 _PASSED_ON: Final = ("JOURNAL_STREAM",)

@@ -12,8 +12,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 from cofferdam_contracts.ipc.control import Broken, Busy, Failed, Failure, Ping, Pong, Ready, Record, Stop, Violation
 from cofferdam_contracts.roles import Role
@@ -38,8 +37,7 @@ Handler = Callable[[Any], None]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(NamedTuple):
     """What the broker passed to a child at its start."""
 
     role: Role
@@ -52,7 +50,7 @@ class Start:
     """Descriptor of the settings document; in the configuration reader, of the configuration file."""
     arguments: tuple[str, ...]
     """Further arguments, which only the configuration reader gets."""
-    early: deque[Record] = field(default_factory=deque)
+    early: deque[Record]
     """Records that arrived before the child serves its control socket."""
 
     def receive(self, kind: type[T], wanted: Callable[[T], bool] = lambda _record: True) -> T:
@@ -98,6 +96,7 @@ def begin(title: str) -> Start:
         control=Control(control),
         document=SETTINGS_DESCRIPTOR,
         arguments=tuple(arguments),
+        early=deque(),
     )
 
 

@@ -8,8 +8,7 @@ place before those that only hold one. Keys cost nothing either, so they protect
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Container, Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cofferdam_contracts.settings import UidRange
 from cofferdam_runtime.backoff import History
@@ -37,7 +36,7 @@ class Users:
     def __call__(self, uid: int) -> int:
         """Return the user's own uid."""
         at = bisect_right(self._firsts, uid) - 1
-        if at >= 0 and uid < self._ranges[at].first + self._ranges[at].count:
+        if at >= 0 and uid < self._ranges[at].first + self._ranges[at].size:
             return self._ranges[at].owner
         return uid
 
@@ -73,8 +72,7 @@ class KeyOwners:
         self._counts.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A place and how it is used."""
 
     uid: int

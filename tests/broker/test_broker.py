@@ -7,7 +7,6 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,8 +37,7 @@ class Scene:
         self, *, raw: str | None = None, words: str = "serves", kim: str = "serves", drain_ms: int = 1000
     ) -> None:
         """Write a configuration; its processes do what the words say."""
-        settings = replace(
-            SETTINGS,
+        settings = SETTINGS._replace(
             log=LogSettings(level="info"),
             socket_path=str(self.folder / "socket"),
             status_path=str(self.folder / "status"),

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
@@ -268,7 +267,7 @@ class Company:
     def __init__(self, *servers: Role, frontends: int, subuids: tuple[UidRange, ...] = ()) -> None:
         self.servers = [Rogue(role) for role in servers]
         self.frontends = [Rogue(Role.FRONTEND, number) for number in range(frontends)]
-        self.children = children_of(replace(SETTINGS, subuids=subuids))
+        self.children = children_of(SETTINGS._replace(subuids=subuids))
         for rogue in (*self.servers, *self.frontends):
             self.put(rogue)
         for number, frontend in enumerate(self.frontends):
@@ -361,7 +360,7 @@ def test_who_accuses_many_users_is_the_one_that_is_killed(company: Company) -> N
 
 
 def test_the_uids_of_one_user_do_not_have_an_honest_server_killed() -> None:
-    one_user = (UidRange(first=1000, count=2 * MOST_ACCUSED, owner=1000),)
+    one_user = (UidRange(first=1000, size=2 * MOST_ACCUSED, owner=1000),)
     company = Company(Role.KIM, frontends=2 * MOST_ACCUSED, subuids=one_user)
     try:
         for frontend in range(2 * MOST_ACCUSED):

@@ -8,7 +8,6 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -44,11 +43,10 @@ class Stage:
         self.deaths: list[ChildProcess] = []
         self._loop, self._timers = Loop(), Timers()
         workers = (
-            WorkerEntry(index=0, role=Role.SOFTWARE_WORKER, name="software"),
-            WorkerEntry(index=1, role=Role.PKCS11_WORKER, name="pkcs11", groups=GROUPS),
+            WorkerEntry(number=0, role=Role.SOFTWARE_WORKER, name="software"),
+            WorkerEntry(number=1, role=Role.PKCS11_WORKER, name="pkcs11", groups=GROUPS),
         )
-        settings = replace(
-            SETTINGS,
+        settings = SETTINGS._replace(
             workers=workers,
             **{"start_ms": 60_000, "hang_ms": 5000, "generate_ms": 5000} | dict(limits),
         )

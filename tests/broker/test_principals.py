@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,7 +123,7 @@ def test_some_uids_are_never_clients(clients: Callable[..., Clients], which: str
 
 def test_the_most_connections_of_a_uid_wait_and_no_more(tmp_path: Path) -> None:
     """However fast they come: none of the most is lost, and what is beyond is hung up on at once."""
-    settings = replace(SETTINGS, max_connections=100)
+    settings = SETTINGS._replace(max_connections=100)
     intake = Intake(Log("broker", settings.log), settings, Users(()), lambda _uid, _now: True)
     with closing(listener.bind(str(tmp_path / "socket"), listener.CLIENT_MODE)) as bound, ExitStack() as stack:
         clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(103)]
@@ -223,7 +222,7 @@ def test_a_user_with_many_uids_that_own_keys_keeps_nobody_out(
     clients: Callable[..., Clients], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(places, "PATIENCE_S", 0.5)
-    one_user = (UidRange(first=OWNER, count=len(OWNERS), owner=ONE),)
+    one_user = (UidRange(first=OWNER, size=len(OWNERS), owner=ONE),)
     scene = clients(kim=["owns"], limits={"max_frontends": 2, "subuids": one_user})
     scene.play.until(lambda: all(uid in scene.play.deployment.children.key_owners for uid in OWNERS))
     for uid in OWNERS:
@@ -239,7 +238,7 @@ def test_a_user_with_many_uids_that_own_keys_keeps_nobody_out(
 @needs_uids
 def test_uids_of_one_user_share_what_one_user_may_have_waiting(clients: Callable[..., Clients]) -> None:
     scene = clients(
-        limits={"max_connections": 10, "subuids": (UidRange(first=200_000, count=100, owner=ONE),)},
+        limits={"max_connections": 10, "subuids": (UidRange(first=200_000, size=100, owner=ONE),)},
     )
     held = [scene.connect(200_000 + number) for number in range(15)]
     other = scene.connect(TWO)

@@ -1,6 +1,5 @@
 """Rules about what is on the machine, each with its exact message."""
 
-import dataclasses
 import os
 import re
 import stat
@@ -36,7 +35,7 @@ def _file(path: str, mode: int = 0o600, uid: int = 0, gid: int = 0) -> Found:
 
 
 def _read(text: str, **facts: object) -> Plan:
-    return read(text.encode(), path=FILE, facts=dataclasses.replace(NOTHING, **facts))  # type: ignore[arg-type]
+    return read(text.encode(), path=FILE, facts=NOTHING._replace(**facts))  # type: ignore[arg-type]
 
 
 def _problem(text: str, **facts: object) -> str:
@@ -104,7 +103,7 @@ def test_uids_of_somebody_are_refused(uid: int) -> None:
     text = "[isolation]\nuid_base = 60706\n" + SMALL
     found = ":2: isolation.uid_base: found 60706, while "
     assert _problem(text, users={uid: "alice"}) == f"{found}alice has uid {uid}, {_FREE}"
-    subuids = (UidRange(first=uid, count=1, owner=1000),)
+    subuids = (UidRange(first=uid, size=1, owner=1000),)
     assert (
         _problem(text, users=ALICE, subuids=subuids) == f"{found}alice (uid 1000) has the uids {uid} to {uid}, {_FREE}"
     )
@@ -112,7 +111,7 @@ def test_uids_of_somebody_are_refused(uid: int) -> None:
 
 
 def test_uids_beside_the_block_are_free() -> None:
-    subuids = (UidRange(first=60700, count=6, owner=1), UidRange(first=60962, count=9, owner=1))
+    subuids = (UidRange(first=60700, size=6, owner=1), UidRange(first=60962, size=9, owner=1))
     assert _read(SMALL, users={60705: "a", 60962: "b"}, subuids=subuids).warnings == ()
 
 

@@ -1,7 +1,6 @@
 """The settings of a PKCS#11 provider, and which of them contradict each other."""
 
 import json
-from dataclasses import fields
 
 import pytest
 from tests.config.documents import SMALL, read_text
@@ -36,8 +35,7 @@ def _read(keys: str) -> Pkcs11Settings:
 
 
 def _token(**given: object) -> TokenMatch:
-    names = (field.name for field in fields(TokenMatch))
-    return TokenMatch(**dict.fromkeys(names) | given)
+    return TokenMatch(**dict.fromkeys(TokenMatch._fields) | given)
 
 
 def _problems(keys: str) -> tuple[str, ...]:
@@ -298,7 +296,7 @@ def test_a_provider_in_software_uses_none_of_it() -> None:
 
 def test_both_providers_at_once() -> None:
     text = SMALL + f'[[provider]]\nprovider_type = "Pkcs11"\nkey_info_manager = "m"\n{LIBRARY}'
-    assert [(worker.index, worker.role) for worker in read_text(text).broker.workers] == [
+    assert [(worker.number, worker.role) for worker in read_text(text).broker.workers] == [
         (0, Role.SOFTWARE_WORKER),
         (1, Role.PKCS11_WORKER),
     ]

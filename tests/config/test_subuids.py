@@ -8,8 +8,8 @@ PASSWD = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\nbroken\
 
 def test_names_and_numbers_are_owners() -> None:
     assert ranges("ann:100000:65536\n1001:165536:65536\n", PASSWD) == (
-        UidRange(first=100000, count=65536, owner=1000),
-        UidRange(first=165536, count=65536, owner=1001),
+        UidRange(first=100000, size=65536, owner=1000),
+        UidRange(first=165536, size=65536, owner=1001),
     )
 
 
@@ -24,7 +24,7 @@ def test_malformed_lines_are_skipped() -> None:
         *("ann:\u0661:5", "", ":", "#ann:1:5 "),
     ]
     found = ranges("\n".join([*nonsense, "ann:7:8"]), PASSWD)
-    assert UidRange(first=7, count=8, owner=1000) in found
+    assert UidRange(first=7, size=8, owner=1000) in found
     assert all(each.owner == 1000 for each in found)
     assert len(found) == 1
 

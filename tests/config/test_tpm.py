@@ -1,7 +1,5 @@
 """The settings of a TPM provider, and which of them contradict each other."""
 
-from dataclasses import asdict
-
 import pytest
 from tests.config.documents import SECRET, SMALL, read_text
 
@@ -144,7 +142,7 @@ def test_a_credential_takes_the_place_of_a_password(hierarchy: str, key: str) ->
     credentials = {credential: "/run/credentials/auth", "cofferdam.tpm.owner-auth": "/run/credentials/auth"}
     assert read_text(_text(""), credentials=credentials).warnings == ()
     plan = read_text(_text(f"{hierarchy}_{key}"), credentials=credentials)
-    values = asdict(_settings(plan))
+    values = _settings(plan)._asdict()
     assert (values[f"{hierarchy}_auth"], values[f"{hierarchy}_auth_file"]) == (None, "/run/credentials/auth")
     name = key.partition(" ")[0]
     assert plan.warnings == (

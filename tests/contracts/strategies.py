@@ -1,8 +1,7 @@
 """Hypothesis strategies for PSA values and operations: every valid value can come up."""
 
-from dataclasses import fields, replace
-
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cofferdam_contracts.operations import (
     OPERATIONS,
@@ -128,8 +127,8 @@ _BY_FIELD: dict[tuple[type[Operation], str], st.SearchStrategy[object]] = {
 def operations_of(kind: type[Operation]) -> st.SearchStrategy[Operation]:
     """Return any operation of a type, as the decoder would return it."""
     values: dict[str, st.SearchStrategy[object]] = {
-        field.name: _BY_FIELD[kind, field.name] if (kind, field.name) in _BY_FIELD else _BY_TYPE[field.type]
-        for field in fields(kind)
+        name: _BY_FIELD[kind, name] if (kind, name) in _BY_FIELD else _BY_TYPE[kind.__annotations__[name]]
+        for name in kind.__struct_fields__
     }
     return st.builds(kind, **values)
 

@@ -1,8 +1,7 @@
 """The tables about policies, key types and deprecated primitives, cell by cell."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from tests.contracts.strategies import AGREEMENTS, CIPHERS, DERIVATIONS, ENCRYPTIONS, SIGNATURES, all_algorithms
 
 from cofferdam_contracts.psa.algorithm import (

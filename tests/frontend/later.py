@@ -11,7 +11,6 @@ been told to, so that its answers come late.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 from unittest.mock import patch
@@ -83,7 +82,7 @@ class LaterStage:
         # The row that a release with this authenticator would have.
         with patch.dict(AUTHENTICATORS, {JWT: AuthenticatorDescription(id=JWT, description="Asks another process.")}):
             self.stage = Stage(
-                replace(changed, authenticators=authenticators), loop=loop, sources={JWT: self.authenticator}
+                changed._replace(authenticators=authenticators), loop=loop, sources={JWT: self.authenticator}
             )
 
     def __enter__(self) -> Self:

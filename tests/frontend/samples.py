@@ -1,6 +1,5 @@
 """One operation of each kind, as a client sends it and as a server gets it."""
 
-from dataclasses import fields
 from typing import Any, Final
 
 from cofferdam_contracts.operations import OPERATIONS, CheckType, ListOpcodes, Operation
@@ -42,7 +41,7 @@ _VALUES: Final[dict[object, Any]] = {
 def _sample(kind: type[Operation]) -> Operation:
     if kind is ListOpcodes:
         return ListOpcodes(1)
-    return kind(**{field.name: _VALUES[field.type] for field in fields(kind)})
+    return kind(**{name: _VALUES[kind.__annotations__[name]] for name in kind.__struct_fields__})
 
 
 SAMPLES: Final = {opcode: _sample(kind) for opcode, kind in OPERATIONS.items()}

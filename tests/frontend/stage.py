@@ -12,8 +12,8 @@ turns the loop until nothing happens any more, so nothing here waits for a clock
 import _socket
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Self
 
 from tests.harness.wire import Response, split_responses
@@ -61,7 +61,7 @@ _TURNS = 2000
 
 
 def settings(**changes: Any) -> FrontendSettings:  # noqa: ANN401  the fields of the settings
-    return replace(SETTINGS, **changes)
+    return SETTINGS._replace(**changes)
 
 
 class Client:
@@ -136,7 +136,14 @@ class Stage:
         self.loop = loop or Loop()
         log = Log("frontend", changed.log)
         start = Start(
-            role=Role.FRONTEND, number=0, uid=None, parent=0, control=Control(theirs), document=-1, arguments=()
+            role=Role.FRONTEND,
+            number=0,
+            uid=None,
+            parent=0,
+            control=Control(theirs),
+            document=-1,
+            arguments=(),
+            early=deque(),
         )
         reporter = Reporter(start.control)
         self.frontend = Frontend(changed, self.loop, log, reporter, sources)

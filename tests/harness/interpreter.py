@@ -20,7 +20,7 @@ from typing import Final
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PROJECT: Final = "cofferdam"
-_PROBE: Final = "import cofferdam_broker, cofferdam_client, cofferdam_cli, cryptography, msgpack"
+_PROBE: Final = "import cofferdam_broker, cofferdam_client, cofferdam_cli, cryptography, msgpack, msgspec"
 _START: Final = "import sys; sys.path.insert(0, {!r}); from cofferdam_cli.__main__ import main; sys.exit(main())"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 

@@ -10,7 +10,7 @@ from cofferdam_runtime.accusations import MOST_ACCUSED, TRUCE_S, Accusations
 from cofferdam_runtime.backoff import WINDOW_S
 from cofferdam_runtime.places import Users
 
-OWNERS = Users([UidRange(first=100_000, count=65_536, owner=1000)])
+OWNERS = Users([UidRange(first=100_000, size=65_536, owner=1000)])
 TIMES = st.lists(st.tuples(st.floats(1, 3 * TRUCE_S), st.integers(1, 20)), max_size=200).map(sorted)
 
 

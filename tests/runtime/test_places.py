@@ -1,7 +1,6 @@
 """Who gets a place and who makes room: nobody is kept out by those who only hold places, whatever uids they have."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -23,8 +22,8 @@ from cofferdam_runtime.places import (
     who_makes_room,
 )
 
-RANGE = UidRange(first=100_000, count=65_536, owner=1000)
-OWNERS = Users([RANGE, UidRange(first=300_000, count=10, owner=1001)])
+RANGE = UidRange(first=100_000, size=65_536, owner=1000)
+OWNERS = Users([RANGE, UidRange(first=300_000, size=10, owner=1001)])
 ACTIVE, SILENT = 0.0, SILENT_S
 UIDS = st.one_of(st.integers(1, 12), st.integers(100_000, 100_012), st.integers(300_000, 300_009))
 PLACES = st.lists(
@@ -124,7 +123,7 @@ def test_who_never_pauses_is_served_in_time_whatever_one_user_does(
             break
     mine = next(place for place in places if place.uid == 7)
     for silent_s in (ACTIVE, SILENT):
-        now = [replace(mine, silent_s=silent_s) if place is mine else place for place in places]
+        now = [mine._replace(silent_s=silent_s) if place is mine else place for place in places]
         for uid in attackers:
             room = who_makes_room(now, uid, OWNERS, keys)
             assert room is None or room.uid != 7, "who has all others takes this one, too"
@@ -163,7 +162,7 @@ def test_a_hundred_uids_of_one_user_count_as_one() -> None:
         chosen = who_makes_room(places, newcomer, OWNERS, ())
         assert chosen is not None
         assert OWNERS(chosen.uid) == RANGE.owner
-        places[places.index(chosen)] = replace(chosen, uid=newcomer)
+        places[places.index(chosen)] = chosen._replace(uid=newcomer)
     assert sum(OWNERS(place.uid) == RANGE.owner for place in places) == 32
     assert who_makes_room(places, 100_099, OWNERS, ()) is None, "nobody makes room for more of the same"
 

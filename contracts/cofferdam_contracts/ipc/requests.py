@@ -8,9 +8,10 @@ claim. `SCHEMAS` is the whole protocol; everything else is refused.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from operator import attrgetter, call
 from typing import Any, Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from cofferdam_contracts import operations
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
@@ -125,8 +126,7 @@ _CODECS: Final[Mapping[object, tuple[Callable[[Any], Any] | None, Reader]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OperationSchema:
+class OperationSchema(Struct, frozen=True):
     """The writers and readers of one operation's fields, in order."""
 
     kind: type[WorkerOperation]
@@ -138,7 +138,7 @@ class OperationSchema:
 
 
 def _schema(kind: type[WorkerOperation]) -> OperationSchema:
-    codecs = {field.name: _CODECS[field.type] for field in fields(kind)}
+    codecs = {name: _CODECS[kind.__annotations__[name]] for name in kind.__struct_fields__}
     writers = [(index, write) for index, (write, _) in enumerate(codecs.values(), _ENVELOPE) if write is not None]
     getter = attrgetter(*codecs)
     values = getter if len(codecs) > 1 else lambda operation: (getter(operation),)

@@ -5,8 +5,9 @@ variant index of an enumeration is always that number minus one, see `encoding`.
 """
 
 import enum
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 
 @enum.unique
@@ -114,20 +115,17 @@ class DerivationScheme(enum.IntEnum):
     TLS12_PSK_TO_MS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class NoAlgorithm:
+class NoAlgorithm(Struct, frozen=True):
     """The policy algorithm that permits nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class HashAlgorithm:
+class HashAlgorithm(Struct, frozen=True):
     """A bare hash."""
 
     hash: Hash
 
 
-@dataclass(frozen=True, slots=True)
-class Mac:
+class Mac(Struct, frozen=True):
     """A MAC; `hash` is set for HMAC only, `length` (bytes) only when truncated."""
 
     scheme: MacScheme
@@ -135,47 +133,41 @@ class Mac:
     length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cipher:
+class Cipher(Struct, frozen=True):
     """An unauthenticated cipher mode."""
 
     mode: CipherMode
 
 
-@dataclass(frozen=True, slots=True)
-class Aead:
+class Aead(Struct, frozen=True):
     """An authenticated cipher; `tag_length` (bytes) is set only if it was given, the default is 16."""
 
     scheme: AeadScheme
     tag_length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AsymmetricSignature:
+class AsymmetricSignature(Struct, frozen=True):
     """A signature scheme; `hash` is None exactly for the schemes outside `HASHED_SIGNATURES`."""
 
     scheme: SignatureScheme
     hash: Hash | AnyHash | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AsymmetricEncryption:
+class AsymmetricEncryption(Struct, frozen=True):
     """An encryption scheme; `hash` is set for OAEP only (label hash and MGF1 hash)."""
 
     scheme: EncryptionScheme
     hash: Hash | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyDerivation:
+class KeyDerivation(Struct, frozen=True):
     """A key derivation function with its hash."""
 
     scheme: DerivationScheme
     hash: Hash
 
 
-@dataclass(frozen=True, slots=True)
-class KeyAgreement:
+class KeyAgreement(Struct, frozen=True):
     """A key agreement, raw or followed by a derivation."""
 
     raw: RawAgreement

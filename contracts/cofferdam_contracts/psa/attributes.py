@@ -1,8 +1,9 @@
 """PSA key attributes as values."""
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from cofferdam_contracts.psa.algorithm import Algorithm
 
@@ -83,16 +84,14 @@ RSA_KINDS: Final = frozenset({KeyKind.RSA_KEY_PAIR, KeyKind.RSA_PUBLIC_KEY})
 DH_KINDS: Final = frozenset({KeyKind.DH_KEY_PAIR, KeyKind.DH_PUBLIC_KEY})
 
 
-@dataclass(frozen=True, slots=True)
-class KeyType:
+class KeyType(Struct, frozen=True):
     """A key type; `family` is set exactly for the elliptic-curve and Diffie-Hellman kinds."""
 
     kind: KeyKind
     family: EccFamily | DhFamily | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyAttributes:
+class KeyAttributes(Struct, frozen=True):
     """Type, size and permitted uses of a key; the lifetime is always persistent."""
 
     type: KeyType

@@ -5,8 +5,10 @@ slow lane, `Gradual` for work in steps.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cofferdam_contracts.identity import Application
 from cofferdam_contracts.operations import (
@@ -32,8 +34,7 @@ from cofferdam_providers.base.provider import Provider, Results, StoredKey
 from cofferdam_runtime.log import Log
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slow:
+class Slow(Struct, frozen=True, kw_only=True):
     """Creation of a key, which may take long: `make` may run on another thread, `finish` and `abandon` may not."""
 
     make: Callable[[], StoredKey]
@@ -41,8 +42,7 @@ class Slow:
     abandon: Callable[[BaseException], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gradual:
+class Gradual(Struct, frozen=True, kw_only=True):
     """Work in many small steps, between which others are served; it is complete when the steps end.
 
     They end by telling whether anything was changed.
@@ -51,8 +51,7 @@ class Gradual:
     steps: Generator[None, None, bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(Struct, frozen=True, kw_only=True):
     """What the handlers of a worker use."""
 
     provider: Provider[Any]

@@ -6,10 +6,12 @@ rows that depend on another one.
 """
 
 import os
-from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct
+
 from cofferdam_contracts.ipc.control import Sealed
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 from cofferdam_runtime.entry import Start
 
@@ -20,11 +22,10 @@ class CredentialError(Exception):
     """Raised when a secret cannot be read or trusted; the text names the file and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyEncryptionKey:
+class KeyEncryptionKey(Opaque, Struct, frozen=True):
     """A key-encryption key, its file, and whether it was created just now."""
 
-    key: bytes = field(repr=False)
+    key: bytes
     path: str
     is_new: bool = False
 

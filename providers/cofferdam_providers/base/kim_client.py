@@ -11,12 +11,14 @@ may make this process look like a compromised one.
 import select
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.framing import Common, FramingError
 from cofferdam_contracts.ipc.keystore import CODED_ROW, PENDING_STATES, ROWS_AT_ONCE, SCHEMAS, KimMessage, PendingState
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes, encode_attributes
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import REFERENCE_FORM, StoredKey
@@ -53,19 +55,18 @@ Row = tuple[int, KeyIdentity, StoredKey]
 """Number, identity and content of a row."""
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(Opaque, Struct):
     """The codes of the provider's active rows, fetched once: what the key store says about them later is compared."""
 
     sum: HeldCodes
-    codes: set[bytes] = field(repr=False)
+    codes: set[bytes]
     whole: bool
     """Whether they are the set that was sealed; if not, rows without a code are no longer trusted."""
     enrolled: bool
     """Whether the key store keeps the check value, and therefore a seal."""
-    taken: set[bytes] = field(repr=False)
+    taken: set[bytes]
     """Tags of the objects that have an owner, or had one during the life of this process."""
-    doubt: tuple[frozenset[bytes], frozenset[bytes]] | None = field(default=None, repr=False)
+    doubt: tuple[frozenset[bytes], frozenset[bytes]] | None = None
     """The codes added and removed by a change that the key store may or may not have made."""
 
 

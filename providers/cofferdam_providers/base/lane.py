@@ -15,9 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Final
+
+from msgspec import Struct
 
 from cofferdam_providers.base.turns import Rests, Turns
 from cofferdam_runtime.loop import READ, Loop
@@ -26,8 +27,7 @@ NICE: Final = 10
 """Nice value of the thread that generates keys (setpriority(2)): every process of the service runs before it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """A slow piece of somebody's work."""
 
     make: Callable[[], Any]

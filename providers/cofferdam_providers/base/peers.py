@@ -6,7 +6,8 @@ the name is what the request says, if it is no longer than the key store accepts
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from cofferdam_contracts.identity import MAX_APPLICATION, Application
 from cofferdam_contracts.ipc.errors import ForbiddenMessageError
@@ -15,20 +16,16 @@ from cofferdam_contracts.registry import AuthType
 from cofferdam_runtime.channel import Channel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """The owner of a channel: its uid and the authenticators that are configured."""
 
-    uid: int
-    number: int
-    """The frontend's number, for the log."""
-    authenticators: frozenset[int]
-    by_uid: Application = field(init=False)
-    """The application of clients with Unix peer credentials."""
+    __slots__ = ("authenticators", "by_uid", "number", "uid")
 
-    def __post_init__(self) -> None:
-        """Make the application once, not for every request."""
-        object.__setattr__(self, "by_uid", Application(AuthType.UNIX_PEER_CREDENTIALS, str(self.uid)))
+    def __init__(self, *, uid: int, number: int, authenticators: frozenset[int]) -> None:
+        """Describe an owner; `number` is the frontend's, for the log."""
+        self.uid, self.number, self.authenticators = uid, number, authenticators
+        self.by_uid = Application(AuthType.UNIX_PEER_CREDENTIALS, str(uid))
+        """The application of clients with Unix peer credentials, made once and not for every request."""
 
     def application(self, request: ProviderRequest) -> Application | None:
         """Return the identity that a request has on this channel, None for a request without authentication.
@@ -51,8 +48,7 @@ class Principal:
         raise ForbiddenMessageError(f"authenticator {request.authenticator} cannot vouch for this")
 
 
-@dataclass(slots=True, eq=False)
-class Peer:
+class Peer(Struct, eq=False):
     """A frontend's channel, whom it belongs to, and what it waits for."""
 
     channel: Channel

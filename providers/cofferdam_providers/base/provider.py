@@ -10,10 +10,12 @@ by `base.keyring`), and `Provider.operations` has one row for everything else.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
+from msgspec import Struct, field
+
 from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.operations import CryptoOperation
 from cofferdam_contracts.psa.algorithm import Algorithm
 from cofferdam_contracts.psa.attributes import KeyAttributes
@@ -45,22 +47,20 @@ class DeviceLostError(UnsettledError):
     """Raised when the device's library has to be restarted before anything works: the worker answers and exits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredKey:
+class StoredKey(Opaque, Struct, frozen=True, kw_only=True):
     """A key as the key store keeps it: the backend's id, the form of the id, the attributes."""
 
-    key_id: bytes = field(repr=False)
+    key_id: bytes
     version: int
     attributes: KeyAttributes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key(Generic[HandleT]):
+class Key(Opaque, Struct, Generic[HandleT], frozen=True, kw_only=True, eq=False):
     """A key ready for use: its attributes as stored, and what the backend needs to use it."""
 
     attributes: KeyAttributes
-    handle: HandleT = field(repr=False)
-    permitted: dict[Opcode, Algorithm] = field(default_factory=dict, repr=False, compare=False)
+    handle: HandleT
+    permitted: dict[Opcode, Algorithm] = field(default_factory=dict)
     """For each operation, the algorithm that the key's policy was last found to permit."""
 
 

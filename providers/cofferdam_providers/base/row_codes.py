@@ -17,11 +17,13 @@ that set tell which objects are taken, so that nobody can have another row adopt
 import hmac
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct
 
 from cofferdam_contracts.identity import KeyIdentity
 from cofferdam_contracts.ipc.limits import MAX_CHECK, MAX_CODE
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.status import ServiceError
 from cofferdam_providers.base.provider import Provider, StoredKey
@@ -96,17 +98,16 @@ class RowCodes:
         return _hmac(kek, _PURPOSE + self._uuid + b" " + use + b"\1")
 
 
-@dataclass(frozen=True, slots=True)
-class HeldCodes:
+class HeldCodes(Opaque, Struct, frozen=True):
     """The codes of a provider's active rows, reduced to what authenticates them: their number and a keyed sum.
 
     The sum is over HMACs of the codes, so that it can be updated incrementally and nobody else can find two sets with
     the same sum.
     """
 
-    _key: bytes = field(repr=False)
+    _key: bytes
     _count: int = 0
-    _sum: int = field(default=0, repr=False)
+    _sum: int = 0
 
     def after(self, *, added: Iterable[bytes] = (), removed: Iterable[bytes] = ()) -> "HeldCodes":
         """Return the set with codes added and removed; empty codes are ignored."""

@@ -5,9 +5,9 @@ when the token is opened, with objects that live as long as the session. What co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct, field
 from pkcs11 import Mechanism as Number
 from pkcs11 import MechanismFlag
 
@@ -50,8 +50,7 @@ _SECRET_USES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Struct, frozen=True, kw_only=True):
     """The token's description of a mechanism (CK_MECHANISM_INFO); sizes in the mechanism's unit, 0 for unknown."""
 
     least: int
@@ -59,8 +58,7 @@ class Offer:
     flags: MechanismFlag
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenCapabilities:
+class TokenCapabilities(Struct, frozen=True, kw_only=True):
     """What a token can do."""
 
     offers: Mapping[int, Offer]

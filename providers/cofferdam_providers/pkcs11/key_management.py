@@ -1,9 +1,9 @@
 """Generation, import and export of keys in the token."""
 
 import functools
-from dataclasses import replace
 from typing import Final
 
+from msgspec.structs import replace
 from pkcs11 import Attribute, ObjectClass
 from pkcs11 import KeyType as Type
 

@@ -1,9 +1,9 @@
 """Keys of the token, ready for use."""
 
-from dataclasses import dataclass, field
-
+from msgspec import Struct
 from pkcs11 import Attribute, KeyType, ObjectClass
 
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, KeyAttributes, KeyKind
 from cofferdam_contracts.psa.attributes import KeyType as PsaType
 from cofferdam_contracts.status import ServiceError, Status
@@ -24,11 +24,10 @@ _MAIN: dict[KeyKind, ObjectClass] = {
 SECRET_TYPES: dict[KeyKind, KeyType] = {KeyKind.AES: KeyType.AES, KeyKind.HMAC: KeyType.GENERIC_SECRET}
 
 
-@dataclass(slots=True, eq=False)
-class TokenKey:
+class TokenKey(Opaque, Struct, eq=False):
     """A key with its objects; `size` is that of the modulus or of a coordinate, in bytes, 0 for a secret key."""
 
-    identifier: bytes = field(repr=False)
+    identifier: bytes
     attributes: KeyAttributes
     kind: KeyKind
     bits: int

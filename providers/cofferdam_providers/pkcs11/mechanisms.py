@@ -5,9 +5,9 @@ Source: OASIS PKCS#11 "Current Mechanisms" v2.40; RFC 8017 section 9.2 for the p
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from pkcs11 import MGF
 from pkcs11 import Mechanism as Number
 
@@ -40,8 +40,7 @@ _COUNTER_BITS: Final = 128
 """All of the first block is counter, as in the software provider and in OpenSSL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Padding:
+class Padding(Struct, frozen=True):
     """The numbers of a hash, and of the mask generation with it, in PSS and OAEP."""
 
     hash: Number

@@ -7,8 +7,9 @@ in it, without being configured. Whatever else it needs is listed in `module_rea
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from cofferdam_contracts.folders import SYSTEM_FOLDERS, normal
 from cofferdam_contracts.settings import Pkcs11Settings
@@ -30,8 +31,7 @@ class ModuleAccessError(Exception):
     """Raised when the worker's folder cannot be created; the text names it and says what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleAccess:
+class ModuleAccess(Struct, frozen=True, kw_only=True):
     """What the worker may open."""
 
     loading: tuple[str, ...]

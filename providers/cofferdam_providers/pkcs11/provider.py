@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
+from msgspec.structs import replace
 from pkcs11 import exceptions as library
 
 from cofferdam_contracts import operations as ops

@@ -4,21 +4,20 @@ A row applies to a module by the name of its file, and to a token by its descrip
 overrides the table: `provider.quirks` names the same things.
 """
 
-import dataclasses
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pkcs11 import Attribute
 
 MOST_ID_BYTES: Final = 64
 LEAST_ID_BYTES: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quirks:
+class Quirks(Struct, frozen=True, kw_only=True):
     """How to speak to one token."""
 
     id_bytes: int = 16
@@ -36,7 +35,7 @@ class QuirkError(Exception):
 
 
 def _omitting(attribute: Attribute) -> Callable[[Quirks], Quirks]:
-    return lambda quirks: dataclasses.replace(quirks, omit=quirks.omit | {attribute})
+    return lambda quirks: replace(quirks, omit=quirks.omit | {attribute})
 
 
 _OMITTABLE: Final = (
@@ -44,17 +43,16 @@ _OMITTABLE: Final = (
     *(Attribute.EXTRACTABLE, Attribute.PRIVATE, Attribute.SENSITIVE, Attribute.UNWRAP, Attribute.WRAP),
 )
 _FLAGS: Final[Mapping[str, Callable[[Quirks], Quirks]]] = {
-    "raw-ec-points": lambda quirks: dataclasses.replace(quirks, raw_points=True),
-    "der-ec-points": lambda quirks: dataclasses.replace(quirks, raw_points=False),
-    "public-in-software": lambda quirks: dataclasses.replace(quirks, public_in_software=True),
-    "public-in-token": lambda quirks: dataclasses.replace(quirks, public_in_software=False),
+    "raw-ec-points": lambda quirks: replace(quirks, raw_points=True),
+    "der-ec-points": lambda quirks: replace(quirks, raw_points=False),
+    "public-in-software": lambda quirks: replace(quirks, public_in_software=True),
+    "public-in-token": lambda quirks: replace(quirks, public_in_software=False),
     **{f"omit-{attribute.name.lower().replace('_', '-')}": _omitting(attribute) for attribute in _OMITTABLE},
 }
 _ID_BYTES: Final = "id-bytes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One module, or one kind of token behind it; patterns as in fnmatch(3)."""
 
     name: str
@@ -139,7 +137,7 @@ def _apply(quirks: Quirks, named: Iterable[str]) -> Quirks:
         if word in _FLAGS and not number:
             quirks = _FLAGS[word](quirks)
         elif word == _ID_BYTES and number.isdecimal() and LEAST_ID_BYTES <= int(number) <= MOST_ID_BYTES:
-            quirks = dataclasses.replace(quirks, id_bytes=int(number))
+            quirks = replace(quirks, id_bytes=int(number))
         else:
             raise QuirkError(f"provider.quirks: {name!r}; known are {', '.join(names())} (N from 1 to {MOST_ID_BYTES})")
     return quirks

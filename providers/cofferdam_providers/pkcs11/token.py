@@ -7,10 +7,10 @@ process) and serves all requests: one thread, one operation at a time.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import pkcs11
+from msgspec import Struct
 from pkcs11 import _pkcs11  # noqa: F401  loaded late otherwise
 from pkcs11 import exceptions as library
 from pkcs11.constants import SlotFlag, TokenFlag
@@ -56,8 +56,7 @@ class UnavailableError(Exception):
         self.retry = retry
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenToken:
+class OpenToken(Struct, frozen=True, eq=False):
     """A token with a session, logged in if there is a PIN."""
 
     library: "pkcs11._pkcs11.lib"

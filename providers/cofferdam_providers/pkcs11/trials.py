@@ -7,7 +7,6 @@ known.
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.decrepit.ciphers.modes import CFB, OFB
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB
 from cryptography.hazmat.primitives.padding import PKCS7
+from msgspec import Struct
 from pkcs11 import Mechanism as Number
 
 from cofferdam_contracts.psa.algorithm import HASH_LENGTH, AeadScheme, CipherMode, Hash
@@ -83,8 +83,7 @@ Outcomes = Mapping[int, Outcome]
 """Outcomes by length in bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gcm:
+class Gcm(Struct, frozen=True):
     """Lengths in bytes with which AES-GCM of the token may be used; without trials, the usual nonce only."""
 
     nonces: range = range(USUAL_NONCE, USUAL_NONCE + 1)

@@ -5,10 +5,10 @@ Source: PSA Crypto API, "Elliptic curve families".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import Struct
 
 from cofferdam_contracts.psa.attributes import EccFamily
 from cofferdam_providers.pyca.errors import invalid_argument, not_supported
@@ -27,8 +27,7 @@ KNOWN_SIZES: Final[Mapping[EccFamily, tuple[int, ...]]] = {
 """Sizes in bits that a family has at all; any other size is an invalid argument, not an unsupported one."""
 
 
-@dataclass(frozen=True, slots=True)
-class CurveParameters:
+class CurveParameters(Struct, frozen=True):
     """A supported curve; `group` is None for the Montgomery curves, which cannot sign.
 
     `size` is the length in bytes of a coordinate and of a private value.

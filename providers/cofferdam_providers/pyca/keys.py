@@ -4,12 +4,13 @@ Formats: docs/reference/parsec-protocol.md, "Formats of values". Keys at rest ha
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
+from msgspec import Struct, field
 
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.psa.algorithm import Aead, AsymmetricSignature
 from cofferdam_contracts.psa.attributes import EccFamily, KeyKind, KeyType
 from cofferdam_providers.pyca.curves import CurveParameters, find_curve, find_curve_by_size
@@ -59,13 +60,12 @@ class ReadyAead(Protocol):
         """Return the plaintext."""
 
 
-@dataclass(slots=True, eq=False)
-class SecretKey:
+class SecretKey(Opaque, Struct, eq=False):
     """A key of plain bytes; `ready` holds the authenticated ciphers already set up with it."""
 
     kind: KeyKind
-    material: bytes = field(repr=False)
-    ready: dict[Aead, ReadyAead] = field(default_factory=dict, repr=False)
+    material: bytes
+    ready: dict[Aead, ReadyAead] = field(default_factory=dict)
 
     @property
     def bits(self) -> int:
@@ -73,17 +73,16 @@ class SecretKey:
         return len(self.material) * 8
 
 
-@dataclass(slots=True, eq=False)
-class RsaKey:
+class RsaKey(Opaque, Struct, eq=False):
     """An RSA key pair, or a public key when `private` is None; `size` is that of the modulus in bytes."""
 
-    private: rsa.RSAPrivateKey | None = field(repr=False)
+    private: rsa.RSAPrivateKey | None
     public: rsa.RSAPublicKey
-    modulus: int = field(repr=False)
-    material: bytes = field(repr=False)
-    signers: dict[AsymmetricSignature, Signer] = field(default_factory=dict, repr=False)
-    verifiers: dict[AsymmetricSignature, Verifier] = field(default_factory=dict, repr=False)
-    decrypters: list[Callable[[bytes], bytes | None]] = field(default_factory=list, repr=False)
+    modulus: int
+    material: bytes
+    signers: dict[AsymmetricSignature, Signer] = field(default_factory=dict)
+    verifiers: dict[AsymmetricSignature, Verifier] = field(default_factory=dict)
+    decrypters: list[Callable[[bytes], bytes | None]] = field(default_factory=list)
 
     @property
     def bits(self) -> int:
@@ -96,16 +95,15 @@ class RsaKey:
         return (self.modulus.bit_length() + 7) // 8
 
 
-@dataclass(slots=True, eq=False)
-class EccKey:
+class EccKey(Opaque, Struct, eq=False):
     """A key on a Weierstrass curve; `private` is None for a public key."""
 
     curve: CurveParameters
-    private: ec.EllipticCurvePrivateKey | None = field(repr=False)
+    private: ec.EllipticCurvePrivateKey | None
     public: ec.EllipticCurvePublicKey
-    material: bytes = field(repr=False)
-    signers: dict[AsymmetricSignature, Signer] = field(default_factory=dict, repr=False)
-    verifiers: dict[AsymmetricSignature, Verifier] = field(default_factory=dict, repr=False)
+    material: bytes
+    signers: dict[AsymmetricSignature, Signer] = field(default_factory=dict)
+    verifiers: dict[AsymmetricSignature, Verifier] = field(default_factory=dict)
 
     @property
     def bits(self) -> int:
@@ -113,14 +111,13 @@ class EccKey:
         return self.curve.bits
 
 
-@dataclass(slots=True, eq=False)
-class MontgomeryKey:
+class MontgomeryKey(Opaque, Struct, eq=False):
     """A key on a Montgomery curve; `private` is None for a public key."""
 
     curve: CurveParameters
-    private: MontgomeryPrivate | None = field(repr=False)
+    private: MontgomeryPrivate | None
     public: MontgomeryPublic
-    material: bytes = field(repr=False)
+    material: bytes
 
     @property
     def bits(self) -> int:

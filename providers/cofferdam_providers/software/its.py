@@ -8,9 +8,11 @@ export. Source: docs/reference/parsec-behaviour.md, "Key files of the software p
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct
+
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
 from cofferdam_contracts.status import ServiceError, Status
 
@@ -66,15 +68,14 @@ _ECC_FAMILIES: Final[Mapping[int, EccFamily]] = {
 _DH_FAMILIES: Final[Mapping[int, DhFamily]] = {0x03: DhFamily.RFC7919}
 
 
-@dataclass(frozen=True, slots=True)
-class ItsKey:
+class ItsKey(Opaque, Struct, frozen=True):
     """The description of a key in a file, without its algorithm, as that of the key store counts."""
 
     type: KeyType
     bits: int
     usage: Usage
     """What the reference's library allowed the key to be used for."""
-    material: bytes = field(repr=False)
+    material: bytes
 
 
 def parse_its_file(data: bytes) -> ItsKey:

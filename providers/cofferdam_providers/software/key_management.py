@@ -1,10 +1,10 @@
 """Generation and import of keys, and which keys they are possible for."""
 
-from dataclasses import replace
 from typing import Final
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from msgspec.structs import replace
 
 from cofferdam_contracts.psa.attributes import ECC_KINDS, PUBLIC_KINDS, RSA_KINDS, EccFamily, KeyAttributes, KeyKind
 from cofferdam_providers.pyca.curves import CurveParameters, find_curve, has_curves

@@ -1,8 +1,9 @@
 """The software provider: the interface of `base.provider` on top of this package's modules."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from cofferdam_contracts import operations as ops
 from cofferdam_contracts.identity import KeyIdentity

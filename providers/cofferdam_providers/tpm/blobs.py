@@ -13,10 +13,12 @@ was moved or changed is detected. Source: docs/reference/parsec-behaviour.md, "S
 """
 
 import struct
-from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct
+
 from cofferdam_contracts.byte_reader import ByteReader
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.tpm.public import EccPart, Part, RsaPart
 
@@ -31,14 +33,13 @@ ROOT_PARENT: Final = 0
 APPLICATION_PARENT: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
+class Blob(Opaque, Struct, frozen=True, kw_only=True):
     """A key of the TPM, outside of it; without a private blob only the public part of a key."""
 
     part: Part
-    private: bytes = field(default=b"", repr=False)
+    private: bytes = b""
     """Content of the TPM2B_PRIVATE."""
-    auth: bytes = field(default=b"", repr=False)
+    auth: bytes = b""
     parent: int = ROOT_PARENT
 
 

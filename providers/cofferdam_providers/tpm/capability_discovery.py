@@ -1,8 +1,9 @@
 """What this TPM can do, asked once; CanDoCrypto is answered from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from cofferdam_contracts.psa.algorithm import AsymmetricEncryption, AsymmetricSignature
 from cofferdam_contracts.psa.attributes import RSA_KINDS, KeyAttributes
@@ -15,8 +16,7 @@ from cofferdam_providers.tpm.connection import TpmConnection
 _SIZES: Final = public.RSA_SIZES
 
 
-@dataclass(frozen=True, slots=True)
-class TpmCapabilities:
+class TpmCapabilities(Struct, frozen=True):
     """Sizes, curves and algorithms of a TPM."""
 
     rsa_sizes: frozenset[int] = frozenset()

@@ -5,8 +5,7 @@ Source: TCG, "Trusted Platform Module Library", part 2 (structures) and part 3 (
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
 @enum.unique
@@ -34,8 +33,7 @@ class Command(enum.IntEnum):
     TEST_PARMS = 0x18A
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(NamedTuple):
     """What a sender has to know about a command."""
 
     returns_handle: bool = False

@@ -3,8 +3,9 @@
 import select
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.provider import DeviceLostError
@@ -34,16 +35,14 @@ _RANDOM_BYTE: Final = U16.pack(NO_SESSIONS) + U32.pack(HEADER + 2) + U32.pack(Co
 """A complete command."""
 
 
-@dataclass(frozen=True, slots=True)
-class TpmResponse:
+class TpmResponse(Struct, frozen=True):
     """The result of a command: a handle where there is one, and the parameters, decrypted."""
 
     handle: int
     parameters: Reader
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A handle, and the Name by which the TPM identifies the object (part 1, 16)."""
 
     handle: int

@@ -1,8 +1,10 @@
 """The secrets that the TPM's worker reads before it drops its privileges: authorisation values and its KEK."""
 
-from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct
+
+from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.settings import TpmSettings
 from cofferdam_providers.base.key_encryption_key import CredentialError, KeyEncryptionKey, read_kek
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
@@ -12,12 +14,11 @@ _MOST_AUTH: Final = 64
 """Bytes of an authorisation value: no TPM accepts one longer than its longest digest (TCG part 1, 19.4)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(Opaque, Struct, frozen=True, kw_only=True):
     """The secrets of the TPM provider."""
 
-    owner_auth: bytes = field(repr=False)
-    endorsement_auth: bytes = field(repr=False)
+    owner_auth: bytes
+    endorsement_auth: bytes
     kek: KeyEncryptionKey
 
 

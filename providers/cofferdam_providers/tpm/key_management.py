@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, KeyAttributes
 from cofferdam_contracts.status import ServiceError, Status

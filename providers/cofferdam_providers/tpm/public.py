@@ -9,10 +9,10 @@ Source: docs/reference/parsec-behaviour.md, "Templates of the TPM" and "Attestat
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
+from msgspec import Struct
 from tpm2_pytss import TPM2B_PUBLIC, TPMT_PUBLIC, TSS2_Exception
 
 from cofferdam_contracts.identity import Application
@@ -69,15 +69,13 @@ _STORAGE_BITS: Final = 2048
 _NIST_P256: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class RsaPart:
+class RsaPart(Struct, frozen=True):
     """The public part of an RSA key."""
 
     modulus: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class EccPart:
+class EccPart(Struct, frozen=True):
     """The public part of a key on a curve."""
 
     x: bytes

@@ -10,7 +10,6 @@ Source: TCG part 1, 17 (authorisations), 19 and 21 (sessions, parameter encrypti
 
 import hmac
 import os
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
+from msgspec import Struct
 
 from cofferdam_providers.tpm.codes import CONTINUE, DECRYPT, ENCRYPT, EXPONENT, Handle
 from cofferdam_providers.tpm.errors import MalformedAnswerError
@@ -50,8 +50,7 @@ def encrypt_salt(modulus: bytes, salt: bytes) -> bytes:
     return public.encrypt(salt, OAEP(MGF1(_SHA256), _SHA256, b"SECRET\0"))
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """The parts of a command that a session authenticates."""
 
     code: bytes

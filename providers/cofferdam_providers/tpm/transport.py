@@ -12,7 +12,6 @@ import socket
 import stat
 import struct
 import time
-from dataclasses import replace
 from typing import Final, Protocol
 
 from cofferdam_contracts.settings import TctiSettings
@@ -155,7 +154,7 @@ class MssimTransport(StreamTransport):
 
     def __init__(self, tcti: TctiSettings) -> None:
         """Connect, and switch the simulator on; nothing changes if it is on."""
-        super().__init__(replace(tcti, port=(tcti.port or 0) + 1))
+        super().__init__(tcti._replace(port=(tcti.port or 0) + 1))
         for signal in (_MSSIM_POWER_ON, _MSSIM_NV_ON):
             self._send(_U32.pack(signal))
             self._receive(_U32.size, _U32.size, time.monotonic() + _CONNECT_S, _CONNECT_S)

@@ -11,7 +11,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -35,16 +34,20 @@ _NAME: Final = ("process", "pid", "uid")
 _SPACE: Final = _socket.CMSG_SPACE(4)
 
 
-@dataclass(slots=True)
 class _Sender:
     """One process, and the bytes that it may still write."""
 
-    take: Callable[[], bytes]
-    """Returns the next message, empty at the end; raises BlockingIOError when there is none now."""
-    name: dict[str, object]
-    tokens: float
-    refilled: float
-    warned: float | None = None
+    def __init__(self, take: Callable[[], bytes], name: dict[str, object], tokens: float, refilled: float) -> None:
+        """Start with a budget.
+
+        Args:
+            take: Returns the next message, empty at the end; raises BlockingIOError when there is none now.
+            name: The fields that name the process in warnings.
+            tokens: Bytes that it may write now.
+            refilled: When that was so.
+        """
+        self.take, self.name, self.tokens, self.refilled = take, name, tokens, refilled
+        self.warned: float | None = None
 
     def spend(self, size: int, now: float) -> bool:
         """Charge a message to the budget; return whether any budget is left."""

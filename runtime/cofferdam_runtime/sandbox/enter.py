@@ -12,7 +12,7 @@
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cofferdam_contracts.ipc.control import Level
 from cofferdam_runtime.sandbox import identity, imports, inspect, kernel, landlock, limits, prctl, seccomp, selftest
@@ -20,8 +20,7 @@ from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.policy import Policy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Achieved:
+class Achieved(NamedTuple):
     """How far the process is confined."""
 
     level: Level
@@ -54,6 +53,7 @@ def enter_sandbox(
         SandboxError: The process is not confined, or was not started as it should be; it must exit.
         OSError: The kernel refused a step; the process must exit.
     """
+    policy.check()
     _require_one_thread()
     imports.preload()
     test = selftest.prepare()

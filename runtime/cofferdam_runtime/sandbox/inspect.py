@@ -2,15 +2,13 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SECCOMP_MODE_FILTER: Final = 2
 """linux/seccomp.h."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class Observed(NamedTuple):
     """The privileges of a thread."""
 
     uids: tuple[int, ...]

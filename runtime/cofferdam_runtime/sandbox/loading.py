@@ -8,8 +8,7 @@ import _socket
 import errno
 import termios
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cofferdam_runtime.sandbox.policy import CLONE_THREAD, CREATING, FORBIDDEN, INT, SPECIAL_MODES, Policy
 
@@ -25,8 +24,7 @@ _OPENING: Final = {"open": 1, "openat": 2}
 """Calls that set a mode only with some flags, and the position of the flags; the mode is the next argument."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class Closing(NamedTuple):
     """A system call that fails or kills the process."""
 
     syscall: str

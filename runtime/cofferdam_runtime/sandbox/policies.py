@@ -6,13 +6,11 @@ calls depends on the module: it may read and write files, and gets the rest by n
 names on x86-64 and aarch64, both are listed; libseccomp skips calls that an architecture does not have.
 """
 
-import dataclasses
 import errno
 import fcntl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import TctiSettings
@@ -253,8 +251,7 @@ RELAY: Final = Policy(
 """The log relay, which is no role of the broker: `cofferdam serve` starts it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(NamedTuple):
     """Privileges of a PKCS#11 module besides files, which its administrator has to grant."""
 
     syscalls: frozenset[str] = frozenset()
@@ -310,8 +307,7 @@ MODULE_NEEDS: Final[Mapping[str, Need]] = MappingProxyType(
 
 def for_mapping_files(policy: Policy) -> Policy:
     """Return the policy of a key store that also keeps mapping files: it lists and makes folders, and renames files."""
-    return dataclasses.replace(
-        policy,
+    return policy._replace(
         syscalls=policy.syscalls | {"getdents64", "mkdirat", "renameat"},
         # Listing a folder by its descriptor duplicates that.
         conditions=(
@@ -332,8 +328,7 @@ def for_module(policy: Policy, needs: Iterable[str]) -> Policy:
         need = MODULE_NEEDS.get(name)
         if need is None:
             raise ValueError(f"there is no need {name}, only {', '.join(MODULE_NEEDS)}")
-        policy = dataclasses.replace(
-            policy,
+        policy = policy._replace(
             syscalls=policy.syscalls | need.syscalls,
             conditions=policy.conditions + need.conditions,
             sockets=policy.sockets or need.sockets,
@@ -351,12 +346,12 @@ def for_tpm(policy: Policy, tcti: TctiSettings) -> Policy:
     """
     if tcti.kind == "tabrmd":
         # The D-Bus library starts a thread for its connection at once.
-        return dataclasses.replace(policy, local_sockets=(_SYSTEM_BUS,), syscalls=policy.syscalls | _THREADS)
+        return policy._replace(local_sockets=(_SYSTEM_BUS,), syscalls=policy.syscalls | _THREADS)
     if tcti.path is not None and tcti.kind == "device":
-        return dataclasses.replace(policy, opening=(tcti.path,))
+        return policy._replace(opening=(tcti.path,))
     if tcti.path is not None:
-        return dataclasses.replace(policy, local_sockets=(tcti.path,))
+        return policy._replace(local_sockets=(tcti.path,))
     if tcti.port is None:
         raise ValueError(f"no way to a TPM: {tcti}")
     # The Microsoft simulator's platform commands, such as power on, use the next port.
-    return dataclasses.replace(policy, tcp_ports=(tcti.port, tcti.port + 1) if tcti.kind == "mssim" else (tcti.port,))
+    return policy._replace(tcp_ports=(tcti.port, tcti.port + 1) if tcti.kind == "mssim" else (tcti.port,))

@@ -1,9 +1,7 @@
 """Sandbox policies as data: what a process may do. Every default grants nothing, and no value means "everything"."""
 
-import dataclasses
 import os
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 FORBIDDEN: Final = frozenset(
     {
@@ -29,8 +27,7 @@ SPECIAL_MODES: Final = (0o4000, 0o2000)
 """The setuid and setgid bits of a mode."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(NamedTuple):
     """Allows a system call only if `argument & mask == value`, or makes it fail in that case."""
 
     syscall: str
@@ -42,8 +39,7 @@ class Condition:
     """The errno that it fails with; 0 allows it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(NamedTuple):
     """System calls that fail instead of killing the process, because harmless code tries them."""
 
     syscalls: frozenset[str]
@@ -53,8 +49,7 @@ class Refusal:
     """What code tries them and copes with the error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(NamedTuple):
     """The privileges of one process.
 
     There is no field for new processes or for signals to others: no process may have these. Sockets, threads and code
@@ -93,8 +88,12 @@ class Policy:
     file_size: int | None = 0
     """Largest size of a file in bytes, None for no limit."""
 
-    def __post_init__(self) -> None:
-        """Reject policies that contradict themselves or the guarantees of the service."""
+    def check(self) -> None:
+        """Refuse a policy that contradicts itself or the guarantees of the service.
+
+        Raises:
+            ValueError: It does; the text says how.
+        """
         if forbidden := self.allowed & FORBIDDEN:
             raise ValueError(f"no policy may allow {', '.join(sorted(forbidden))}")
         if twice := self.syscalls.intersection(condition.syscall for condition in self.conditions):
@@ -114,8 +113,7 @@ class Policy:
         self, *, readable: tuple[str, ...] = (), writable: tuple[str, ...] = (), loading: tuple[str, ...] = ()
     ) -> "Policy":
         """Return this policy with additional paths, which are known only at run time."""
-        return dataclasses.replace(
-            self,
+        return self._replace(
             readable=self.readable + readable,
             writable=self.writable + writable,
             loading=self.loading + loading,

@@ -9,8 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.policy import Policy
@@ -24,8 +23,7 @@ _SPARE_MODULE: Final = "colorsys"
 """Pure Python, imports nothing, and nothing imports it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(NamedTuple):
     """An attempt that must fail after confinement."""
 
     name: str
@@ -45,14 +43,14 @@ class Probe:
         return self.syscall in policy.allowed and landlock_abi > 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelfTest:
+class SelfTest(NamedTuple):
     """Probes that were tried before confinement."""
 
     probes: tuple[Probe, ...]
     unproven: tuple[str, ...]
     """Names of the probes that failed even then."""
-    _sockets: tuple[_socket.socket, ...]
+    sockets: tuple[_socket.socket, ...]
+    """Those that the probes use."""
 
     def run(self, policy: Policy, landlock_abi: int) -> None:
         """Run the probes again.
@@ -65,7 +63,7 @@ class SelfTest:
         succeeded = [
             probe.name for probe in self.probes if probe.applies(policy, landlock_abi) and _succeeds(probe.attempt)
         ]
-        for end in self._sockets:
+        for end in self.sockets:
             end.close()
         if succeeded:
             raise SandboxError(f"the sandbox does not stop: {', '.join(succeeded)}")
@@ -91,7 +89,7 @@ def prepare() -> SelfTest:
         Probe(name="import a module", attempt=_import, syscall=None),
     )
     unproven = tuple(probe.name for probe in probes if not _succeeds(probe.attempt))
-    return SelfTest(probes=probes, unproven=unproven, _sockets=(listener, *clients))
+    return SelfTest(probes=probes, unproven=unproven, sockets=(listener, *clients))
 
 
 def _succeeds(attempt: Callable[[], None]) -> bool:

@@ -156,7 +156,7 @@ def key_store(folder: Path) -> Iterator[KimClient]:
 
 SETTINGS = WorkerSettings(
     log=LogSettings(level="off"),
-    index=0,
+    number=0,
     provider=ENTRY,
     authenticators=(UNIX,),
     buffer_size_limit=1 << 20,

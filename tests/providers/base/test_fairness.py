@@ -4,7 +4,6 @@ A device that takes processor time is charged by the thread's own clock, so a re
 one, however long it had to wait for a processor.
 """
 
-import dataclasses
 import itertools
 import threading
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
 from tests.providers.base.device import ATTRIBUTES, KEK, LOG, Asking, Device, running
 
 from cofferdam_contracts.identity import KeyIdentity
@@ -275,9 +275,7 @@ class TwoKinds(Measured):
 
 
 def test_keys_that_are_made_quickly_do_not_wait_for_those_that_are_not(tmp_path: Path) -> None:
-    rsa = dataclasses.replace(
-        ATTRIBUTES, type=dataclasses.replace(ATTRIBUTES.type, kind=KeyKind.RSA_KEY_PAIR, family=None)
-    )
+    rsa = replace(ATTRIBUTES, type=replace(ATTRIBUTES.type, kind=KeyKind.RSA_KEY_PAIR, family=None))
     device = TwoKinds()
     with running(tmp_path, device) as worker:
         flood, quiet = worker.connect(1000), worker.connect(1001, 1)

@@ -1,12 +1,12 @@
 """Codes of rows: a different one for each value of each field, and sets that nobody else can change."""
 
-from dataclasses import replace
 from itertools import product
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.providers.base.device import ATTRIBUTES, KEK, Device
 
 from cofferdam_contracts.identity import KeyIdentity

@@ -1,11 +1,9 @@
 """The worker against frontends that are honest, compromised, slow or gone."""
 
 import _socket
-import dataclasses
 import itertools
 import re
 import threading
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.contracts.strategies import operations_of
 from tests.providers.base.device import ATTRIBUTES, ECDSA, KEK, LOG, SETTINGS, UNIX, Device, running
 
@@ -90,7 +89,7 @@ def test_a_key_of_another_principal_does_not_exist(tmp_path: Path) -> None:
 
 def test_a_key_of_another_authenticator_does_not_exist(tmp_path: Path) -> None:
     """One name in two name spaces: in the key store, and in the cache of keys that were used before."""
-    both = dataclasses.replace(SETTINGS, authenticators=(UNIX, DIRECT))
+    both = SETTINGS._replace(authenticators=(UNIX, DIRECT))
     with running(tmp_path, Device({}), both) as worker:
         frontends = [worker.connect(1000), worker.connect(1001, 1)]
         kinds = [(AuthType.UNIX_PEER_CREDENTIALS, ""), (AuthType.DIRECT, "1000")]
@@ -125,7 +124,7 @@ def test_no_field_can_claim_an_identity(tmp_path: Path, auth: int, claimed: str)
 
 @pytest.mark.parametrize("name", ["", "n" * (MAX_APPLICATION + 1), "é" * (MAX_APPLICATION // 2 + 1)])
 def test_a_name_that_no_client_can_have_is_the_frontends_violation(tmp_path: Path, name: str) -> None:
-    with running(tmp_path, Device({}), replace(SETTINGS, authenticators=(DIRECT,))) as worker:
+    with running(tmp_path, Device({}), SETTINGS._replace(authenticators=(DIRECT,))) as worker:
         honest, frontend = worker.connect(1000), worker.connect(1001, number=5)
         assert honest.ask(GENERATE, auth=1, claimed="n" * MAX_APPLICATION).status == Status.SUCCESS
         with pytest.raises(ChannelClosedError):
@@ -361,7 +360,7 @@ def test_too_many_slow_requests_of_one_principal_are_refused_at_once(tmp_path: P
 
 def test_the_log_tells_who_did_what(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def lines(level: str, *, details: bool = False) -> list[str]:
-        quiet = dataclasses.replace(SETTINGS, log=LogSettings(level=level, details=details))
+        quiet = SETTINGS._replace(log=LogSettings(level=level, details=details))
         with TemporaryDirectory(dir=tmp_path) as folder, running(Path(folder), Device({}), quiet) as worker:
             one, other = worker.connect(1000, 4), worker.connect(1001, 5)
             one.ask(GENERATE)

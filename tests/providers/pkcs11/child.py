@@ -4,7 +4,6 @@ with Child(settings_for(token, folder)) as child:
     child.do(GenerateKey("k", attributes))
 """
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -21,14 +20,14 @@ from cofferdam_contracts.ipc.requests import WorkerOperation, encode_request
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.psa.encoding import encode_attributes
 from cofferdam_contracts.registry import AuthType
-from cofferdam_contracts.settings import LogSettings, Pkcs11Settings, ProviderEntry, TokenMatch, WorkerSettings
+from cofferdam_contracts.settings import LogSettings, Pkcs11Settings, ProviderEntry, TokenMatch, WorkerSettings, dump
 from cofferdam_contracts.status import Status
 
 SCRIPT: Final = Path(__file__).with_name("provider_child.py")
 ROOT: Final = SCRIPT.parents[3]
 SHOW: Final = Path(__file__).with_name("show.py")
 _TIMEOUT_S: Final = 30.0
-NOTHING: Final = TokenMatch(**dict.fromkeys((field.name for field in dataclasses.fields(TokenMatch)), None))
+NOTHING: Final = TokenMatch(**dict.fromkeys(TokenMatch._fields, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Setting
     """Return settings for a token, with the provider's own folder below another one."""
     worker = WorkerSettings(
         log=LogSettings(level="debug", details=True, timestamp=False),
-        index=0,
+        number=0,
         provider=ProviderEntry(id=2, uuid="", name="pkcs11", opcodes=()),
         authenticators=(),
         buffer_size_limit=1 << 20,
@@ -67,7 +66,7 @@ def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Setting
     usual = Pkcs11Settings(
         worker=worker,
         library_path=str(token.library),
-        token=dataclasses.replace(NOTHING, label=token.label),
+        token=NOTHING._replace(label=token.label),
         slot_number=None,
         pin=os.fsencode(token.pin).hex(),
         pin_file=None,
@@ -84,7 +83,7 @@ def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Setting
         quirks=(),
         groups=(),
     )
-    return dataclasses.replace(usual, **changes)
+    return usual._replace(**changes)
 
 
 class Child:
@@ -100,7 +99,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self.about: Final = self._ask(json.dumps(dataclasses.asdict(settings)))
+        self.about: Final = self._ask(dump(settings).decode())
 
     def __enter__(self) -> Self:
         return self

@@ -4,11 +4,11 @@ The reference opens a session, logs in and searches for the key in every request
 output. What it needs stands beside each row (docs/reference/parsec-behaviour.md, "Calls per operation").
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.harness.pkcs11.shim import Shim
 from tests.harness.pkcs11.spy import Spy
 from tests.harness.pkcs11.token import Token, softhsm
@@ -251,4 +251,4 @@ def test_public_keys_in_software_cost_the_token_nothing_once_they_were_read(toke
 
 
 def attributes_without_export(name: str) -> KeyAttributes:
-    return dataclasses.replace(KEYS[name], usage=KEYS[name].usage & ~EXPORT)
+    return replace(KEYS[name], usage=KEYS[name].usage & ~EXPORT)

@@ -1,8 +1,7 @@
 """What tokens with made-up lists of mechanisms can do."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from pkcs11 import Mechanism as Number
 from pkcs11 import MechanismFlag
 from tests.providers.support import attributes, refused

@@ -1,11 +1,11 @@
 """Errors of a module, stale handles, and impossible answers."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from pkcs11 import ObjectClass
 from tests.harness.pkcs11.shim import Shim
 from tests.harness.pkcs11.token import Token, softhsm
@@ -131,7 +131,7 @@ def test_what_stands_in_no_table_is_a_communication_failure(child: Child, shim: 
 def under_a_new_name(operation: WorkerOperation) -> WorkerOperation:
     """Return a generation under a free name: a key that a lost session may have left keeps its name."""
     if isinstance(operation, GenerateKey):
-        return dataclasses.replace(operation, key_name=f"new {next(NUMBERS)}")
+        return replace(operation, key_name=f"new {next(NUMBERS)}")
     return operation
 
 

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
+from msgspec.structs import replace
 from tests.harness.pkcs11.shim import Shim
 from tests.harness.pkcs11.token import Token, softhsm
 from tests.providers.pkcs11.child import Child, settings_for, shown
@@ -148,7 +149,7 @@ def test_a_key_that_may_be_exported_can_be_seen_by_whoever_has_the_pin(
 ) -> None:
     usage = wanted.usage | Usage.EXPORT | Usage.COPY
     with Child(settings_for(token, tmp_path, allow_export=True)) as child:
-        child.do(GenerateKey("k", dataclasses.replace(wanted, usage=usage)))
+        child.do(GenerateKey("k", replace(wanted, usage=usage)))
         exported = child.do(ExportKey("k"))
     found = described(token)
     for one in found.values():
@@ -230,7 +231,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Found, Foun
         for index, (wanted, data, parts) in enumerate(IMPORTED):
             for bits in (wanted.bits, 0):
                 name = f"{index}/{bits}"
-                sent = dataclasses.replace(wanted, usage=wanted.usage | Usage.EXPORT, bits=bits)
+                sent = replace(wanted, usage=wanted.usage | Usage.EXPORT, bits=bits)
                 child.do(ImportKey(name, sent, data))
                 public = child.do(ExportPublicKey(name)) if "PUBLIC_KEY" in parts else b""
                 found.append(Found(child.ask("row", name), child.do(ExportKey(name)), public, {}))

@@ -1,6 +1,5 @@
 """The files that a module needs, and the worker's own folder."""
 
-import dataclasses
 import os
 import stat
 from pathlib import Path
@@ -30,8 +29,7 @@ def softhsm(settings: Pkcs11Settings, folder: Path, text: str | None) -> ModuleA
     if text is not None:
         configuration.write_text(text)
     return module_access(
-        dataclasses.replace(
-            settings,
+        settings._replace(
             library_path=str(folder / "lib" / "libsofthsm2.so"),
             environment=(f"SOFTHSM2_CONF={configuration}",),
         )
@@ -40,8 +38,7 @@ def softhsm(settings: Pkcs11Settings, folder: Path, text: str | None) -> ModuleA
 
 def test_a_module_that_nobody_knows_gets_what_is_configured(settings: Pkcs11Settings, tmp_path: Path) -> None:
     found = module_access(
-        dataclasses.replace(
-            settings,
+        settings._replace(
             readable=("/etc/a", "/etc/b", "/etc/a"),
             writable=("/var/c", settings.state_folder),
             needs=("threads",),
@@ -60,7 +57,7 @@ def test_the_library_is_looked_for_where_it_really_is(settings: Pkcs11Settings, 
     real.parent.mkdir()
     real.touch()
     (tmp_path / "module.so").symlink_to(real)
-    found = module_access(dataclasses.replace(settings, library_path=str(tmp_path / "module.so")))
+    found = module_access(settings._replace(library_path=str(tmp_path / "module.so")))
     assert found.loading == (str(real.parent),)
     assert found.needs == {"sockets", "threads"}
 
@@ -97,7 +94,7 @@ def test_softhsm_gets_its_configuration_and_its_tokens(
 def test_a_link_opens_no_folder_of_the_whole_machine(settings: Pkcs11Settings, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/usr")
     paths = (str(tmp_path / "link"),)
-    for changed in (dataclasses.replace(settings, readable=paths), dataclasses.replace(settings, writable=paths)):
+    for changed in (settings._replace(readable=paths), settings._replace(writable=paths)):
         with pytest.raises(ModuleAccessError, match="module_readable"):
             module_access(changed)
 
@@ -125,12 +122,12 @@ def test_without_the_variable_softhsm_looks_where_it_is_installed(
     (tmp_path / "second.conf").write_text(f"directories.tokendir = {tmp_path}\n")
     usual = (str(tmp_path / "first.conf"), str(tmp_path / "second.conf"))
     monkeypatch.setattr(module, "_DEFAULTS", {"SOFTHSM2_CONF": usual})
-    wanted = dataclasses.replace(settings, library_path="/usr/lib/libsofthsm2.so", environment=("OTHER=1",))
+    wanted = settings._replace(library_path="/usr/lib/libsofthsm2.so", environment=("OTHER=1",))
     found = module_access(wanted)
     assert found.readable == (usual[1],)
     assert found.writable == (settings.state_folder, str(tmp_path))
     # A variable that is set counts, even if it names nothing.
-    assert module_access(dataclasses.replace(wanted, environment=("SOFTHSM2_CONF=/nowhere",))).readable == ()
+    assert module_access(wanted._replace(environment=("SOFTHSM2_CONF=/nowhere",))).readable == ()
 
 
 def test_the_folder_is_made_for_the_worker_alone(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Finding the token and logging in."""
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -39,9 +38,9 @@ def shim(tokens: list[Token], tmp_path: Path) -> Shim:
 def test_a_token_is_found_by_its_serial_number_or_its_slot(tokens: list[Token], tmp_path: Path, index: int) -> None:
     token = tokens[index]
     for match in (
-        dataclasses.replace(NOTHING, serial=token.serial),
-        dataclasses.replace(NOTHING, slot_id=token.slot),
-        dataclasses.replace(NOTHING, serial=token.serial, label=token.label, slot_id=token.slot),
+        NOTHING._replace(serial=token.serial),
+        NOTHING._replace(slot_id=token.slot),
+        NOTHING._replace(serial=token.serial, label=token.label, slot_id=token.slot),
     ):
         with Child(settings_for(token, tmp_path, token=match)) as child:
             assert child.about["open"]
@@ -58,7 +57,7 @@ def test_a_token_is_found_by_its_serial_number_or_its_slot(tokens: list[Token], 
     ],
 )
 def test_a_token_is_found_by_what_it_says_of_itself(tokens: list[Token], tmp_path: Path, match: dict[str, str]) -> None:
-    settings = settings_for(tokens[0], tmp_path, token=dataclasses.replace(NOTHING, **match))  # type: ignore[arg-type]
+    settings = settings_for(tokens[0], tmp_path, token=NOTHING._replace(**match))  # type: ignore[arg-type]
     with Child(settings) as child:
         assert child.about["open"]
         assert f"serial={tokens[0].serial} " in child.end()
@@ -90,7 +89,7 @@ def test_of_two_tokens_that_fit_none_is_used(tokens: list[Token], shim: Shim, tm
     ids=str,
 )
 def test_a_token_that_is_not_there_may_come(tokens: list[Token], tmp_path: Path, match: dict[str, object]) -> None:
-    wanted = dataclasses.replace(NOTHING, **match)  # type: ignore[arg-type]
+    wanted = NOTHING._replace(**match)  # type: ignore[arg-type]
     with Child(settings_for(tokens[0], tmp_path, token=wanted)) as child:
         assert not child.about["open"]
         for token in tokens:
@@ -172,7 +171,7 @@ def test_a_wrong_pin_is_tried_once(tokens: list[Token], shim: Shim, tmp_path: Pa
             child.refuses(GenerateKey("k", AES), COMMUNICATION)
         assert shim.count("C_Login") == 1
     # Another wrong one is another attempt, and so is the right one, which is then forgotten.
-    with Child(dataclasses.replace(settings, pin=b"1111".hex())):
+    with Child(settings._replace(pin=b"1111".hex())):
         assert shim.count("C_Login") == 2
     with Child(settings_for(tokens[0], tmp_path, library_path=str(shim.library))) as child:
         assert child.about["open"]

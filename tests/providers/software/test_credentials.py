@@ -2,6 +2,7 @@
 
 import socket
 import stat
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,14 @@ def told(check: int, rows: int) -> Iterator[Start]:
         broker.send(Ping(1))
         broker.send(Sealed(bool(check), bool(rows)))
         start = Start(
-            role=Role.SOFTWARE_WORKER, number=0, uid=None, parent=1, control=Control(theirs), document=-1, arguments=()
+            role=Role.SOFTWARE_WORKER,
+            number=0,
+            uid=None,
+            parent=1,
+            control=Control(theirs),
+            document=-1,
+            arguments=(),
+            early=deque(),
         )
         yield start
 

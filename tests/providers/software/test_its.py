@@ -4,11 +4,11 @@ Source: docs/reference/parsec-behaviour.md, "Key files of the software provider"
 """
 
 import struct
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.providers.support import P256, RSA_1024, attributes, refused
 
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyKind, KeyType, Usage

@@ -1,9 +1,9 @@
 """The provider through its interface, as the worker uses it: create, store, open, use."""
 
 import threading
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from tests.providers.software.test_its import its_file
 from tests.providers.support import IDENTITY, KEK, P256, RSA_1024, attributes, done, provider, refused, rsa_material
 

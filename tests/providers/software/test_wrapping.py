@@ -1,10 +1,9 @@
 """Keys at rest."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.providers.support import IDENTITY, KEK, attributes, refused
 
 from cofferdam_contracts.identity import KeyIdentity

@@ -6,7 +6,6 @@ unconfined and then enters the sandbox by the way that the service uses.
 
 import _socket
 import ctypes
-import dataclasses
 import json
 import mmap
 import os
@@ -151,7 +150,7 @@ def confinement(job: dict[str, Any], folder: Path) -> Callable[[], object]:
     if job["role"] == Role.KIM.name:
         policy = policy.with_paths(writable=(str(folder / "kim"),))
     if "conditions on memory" in job["without"]:
-        policy = dataclasses.replace(policy, executable_memory=True)
+        policy = policy._replace(executable_memory=True)
 
     def confine() -> None:
         if job["without"]:

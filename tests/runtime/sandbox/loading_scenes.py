@@ -7,7 +7,6 @@ import signal
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -133,7 +132,7 @@ def reaching(folder: str, granted: str) -> object:
     local.listen()
     grants = {"opening": ("/dev/zero", "/nonexistent"), "tcp_ports": (ports[0],), "local_sockets": (path,)}
     policy = POLICIES[Role.PKCS11_WORKER]
-    policy = replace(policy, **{granted: grants[granted]}) if granted else policy  # type: ignore[arg-type]
+    policy = policy._replace(**{granted: grants[granted]}) if granted else policy  # type: ignore[arg-type]
     attempts: dict[str, Callable[[], object]] = {
         "device": lambda: os.close(os.open("/dev/zero", os.O_RDWR)),
         "other device": lambda: os.close(os.open("/dev/null", os.O_RDWR)),

@@ -21,7 +21,6 @@ import threading
 import tomllib
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -327,10 +326,10 @@ def limited(path: str) -> object:
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), 2)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits.forbid_core_dumps()
-    limits.apply(replace(POLICIES[Role.KIM], open_files=64))
+    limits.apply(POLICIES[Role.KIM]._replace(open_files=64))
     before = _stopped(lambda: Path(path).write_bytes(b"x"))
-    limits.apply(replace(POLICIES[Role.FRONTEND], open_files=32))
-    limits.apply(replace(POLICIES[Role.FRONTEND], open_files=1 << 30))
+    limits.apply(POLICIES[Role.FRONTEND]._replace(open_files=32))
+    limits.apply(POLICIES[Role.FRONTEND]._replace(open_files=1 << 30))
     after = _stopped(lambda: Path(path).write_bytes(b"x"))
     shown = [limits.resource.getrlimit(limit) for limit in (4, 7, 6)]  # type: ignore[attr-defined]
     return {"before": before, "after": after, "core, files, processes": shown}

@@ -1,7 +1,6 @@
 """Reading what the kernel says about a process."""
 
 import os
-from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -100,7 +99,7 @@ def test_a_confined_thread_falls_short_of_nothing() -> None:
 
 
 def test_groups_have_to_be_exactly_the_expected_ones() -> None:
-    member = replace(CONFINED, groups=(4, 20))
+    member = CONFINED._replace(groups=(4, 20))
     assert shortfalls(member, uid=9, groups=(20, 4), seccomp=True) == ()
     assert shortfalls(member, uid=9, groups=(4,), seccomp=True) == ("is in groups (4, 20)",)
     assert shortfalls(CONFINED, uid=9, groups=(4,), seccomp=True) == ("is in groups ()",)
@@ -124,4 +123,4 @@ def test_groups_have_to_be_exactly_the_expected_ones() -> None:
     ],
 )
 def test_each_shortfall_is_named(change: dict[str, object], complaint: str) -> None:
-    assert shortfalls(replace(CONFINED, **change), uid=9, seccomp=True) == (complaint,)  # type: ignore[arg-type]
+    assert shortfalls(CONFINED._replace(**change), uid=9, seccomp=True) == (complaint,)  # type: ignore[arg-type]

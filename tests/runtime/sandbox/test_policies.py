@@ -1,6 +1,5 @@
 """The policies as data: complete, known to the library, and within what the service promises."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from cofferdam_runtime.sandbox.policies import (
     MODULE_NEEDS,
     POLICIES,
     REFUSALS,
+    RELAY,
     for_mapping_files,
     for_module,
     for_tpm,
@@ -189,7 +189,7 @@ def test_a_tpm_is_reached_in_one_way(tcti: TctiSettings, way: dict[str, Any]) ->
     plain = POLICIES[Role.TPM_WORKER]
     policy = for_tpm(plain, tcti)
     threads = {"mprotect", "exit"} if tcti.kind == "tabrmd" else set()
-    assert policy == replace(plain, syscalls=plain.syscalls | threads, **way)
+    assert policy == plain._replace(syscalls=plain.syscalls | threads, **way)
     assert policy.allowed == POLICIES[Role.SOFTWARE_WORKER].allowed - {"mprotect", "exit"} | threads
 
 
@@ -213,14 +213,16 @@ def test_the_default_grants_nothing() -> None:
 def test_what_is_forbidden_cannot_be_allowed() -> None:
     for name in sorted(FORBIDDEN):
         with pytest.raises(ValueError, match=f"no policy may allow {name}"):
-            Policy(syscalls=frozenset({name}))
+            Policy(syscalls=frozenset({name})).check()
         with pytest.raises(ValueError, match=f"no policy may allow {name}"):
-            Policy(conditions=(Condition(syscall=name, argument=0, mask=0, value=0),))
+            Policy(conditions=(Condition(syscall=name, argument=0, mask=0, value=0),)).check()
 
 
 def test_an_unconditional_rule_would_hide_a_conditional_one() -> None:
     with pytest.raises(ValueError, match="both allowed and conditional: fcntl"):
-        Policy(syscalls=frozenset({"fcntl"}), conditions=(Condition(syscall="fcntl", argument=1, mask=1, value=1),))
+        Policy(
+            syscalls=frozenset({"fcntl"}), conditions=(Condition(syscall="fcntl", argument=1, mask=1, value=1),)
+        ).check()
 
 
 def test_paths_are_added_at_run_time() -> None:
@@ -228,22 +230,27 @@ def test_paths_are_added_at_run_time() -> None:
     assert (policy.readable, policy.writable, policy.loading) == (("/a",), ("/b",), ("/c",))
     assert policy.syscalls == POLICIES[Role.KIM].syscalls
     with pytest.raises(ValueError, match="not absolute: relative"):
-        policy.with_paths(writable=("relative",))
+        policy.with_paths(writable=("relative",)).check()
 
 
 @pytest.mark.parametrize("reached", [{"opening": ("/a",)}, {"tcp_ports": (1,)}, {"local_sockets": ("/a",)}])
 def test_what_is_reached_while_preparing_is_taken_away_later(reached: dict[str, Any]) -> None:
-    Policy(loading=("/lib",), **reached)
+    Policy(loading=("/lib",), **reached).check()
     keeping: list[dict[str, Any]] = [{}, {"loading": ("/lib",), "executable_memory": True}]
     for kept in keeping:
         with pytest.raises(ValueError, match="would never be taken away"):
-            Policy(**kept, **reached)
+            Policy(**kept, **reached).check()
 
 
 @pytest.mark.parametrize("reached", [{"opening": ("relative",)}, {"local_sockets": ("relative",)}])
 def test_what_is_reached_while_preparing_is_absolute(reached: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not absolute: relative"):
-        Policy(loading=("/lib",), **reached)
+        Policy(loading=("/lib",), **reached).check()
+
+
+@pytest.mark.parametrize("policy", [*POLICIES.values(), RELAY])
+def test_the_policies_contradict_neither_themselves_nor_the_guarantees(policy: Policy) -> None:
+    policy.check()
 
 
 def test_what_is_beneath_a_path_is_granted_with_it() -> None:
