@@ -9,7 +9,7 @@ from typing import Final
 
 from tools.asking import heading, row
 
-from cofferdam_providers.pkcs11.quirks import ROWS, Row, names
+from cofferdam_providers.pkcs11.quirks import ROWS, ModuleRow, names
 
 MEANINGS: Final[Mapping[str, str]] = {
     "raw-ec-points": "CKA_EC_POINT of an imported key is the bare point. When reading, either form is accepted.",
@@ -64,7 +64,7 @@ def render_quirks() -> str:
     return "".join([*lines, *map(_module, ROWS), _END])
 
 
-def _module(one: Row) -> str:
+def _module(one: ModuleRow) -> str:
     token = " ".join(pattern for pattern in (one.manufacturer, one.model) if pattern != "*") or "any"
     return row(
         one.name,

@@ -9,7 +9,7 @@ from cofferdam_broker.process import ChildProcess, Key
 from cofferdam_broker.spawn import spawn
 from cofferdam_contracts.ipc.control import SettingsDocument
 from cofferdam_contracts.roles import READER_UID, Role, documents_of
-from cofferdam_contracts.settings import BrokerSettings, load
+from cofferdam_contracts.settings import MAX_DOCUMENT, BrokerSettings, load
 from cofferdam_runtime.control import ControlClosedError, ControlError, release
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
@@ -21,7 +21,6 @@ _OWN: Final = (0, 0)
 """Role and number under which the reader sends the broker's own settings."""
 _MAX: Final = 64
 """Most settings documents. All must fit into the control socket, as they are received after the reader has exited."""
-_MAX_SETTINGS: Final = 1 << 20
 
 
 class LoadedConfig(NamedTuple):
@@ -96,7 +95,7 @@ class ConfigLoader:
         self._done(config, how)
 
     def _config(self) -> LoadedConfig:
-        settings = load(BrokerSettings, os.pread(self._documents[_OWN], _MAX_SETTINGS, 0))
+        settings = load(BrokerSettings, os.pread(self._documents[_OWN], MAX_DOCUMENT, 0))
         documents = {(Role(role), number): found for (role, number), found in self._documents.items() if role or number}
         if documents.keys() != documents_of((worker.role, worker.number) for worker in settings.workers):
             raise ValueError(f"documents for {sorted(documents)}")

@@ -7,7 +7,7 @@ of a provider reach only that provider's worker. Durations are in milliseconds, 
 import json
 import types
 import typing
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from cofferdam_contracts.opaque import opaque
 
@@ -271,6 +271,8 @@ class TpmSettings(NamedTuple):
         return opaque(self)
 
 
+MAX_DOCUMENT: Final = 1 << 20
+"""Bytes of a settings document."""
 T = TypeVar("T")
 
 

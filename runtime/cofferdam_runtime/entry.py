@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 from cofferdam_contracts.ipc.control import Broken, Busy, Failed, Failure, Ping, Pong, Ready, Record, Stop, Violation
 from cofferdam_contracts.roles import Role
-from cofferdam_contracts.settings import load
+from cofferdam_contracts.settings import MAX_DOCUMENT, load
 from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.control import Control, ControlError
 from cofferdam_runtime.log import Log
@@ -28,7 +28,6 @@ from cofferdam_runtime.sandbox.policy import Policy
 from cofferdam_runtime.sandbox.rank import lower_rank
 from cofferdam_runtime.sandbox.title import set_title
 
-_MAX_SETTINGS: Final = 1 << 20
 _TURN: Final = 16
 """Control records handled before the loop serves other descriptors."""
 
@@ -71,7 +70,7 @@ class Start(NamedTuple):
     def settings(self, kind: type[T]) -> T:
         """Read the settings document and close it."""
         # Processes of a role share the open file and thus its offset, which pread does not change.
-        document = os.pread(self.document, _MAX_SETTINGS, 0)
+        document = os.pread(self.document, MAX_DOCUMENT, 0)
         os.close(self.document)
         return load(kind, document)
 

@@ -8,7 +8,8 @@ import _socket
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from cofferdam_contracts.roles import READER_UID, RELAY_UID, UID_COUNT
@@ -37,7 +38,7 @@ class Intake:
         uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
         self._refused = frozenset({OVERFLOW_UID, READER_UID, RELAY_UID, *uids})
         self.acceptor = Acceptor(log)
-        self._closed = 0
+        self._closed: Counter[int] = Counter()
         self._warned = 0.0
 
     def keep(self, arrivals: Iterable[Arrival], now: float) -> set[int]:
@@ -54,14 +55,16 @@ class Intake:
                 queued.add(uid)
         return queued
 
-    def turn_away(self, uid: int, connections: list[_socket.socket], why: str) -> None:
-        """Close connections, and log it at most once a second."""
+    def turn_away(self, uid: int, connections: Sequence[_socket.socket], why: str) -> None:
+        """Close connections, and log it at most once a second; `others` counts those of other uids since then."""
         for connection in connections:
             connection.close()
-        self._closed += len(connections)
+        self._closed[uid] += len(connections)
         if connections and (now := time.monotonic()) > self._warned + 1:
-            self._log.warning("connections are closed unserved", uid=uid, closed=self._closed, cause=why)
-            self._closed, self._warned = 0, now
+            closed, others = self._closed.pop(uid), self._closed.total()
+            self._log.warning("connections are closed unserved", uid=uid, closed=closed, others=others, cause=why)
+            self._closed.clear()
+            self._warned = now
 
     def close(self) -> None:
         """Close the connections that still wait."""

@@ -152,13 +152,13 @@ class Line:
 
         `who_makes_room` finds the same place for all uids of a group, so one of each is enough.
         """
-        best: dict[tuple[bool, int | None], tuple[tuple[int, bool, int, int], int]] = {}
-        for uid in self._since:
+        best: dict[tuple[bool, int | None], tuple[tuple[int, bool, int, int, float], int]] = {}
+        for uid, since in self._since.items():
             user = self._user_of(uid)
             if self._started[user] >= STARTS:
                 continue
             history, lacks_keys = self._histories.get(uid), uid not in self._key_owners
-            rank = held[user], lacks_keys, len(history.deaths) if history else 0, self._started[user]
+            rank = held[user], lacks_keys, len(history.deaths) if history else 0, self._started[user], since
             group = lacks_keys, user if held[user] else None
             if group not in best or rank < best[group][0]:
                 best[group] = rank, uid

@@ -17,7 +17,7 @@ from tests.harness.service import acting_as
 from cofferdam_broker.process import ChildProcess
 from cofferdam_contracts.ipc.control import Record
 from cofferdam_contracts.roles import READER_UID, RELAY_UID, UID_COUNT, Role
-from cofferdam_contracts.settings import UidRange
+from cofferdam_contracts.settings import LogSettings, UidRange
 from cofferdam_runtime import listener, places
 from cofferdam_runtime.backoff import FREE_RESTARTS
 from cofferdam_runtime.intake import OVERFLOW_UID, Intake
@@ -135,6 +135,20 @@ def test_the_most_connections_of_a_uid_wait_and_no_more(tmp_path: Path) -> None:
         assert [is_closed(client) for client in clients] == [False] * 100 + [True] * 3
         intake.close()
         assert all(map(is_closed, clients))
+
+
+def test_a_line_about_closed_connections_tells_a_uids_own_from_others(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    intake = Intake(Log("broker", LogSettings()), SETTINGS, Users(()), lambda _uid, _now: True)
+    for uid, count in ((1, 1), (2, 3), (3, 2)):
+        ends = [end for _ in range(count) for end in socket.socketpair()]
+        intake.turn_away(uid, ends, "no reason")
+    # The first line came at once; the second waits until a second has passed.
+    intake._warned = 0.0
+    intake.turn_away(3, [socket.socket(socket.AF_UNIX)], "no reason")
+    lines = [line.partition("unserved")[2] for line in capfd.readouterr().err.splitlines()]
+    assert ["uid=1 closed=2 others=0" in lines[0], "uid=3 closed=5 others=6" in lines[1]] == [True, True], lines
 
 
 @needs_uids

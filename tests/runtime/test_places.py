@@ -251,3 +251,13 @@ def test_all_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for uid in range(1, 9):
         known.note(uid, owns=True)
     assert sum(uid in known for uid in range(1, 9)) == 3
+
+
+@given(st.lists(st.integers(1, 50_000), unique=True, min_size=2, max_size=8))
+def test_of_equals_the_one_that_has_waited_longest_is_first(waiting: list[int]) -> None:
+    line = Line(Users(()), frozenset())
+    for since, uid in enumerate(waiting):
+        line.join(uid, since)
+    for uid in waiting:
+        assert line.first([]) == uid
+        line.leave(uid)

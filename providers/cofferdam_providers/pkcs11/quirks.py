@@ -52,7 +52,7 @@ _FLAGS: Final[Mapping[str, Callable[[Quirks], Quirks]]] = {
 _ID_BYTES: Final = "id-bytes"
 
 
-class Row(Struct, frozen=True, kw_only=True):
+class ModuleRow(Struct, frozen=True, kw_only=True):
     """One module, or one kind of token behind it; patterns as in fnmatch(3)."""
 
     name: str
@@ -78,27 +78,29 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 ROWS: Final = (
-    Row(name="SoftHSM 2", module="libsofthsm2.so*", configuration="SOFTHSM2_CONF", tested=True),
+    ModuleRow(name="SoftHSM 2", module="libsofthsm2.so*", configuration="SOFTHSM2_CONF", tested=True),
     # Returns CKR_GENERAL_ERROR, which may mean anything, for attributes that it does not know.
-    Row(
+    ModuleRow(
         name="NSS (softokn)",
         module="libsoftokn3.so",
         quirks=("omit-allowed-mechanisms", "omit-copyable"),
         tested=True,
     ),
     # The slots of a YubiKey's PIV application are numbered by CKA_ID; its keys are generated with yubico-piv-tool.
-    Row(
+    ModuleRow(
         name="YubiKey (YKCS11)",
         module="libykcs11.so*",
         quirks=("id-bytes=1", "omit-allowed-mechanisms", "omit-copyable"),
         needs=frozenset({"sockets"}),
     ),
     # Talks to the card through pcscd.
-    Row(name="OpenSC", module="opensc-pkcs11.so", quirks=("omit-allowed-mechanisms",), needs=frozenset({"sockets"})),
+    ModuleRow(
+        name="OpenSC", module="opensc-pkcs11.so", quirks=("omit-allowed-mechanisms",), needs=frozenset({"sockets"})
+    ),
     # Forwards every call to a server over another socket.
-    Row(name="p11-kit's client", module="p11-kit-client.so", needs=frozenset({"sockets"})),
+    ModuleRow(name="p11-kit's client", module="p11-kit-client.so", needs=frozenset({"sockets"})),
     # Talks HTTPS, with threads of its own.
-    Row(name="Nitrokey NetHSM", module="libnethsm_pkcs11.so*", needs=frozenset({"sockets", "threads"})),
+    ModuleRow(name="Nitrokey NetHSM", module="libnethsm_pkcs11.so*", needs=frozenset({"sockets", "threads"})),
 )
 """The table; docs/reference/quirks.md is generated from it."""
 

@@ -7,9 +7,9 @@ from cofferdam_providers.pkcs11.quirks import (
     LEAST_ID_BYTES,
     MOST_ID_BYTES,
     ROWS,
+    ModuleRow,
     QuirkError,
     Quirks,
-    Row,
     configuration_of,
     names,
     needs_of,
@@ -21,7 +21,7 @@ USUAL = Quirks()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_row_can_be_applied(row: Row) -> None:
+def test_every_row_can_be_applied(row: ModuleRow) -> None:
     library = "/usr/lib/" + row.module.replace("*", ".2")
     assert quirks_for(library, "anybody", "any", ()) == quirks_for("/usr/lib/other.so", "anybody", "any", row.quirks)
     assert needs_of(library) == row.needs
