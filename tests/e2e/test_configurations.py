@@ -4,23 +4,19 @@ The settings are those that the reference is tested with: the choice of a token,
 reordered, left out or without their device, limits, export, deprecated algorithms.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import pytest
 from tests.harness.answers import refused
 from tests.harness.device_service import Value
-from tests.harness.events import reload
-from tests.harness.pkcs11.service import TokenService
 from tests.harness.pkcs11.token import Token
+from tests.harness.three_providers import PKCS11, SOFTWARE, TPM, Providers
 from tests.harness.tpm.swtpm import Swtpm, tool
 
 from cofferdam_client import (
     RSA_PKCS1V15_ENCRYPTION,
-    Client,
     Curve,
-    Direct,
     Hash,
     Status,
     ecc_signing_key,
@@ -31,64 +27,9 @@ from cofferdam_client import (
 
 pytestmark = pytest.mark.e2e
 
-SOFTWARE, PKCS11, TPM = 1, 2, 3
 CORE: Final = 0
 DIGEST: Final = bytes(32)
 SHA_1_KEY: Final = ecc_signing_key(Curve.P_256, Hash.SHA_1)
-
-
-Tables = Mapping[str, Mapping[str, Value | None]]
-
-
-class Providers(TokenService):
-    """A service with the software provider, a token's and a TPM's, between `start` and `close`."""
-
-    def __init__(self, tpm: Swtpm) -> None:
-        self._tpm = tpm
-        self.order: tuple[int, ...] = (SOFTWARE, PKCS11, TPM)
-        self.changes: Tables = {}
-        """Settings of `core` and of the providers, beside or in place of the usual ones; None removes one."""
-        super().__init__(authenticators=["Direct"])
-
-    def write(self, provider: Mapping[str, Value]) -> None:
-        """Write the configuration with these keys of the token's provider."""
-        folder = self.service.folder
-        usual: dict[int, Mapping[str, Value]] = {
-            SOFTWARE: {"provider_type": "MbedCrypto", "key_encryption_key_file": str(folder / "software.kek")},
-            PKCS11: provider,
-            TPM: {
-                "provider_type": "Tpm",
-                "tcti": self._tpm.tcti,
-                "owner_hierarchy_auth": "",
-                "key_encryption_key_file": str(folder / "tpm.kek"),
-            },
-        }
-        first, *others = [_with(usual[number], self.changes.get(NAMES[number], {})) for number in self.order]
-        tables = {"core_settings": _with({}, self.changes.get("core", {})), "provider": first}
-        extra = "\n".join(line for each in others for line in ["[[provider]]", *map(_line, each.items()), ""])
-        self.service.configure(tables, extra)  # type: ignore[arg-type]
-
-    def reload(self, changes: Tables, order: tuple[int, ...] = (SOFTWARE, PKCS11, TPM)) -> None:
-        """Reload with these changes, which are all that there are."""
-        self.changes, self.order = changes, order
-        self.configure()
-        reload(self.service)
-
-    def of(self, provider: int) -> Client:
-        """Return a client of a provider."""
-        return Client(self.service.endpoint, provider=provider, auth=Direct("app"))
-
-
-NAMES: Final = {SOFTWARE: "software", PKCS11: "pkcs11", TPM: "tpm"}
-
-
-def _with(values: Mapping[str, Value], changes: Mapping[str, Value | None]) -> dict[str, Value]:
-    merged = {"key_info_manager": "kim", **values, **changes} if values else dict(changes)
-    return {key: value for key, value in merged.items() if value is not None}
-
-
-def _line(item: tuple[str, Value]) -> str:
-    return f"{item[0]} = {json.dumps(item[1])}"
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +99,7 @@ def test_a_provider_may_be_left_out_when_its_device_is_missing(service: Provider
 
 
 def test_limits_of_requests_and_of_random_bytes(service: Providers) -> None:
-    service.reload({"core": {"body_len_limit": 1024, "buffer_size_limit": 1024, "log_level": "trace"}})
+    service.reload({"core_settings": {"body_len_limit": 1024, "buffer_size_limit": 1024, "log_level": "trace"}})
     with service.of(SOFTWARE) as client:
         client.hash_compute(bytes(1019), Hash.SHA_256)
         with refused(Status.BODY_SIZE_EXCEEDS_LIMIT):
@@ -177,7 +118,7 @@ def test_keys_that_may_not_leave_a_token(service: Providers) -> None:
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_deprecated_algorithms(service: Providers, *, allowed: bool) -> None:
-    service.reload({"core": {"allow_deprecated": allowed}})
+    service.reload({"core_settings": {"allow_deprecated": allowed}})
     with service.of(SOFTWARE) as client:
         if allowed:
             client.generate_key("k", SHA_1_KEY)
