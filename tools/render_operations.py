@@ -82,7 +82,8 @@ def _operations(asked: SoftwareProvider) -> Iterator[str]:
     yield "\n## Operations\n\n"
     yield "*Needs* says who may call it: anybody, an authenticated client, or an administrator. *Listed* says whether\n"
     yield "ListOpcodes names the operation; other supported operations work although they are not listed\n"
-    yield "(`provider.list_all_opcodes` also lists those of the provider, but never those for MACs).\n"
+    yield "(`provider.list_all_opcodes` also lists those of the provider, but never those for MACs). If there is no\n"
+    yield "such key, an operation that is not listed ends with 1134, not with 1140.\n"
     yield heading("Opcode", "Operation", "Provider", "Needs", "Supported", "Listed")
     for opcode in Opcode:
         is_core = opcode in CORE_OPCODES

@@ -35,7 +35,8 @@ MEANINGS: Final[Mapping[Status, str]] = {
     " password of the endorsement hierarchy; or an unexpected error: the log has its source location, please report"
     " it.",
     Status.PSA_ERROR_NOT_PERMITTED: "The key's usage flags, its policy or its type do not allow the operation.",
-    Status.PSA_ERROR_NOT_SUPPORTED: "The provider cannot do this. With CanDoCrypto: no.",
+    Status.PSA_ERROR_NOT_SUPPORTED: "The provider cannot do this. With CanDoCrypto: no. With an operation that "
+    "ListOpcodes does not list: there may be no such key.",
     Status.PSA_ERROR_INVALID_ARGUMENT: "A value is invalid for this kind of key or algorithm.",
     Status.PSA_ERROR_BAD_STATE: "The key store was asked for a change that its state does not allow: the name is not "
     "reserved, or an earlier key of the same name is not resolved yet.",

@@ -26,6 +26,8 @@ class Core(Struct, kw_only=True):
     """The data of the core operations; answers that never change are encoded once."""
 
     opcodes: Mapping[int, bytes]
+    listed: frozenset[tuple[int, int]]
+    """What `opcodes` says: the providers and their operations, without the core provider's."""
     constant: Mapping[Opcode, bytes]
     store: KimUpstream
     workers: tuple[WorkerUpstream, ...]
@@ -56,6 +58,7 @@ class Core(Struct, kw_only=True):
             opcodes[entry.id] = encode_result(Opcode.LIST_OPCODES, entry.opcodes)
         return cls(
             opcodes=opcodes,
+            listed=frozenset((entry.id, opcode) for entry in settings.providers for opcode in entry.opcodes),
             constant={
                 Opcode.PING: encode_result(Opcode.PING, WIRE_VERSION),
                 Opcode.LIST_PROVIDERS: encode_result(Opcode.LIST_PROVIDERS, providers),

@@ -66,8 +66,9 @@ class Pipeline(Struct, frozen=True):
         if handler is not None:
             handler(self.core, operation, identity, responder)
         else:
-            worker = self.workers[header.provider]
-            worker.request(operation, identity, responder.request_id, responder.answer)  # type: ignore[arg-type]
+            listed = (header.provider, header.opcode) in self.core.listed
+            answer = responder.answer if listed else responder.answer_unlisted
+            self.workers[header.provider].request(operation, identity, responder.request_id, answer)  # type: ignore[arg-type]
 
     def _check_destination(self, header: RequestHeader) -> None:
         is_core = header.provider == ProviderId.CORE

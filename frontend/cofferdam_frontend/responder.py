@@ -28,6 +28,14 @@ class Responder:
         else:
             self.fail(status)
 
+    def answer_unlisted(self, status: int, results: tuple[Any, ...]) -> None:
+        """Answer with the status and the results of an operation that ListOpcodes does not list.
+
+        Clients look for operations with the name of a key that does not exist. What they learn has to be what the list
+        says, as with the reference.
+        """
+        self.answer(Status.PSA_ERROR_NOT_SUPPORTED if status == Status.PSA_ERROR_DOES_NOT_EXIST else status, results)
+
     def succeed(self, results: Any) -> None:  # noqa: ANN401  what `encode_result` takes for the opcode
         """Answer with success and a result."""
         self.encode(partial(encode_result, self._header.opcode), results)

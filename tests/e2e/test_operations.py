@@ -259,6 +259,27 @@ MISSING = [
     *rows("software", general.missing_operation, *ATTESTATION),
 ]
 """Operations that a provider does not have. Clients look for them with the name of a key that does not exist."""
+MESSAGES = (
+    (Client.sign_message, b"text", ecdsa()),
+    (Client.verify_message, b"text", bytes(64), ecdsa()),
+)
+MAC_METHODS = (Client.mac_compute, Client.mac_verify)
+UNLISTED = {"software": (*SYMMETRIC[2:], *MESSAGES), "softhsm": (*SYMMETRIC, *MESSAGES, (Client.export_key,))}
+LOOKED_FOR = [
+    *(
+        refused_by(name, NOT_SUPPORTED, method, "absent", *inputs)
+        for name, unlisted in {**UNLISTED, "tpm": MESSAGES}.items()
+        for method, *inputs in unlisted
+    ),
+    *(
+        refused_by(
+            f"{name}, all opcodes", NOT_SUPPORTED if method in MAC_METHODS else ABSENT, method, "absent", *inputs
+        )
+        for name, unlisted in UNLISTED.items()
+        for method, *inputs in unlisted
+    ),
+]
+"""Operations that work and are not listed: who looks for them in this way learns what the list says."""
 CAPABILITIES = [
     *can("software", ecc_signing_key(Curve.P_384, Hash.SHA_384), rsa_signing_key(3072), aes_gcm_key()),
     *can("software", ecdh_key(), hmac_key()),
@@ -293,7 +314,7 @@ IDLE = [
     *rows("nss", general.policy_without_algorithm, P256, rsa_encryption_key(2048)),
     *rows("tpm", general.policy_without_algorithm, P256, rsa_encryption_key(2048), rsa_signing_key(2048)),
 ]
-TABLE = (*SIGNATURES, *ENCRYPTION, *MACS, *KEYS, *WITHOUT_A_KEY, *MISSING, *CAPABILITIES, *IDLE)
+TABLE = (*SIGNATURES, *ENCRYPTION, *MACS, *KEYS, *WITHOUT_A_KEY, *MISSING, *LOOKED_FOR, *CAPABILITIES, *IDLE)
 
 
 @pytest.fixture(scope="module")

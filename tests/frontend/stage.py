@@ -20,7 +20,7 @@ from tests.harness.wire import Response, split_responses
 
 from cofferdam_contracts.ipc.control import Assign, NewClient, Record, UpstreamChannel
 from cofferdam_contracts.ipc.limits import MAX_LISTING, message_limit
-from cofferdam_contracts.registry import PROVIDERS, AuthType, Opcode, ProviderId
+from cofferdam_contracts.registry import PROVIDERS, AuthType, ProviderId
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import AuthenticatorSettings, FrontendSettings, LogSettings, ProviderEntry
 from cofferdam_frontend.auth import Sources
@@ -40,7 +40,12 @@ _PROVIDERS = (ProviderId.MBED_CRYPTO, ProviderId.PKCS11)
 SETTINGS = FrontendSettings(
     log=LogSettings(level="off"),
     providers=tuple(
-        ProviderEntry(id=number, uuid=PROVIDERS[number].uuid, name=number.name, opcodes=(Opcode.PSA_GENERATE_KEY,))
+        ProviderEntry(
+            id=number,
+            uuid=PROVIDERS[number].uuid,
+            name=number.name,
+            opcodes=tuple(sorted(PROVIDERS[number].opcodes)),
+        )
         for number in _PROVIDERS
     ),
     authenticators=(

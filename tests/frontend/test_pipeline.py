@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 from tests.frontend.samples import SAMPLES
-from tests.frontend.stage import ADMIN, KIM, UID, WORKERS, Stage
+from tests.frontend.stage import ADMIN, KIM, SETTINGS, UID, WORKERS, Stage, settings
 from tests.harness.wire import KEEP_ALIVE, Request
 
 from cofferdam_contracts.ipc.requests import ANSWER
@@ -100,6 +100,26 @@ def answer(stage: Stage, server: tuple[int, int], asked: list[tuple[object, ...]
         else:
             results = () if number in NO_RESULT else (b"x",) * RESULTS.get(Opcode(number), 1)
             stage.say(stage.servers[server], number | ANSWER, request_id, 0, *results)
+
+
+@pytest.mark.parametrize("provider", [1, 2])
+def test_a_missing_key_says_of_an_operation_what_the_list_says(provider: int) -> None:
+    """The reference does not have what is not listed, so that clients look for operations with any name."""
+    listed = {Opcode.PSA_SIGN_HASH, Opcode.PSA_EXPORT_KEY}
+    entries = tuple(entry._replace(opcodes=tuple(listed)) for entry in SETTINGS.providers)
+    with Stage(settings(providers=entries)) as stage:
+        client = stage.client()
+        for opcode in Opcode:
+            if opcode in CORE:
+                continue
+            body = encode_operation(SAMPLES[opcode])
+            request = Request(opcode=opcode, provider=provider, body=body, auth_type=1, auth=b"app", flags=KEEP_ALIVE)
+            for status in (Status.PSA_ERROR_DOES_NOT_EXIST, Status.PSA_ERROR_NOT_PERMITTED):
+                client.send(request.to_bytes())
+                ((number, request_id, *_),) = stage.messages(stage.worker(provider - 1))
+                stage.say(stage.worker(provider - 1), int(str(number)) | ANSWER, request_id, status)
+                looked_for = status == Status.PSA_ERROR_DOES_NOT_EXIST and opcode not in listed
+                assert client.statuses() == [Status.PSA_ERROR_NOT_SUPPORTED if looked_for else status]
 
 
 def test_what_a_worker_is_told_of_the_client() -> None:

@@ -1,6 +1,6 @@
 """Run other implementations' clients against the service, and verify their results with independent cryptography.
 
-`./dev interop [--tool auto|cargo|debian|PATH]`
+`./dev interop [--tool auto|cargo|debian|PATH] [--reference]`
 
 What cannot be had is a failure, never a skip.
 """
@@ -15,7 +15,7 @@ from tests.harness.pkcs11.token import objects
 from tests.harness.service import Service
 from tests.harness.tpm.service import TpmService
 from tests.harness.tpm.swtpm import Swtpm
-from tests.interop import go_client, openssl, parsec_tool, tool_session
+from tests.interop import go_client, openssl, parsec_tool, take_over, tool_session
 from tests.interop.parsec_tool import ParsecTool
 from tests.interop.report import Report
 
@@ -27,6 +27,11 @@ def main() -> int:
     """Run everything; the exit status tells whether all of it passed."""
     parser = argparse.ArgumentParser(prog="./dev interop", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--tool", default="auto", help="where parsec-tool is from: auto, cargo, debian, or its path")
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="take over from Parsec's own service as well, and give back; needs root and the lab",
+    )
     arguments = parser.parse_args()
     report = Report()
     uid = os.geteuid()
@@ -52,6 +57,8 @@ def main() -> int:
             go_client.run(program, service.socket_path, 1, report)
         with TokenService(values={"allow_export": True}) as harness:
             go_client.run(program, harness.service.socket_path, PROVIDER, report)
+    if arguments.reference:
+        take_over.run(report)
     print(f"\n{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 
