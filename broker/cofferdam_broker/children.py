@@ -60,7 +60,7 @@ class Children:
         self._documents = config.documents
         self._observer = observer
         self._patience = Patience(settings.hang_ms / 1000, settings.generate_ms / 1000)
-        self._groups = {(Role(worker.role), worker.index): worker.groups for worker in settings.workers}
+        self._groups = {(Role(worker.role), 0): worker.groups for worker in settings.workers}
         self._by_key: dict[Key, ChildProcess] = {}
         self._own_filters = max(thread.seccomp_filters for thread in observe(os.getpid()))
         self._checks = self._rows = 0
@@ -214,12 +214,12 @@ class Children:
                 self._tell_sealed(worker)
         elif child.role in WORKERS:
             # A ready worker's key has a check value; the key store (kim) reports that only at its own start.
-            self._checks |= 1 << child.number
+            self._checks |= 1 << child.role.row.provider
         self._observer.on_ready(child)
 
     def _tell_sealed(self, child: ChildProcess) -> None:
         if child.role in WORKERS and self._is_sealed_known:
-            child.offer(Sealed(*(bool(bits >> child.number & 1) for bits in (self._checks, self._rows))))
+            child.offer(Sealed(*(bool(bits >> child.role.row.provider & 1) for bits in (self._checks, self._rows))))
 
     def _violation(self, child: ChildProcess, record: Violation) -> None:
         """Act on an accusation: cut the channel between accuser and accused, or kill an accused that is a server."""

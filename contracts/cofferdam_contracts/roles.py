@@ -51,7 +51,7 @@ class Copies(enum.Enum):
     ONE = "one"
     """One, with the number 0, as long as the configuration is in force."""
     PER_PROVIDER = "per provider"
-    """One for each provider of its type; the number is the provider's index in the configuration."""
+    """One, with the number 0, if the configuration has a provider of its type, of which it can have only one."""
     PER_PRINCIPAL = "per principal"
     """One for each principal that is served, from a spare that is kept warm; the number is free."""
 
@@ -77,7 +77,7 @@ class RoleRow(NamedTuple):
     title: str
     """Name in logs and in the status."""
     uid_offset: int
-    """Uid of number 0 beyond `isolation.uid_base`; the others follow."""
+    """Uid of number 0 beyond `isolation.uid_base`; the others follow, if there are several copies."""
     copies: Copies
     death: Death
     says: frozenset[type]
@@ -90,6 +90,8 @@ class RoleRow(NamedTuple):
     """Started from the lowest stage up and stopped from the highest down: nobody loses an upstream that it needs."""
     loads_foreign_code: bool = False
     """Whether it loads a vendor's library, and so has a seccomp filter for that time as well."""
+    provider: int = 0
+    """The provider that it serves (`registry.ProviderId`), if its copies are `PER_PROVIDER`."""
     oom_score: int = 200
     """Least `oom_score_adj`: the kernel kills the highest first when memory runs out (proc(5))."""
     nice: int = 0
@@ -126,7 +128,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
     Role.SOFTWARE_WORKER: RoleRow(
         package="cofferdam_providers.software",
         title="worker[software]",
-        # Workers of different roles share one block: a provider's index occurs once.
+        # What a worker owns on disk must stay its own, so its uid depends on nothing in the configuration but the base.
         uid_offset=8,
         copies=Copies.PER_PROVIDER,
         death=Death.FATAL,
@@ -134,11 +136,12 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL}),
         asks=frozenset({Role.KIM}),
         stage=2,
+        provider=1,
     ),
     Role.PKCS11_WORKER: RoleRow(
         package="cofferdam_providers.pkcs11",
         title="worker[pkcs11]",
-        uid_offset=8,
+        uid_offset=9,
         copies=Copies.PER_PROVIDER,
         death=Death.PROVIDER_DOWN,
         says=_SERVER | {Busy},
@@ -146,11 +149,12 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         asks=frozenset({Role.KIM}),
         stage=2,
         loads_foreign_code=True,
+        provider=2,
     ),
     Role.TPM_WORKER: RoleRow(
         package="cofferdam_providers.tpm",
         title="worker[tpm]",
-        uid_offset=8,
+        uid_offset=10,
         copies=Copies.PER_PROVIDER,
         death=Death.PROVIDER_DOWN,
         says=_SERVER | {Busy},
@@ -158,6 +162,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         asks=frozenset({Role.KIM}),
         stage=2,
         loads_foreign_code=True,
+        provider=3,
     ),
     Role.FRONTEND: RoleRow(
         package="cofferdam_frontend",
@@ -192,21 +197,22 @@ ALWAYS: Final[frozenset[type]] = frozenset({Pong})
 """What every process may send from then on."""
 
 
-def documents_of(workers: Iterable[tuple[int, int]]) -> set[tuple[Role, int]]:
-    """Return role and number of each settings document of a configuration whose workers these are.
+def documents_of(workers: Iterable[int]) -> set[tuple[Role, int]]:
+    """Return role and number of each settings document of a configuration whose workers have these roles.
 
     Raises:
-        ValueError: A worker has a role that serves no provider, or a number without a uid.
+        ValueError: A worker has a role that serves no provider.
     """
     found = {(role, 0) for role in Role if role.row.copies in (Copies.ONE, Copies.PER_PRINCIPAL)}
-    for number, index in workers:
-        role = Role(number)
-        if role not in WORKERS or role.row.uid_offset + index not in range(Role.FRONTEND.row.uid_offset):
-            raise ValueError(f"a worker of role {role.name}, number {index}")
-        found.add((role, index))
+    for role in map(Role, workers):
+        if role not in WORKERS:
+            raise ValueError(f"a worker of role {role.name}")
+        found.add((role, 0))
     return found
 
 
+WORKER_OFFSETS: Final = range(8, 32)
+"""Offsets of uids that are reserved for workers; all of them have been in use."""
 UID_COUNT: Final = 256
 """Uids that the service uses from `isolation.uid_base` on."""
 RELAY_UID: Final = 65532

@@ -46,9 +46,8 @@ class ProviderEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEntry:
-    """A worker that the broker starts: the index of its provider in configuration order, and its role."""
+    """A worker that the broker starts."""
 
-    index: int
     role: int
     name: str
     groups: tuple[int, ...] = ()
@@ -101,7 +100,7 @@ class FrontendSettings:
 
     log: LogSettings
     providers: tuple[ProviderEntry, ...]
-    """Crypto providers in configuration order; the channel number of a worker is the index here."""
+    """Crypto providers in configuration order."""
     authenticators: tuple[AuthenticatorSettings, ...]
     body_len_limit: int
     read_timeout_ms: int
@@ -142,7 +141,6 @@ class WorkerSettings:
     """Settings of every provider worker."""
 
     log: LogSettings
-    index: int
     provider: ProviderEntry
     authenticators: tuple[AuthenticatorSettings, ...]
     buffer_size_limit: int

@@ -25,7 +25,7 @@ from cofferdam_runtime import listener
 from cofferdam_runtime.loop import READ, Loop
 from cofferdam_runtime.timers import Timers
 
-DEVICE: Key = (Role.PKCS11_WORKER, 1)
+DEVICE: Key = (Role.PKCS11_WORKER, 0)
 SOFTWARE: Key = (Role.SOFTWARE_WORKER, 0)
 IS_ROOT = os.getuid() == 0
 GROUPS = (60801, 60802)
@@ -44,8 +44,8 @@ class Stage:
         self.deaths: list[ChildProcess] = []
         self._loop, self._timers = Loop(), Timers()
         workers = (
-            WorkerEntry(index=0, role=Role.SOFTWARE_WORKER, name="software"),
-            WorkerEntry(index=1, role=Role.PKCS11_WORKER, name="pkcs11", groups=GROUPS),
+            WorkerEntry(role=Role.SOFTWARE_WORKER, name="software"),
+            WorkerEntry(role=Role.PKCS11_WORKER, name="pkcs11", groups=GROUPS),
         )
         settings = replace(
             SETTINGS,
@@ -71,8 +71,10 @@ class Stage:
             "lives": str(folder / key[0].name),
             "words": words,
             "groups": GROUPS if key == DEVICE else (),
-            # What the key store says: the first provider has a check value, the second one rows of its own.
-            "ready": {"checks": 0b01, "rows": 0b10} if key[0] is Role.KIM else {},
+            # What the key store says: one provider has a check value, the other one rows of its own.
+            "ready": {"checks": 1 << SOFTWARE[0].row.provider, "rows": 1 << DEVICE[0].row.provider}
+            if key[0] is Role.KIM
+            else {},
             "owners": [*OWNERS],
         }
         document = os.memfd_create("script")

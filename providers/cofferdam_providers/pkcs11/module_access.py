@@ -6,7 +6,7 @@ in it, without being configured. Whatever else it needs is listed in `module_rea
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,8 +66,13 @@ def module_access(settings: Pkcs11Settings) -> ModuleAccess:
     )
 
 
-def own(folder: str, uid: int | None) -> None:
+def own(folder: str, uid: int | None, predecessors: Container[int] = ()) -> None:
     """Create the worker's folder, and give it to its uid.
+
+    Args:
+        folder: The folder.
+        uid: The worker's uid; None to keep that of the process.
+        predecessors: Uids whose folder is accepted with whatever it has, see `inheritance`.
 
     Raises:
         ModuleAccessError: It cannot be created, is not a folder, or belongs to somebody else.
@@ -85,9 +90,11 @@ def own(folder: str, uid: int | None) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             owner = os.fstat(descriptor).st_uid
-            if uid is not None and owner != uid:
-                _refuse_foreign(folder, owner, os.listdir(descriptor))
-                os.fchown(descriptor, uid, uid)
+            if uid is not None and owner != uid and owner not in predecessors:
+                names = os.listdir(descriptor)
+                _refuse_foreign(folder, owner, names)
+                for name in (*names, "."):
+                    os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
             os.fchmod(descriptor, _FOLDER_MODE)
         finally:
             os.close(descriptor)
