@@ -90,7 +90,7 @@ LAUNCH: Final = (
     ),
     _mutant(
         "a child gets every descriptor",
-        "broker/cofferdam_broker/spawn.py",
+        "runtime/cofferdam_runtime/spawn.py",
         "    null = os.open(",
         "    os.set_inheritable(ours.fileno(), True)\n    null = os.open(",
         PROCESSES,

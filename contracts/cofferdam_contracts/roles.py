@@ -58,15 +58,13 @@ class Copies(enum.Enum):
 
 @enum.unique
 class Death(enum.Enum):
-    """What the death of a process costs."""
+    """What it costs if a process dies while the service starts. Once that has started, whatever dies is replaced."""
 
     FATAL = "fatal"
-    """The start fails if it dies before it is ready, unless its key-encryption key is missing or wrong. Afterwards
-    those who need it wait for its successor."""
+    """The start: nobody can be served without it."""
     PROVIDER_DOWN = "provider down"
-    """One provider until it is replaced; the service starts without it."""
-    REPLACED = "replaced"
-    """The connections of its clients; another is started when one is needed. At the start the same as `FATAL`."""
+    """One provider, whatever it died of: the service starts without it, and replaces it unless it said that this would
+    not help. Only a configuration that takes a provider away which worked is not put in force (`Deployment`)."""
 
 
 class RoleRow(NamedTuple):
@@ -79,11 +77,11 @@ class RoleRow(NamedTuple):
     uid_offset: int
     """Uid of number 0 beyond `isolation.uid_base`; the others follow, if there are several copies."""
     copies: Copies
-    death: Death
     says: frozenset[type]
     """Control records that it may send, besides `Ready`, `Pong` and `Failed`."""
     failures: frozenset[Failure]
     """What it may give up for before it is ready; afterwards nothing it says keeps it down."""
+    death: Death = Death.FATAL
     asks: frozenset[Role] = frozenset()
     """Its upstreams: the roles to each process of which it gets a channel."""
     stage: int = 0
@@ -107,7 +105,6 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         title="config",
         uid_offset=0,
         copies=Copies.ONE_SHOT,
-        death=Death.FATAL,
         says=frozenset({SettingsDocument}),
         failures=frozenset({Failure.SANDBOX}),
         oom_score=300,
@@ -118,7 +115,6 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         title="kim",
         uid_offset=1,
         copies=Copies.ONE,
-        death=Death.FATAL,
         says=_SERVER | {KeyOwner},
         failures=frozenset({Failure.SANDBOX, Failure.STORE}),
         stage=1,
@@ -131,7 +127,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         # What a worker owns on disk must stay its own, so its uid depends on nothing in the configuration but the base.
         uid_offset=8,
         copies=Copies.PER_PROVIDER,
-        death=Death.FATAL,
+        death=Death.PROVIDER_DOWN,
         says=_SERVER,
         failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL}),
         asks=frozenset({Role.KIM}),
@@ -169,7 +165,6 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         title="frontend",
         uid_offset=32,
         copies=Copies.PER_PRINCIPAL,
-        death=Death.REPLACED,
         says=frozenset({Broken}),
         failures=frozenset({Failure.SANDBOX}),
         asks=frozenset({Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER}),

@@ -87,7 +87,7 @@ class BrokerSettings:
     hang_ms: int
     """A process that does not answer a ping within this time is killed and replaced."""
     start_ms: int
-    """A process that is not ready within this time is killed."""
+    """A process that does nothing for this long before it is ready is killed (`runtime.starting`)."""
     generate_ms: int
     """Longest time that a device may take to generate one key before its worker counts as hanging."""
     drain_ms: int
