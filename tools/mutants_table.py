@@ -75,8 +75,8 @@ LAUNCH: Final = (
     _mutant(
         "all frontends have one uid",
         CHILDREN,
-        "role.row.uid_offset + number if",
-        "role.row.uid_offset if",
+        "role.row.uid_offset + number\n",
+        "role.row.uid_offset\n",
         PROCESSES,
         root=True,
     ),

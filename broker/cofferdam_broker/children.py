@@ -30,6 +30,7 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.places import KeyOwners, Users
 from cofferdam_runtime.pulse import Patience
+from cofferdam_runtime.sandbox.broker import missing_for, no_uids
 from cofferdam_runtime.sandbox.inspect import lacking, observe
 from cofferdam_runtime.spawn import spawn
 from cofferdam_runtime.starting import usage_of
@@ -97,7 +98,7 @@ class Children:
         Raises:
             OSError: The child could not be started.
         """
-        uid = self._settings.uid_base + role.row.uid_offset + number if os.geteuid() == 0 else None
+        uid = None if no_uids() else self._settings.uid_base + role.row.uid_offset + number
         document = self._documents[role, 0 if role.row.copies is Copies.PER_PRINCIPAL else number]
         patience = self._patience.for_start(self.histories[role, number].late)
         child = ChildProcess((role, number), uid, spawn(role, number, uid, document), self._log, patience)
@@ -216,7 +217,8 @@ class Children:
         if child.level < self._settings.require:
             child.failed = Failure.SANDBOX
             reached, required = (level.name.lower() for level in (child.level, Level(self._settings.require)))
-            details: dict[str, Any] = {"reached": reached, "required": required, "lacking": "; ".join(missing)}
+            lack = "; ".join(missing) or missing_for(child.level)
+            details: dict[str, Any] = {"reached": reached, "required": required, "lacking": lack}
             child.kill("a process is not confined as isolation.require demands, and is ended", **details)
             return
         child.ready = True

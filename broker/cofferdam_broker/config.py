@@ -14,12 +14,12 @@ from cofferdam_runtime.control import ControlClosedError, ControlError, release
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
 from cofferdam_runtime.pulse import Patience
+from cofferdam_runtime.sandbox.broker import no_uids
 from cofferdam_runtime.spawn import spawn
 from cofferdam_runtime.timers import Timers
 
 _PATIENCE: Final = Patience(usual_s=10.0, busy_s=10.0, start_s=10.0)
 """With the reader, which only starts: it ends when it has read the configuration."""
-_CHECK_S: Final = 1.0
 _OWN: Final = (0, 0)
 """Role and number under which the reader sends the broker's own settings."""
 _MAX: Final = 64
@@ -58,8 +58,8 @@ class ConfigLoader:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
-            uid = READER_UID if os.geteuid() == 0 else None
-            spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials))
+            uid = None if no_uids() else READER_UID
+            spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials, " ".join(os.environ)))
         finally:
             os.close(descriptor)
         self.process = ChildProcess((Role.CONFIG, 0), uid, spawned, log, _PATIENCE)
@@ -71,7 +71,7 @@ class ConfigLoader:
         if not self.process.closed:
             if late := self.process.starting.overdue(time.monotonic()):
                 self.process.kill("reading the configuration takes too long", **late)
-            self._timers.after(_CHECK_S, self._watch)
+            self._timers.after(1.0, self._watch)
 
     def _receive(self) -> None:
         """Receive the documents that the reader left in its control socket.

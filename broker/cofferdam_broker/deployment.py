@@ -118,7 +118,8 @@ class Deployment:
             self._advance()
             return
         self.principals.on_death(child)
-        if self.phase is Phase.STARTING and self._is_fatal(child):
+        is_fatal = child.role.row.death is Death.FATAL or (child.failed != 0 and child.key in self._worked)
+        if self.phase is Phase.STARTING and is_fatal:
             self._failed(f"{child.title} ended before it was ready")
         elif child.failed and child.failed != Failure.STORE:
             self.log.error("a process cannot work and stays down until a reload", process=child.title)
@@ -134,10 +135,6 @@ class Deployment:
                 self._serve()
         else:
             self._assign_spares()
-
-    def _is_fatal(self, child: ChildProcess) -> bool:
-        """Tell whether a death fails the start."""
-        return child.role.row.death is Death.FATAL or (child.failed != 0 and child.key in self._worked)
 
     def _assign_spares(self) -> None:
         if self.phase is Phase.SERVING:

@@ -33,7 +33,7 @@ def main() -> int:
         if given := inherit(access.writable, start):
             log.warning("files of another worker's uid now belong to this worker", uid=start.uid, files=given)
         policy = for_module(POLICIES[Role.PKCS11_WORKER], access.needs).with_paths(
-            loading=access.loading, readable=access.readable, writable=access.writable
+            loading=access.loading, readable=access.readable, writable=access.writable, origins=access.origins
         )
         provider = Pkcs11Provider(settings, access, pin, log)
         # A module's own exit handlers are known to crash; the loop ends by returning here.

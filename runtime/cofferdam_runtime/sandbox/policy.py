@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 FORBIDDEN: Final = frozenset(
@@ -92,6 +93,8 @@ class Policy:
     """Highest descriptor number plus one; descriptors that are already open stay open."""
     file_size: int | None = 0
     """Largest size of a file in bytes, None for no limit."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where paths were named and what to do if they cannot be used, for messages."""
 
     def __post_init__(self) -> None:
         """Reject policies that contradict themselves or the guarantees of the service."""
@@ -111,7 +114,12 @@ class Policy:
         return self.syscalls.union(condition.syscall for condition in self.conditions if not condition.error)
 
     def with_paths(
-        self, *, readable: tuple[str, ...] = (), writable: tuple[str, ...] = (), loading: tuple[str, ...] = ()
+        self,
+        *,
+        readable: tuple[str, ...] = (),
+        writable: tuple[str, ...] = (),
+        loading: tuple[str, ...] = (),
+        origins: Mapping[str, str] | None = None,
     ) -> "Policy":
         """Return this policy with additional paths, which are known only at run time."""
         return dataclasses.replace(
@@ -119,6 +127,7 @@ class Policy:
             readable=self.readable + readable,
             writable=self.writable + writable,
             loading=self.loading + loading,
+            origins={**self.origins, **(origins or {})},
         )
 
     def grants(self, path: str) -> bool:
