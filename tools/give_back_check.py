@@ -293,7 +293,6 @@ def _record(stored: StoredKey) -> KeyRecord:
 def _settings(port: int) -> TpmSettings:
     worker = WorkerSettings(
         log=LogSettings(),
-        number=0,
         provider=_TPM_ENTRY,
         authenticators=(),
         buffer_size_limit=1 << 20,

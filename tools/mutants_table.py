@@ -75,8 +75,8 @@ LAUNCH: Final = (
     _mutant(
         "all frontends have one uid",
         CHILDREN,
-        "role.row.uid_offset + number if",
-        "role.row.uid_offset if",
+        "role.row.uid_offset + number\n",
+        "role.row.uid_offset\n",
         PROCESSES,
         root=True,
     ),
@@ -90,7 +90,7 @@ LAUNCH: Final = (
     ),
     _mutant(
         "a child gets every descriptor",
-        "broker/cofferdam_broker/spawn.py",
+        "runtime/cofferdam_runtime/spawn.py",
         "    null = os.open(",
         "    os.set_inheritable(ours.fileno(), True)\n    null = os.open(",
         PROCESSES,

@@ -1,13 +1,14 @@
 """The process of the broker: serves the configuration at a path, in the foreground. `cofferdam serve` starts it."""
 
 import gc
+import os
 import sys
 
 from cofferdam_broker.broker import Broker
 from cofferdam_contracts.settings import LogSettings
 from cofferdam_runtime.listener import ListenError
 from cofferdam_runtime.log import Log
-from cofferdam_runtime.sandbox.broker import become_broker
+from cofferdam_runtime.sandbox.broker import become_broker, no_uids
 from cofferdam_runtime.sandbox.title import set_title
 
 
@@ -18,6 +19,8 @@ def main() -> int:
     set_title("broker")
     log = Log("broker", LogSettings(level="info", timestamp=False))
     become_broker()
+    if os.geteuid() == 0 and (why := no_uids()):
+        log.warning("root starts the service, but its processes have no uids of their own", cause=why)
     try:
         return Broker(path, log).run()
     except ListenError as error:

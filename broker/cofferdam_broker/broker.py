@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cofferdam_broker import status
-from cofferdam_broker.config import READ_S, ConfigLoader, LoadedConfig
+from cofferdam_broker.config import ConfigLoader, LoadedConfig
 from cofferdam_broker.deployment import Deployment, Phase
 from cofferdam_runtime import signals
 from cofferdam_runtime.listener import ListenError, Sockets
@@ -73,8 +73,7 @@ class Broker:
 
         self._reading = True
         try:
-            reader = ConfigLoader(self._path, self._loop, self._log, finish)
-            self._timers.after(READ_S, reader.give_up)
+            ConfigLoader(self._path, self._loop, self._timers, self._log, finish)
         except OSError as error:
             self._log.error("the configuration cannot be read", file=self._path, cause=error.strerror)
             finish(None)
@@ -103,14 +102,11 @@ class Broker:
             self._log.error("the reload is refused, the old configuration goes on", file=self._path, cause=why)
             self._notifier.ready(f"Reload refused: {why}")
 
-    def _start(self, config: LoadedConfig, fallback: LoadedConfig | None, *, again: bool = False) -> None:
-        """Start a deployment with this configuration, or with the fallback if that fails.
-
-        A configuration that was in force before is worth more than the device that it may have lost, say with its PIN
-        file.
-        """
-        left = [] if self._deployment is None else self._deployment.left
-        deployment = self._deployment = Deployment(config, self._loop, self._timers, again=again, trial=bool(fallback))
+    def _start(self, config: LoadedConfig, fallback: LoadedConfig | None) -> None:
+        """Start a deployment with this configuration, or with the fallback if that fails."""
+        before = self._deployment
+        left, worked = (before.left, before.working) if before else ([], frozenset())
+        deployment = self._deployment = Deployment(config, self._loop, self._timers, worked)
         self._log = deployment.log
 
         def started() -> None:
@@ -130,7 +126,7 @@ class Broker:
                 self._end(1)
             else:
                 self._log.error("the old configuration is started again", file=self._path)
-                self._start(fallback, None, again=True)
+                self._start(fallback, None)
 
         try:
             self._sockets.bind(config.settings.socket_path, config.settings.status_path, self._status)

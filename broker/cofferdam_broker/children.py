@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol
 
 from cofferdam_broker.config import LoadedConfig
 from cofferdam_broker.process import ChildProcess, Key
-from cofferdam_broker.spawn import spawn
 from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import (
     Broken,
@@ -31,7 +30,10 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.places import KeyOwners, Users
 from cofferdam_runtime.pulse import Patience
+from cofferdam_runtime.sandbox.broker import missing_for, no_uids
 from cofferdam_runtime.sandbox.inspect import lacking, observe
+from cofferdam_runtime.spawn import spawn
+from cofferdam_runtime.starting import usage_of
 
 _MOST_ABI: Final = 255
 
@@ -59,13 +61,14 @@ class Children:
         self._settings = settings = config.settings
         self._documents = config.documents
         self._observer = observer
-        self._patience = Patience(settings.hang_ms / 1000, settings.generate_ms / 1000)
-        self._groups = {(Role(worker.role), worker.number): worker.groups for worker in settings.workers}
+        self._patience = Patience(settings.hang_ms / 1000, settings.generate_ms / 1000, settings.start_ms / 1000)
+        self._groups = {(Role(worker.role), 0): worker.groups for worker in settings.workers}
         self._by_key: dict[Key, ChildProcess] = {}
         self._own_filters = max(thread.seccomp_filters for thread in observe(os.getpid()))
         self._checks = self._rows = 0
-        self._is_sealed_known = False
-        """Whether the key store (kim) has reported what `Sealed` tells the workers."""
+        """What `Ready` of the key store (kim) said last, and what workers showed since."""
+        self._down: set[Key] = set()
+        """The servers that get no successor."""
         self.histories: defaultdict[Key, History] = defaultdict(History)
         self.users = Users(settings.subuids)
         self._accusations = Accusations(self.users)
@@ -95,9 +98,10 @@ class Children:
         Raises:
             OSError: The child could not be started.
         """
-        uid = self._settings.uid_base + role.row.uid_offset + number if os.geteuid() == 0 else None
+        uid = None if no_uids() else self._settings.uid_base + role.row.uid_offset + number
         document = self._documents[role, 0 if role.row.copies is Copies.PER_PRINCIPAL else number]
-        child = ChildProcess((role, number), uid, spawn(role, number, uid, document), self._log, self._patience)
+        patience = self._patience.for_start(self.histories[role, number].late)
+        child = ChildProcess((role, number), uid, spawn(role, number, uid, document), self._log, patience)
         self._by_key[child.key] = child
         self._loop.add(child.spawned.pidfd, READ, lambda _events: self._end(child))
         self._loop.add(child.spawned.control.fileno(), READ, lambda events: self._on_control(child, events))
@@ -114,6 +118,12 @@ class Children:
             if client.role.may_ask(server[0]):
                 self._connect(client, server)
 
+    def give_up(self, server: Key) -> None:
+        """Let requests to a server that stays down fail at once: its channels are closed."""
+        self._down.add(server)
+        for client in self:
+            self.wiring.drop(client, {server})
+
     def watch_writing(self, child: ChildProcess, *, writing: bool) -> None:
         """Start or stop waiting until a child accepts control records again."""
         if not child.closed and self._loop.watches(child.spawned.control.fileno()):
@@ -127,14 +137,18 @@ class Children:
             if child.pulse.is_overdue(now):
                 # The broker itself may have slept, so that the answer is still unread.
                 self._on_records(child)
-            if child.pulse.is_overdue(now):
-                child.kill("a process hangs and is killed")
+            if child.pulse.is_overdue(now) and not child.pulse.is_starved(now, usage_of(child.spawned.pid)):
+                child.kill("a process hangs and is killed", silent_s=round(now - child.pulse.asked, 2))
                 well = False
             elif child.ready:
                 child.ping(now)
-            elif not child.stopping and now - child.started > self._settings.start_ms / 1000:
-                child.kill("a process is not ready after limits.start_ms and is killed")
+            # Workers wait for the key store (kim).
+            elif late := child.starting.overdue(now, waits=child.role in WORKERS and not self._is_kim_ready()):
+                child.kill("a process does not get ready within limits.start_ms and is killed", **late)
         return well
+
+    def _is_kim_ready(self) -> bool:
+        return any(child.role is Role.KIM and child.ready for child in self)
 
     def close(self) -> None:
         """Kill the children that still run, and release everything."""
@@ -149,7 +163,7 @@ class Children:
         how = child.reap()
         self._forget(child)
         if not child.stopping:
-            self.histories[child.key].record(time.monotonic())
+            self.histories[child.key].record(time.monotonic(), child.starting.late_s)
             who = {} if child.principal is None else {"uid": child.principal}
             self._log.error("a process died", process=child.title, pid=child.spawned.pid, how=how, **who)
         self._observer.on_death(child)
@@ -203,23 +217,24 @@ class Children:
         if child.level < self._settings.require:
             child.failed = Failure.SANDBOX
             reached, required = (level.name.lower() for level in (child.level, Level(self._settings.require)))
-            details: dict[str, Any] = {"reached": reached, "required": required, "lacking": "; ".join(missing)}
+            lack = "; ".join(missing) or missing_for(child.level)
+            details: dict[str, Any] = {"reached": reached, "required": required, "lacking": lack}
             child.kill("a process is not confined as isolation.require demands, and is ended", **details)
             return
         child.ready = True
         if child.role is Role.KIM:
             self.key_owners.clear()
-            self._checks, self._rows, self._is_sealed_known = record.checks, record.rows, True
+            self._checks, self._rows = record.checks, record.rows
             for worker in self:
                 self._tell_sealed(worker)
         elif child.role in WORKERS:
             # A ready worker's key has a check value; the key store (kim) reports that only at its own start.
-            self._checks |= 1 << child.number
+            self._checks |= 1 << child.role.row.provider
         self._observer.on_ready(child)
 
     def _tell_sealed(self, child: ChildProcess) -> None:
-        if child.role in WORKERS and self._is_sealed_known:
-            child.offer(Sealed(*(bool(bits >> child.number & 1) for bits in (self._checks, self._rows))))
+        if child.role in WORKERS and self._is_kim_ready():
+            child.offer(Sealed(*(bool(bits >> child.role.row.provider & 1) for bits in (self._checks, self._rows))))
 
     def _violation(self, child: ChildProcess, record: Violation) -> None:
         """Act on an accusation: cut the channel between accuser and accused, or kill an accused that is a server."""
@@ -249,7 +264,7 @@ class Children:
 
     def _mend(self, client: ChildProcess, now: float) -> None:
         due = {server for server, history in client.cuts.items() if not history.is_closed(now)}
-        for server in due - self.wiring.servers_of(client):
+        for server in due - self.wiring.servers_of(client) - self._down:
             self._connect(client, server)
 
     def _connect(self, client: ChildProcess, server: Key) -> None:
@@ -257,5 +272,7 @@ class Children:
             self.wiring.connect(client, server)
         except OSError as error:
             client.kill("a process cannot be given a channel and is killed", cause=error)
-        if (process := self._by_key.get(server)) is not None:
+        if server in self._down:
+            self.wiring.drop(client, {server})
+        elif (process := self._by_key.get(server)) is not None:
             self._announce(process)

@@ -1,12 +1,12 @@
 """Loading of the configuration: a short-lived process checks the file, and the broker reads only its own settings."""
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from cofferdam_broker.process import ChildProcess, Key
-from cofferdam_broker.spawn import spawn
 from cofferdam_contracts.ipc.control import SettingsDocument
 from cofferdam_contracts.roles import READER_UID, Role, documents_of
 from cofferdam_contracts.settings import MAX_DOCUMENT, BrokerSettings, load
@@ -14,9 +14,12 @@ from cofferdam_runtime.control import ControlClosedError, ControlError, release
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
 from cofferdam_runtime.pulse import Patience
+from cofferdam_runtime.sandbox.broker import no_uids
+from cofferdam_runtime.spawn import spawn
+from cofferdam_runtime.timers import Timers
 
-READ_S: Final = 10.0
-"""Longest time for reading a configuration."""
+_PATIENCE: Final = Patience(usual_s=10.0, busy_s=10.0, start_s=10.0)
+"""With the reader, which only starts: it ends when it has read the configuration."""
 _OWN: Final = (0, 0)
 """Role and number under which the reader sends the broker's own settings."""
 _MAX: Final = 64
@@ -38,13 +41,15 @@ class LoadedConfig(NamedTuple):
 class ConfigLoader:
     """Runs a configuration reader; calls back once, with the configuration, or None, and how the reader ended."""
 
-    def __init__(self, path: str, loop: Loop, log: Log, done: Callable[[LoadedConfig | None, str], None]) -> None:
+    def __init__(
+        self, path: str, loop: Loop, timers: Timers, log: Log, done: Callable[[LoadedConfig | None, str], None]
+    ) -> None:
         """Start reading the file.
 
         Raises:
             OSError: The file cannot be opened, or the reader cannot be started.
         """
-        self._loop = loop
+        self._loop, self._timers = loop, timers
         self._log = log
         self._done = done
         self._documents: dict[tuple[int, int], int] = {}
@@ -52,16 +57,20 @@ class ConfigLoader:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
-            uid = READER_UID if os.geteuid() == 0 else None
-            spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials))
+            uid = None if no_uids() else READER_UID
+            spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials, " ".join(os.environ)))
         finally:
             os.close(descriptor)
-        self.process = ChildProcess((Role.CONFIG, 0), uid, spawned, log, Patience(READ_S, READ_S))
+        self.process = ChildProcess((Role.CONFIG, 0), uid, spawned, log, _PATIENCE)
         loop.add(spawned.pidfd, READ, lambda _events: self._on_end())
+        self._watch()
 
-    def give_up(self) -> None:
-        """Kill a reader that takes too long."""
-        self.process.kill("reading the configuration takes too long")
+    def _watch(self) -> None:
+        """Kill a reader that does not get on."""
+        if not self.process.closed:
+            if late := self.process.starting.overdue(time.monotonic()):
+                self.process.kill("reading the configuration takes too long", **late)
+            self._timers.after(1.0, self._watch)
 
     def _receive(self) -> None:
         """Receive the documents that the reader left in its control socket.
@@ -97,7 +106,7 @@ class ConfigLoader:
     def _config(self) -> LoadedConfig:
         settings = load(BrokerSettings, os.pread(self._documents[_OWN], MAX_DOCUMENT, 0))
         documents = {(Role(role), number): found for (role, number), found in self._documents.items() if role or number}
-        if documents.keys() != documents_of((worker.role, worker.number) for worker in settings.workers):
+        if documents.keys() != documents_of(worker.role for worker in settings.workers):
             raise ValueError(f"documents for {sorted(documents)}")
         os.close(self._documents[_OWN])
         return LoadedConfig(settings, documents)

@@ -1,11 +1,10 @@
 """The processes of one configuration: start, replacement and shutdown.
 
-    STARTING --all are ready, except device workers that have died once--> SERVING --drain--> DRAINING
+    STARTING --all are ready, except workers that have died--> SERVING --drain--> DRAINING
 
-While STARTING, a death fails the start, except that of a device's worker or of one that lacks its key. While SERVING,
-whatever dies is replaced, with back-off. While DRAINING nothing is replaced; the processes end in the order of their
-stages, and what has not ended within limits.drain_ms is killed. What each death costs is said in the process table
-(`contracts.roles`).
+What a death costs while STARTING is said in the process table (`contracts.roles`): that of a worker costs one provider.
+While SERVING, whatever dies is replaced, with back-off. While DRAINING nothing is replaced; the processes end in the
+order of their stages, and what has not ended within limits.drain_ms is killed.
 """
 
 import enum
@@ -16,7 +15,7 @@ from typing import Final
 from cofferdam_broker.children import Children
 from cofferdam_broker.config import LoadedConfig
 from cofferdam_broker.principals import Principals
-from cofferdam_broker.process import ChildProcess
+from cofferdam_broker.process import ChildProcess, Key
 from cofferdam_contracts.ipc.control import Failure
 from cofferdam_contracts.roles import SERVERS, Death
 from cofferdam_runtime.listener import Arrival
@@ -39,24 +38,25 @@ class Phase(enum.Enum):
 class Deployment:
     """One configuration in force."""
 
-    def __init__(self, config: LoadedConfig, loop: Loop, timers: Timers, *, again: bool, trial: bool) -> None:
+    def __init__(self, config: LoadedConfig, loop: Loop, timers: Timers, worked: frozenset[Key] = frozenset()) -> None:
         """Prepare, without starting anything.
 
         Args:
             config: The configuration.
             loop: The broker's loop.
             timers: The timers of the loop's tick.
-            again: Whether the configuration was in force before: then a device that cannot work now stays down, and
-                the other providers are served.
-            trial: Whether the previous configuration is started again if this one fails.
+            worked: The servers that worked under the configuration that this one replaces. If one of them says that it
+                cannot work under this one, this one is to blame, and the start fails.
         """
         self.config, settings = config, config.settings
         self.log = Log("broker", settings.log)
-        self.phase, self._again, self._trial = Phase.STARTING, again, trial
+        self.phase, self._worked = Phase.STARTING, worked
         self.children = Children(loop, self.log, config, self)
         self.principals = Principals(self.children, self.log, settings, timers, self._assign_spares)
         self.left: list[Arrival] = []
         """Connections that still waited at the end of the deployment, for its successor."""
+        self.working: frozenset[Key] = frozenset()
+        """The servers that worked when the deployment began to end."""
         self._timers = timers
         self._started: Callable[[], None] = lambda: None
         self._failed: Callable[[str], None] = lambda _why: None
@@ -76,6 +76,7 @@ class Deployment:
     def drain(self, drained: Callable[[], None]) -> None:
         """Let all processes finish and end; `drained` is called when the last one is gone."""
         self.phase = Phase.DRAINING
+        self.working = frozenset(child.key for child in self.children if child.ready and child.role in SERVERS)
         self._drained = drained
         self._timers.after(self.config.settings.drain_ms / 1000, self._force)
         self._advance()
@@ -102,7 +103,7 @@ class Deployment:
         self._serve()
 
     def _serve(self) -> None:
-        """Begin to serve when all are ready, except device workers that have died once."""
+        """Begin to serve when all are ready, except workers that have died."""
         if self.phase is Phase.STARTING and all(p.ready or self.children.histories[p.key].total for p in self.children):
             self.phase = Phase.SERVING
             self._started()
@@ -117,10 +118,12 @@ class Deployment:
             self._advance()
             return
         self.principals.on_death(child)
-        if self.phase is Phase.STARTING and self._is_fatal(child):
+        is_fatal = child.role.row.death is Death.FATAL or (child.failed != 0 and child.key in self._worked)
+        if self.phase is Phase.STARTING and is_fatal:
             self._failed(f"{child.title} ended before it was ready")
         elif child.failed and child.failed != Failure.STORE:
             self.log.error("a process cannot work and stays down until a reload", process=child.title)
+            self.children.give_up(child.key)
             self._serve()
         elif child.role in SERVERS or not child.ready:
             delay = self.children.histories[child.key].delay(time.monotonic())
@@ -132,16 +135,6 @@ class Deployment:
                 self._serve()
         else:
             self._assign_spares()
-
-    def _is_fatal(self, child: ChildProcess) -> bool:
-        """Tell whether a death fails the start.
-
-        A missing or wrong key-encryption key affects one provider only, so it fails nothing but a reload. A device's
-        worker fails the start only if a restart would not help.
-        """
-        if child.failed == Failure.CREDENTIAL:
-            return self._trial
-        return child.role.row.death is not Death.PROVIDER_DOWN or (child.failed != 0 and not self._again)
 
     def _assign_spares(self) -> None:
         if self.phase is Phase.SERVING:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Final
 
-from cofferdam_broker.spawn import Spawned
 from cofferdam_contracts.ipc.control import Level, Ping, Record, Stop
 from cofferdam_contracts.roles import Copies, Role
 from cofferdam_runtime.backoff import History
@@ -17,6 +16,8 @@ from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.pulse import Patience, Pulse
 from cofferdam_runtime.signals import name_of
+from cofferdam_runtime.spawn import Spawned
+from cofferdam_runtime.starting import Starting
 
 Key = tuple[Role, int]
 """A role and the number within it; a successor has the same."""
@@ -42,6 +43,7 @@ class ChildProcess:
         """Unique number of this process, unlike the number within the role, which is reused."""
         self.started = time.monotonic()
         self.pulse = Pulse(self.started, patience)
+        self.starting = Starting(spawned.pid, self.started, patience.start_s)
         self.principal: int | None = None
         self.level, self.landlock_abi = Level.NONE, 0
         self.ready = self.stopping = self.killed = self.closed = False

@@ -29,11 +29,17 @@ def main() -> int:
     if sys.argv[1] == "check":
         return check(sys.argv[2])
     start = begin("config")
-    path, credentials_folder = start.arguments
+    path, credentials_folder, variables = start.arguments
     log = Log("config", LogSettings(level="info", timestamp=False))
     try:
         document = read_file(start.document, path)
-        facts = gather(document, path=path, credentials_folder=credentials_folder, is_root=start.uid is not None)
+        facts = gather(
+            document,
+            path=path,
+            credentials_folder=credentials_folder,
+            is_root=start.uid is not None,
+            variables=frozenset(variables.split()),
+        )
         confine(start, log, POLICIES[Role.CONFIG])
         plan = read(document, path=path, facts=facts)
     except ConfigError as error:

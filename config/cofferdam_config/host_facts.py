@@ -49,6 +49,8 @@ class HostFacts(NamedTuple):
     """Names of the users by uid."""
     files: Mapping[str, Found] = MappingProxyType({})
     """What is at the paths that the document names; nothing is known of others."""
+    variables: frozenset[str] = frozenset()
+    """Names of the variables in the environment of the service."""
     owners: frozenset[int] = frozenset({0})
     """Who may own what the service trusts: root, and the user that starts the service."""
     state_folder: str = STATE_FOLDER
@@ -67,7 +69,9 @@ def read_file(descriptor: int, path: str) -> bytes:
         return file.read(MAX_DOCUMENT + 1)
 
 
-def gather(document: bytes, *, path: str, credentials_folder: str, is_root: bool) -> HostFacts:
+def gather(
+    document: bytes, *, path: str, credentials_folder: str, is_root: bool, variables: frozenset[str] = frozenset()
+) -> HostFacts:
     """Return the facts of this machine, which are out of reach once the process is confined."""
     needs_groups = any(word in document for word in _USES_GROUPS)
     subuid, passwd = _table("/etc/subuid"), _table("/etc/passwd")
@@ -80,6 +84,7 @@ def gather(document: bytes, *, path: str, credentials_folder: str, is_root: bool
         subuids=ranges(subuid, passwd),
         users=users(passwd),
         files={each: look(each) for each in _paths(document, path)},
+        variables=variables,
         owners=frozenset({0, os.geteuid(), *_unmapped()}),
         is_root=is_root,
     )

@@ -36,6 +36,10 @@ _FOLDER: Final = Sort("a folder", stat.S_ISDIR)
 _EITHER: Final = Sort("a file or folder", lambda _mode: True)
 _DEVICE: Final = Sort("a device", stat.S_ISCHR)
 _SOCKET: Final = Sort("a socket", stat.S_ISSOCK)
+_MODULE_VARIABLES: Final = frozenset(
+    {"KRYOPTIC_CONF", "OPENSC_CONF", "P11NETHSM_CONFIG_FILE", "SOFTHSM2_CONF", "YUBIHSM_PKCS11_CONF"}
+)
+"""Variables that name the configuration files of PKCS#11 modules."""
 _PURPOSES: Final[tuple[tuple[type[Table], Setting[str], str], ...]] = (
     (Listener, Listener.socket_path, "the clients' socket"),
     (KeyManager, KeyManager.sqlite_db_path, "a key store"),
@@ -190,6 +194,13 @@ def _variables_name_files(case: Case, provider: Provider) -> None:
             case.report.warn((*provider.at(Provider.module_environment), index), text)
 
 
+def _environment_is_not_inherited(case: Case, provider: Provider) -> None:
+    given = {variable.partition("=")[0] for variable in provider.find(Provider.module_environment) or ()}
+    for name in sorted(_MODULE_VARIABLES & case.facts.variables - given):
+        text = f"{name} in the environment of the service is ignored: no module gets it; set it in module_environment"
+        case.warn(provider, Provider.library_path, text)
+
+
 def _tpm_is_there(case: Case, provider: Provider) -> None:
     tcti = provider.find(Provider.tcti)
     if tcti is not None and tcti.path is not None and not provider.find(Provider.skip_if_no_tpm):
@@ -258,6 +269,7 @@ HOST_RULES: Final[tuple[Rule, ...]] = (
     for_each(of_type(PKCS11), _module_is_safe),
     for_each(all_of(Provider), _paths_exist),
     for_each(of_type(PKCS11), _variables_name_files),
+    for_each(of_type(PKCS11), _environment_is_not_inherited),
     for_each(of_type(TPM), _tpm_is_there),
     for_each(all_of(Provider), _secrets_are_private),
     _sockets_have_folders,

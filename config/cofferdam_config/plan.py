@@ -78,9 +78,6 @@ def _without_absent_devices(document: Document, facts: HostFacts, report: Report
     absent = [provider for provider in providers if _is_absent(provider, facts)]
     for provider in absent:
         text = f"the provider is left out, as there is no device {provider.tcti.path}"
-        # Uids go by the place of a provider among those that are served.
-        if provider is not providers[-1]:
-            text += "; the workers of the providers after it get a uid that is one lower, so it should be the last"
         report.warn(provider.at(Provider.skip_if_no_tpm), text)
     remaining = tuple(provider for provider in providers if provider not in absent)
     if not remaining:
@@ -98,7 +95,7 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
 def _plan(document: Document, facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors."""
     values = _values(document, facts)
-    workers = (_worker(provider, index, values, facts) for index, provider in enumerate(document.all(Provider)))
+    workers = (_worker(provider, values, facts) for provider in document.all(Provider))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),
         documents=(
@@ -132,7 +129,7 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
         "authenticators": tuple(_authenticator(table) for table in authenticators(document)),
         "status_path": status_path(document),
         "require": Level[document.one(tables.Isolation).require.upper()],
-        "workers": tuple(_started(provider, index, facts) for index, provider in enumerate(document.all(Provider))),
+        "workers": tuple(_started(provider, facts) for provider in document.all(Provider)),
         "subuids": facts.subuids,
         "idle_ms": limits.frontend_idle_ms,
         "read_timeout_ms": timeout,
@@ -154,19 +151,19 @@ def _authenticator(table: tables.Authenticator) -> settings.AuthenticatorSetting
     return settings.AuthenticatorSettings(auth_type=_AUTH_TYPES[table.auth_type], admins=admins)
 
 
-def _started(provider: Provider, index: int, facts: HostFacts) -> settings.WorkerEntry:
+def _started(provider: Provider, facts: HostFacts) -> settings.WorkerEntry:
     """Return what the broker starts for a provider."""
     role, name = PROVIDER_TYPES[provider.provider_type].role, _entry(provider).name
-    return settings.WorkerEntry(number=index, role=role, name=name, groups=_groups(provider, facts))
+    return settings.WorkerEntry(role=role, name=name, groups=_groups(provider, facts))
 
 
-def _worker(provider: Provider, index: int, values: Mapping[str, object], facts: HostFacts) -> tuple[Role, int, object]:
+def _worker(provider: Provider, values: Mapping[str, object], facts: HostFacts) -> tuple[Role, int, object]:
     """Return role, number and settings of a provider's worker; what its type has no field for is not used."""
     kind = PROVIDER_TYPES[provider.provider_type]
     own: dict[str, object] = {
         **values,
         **provider.values(),
-        "worker": _fill(settings.WorkerSettings, {**values, "number": index, "provider": _entry(provider)}),
+        "worker": _fill(settings.WorkerSettings, {**values, "provider": _entry(provider)}),
         "kek_file": kind.kek.file(provider, facts),
         "kek_create": kind.kek.credential not in facts.credentials,
         "groups": _groups(provider, facts),
@@ -179,7 +176,7 @@ def _worker(provider: Provider, index: int, values: Mapping[str, object], facts:
     }
     for secret in kind.secrets:
         own |= {secret.field: secret.plain(provider, facts), f"{secret.field}_file": secret.file(provider, facts)}
-    return kind.role, index, _fill(kind.settings, own)
+    return kind.role, 0, _fill(kind.settings, own)
 
 
 def _groups(provider: Provider, facts: HostFacts) -> tuple[int, ...]:

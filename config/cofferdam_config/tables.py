@@ -337,7 +337,7 @@ class Limits(Table, name="limits", ours=True):
     hang_ms = Setting(_WATCH, default=5000)
     """A process that does not react for this long is killed and replaced."""
     start_ms = Setting(_WATCH, default=10_000)
-    """A process that is not ready after this time counts as failed."""
+    """A process that does nothing for this long before it is ready is killed; so is one that needs 30 times as long."""
     generate_ms = Setting(_MILLISECONDS, default=120_000)
     """Longest time that a device may take to generate one key; until then its worker does not count as hanging."""
     drain_ms = Setting(_MILLISECONDS, default=10_000)

@@ -51,22 +51,20 @@ class Copies(enum.Enum):
     ONE = "one"
     """One, with the number 0, as long as the configuration is in force."""
     PER_PROVIDER = "per provider"
-    """One for each provider of its type; the number is the provider's index in the configuration."""
+    """One, with the number 0, if the configuration has a provider of its type, of which it can have only one."""
     PER_PRINCIPAL = "per principal"
     """One for each principal that is served, from a spare that is kept warm; the number is free."""
 
 
 @enum.unique
 class Death(enum.Enum):
-    """What the death of a process costs."""
+    """What it costs if a process dies while the service starts. Once that has started, whatever dies is replaced."""
 
     FATAL = "fatal"
-    """The start fails if it dies before it is ready, unless its key-encryption key is missing or wrong. Afterwards
-    those who need it wait for its successor."""
+    """The start: nobody can be served without it."""
     PROVIDER_DOWN = "provider down"
-    """One provider until it is replaced; the service starts without it."""
-    REPLACED = "replaced"
-    """The connections of its clients; another is started when one is needed. At the start the same as `FATAL`."""
+    """One provider, whatever it died of: the service starts without it, and replaces it unless it said that this would
+    not help. Only a configuration that takes a provider away which worked is not put in force (`Deployment`)."""
 
 
 class RoleRow(NamedTuple):
@@ -77,19 +75,21 @@ class RoleRow(NamedTuple):
     title: str
     """Name in logs and in the status."""
     uid_offset: int
-    """Uid of number 0 beyond `isolation.uid_base`; the others follow."""
+    """Uid of number 0 beyond `isolation.uid_base`; the others follow, if there are several copies."""
     copies: Copies
-    death: Death
     says: frozenset[type]
     """Control records that it may send, besides `Ready`, `Pong` and `Failed`."""
     failures: frozenset[Failure]
     """What it may give up for before it is ready; afterwards nothing it says keeps it down."""
+    death: Death = Death.FATAL
     asks: frozenset[Role] = frozenset()
     """Its upstreams: the roles to each process of which it gets a channel."""
     stage: int = 0
     """Started from the lowest stage up and stopped from the highest down: nobody loses an upstream that it needs."""
     loads_foreign_code: bool = False
     """Whether it loads a vendor's library, and so has a seccomp filter for that time as well."""
+    provider: int = 0
+    """The provider that it serves (`registry.ProviderId`), if its copies are `PER_PROVIDER`."""
     oom_score: int = 200
     """Least `oom_score_adj`: the kernel kills the highest first when memory runs out (proc(5))."""
     nice: int = 0
@@ -105,7 +105,6 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         title="config",
         uid_offset=0,
         copies=Copies.ONE_SHOT,
-        death=Death.FATAL,
         says=frozenset({SettingsDocument}),
         failures=frozenset({Failure.SANDBOX}),
         oom_score=300,
@@ -116,7 +115,6 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         title="kim",
         uid_offset=1,
         copies=Copies.ONE,
-        death=Death.FATAL,
         says=_SERVER | {KeyOwner},
         failures=frozenset({Failure.SANDBOX, Failure.STORE}),
         stage=1,
@@ -126,19 +124,20 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
     Role.SOFTWARE_WORKER: RoleRow(
         package="cofferdam_providers.software",
         title="worker[software]",
-        # Workers of different roles share one block: a provider's index occurs once.
+        # What a worker owns on disk must stay its own, so its uid depends on nothing in the configuration but the base.
         uid_offset=8,
         copies=Copies.PER_PROVIDER,
-        death=Death.FATAL,
+        death=Death.PROVIDER_DOWN,
         says=_SERVER,
         failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL}),
         asks=frozenset({Role.KIM}),
         stage=2,
+        provider=1,
     ),
     Role.PKCS11_WORKER: RoleRow(
         package="cofferdam_providers.pkcs11",
         title="worker[pkcs11]",
-        uid_offset=8,
+        uid_offset=9,
         copies=Copies.PER_PROVIDER,
         death=Death.PROVIDER_DOWN,
         says=_SERVER | {Busy},
@@ -146,11 +145,12 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         asks=frozenset({Role.KIM}),
         stage=2,
         loads_foreign_code=True,
+        provider=2,
     ),
     Role.TPM_WORKER: RoleRow(
         package="cofferdam_providers.tpm",
         title="worker[tpm]",
-        uid_offset=8,
+        uid_offset=10,
         copies=Copies.PER_PROVIDER,
         death=Death.PROVIDER_DOWN,
         says=_SERVER | {Busy},
@@ -158,13 +158,13 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         asks=frozenset({Role.KIM}),
         stage=2,
         loads_foreign_code=True,
+        provider=3,
     ),
     Role.FRONTEND: RoleRow(
         package="cofferdam_frontend",
         title="frontend",
         uid_offset=32,
         copies=Copies.PER_PRINCIPAL,
-        death=Death.REPLACED,
         says=frozenset({Broken}),
         failures=frozenset({Failure.SANDBOX}),
         asks=frozenset({Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER}),
@@ -192,21 +192,22 @@ ALWAYS: Final[frozenset[type]] = frozenset({Pong})
 """What every process may send from then on."""
 
 
-def documents_of(workers: Iterable[tuple[int, int]]) -> set[tuple[Role, int]]:
-    """Return role and number of each settings document of a configuration whose workers these are.
+def documents_of(workers: Iterable[int]) -> set[tuple[Role, int]]:
+    """Return role and number of each settings document of a configuration whose workers have these roles.
 
     Raises:
-        ValueError: A worker has a role that serves no provider, or a number without a uid.
+        ValueError: A worker has a role that serves no provider.
     """
     found = {(role, 0) for role in Role if role.row.copies in (Copies.ONE, Copies.PER_PRINCIPAL)}
-    for number, index in workers:
-        role = Role(number)
-        if role not in WORKERS or role.row.uid_offset + index not in range(Role.FRONTEND.row.uid_offset):
-            raise ValueError(f"a worker of role {role.name}, number {index}")
-        found.add((role, index))
+    for role in map(Role, workers):
+        if role not in WORKERS:
+            raise ValueError(f"a worker of role {role.name}")
+        found.add((role, 0))
     return found
 
 
+WORKER_OFFSETS: Final = range(8, 32)
+"""Offsets of uids that are reserved for workers; all of them have been in use."""
 UID_COUNT: Final = 256
 """Uids that the service uses from `isolation.uid_base` on."""
 RELAY_UID: Final = 65532

@@ -42,9 +42,8 @@ class ProviderEntry(NamedTuple):
 
 
 class WorkerEntry(NamedTuple):
-    """A worker that the broker starts: the number of its provider in configuration order, and its role."""
+    """A worker that the broker starts."""
 
-    number: int
     role: int
     name: str
     groups: tuple[int, ...] = ()
@@ -82,7 +81,7 @@ class BrokerSettings(NamedTuple):
     hang_ms: int
     """A process that does not answer a ping within this time is killed and replaced."""
     start_ms: int
-    """A process that is not ready within this time is killed."""
+    """A process that does nothing for this long before it is ready is killed (`runtime.starting`)."""
     generate_ms: int
     """Longest time that a device may take to generate one key before its worker counts as hanging."""
     drain_ms: int
@@ -94,7 +93,7 @@ class FrontendSettings(NamedTuple):
 
     log: LogSettings
     providers: tuple[ProviderEntry, ...]
-    """Crypto providers in configuration order; the channel number of a worker is the index here."""
+    """Crypto providers in configuration order."""
     authenticators: tuple[AuthenticatorSettings, ...]
     body_len_limit: int
     read_timeout_ms: int
@@ -133,7 +132,6 @@ class WorkerSettings(NamedTuple):
     """Settings of every provider worker."""
 
     log: LogSettings
-    number: int
     provider: ProviderEntry
     authenticators: tuple[AuthenticatorSettings, ...]
     buffer_size_limit: int

@@ -72,15 +72,17 @@ class Frontend:
         """Become the frontend of a principal, once and for all."""
         store = self._upstreams.get((Role.KIM, 0))
         workers = {
-            upstream.number: upstream for upstream in self._upstreams.values() if isinstance(upstream, WorkerUpstream)
+            role.row.provider: upstream
+            for (role, _), upstream in self._upstreams.items()
+            if isinstance(upstream, WorkerUpstream)
         }
         if (
             self._pipeline is not None
             or not isinstance(store, KimUpstream)
-            or len(workers) != len(self._settings.providers)
+            or workers.keys() != {entry.id for entry in self._settings.providers}
         ):
             raise BrokenPeerError("assigned twice, or before the channels")
-        by_provider = {entry.id: workers[index] for index, entry in enumerate(self._settings.providers)}
+        by_provider = {entry.id: workers[entry.id] for entry in self._settings.providers}
         self._number = record.number
         self._pipeline = Pipeline(
             Authentication(self._settings.authenticators, record.uid, self._sources),

@@ -87,12 +87,12 @@ def _open(settings: KimSettings) -> MappingStore:
 def _sealed(store: MappingStore, providers: Sequence[ProviderEntry]) -> tuple[int, int]:
     """Return which providers have a check value of their key, and which have rows in their own format, as bits."""
     checks = rows = 0
-    for index, provider in enumerate(providers):
+    for provider in providers:
         try:
             check, own = store.sealed(provider)
         except ServiceError:
             # It is unknown, so no new key may be made.
             check = own = True
-        checks |= check << index
-        rows |= own << index
+        checks |= check << provider.id
+        rows |= own << provider.id
     return checks, rows

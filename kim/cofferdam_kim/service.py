@@ -66,13 +66,13 @@ class KimService:
 
         Args:
             store: The mapping.
-            providers: In the order of the workers' numbers.
+            providers: Whose workers may ask.
             authenticators: Those that are configured.
             on_failure: Called with an error of the store itself.
             on_change: Called with authenticator and name of an application that got or lost a key.
         """
         self._store = store
-        self._providers = tuple(providers)
+        self._providers = {provider.id: provider for provider in providers}
         self._admins = {settings.auth_type: frozenset(settings.admins) for settings in authenticators}
         self._on_failure = on_failure
         self._on_change = on_change
@@ -85,8 +85,8 @@ class KimService:
         """
         if channel.role == Role.FRONTEND:
             return FrontendPeer(channel.uid)
-        if channel.role in WORKERS and channel.number < len(self._providers):
-            return WorkerPeer(self._providers[channel.number])
+        if channel.role in WORKERS and (served := self._providers.get(Role(channel.role).row.provider)):
+            return WorkerPeer(served)
         raise ValueError(f"a channel to role {channel.role}, number {channel.number}")
 
     def answer(self, peer: Peer, number: object, fields: tuple[Any, ...]) -> Answer | GradualAnswer:

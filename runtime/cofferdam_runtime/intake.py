@@ -5,7 +5,6 @@ beyond the limit are closed. The kernel's backlog, which all clients share, stay
 """
 
 import _socket
-import os
 import resource
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from cofferdam_runtime.listener import Acceptor, Arrival
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.places import Users
 from cofferdam_runtime.queues import Queues
+from cofferdam_runtime.sandbox.broker import no_uids
 
 OVERFLOW_UID: Final = 65534
 """The kernel's uid for peers that have none in our user namespace (user_namespaces(7)); many users share it."""
@@ -35,7 +35,7 @@ class Intake:
         # The other half of the descriptors is for child processes and their channels.
         together = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self.waiting: Queues[_socket.socket] = Queues(users, each=settings.max_connections, together=together)
-        uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if os.geteuid() == 0 else range(0)
+        uids = range(settings.uid_base, settings.uid_base + UID_COUNT) if not no_uids() else range(0)
         self._refused = frozenset({OVERFLOW_UID, READER_UID, RELAY_UID, *uids})
         self.acceptor = Acceptor(log)
         self._closed: Counter[int] = Counter()

@@ -3,17 +3,33 @@
 from typing import Final, NamedTuple
 
 from cofferdam_contracts.ipc.control import Pong
+from cofferdam_runtime.starting import Usage
 
 MOST: Final = 1 << 53
 """Largest count accepted from a child: above it, readers of the status may not parse the JSON number as an integer."""
 
 
+DOUBLINGS: Final = 3
+"""Starts that were too late, in a row, after each of which the next one has twice the time."""
+STARVED: Final = 0.1
+"""Share of a processor below which others keep a process from it that could run."""
+STARVED_AT_MOST: Final = 10
+"""Times the usual time for an answer: the longest time for one."""
+
+
 class Patience(NamedTuple):
-    """How long an answer to a ping may take, in seconds."""
+    """How long a child may be silent, in seconds."""
 
     usual_s: float
+    """Until it answers a ping."""
     busy_s: float
-    """While a device generates a key."""
+    """The same, while a device generates a key."""
+    start_s: float
+    """While it starts, see `starting`."""
+
+    def for_start(self, late: int) -> "Patience":
+        """Return the patience with a start that follows so many that were too late."""
+        return self._replace(start_s=self.start_s * (1 << min(late, DOUBLINGS)))
 
 
 class Pulse:
@@ -25,6 +41,8 @@ class Pulse:
         self.pings = 0
         self.asked = 0.0
         """When the oldest unanswered ping was sent, or failed to be sent; 0 when all are answered."""
+        self._starved: tuple[float, float] | None = None
+        """When the child was first found overdue, and the processor time that it had used by then."""
         self.busy = False
         """Whether a device generates a key for the child, so that its answer may take longer."""
         self.served = self.in_flight = self.connections = 0
@@ -52,7 +70,7 @@ class Pulse:
     def answer(self, pong: Pong, now: float) -> None:
         """Process an answer; only one to the latest ping counts as a sign of life."""
         if pong.sequence == self.pings:
-            self.asked = 0.0
+            self.asked, self._starved = 0.0, None
         if pong.served != self.served or pong.in_flight:
             self.active = now
         self.heard = now
@@ -64,5 +82,14 @@ class Pulse:
 
     def is_overdue(self, now: float) -> bool:
         """Tell whether an answer takes longer than allowed."""
-        usual, busy = self._patience
-        return bool(self.asked) and now - self.asked > (max(usual, busy) if self.busy else usual)
+        return bool(self.asked) and now - self.asked > self._allowed_s
+
+    def is_starved(self, now: float, usage: Usage) -> bool:
+        """Tell whether a child that is overdue cannot answer because others have the processors."""
+        since, before = self._starved = self._starved or (now, usage.cpu_s)
+        has_little = usage.cpu_s - before <= (now - since) * STARVED
+        return usage.state == "R" and has_little and now - self.asked <= STARVED_AT_MOST * self._allowed_s
+
+    @property
+    def _allowed_s(self) -> float:
+        return max(self._patience[:2]) if self.busy else self._patience.usual_s

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -23,7 +24,18 @@ from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.sandbox.policies import POLICIES
 
 _TAKEN = (UpstreamChannel, DownstreamChannel, Assign, Sealed)
-_REASONS = {"fails": Failure.CONFIGURATION, "lacks its key": Failure.CREDENTIAL}
+_REASONS = {
+    "is misconfigured": Failure.CONFIGURATION,
+    "cannot be confined": Failure.SANDBOX,
+    "lacks its key": Failure.CREDENTIAL,
+}
+
+
+def compute(seconds: float) -> None:
+    """Use so much processor time, and never sleep."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
 
 
 def read(start: Start) -> None:
@@ -37,8 +49,26 @@ def read(start: Start) -> None:
                 os.write(descriptor, document.encode())
             fields.append(descriptor)
         start.control.send(getattr(control, kind)(*fields))
+    compute(script.get("computes_s", 0))
     time.sleep(script.get("sleeps", 0))
     os._exit(script.get("status", 0))
+
+
+def prepare(start: Start, word: str, lives: Path) -> None:
+    """Do what the word says that the process does before it is ready."""
+    if word == "dies":
+        os._exit(1)
+    if word == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word in _REASONS:
+        give_up(start.control, _REASONS[word])
+    if word == "waits to hear":
+        sealed = start.receive(Sealed)
+        lives.with_suffix(".heard").write_text(f"{sealed.has_check:d} {sealed.has_rows:d}")
+    if word == "sleeps":
+        time.sleep(60)
+    if word.startswith("computes "):
+        compute(float(word.removeprefix("computes ")))
 
 
 def main() -> int:
@@ -52,15 +82,7 @@ def main() -> int:
     lives.write_bytes(bytes(count + 1))
     words = script["words"]
     word = words[min(count, len(words) - 1)]
-    if word == "dies":
-        os._exit(1)
-    if word in _REASONS:
-        give_up(start.control, _REASONS[word])
-    if word == "waits to hear":
-        sealed = start.receive(Sealed)
-        lives.with_suffix(".heard").write_text(f"{sealed.has_check:d} {sealed.has_rows:d}")
-    if word == "sleeps":
-        time.sleep(60)
+    prepare(start, word, lives)
     log, loop = Log("actor", LogSettings(level="off")), Loop()
     achieved = confine(start, log, POLICIES[start.role], groups=tuple(script["groups"]))
     kept: list[object] = []

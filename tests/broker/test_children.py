@@ -6,18 +6,17 @@ import gc
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
+from tests.harness.watch import wait_for
 
 from cofferdam_broker import wiring as wiring_module
 from cofferdam_broker.children import Children
 from cofferdam_broker.config import LoadedConfig
 from cofferdam_broker.process import ChildProcess
-from cofferdam_broker.spawn import Spawned
 from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import (
     _KINDS,
@@ -37,7 +36,7 @@ from cofferdam_contracts.ipc.control import (
     decode,
     encode,
 )
-from cofferdam_contracts.roles import Death, Role
+from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import BrokerSettings, LogSettings, UidRange
 from cofferdam_runtime.accusations import MOST_ACCUSED
 from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS
@@ -45,6 +44,8 @@ from cofferdam_runtime.control import Control, ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.pulse import Patience
+from cofferdam_runtime.spawn import Spawned
+from cofferdam_runtime.starting import usage_of
 
 SETTINGS = BrokerSettings(
     log=LogSettings(level="off"),
@@ -62,7 +63,7 @@ SETTINGS = BrokerSettings(
     generate_ms=10_000,
     drain_ms=1000,
 )
-DEVICES = {role for role in Role if role.row.death is Death.PROVIDER_DOWN}
+DEVICES = {Role.PKCS11_WORKER, Role.TPM_WORKER}
 KINDS: list[Any] = [kind for _, kind, _ in _KINDS]
 SENT: dict[type, Any] = {kind: kind(*[1] * len(kind._fields)) for kind in KINDS}
 """A record of each kind; descriptor 1 of the test's process."""
@@ -92,9 +93,11 @@ class Rogue:
 
     def __init__(self, role: Role, number: int = 0) -> None:
         ours, self.theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self.child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"])
+        self.child = subprocess.Popen(["/bin/sleep", "60"])
+        wait_for(lambda: usage_of(self.child.pid).state == "S")
         spawned = Spawned(self.child.pid, os.pidfd_open(self.child.pid), Control(ours))
-        self.process = ChildProcess((role, number), None, spawned, Log("broker", SETTINGS.log), Patience(1.0, 10.0))
+        patience = Patience(usual_s=1.0, busy_s=10.0, start_s=1.0)
+        self.process = ChildProcess((role, number), None, spawned, Log("broker", SETTINGS.log), patience)
         self.children = children_of(SETTINGS)
         self.children._by_key[self.process.key] = self.process
 

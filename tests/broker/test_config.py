@@ -16,6 +16,7 @@ from cofferdam_contracts.roles import READER_UID, RELAY_UID, Role
 from cofferdam_contracts.settings import dump
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.timers import Timers
 
 __all__ = ["actors"]
 pytestmark = pytest.mark.usefixtures("actors")
@@ -25,7 +26,9 @@ FRONTEND = ["SettingsDocument", Role.FRONTEND, 0, "a frontend's"]
 Records = list[list[object]]
 
 
-def read(folder: Path, records: Records, *, give_up: bool = False, **script: int) -> tuple[LoadedConfig | None, int]:
+def read(
+    folder: Path, records: Records, *, silence_s: float | None = None, **script: float
+) -> tuple[LoadedConfig | None, int]:
     """Return the config that comes of a reader that sends these records, and how many descriptors are left."""
     path = folder / "config.toml"
     path.write_text(json.dumps({"records": records, **script}))
@@ -33,14 +36,15 @@ def read(folder: Path, records: Records, *, give_up: bool = False, **script: int
     done: list[tuple[LoadedConfig | None, str]] = []
     gc.collect()  # what earlier tests left must not go meanwhile
     before = len(os.listdir("/proc/self/fd"))
-    reader = ConfigLoader(str(path), loop, Log("broker", SETTINGS.log), lambda *told: done.append(told))
-    if give_up:
-        reader.give_up()
+    timers = Timers()
+    reader = ConfigLoader(str(path), loop, timers, Log("broker", SETTINGS.log), lambda *told: done.append(told))
+    if silence_s is not None:
+        reader.process.starting._silence_s = silence_s
 
     def tick() -> float:
         if done:
             loop.stop()
-        return 0 if done else 1
+        return 0 if done else timers.run()
 
     loop.run(tick)
     ((config, how),) = done
@@ -89,8 +93,14 @@ def test_a_reader_that_fails_leaves_nothing_of_what_it_sent(tmp_path: Path) -> N
     assert read(tmp_path, [OWN, KIM, ["Failed", 1]], status=1) == (None, 0)
 
 
-def test_a_reader_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
-    assert read(tmp_path, [OWN, KIM], give_up=True, sleeps=60) == (None, 0)
+def test_a_reader_that_does_not_get_on_is_killed(tmp_path: Path) -> None:
+    assert read(tmp_path, [OWN, KIM, FRONTEND], silence_s=0.5, sleeps=60) == (None, 0)
+
+
+def test_a_reader_that_computes_for_longer_than_it_may_be_silent_is_not(tmp_path: Path) -> None:
+    config, _ = read(tmp_path, [OWN, KIM, FRONTEND], silence_s=0.5, computes_s=1.5)
+    assert config is not None
+    config.close()
 
 
 def _is_allowed(base: int) -> bool:

@@ -18,16 +18,19 @@ from tests.broker.test_children import SETTINGS
 from cofferdam_broker.config import LoadedConfig
 from cofferdam_broker.deployment import Deployment, Phase
 from cofferdam_broker.process import ChildProcess, Key
-from cofferdam_contracts.roles import TABLE, Death, Role
+from cofferdam_contracts.ipc.control import Failure
+from cofferdam_contracts.roles import TABLE, Role
 from cofferdam_contracts.settings import WorkerEntry
 from cofferdam_runtime import listener
 from cofferdam_runtime.loop import READ, Loop
+from cofferdam_runtime.starting import usage_of
 from cofferdam_runtime.timers import Timers
 
-DEVICE: Key = (Role.PKCS11_WORKER, 1)
+DEVICE: Key = (Role.PKCS11_WORKER, 0)
 SOFTWARE: Key = (Role.SOFTWARE_WORKER, 0)
 IS_ROOT = os.getuid() == 0
 GROUPS = (60801, 60802)
+REASONS = ["is misconfigured", "cannot be confined", "lacks its key"]
 OWNER = 59004
 OWNERS = range(OWNER, OWNER + 6)
 """The uids that own keys, if the key store says so."""
@@ -36,15 +39,15 @@ OWNERS = range(OWNER, OWNER + 6)
 class Stage:
     """A deployment whose processes are actors."""
 
-    def __init__(self, folder: Path, limits: Mapping[str, Any], *, trial: bool, **words: list[str]) -> None:
+    def __init__(self, folder: Path, limits: Mapping[str, Any], *, worked: frozenset[Key], **words: list[str]) -> None:
         self._folder = folder
         self.failures: list[str] = []
         self.starts = 0
         self.deaths: list[ChildProcess] = []
         self._loop, self._timers = Loop(), Timers()
         workers = (
-            WorkerEntry(number=0, role=Role.SOFTWARE_WORKER, name="software"),
-            WorkerEntry(number=1, role=Role.PKCS11_WORKER, name="pkcs11", groups=GROUPS),
+            WorkerEntry(role=Role.SOFTWARE_WORKER, name="software"),
+            WorkerEntry(role=Role.PKCS11_WORKER, name="pkcs11", groups=GROUPS),
         )
         settings = SETTINGS._replace(
             workers=workers,
@@ -54,7 +57,7 @@ class Stage:
         documents = {key: self._script(folder, key, words.get(key[0].name.lower(), ["serves"])) for key in keys}
         self.settings = settings
         self._config = LoadedConfig(settings, documents)
-        self.deployment = Deployment(self._config, self._loop, self._timers, again=False, trial=trial)
+        self.deployment = Deployment(self._config, self._loop, self._timers, worked)
         on_death = self.deployment.on_death
 
         def count_death(child: ChildProcess) -> None:
@@ -69,8 +72,10 @@ class Stage:
             "lives": str(folder / key[0].name),
             "words": words,
             "groups": GROUPS if key == DEVICE else (),
-            # What the key store says: the first provider has a check value, the second one rows of its own.
-            "ready": {"checks": 0b01, "rows": 0b10} if key[0] is Role.KIM else {},
+            # What the key store says: one provider has a check value, the other one rows of its own.
+            "ready": {"checks": 1 << SOFTWARE[0].row.provider, "rows": 1 << DEVICE[0].row.provider}
+            if key[0] is Role.KIM
+            else {},
             "owners": [*OWNERS],
         }
         document = os.memfd_create("script")
@@ -139,8 +144,10 @@ def actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def stage(tmp_path: Path, actors: None) -> Iterator[Callable[..., Stage]]:  # noqa: ARG001  it replaces what starts
     made: list[Stage] = []
 
-    def make(*, limits: Mapping[str, Any] = MappingProxyType({}), trial: bool = False, **words: list[str]) -> Stage:
-        made.append(Stage(tmp_path, limits, trial=trial, **words))
+    def make(
+        *, limits: Mapping[str, Any] = MappingProxyType({}), worked: frozenset[Key] = frozenset(), **words: list[str]
+    ) -> Stage:
+        made.append(Stage(tmp_path, limits, worked=worked, **words))
         return made[-1]
 
     yield make
@@ -172,56 +179,81 @@ def test_a_worker_has_exactly_the_groups_of_its_entry(stage: Callable[..., Stage
 def test_a_worker_with_other_groups_is_not_confined(stage: Callable[..., Stage]) -> None:
     play = stage()
     play.deployment.children._groups[DEVICE] = GROUPS[:1]
-    play.until(lambda: bool(play.failures))
-    assert play.failures == ["worker[pkcs11] ended before it was ready"]
+    play.until(lambda: play.starts == 1)
+    assert [(process.key, process.failed) for process in play.deaths] == [(DEVICE, Failure.SANDBOX)]
 
 
-@pytest.mark.parametrize("role", [Role.KIM, Role.SOFTWARE_WORKER, Role.FRONTEND])
-def test_a_death_fails_the_start(stage: Callable[..., Stage], role: Role) -> None:
-    assert role.row.death is not Death.PROVIDER_DOWN
+@pytest.mark.parametrize("role", [Role.KIM, Role.FRONTEND])
+def test_a_death_of_who_serves_everybody_fails_the_start(stage: Callable[..., Stage], role: Role) -> None:
     play = stage(**{role.name.lower(): ["dies"]})
     play.until(lambda: bool(play.failures))
     assert play.failures[0].endswith("ended before it was ready")
     assert play.starts == 0
 
 
-def test_a_device_that_dies_does_not_and_is_tried_again(stage: Callable[..., Stage]) -> None:
-    play = stage(pkcs11_worker=["dies", "dies", "serves"])
+@pytest.mark.parametrize("key", [DEVICE, SOFTWARE])
+@pytest.mark.parametrize("word", ["dies", "is killed"])
+@pytest.mark.parametrize("had", [False, True])
+def test_a_provider_that_dies_costs_nobody_else_anything(
+    stage: Callable[..., Stage], key: Key, word: str, had: bool
+) -> None:
+    """Not even a reload, because the next attempt may be the right one."""
+    play = stage(worked=frozenset({key} if had else ()), **{key[0].name.lower(): [word, word, "serves"]})
     play.until(lambda: play.starts == 1)
-    play.until(lambda: play.is_ready(DEVICE))
-    assert [process.key for process in play.deaths] == [DEVICE] * 2
+    play.until(lambda: play.is_ready(key))
+    assert [process.key for process in play.deaths] == [key] * 2
     assert not play.failures
-    assert play.deployment.children.histories[DEVICE].total == 2
-
-
-def test_a_device_that_always_dies_waits_longer_each_time(stage: Callable[..., Stage]) -> None:
-    play = stage(pkcs11_worker=["dies"])
-    play.until(lambda: play.starts == 1 and len(play.deaths) == 4)
-    assert play.deployment.children.histories[DEVICE].delay(time.monotonic()) > 1
-    play.until(lambda: play.running(DEVICE) is None)
-    assert play.deployment.phase is Phase.SERVING
-
-
-def test_a_device_that_says_that_it_cannot_work_fails_the_start(stage: Callable[..., Stage]) -> None:
-    play = stage(pkcs11_worker=["fails"])
-    play.until(lambda: bool(play.failures))
-    assert play.failures == ["worker[pkcs11] ended before it was ready"]
+    assert play.deployment.children.histories[key].total == 2
 
 
 @pytest.mark.parametrize("key", [DEVICE, SOFTWARE])
-def test_a_provider_without_its_key_is_left_out_of_a_start(stage: Callable[..., Stage], key: Key) -> None:
-    play = stage(**{key[0].name.lower(): ["lacks its key"]})
+def test_a_provider_that_always_dies_waits_longer_each_time(stage: Callable[..., Stage], key: Key) -> None:
+    play = stage(**{key[0].name.lower(): ["dies"]})
+    play.until(lambda: play.starts == 1 and len(play.deaths) == 4)
+    assert play.deployment.children.histories[key].delay(time.monotonic()) > 1
+    play.until(lambda: play.running(key) is None)
+    assert play.deployment.phase is Phase.SERVING
+
+
+GIVES_UP = [
+    (key, word)
+    for key, words in ((SOFTWARE, ["cannot be confined", "lacks its key"]), (DEVICE, REASONS))
+    for word in words
+]
+
+
+@pytest.mark.parametrize(("key", "word"), GIVES_UP)
+def test_a_provider_that_says_that_it_cannot_work_is_left_out(stage: Callable[..., Stage], key: Key, word: str) -> None:
+    """At a start, and at a reload after which there is no less than before."""
+    others = frozenset({(Role.KIM, 0), SOFTWARE, DEVICE} - {key})
+    play = stage(worked=others, **{key[0].name.lower(): [word]})
     play.until(lambda: play.starts == 1)
     assert [process.key for process in play.deaths] == [key]
     assert not play.failures
     assert play.running(key) is None
 
 
-@pytest.mark.parametrize("key", [DEVICE, SOFTWARE])
-def test_a_reload_to_a_provider_without_its_key_is_refused(stage: Callable[..., Stage], key: Key) -> None:
-    play = stage(trial=True, **{key[0].name.lower(): ["lacks its key"]})
+@pytest.mark.parametrize(("key", "word"), GIVES_UP)
+def test_a_configuration_that_takes_a_provider_away_is_not_put_in_force(
+    stage: Callable[..., Stage], key: Key, word: str
+) -> None:
+    play = stage(worked=frozenset({key}), **{key[0].name.lower(): [word]})
     play.until(lambda: bool(play.failures))
+    assert play.failures == [f"{key[0].row.title} ended before it was ready"]
     assert play.starts == 0
+
+
+def test_with_no_provider_at_all_the_service_starts(stage: Callable[..., Stage]) -> None:
+    play = stage(software_worker=["lacks its key"], pkcs11_worker=["dies"])
+    play.until(lambda: play.starts == 1)
+    assert play.is_ready((Role.KIM, 0))
+
+
+def test_what_works_is_known_when_a_deployment_ends(stage: Callable[..., Stage]) -> None:
+    play = stage(software_worker=["lacks its key"])
+    play.until(lambda: play.starts == 1)
+    play.deployment.drain(lambda: None)
+    assert play.deployment.working == {(Role.KIM, 0), DEVICE}
 
 
 def test_a_worker_without_its_key_hears_what_depends_on_it(stage: Callable[..., Stage], tmp_path: Path) -> None:
@@ -263,11 +295,52 @@ def test_a_successor_that_is_late_is_killed_and_replaced(stage: Callable[..., St
     play.until(lambda: play.lives(key) == 2)
     successor = play.running(key)
     assert successor is not None
-    play.deployment.check(successor.started + 59)
-    assert not play.deaths[1:]
-    play.deployment.check(successor.started + 61)
+    play.until(lambda: usage_of(successor.spawned.pid).state == "S" and play.lives(key) == 2)
+    play.deployment.check(successor.started + 1)
+    play.deployment.check(successor.started + 60)
+    assert not successor.killed
+    play.deployment.check(successor.started + 62)
+    play.until(lambda: successor in play.deaths)
+    # The next one has to wait for as long as this one took, and then has twice the time.
+    history = play.deployment.children.histories[key]
+    assert (history.late, history.delay(time.monotonic())) == (1, successor.starting.late_s)
+    assert successor.starting.late_s > 60
+    play.deployment.children.start(*key)
     play.until(lambda: play.is_ready(key))
-    assert [process.key for process in play.deaths] == [key] * 2
+    third = play.running(key)
+    assert third is not None
+    assert third.starting._silence_s == 120
+
+
+def crawl(play: Stage, *who: Key) -> None:
+    """Let 45 of 60 seconds pass whenever all of these have had a little processor time, until the start has ended."""
+    now, steps = time.monotonic(), 0
+    while not play.starts and not play.failures:
+        before = {key: usage_of(child.spawned.pid).cpu_s for key in who if (child := play.running(key))}
+        play.until(lambda: play.starts > 0 or all(has_got_on(play, key, before[key] + 0.05) for key in before))  # noqa: B023
+        play.deployment.check(now := now + 45)
+        steps += 1
+    assert steps > 3
+    assert (play.starts, play.failures, play.deaths) == (1, [], [])
+
+
+def has_got_on(play: Stage, key: Key, cpu_s: float) -> bool:
+    child = play.running(key)
+    return child is None or child.ready or usage_of(child.spawned.pid).cpu_s > cpu_s
+
+
+CRAWLING = {"start_ms": 60_000, "hang_ms": 1 << 40}
+
+
+def test_a_start_that_computes_is_not_killed(stage: Callable[..., Stage]) -> None:
+    slow = ["computes 0.3"]
+    play = stage(kim=slow, software_worker=slow, pkcs11_worker=slow, frontend=slow, limits=CRAWLING)
+    crawl(play, (Role.KIM, 0), (Role.FRONTEND, 0), SOFTWARE, DEVICE)
+
+
+def test_a_worker_waits_for_a_slow_key_store(stage: Callable[..., Stage]) -> None:
+    play = stage(kim=["computes 0.5"], software_worker=["waits to hear"], limits=CRAWLING)
+    crawl(play, (Role.KIM, 0))
 
 
 def test_a_device_that_makes_a_key_has_time_for_it(stage: Callable[..., Stage]) -> None:

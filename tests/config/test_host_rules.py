@@ -254,3 +254,15 @@ def test_this_machine_has_users_and_trusts_root_and_this_user() -> None:
     facts = gather(b"", path=FILE, credentials_folder="", is_root=False)
     assert re.fullmatch("[a-z0-9_-]+", facts.users[65534])
     assert {0, os.geteuid()} <= facts.owners
+
+
+@pytest.mark.parametrize("variable", ["SOFTHSM2_CONF", "OPENSC_CONF"])
+def test_a_variable_that_no_module_gets_is_warned_of(variable: str) -> None:
+    text = f'{SMALL}[[provider]]\nprovider_type = "Pkcs11"\nkey_info_manager = "m"\nlibrary_path = "/m.so"\n'
+    given = frozenset({variable, "PATH"})
+    (warning,) = [one for one in _read(text, variables=given).warnings if "environment" in one]
+    assert warning.endswith(
+        f"{variable} in the environment of the service is ignored: no module gets it; set it in module_environment"
+    )
+    named = f'{text}module_environment = ["{variable}=/srv/conf"]\n'
+    assert not [one for one in _read(named, variables=given).warnings if "is ignored" in one]

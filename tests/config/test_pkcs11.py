@@ -296,9 +296,11 @@ def test_a_provider_in_software_uses_none_of_it() -> None:
 
 def test_both_providers_at_once() -> None:
     text = SMALL + f'[[provider]]\nprovider_type = "Pkcs11"\nkey_info_manager = "m"\n{LIBRARY}'
-    assert [(worker.number, worker.role) for worker in read_text(text).broker.workers] == [
-        (0, Role.SOFTWARE_WORKER),
-        (1, Role.PKCS11_WORKER),
+    plan = read_text(text)
+    assert [worker.role for worker in plan.broker.workers] == [Role.SOFTWARE_WORKER, Role.PKCS11_WORKER]
+    assert [(role, number) for role, number, _ in plan.documents][-2:] == [
+        (Role.SOFTWARE_WORKER, 0),
+        (Role.PKCS11_WORKER, 0),
     ]
 
 

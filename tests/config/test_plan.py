@@ -47,7 +47,7 @@ def test_the_settings_from_a_file_of_parsec() -> None:
         status_path="/run/p/cofferdam-status.sock",
         uid_base=60706,
         require=Level.LANDLOCK,
-        workers=(WorkerEntry(number=0, role=Role.SOFTWARE_WORKER, name="software"),),
+        workers=(WorkerEntry(role=Role.SOFTWARE_WORKER, name="software"),),
         subuids=(),
         max_frontends=64,
         max_connections=1024,
@@ -59,7 +59,6 @@ def test_the_settings_from_a_file_of_parsec() -> None:
     )
     worker = WorkerSettings(
         log=log,
-        number=0,
         provider=provider,
         authenticators=authenticators,
         buffer_size_limit=4096,

@@ -35,7 +35,6 @@ _CHANGES: Final = {
         title="echo",
         uid_offset=2,
         copies=Copies.ONE,
-        death=Death.REPLACED,
         says=frozenset(),
         failures=frozenset({Failure.SANDBOX}),
         stage=1,

@@ -35,7 +35,7 @@ from cofferdam_runtime.pairs import socket_pair
 UID = 1000
 ADMIN = "boss"
 KIM = (Role.KIM, 0)
-WORKERS = ((Role.SOFTWARE_WORKER, 0), (Role.PKCS11_WORKER, 1))
+WORKERS = ((Role.SOFTWARE_WORKER, 0), (Role.PKCS11_WORKER, 0))
 _PROVIDERS = (ProviderId.MBED_CRYPTO, ProviderId.PKCS11)
 SETTINGS = FrontendSettings(
     log=LogSettings(level="off"),

@@ -97,9 +97,9 @@ def owners_told(store: MappingStore) -> list[Record]:
     return told
 
 
-def ask(kim: Kim, role: Role, index: int, *questions: tuple[int, tuple[object, ...]]) -> Iterator[tuple[Any, ...]]:
+def ask(kim: Kim, role: Role, *questions: tuple[int, tuple[object, ...]]) -> Iterator[tuple[Any, ...]]:
     """Yield status and fields of each answer; every question has one."""
-    end, _ = kim.connect(role, 1000 if role is Role.FRONTEND else 0, index)
+    end, _ = kim.connect(role, 1000 if role is Role.FRONTEND else 0)
     for number, fields in questions:
         end.send((int(number), 1, *fields))
     kim.run()
@@ -120,7 +120,6 @@ def test_one_value_takes_no_other_row_along(made: Path, value: str) -> None:
     looked, rows, pending, state, names, *_ = ask(
         kim,
         Role.SOFTWARE_WORKER,
-        1,
         (KimMessage.LOOKUP, (3, "1000", "good")),
         (KimMessage.ROWS, (0,)),
         (KimMessage.PENDING, ()),
@@ -134,10 +133,10 @@ def test_one_value_takes_no_other_row_along(made: Path, value: str) -> None:
     assert state[:2] == (Status.SUCCESS, CHECK)
     assert CODE in state[3]
     assert "good" in names[1]
-    (listed, _) = ask(kim, Role.FRONTEND, 0, (KimMessage.LIST_KEYS, (3, "")), (KimMessage.LIST_CLIENTS, (3, "")))
+    (listed, _) = ask(kim, Role.FRONTEND, (KimMessage.LIST_KEYS, (3, "")), (KimMessage.LIST_CLIENTS, (3, "")))
     assert "good" in [key_name for _, key_name, _ in keys_of(listed[1])]
-    for role, index in ((Role.PKCS11_WORKER, 0), (Role.TPM_WORKER, 2)):
-        assert [status for status, *_ in ask(kim, role, index, (KimMessage.STATE, ()))] == [Status.SUCCESS]
+    for role in (Role.PKCS11_WORKER, Role.TPM_WORKER):
+        assert [status for status, *_ in ask(kim, role, (KimMessage.STATE, ()))] == [Status.SUCCESS]
     kim.close()
     store.close()
 
@@ -165,7 +164,7 @@ def test_an_answer_too_large_to_send_is_refused(made: Path) -> None:
         (LARGEST // MAX_CODE, MBED.uuid, CODE),
     )
     kim = Kim(store)
-    state, looked = ask(kim, Role.SOFTWARE_WORKER, 1, (KimMessage.STATE, ()), (KimMessage.LOOKUP, (3, "1000", "good")))
+    state, looked = ask(kim, Role.SOFTWARE_WORKER, (KimMessage.STATE, ()), (KimMessage.LOOKUP, (3, "1000", "good")))
     assert state == (Status.RESPONSE_TOO_LARGE,)
     assert looked[0] == Status.SUCCESS
     assert kim.broker.told(Violation) == []

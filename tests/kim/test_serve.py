@@ -82,9 +82,9 @@ class Kim:
         self.closed: set[Channel] = set()
         self._ends: list[Channel] = []
 
-    def connect(self, role: Role, uid: int = 0, index: int = 1, *, adopted: bool = False) -> tuple[Channel, Peer]:
+    def connect(self, role: Role, uid: int = 0, *, adopted: bool = False) -> tuple[Channel, Peer]:
         ours, theirs = socket_pair()
-        record = DownstreamChannel(role, uid, index, len(self._ends), adopted, theirs.detach())
+        record = DownstreamChannel(role, uid, 0, len(self._ends), adopted, theirs.detach())
         self.server.add_channel(record)
         end = Channel(ours, 64 << 20)
         self._ends.append(end)
@@ -214,7 +214,7 @@ def test_workers_wait_for_one_turn_of_one_frontend(kim: Kim) -> None:
 
 def test_a_worker_has_one_question_at_a_time(kim: Kim) -> None:
     """An honest one asks nothing before it has its answer."""
-    (flood, greedy), (other, honest) = kim.connect(Role.SOFTWARE_WORKER), kim.connect(Role.PKCS11_WORKER, index=0)
+    (flood, greedy), (other, honest) = kim.connect(Role.SOFTWARE_WORKER), kim.connect(Role.PKCS11_WORKER)
     frontend, modest = kim.connect(Role.FRONTEND, 2)
     for _ in range(FLOOD):
         flood.send(LOOKUP)

@@ -105,9 +105,9 @@ class Ready(NamedTuple):
     level: int
     landlock_abi: int
     checks: int
-    """From the key store: the providers that have a check value, as bits by the provider's index; see `Sealed`."""
+    """From the key store: the providers that have a check value, as bits by the provider's number; see `Sealed`."""
     rows: int
-    """From the key store: the providers that have rows of their own form, as bits by the provider's index."""
+    """From the key store: the providers that have rows of their own form, as bits by the provider's number."""
 
 
 class Pong(NamedTuple):

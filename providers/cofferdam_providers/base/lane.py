@@ -155,7 +155,7 @@ class ThreadLane(Lane):
 
     def _work(self) -> None:
         # Despite the name, 0 means the calling thread alone; the value cannot be lowered again.
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
         while True:
             job = self._begun.get()
             before = time.thread_time_ns()

@@ -7,6 +7,7 @@ from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.base.key_encryption_key import CredentialError, read_kek
 from cofferdam_providers.base.run import serve
+from cofferdam_providers.pkcs11.inheritance import inherit, uids_of_workers
 from cofferdam_providers.pkcs11.module_access import ModuleAccessError, module_access, own
 from cofferdam_providers.pkcs11.pin import PinError, read_pin
 from cofferdam_providers.pkcs11.provider import Pkcs11Provider
@@ -27,10 +28,12 @@ def main() -> int:
             settings.kek_file, start, create=settings.kek_create, seals=False, adopt=settings.worker.adopt_rows
         )
         pin = read_pin(settings.pin_file) if settings.pin_file else bytes.fromhex(settings.pin or "") or None
-        own(settings.state_folder, start.uid)
+        own(settings.state_folder, start.uid, uids_of_workers(start))
         access = module_access(settings)
+        if given := inherit(access.writable, start):
+            log.warning("files of another worker's uid now belong to this worker", uid=start.uid, files=given)
         policy = for_module(POLICIES[Role.PKCS11_WORKER], access.needs).with_paths(
-            loading=access.loading, readable=access.readable, writable=access.writable
+            loading=access.loading, readable=access.readable, writable=access.writable, origins=access.origins
         )
         provider = Pkcs11Provider(settings, access, pin, log)
         # A module's own exit handlers are known to crash; the loop ends by returning here.

@@ -4,9 +4,10 @@ A module whose configuration file is known from the table of quirks gets that fi
 in it, without being configured. Whatever else it needs is listed in `module_readable` and `module_writable`.
 """
 
+import errno
 import os
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from cofferdam_contracts.folders import SYSTEM_FOLDERS, normal
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.pkcs11.pin import FILES
 from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
+from cofferdam_runtime.sandbox.obstacle import obstacle
 
 _FOLDER_MODE: Final = 0o700
 _PARENT_MODE: Final = 0o755
@@ -38,6 +40,8 @@ class ModuleAccess(Struct, frozen=True, kw_only=True):
     readable: tuple[str, ...]
     writable: tuple[str, ...]
     needs: frozenset[str]
+    origins: Mapping[str, str] = MappingProxyType({})
+    """Where paths come from, and what to do if they cannot be used."""
 
 
 def module_access(settings: Pkcs11Settings) -> ModuleAccess:
@@ -63,11 +67,34 @@ def module_access(settings: Pkcs11Settings) -> ModuleAccess:
         readable=tuple(dict.fromkeys(readable)),
         writable=tuple(dict.fromkeys(writable)),
         needs=needs_of(library) | frozenset(settings.needs),
+        origins=_origins(settings, configuration, writable),
     )
 
 
-def own(folder: str, uid: int | None) -> None:
+def _origins(settings: Pkcs11Settings, configuration: str | None, writable: Iterable[str]) -> dict[str, str]:
+    """Return for each path which setting named it."""
+    remedy = "let the worker use it by owner, mode or provider.module_groups"
+    origins = dict.fromkeys(writable, f"where {configuration} keeps tokens ({remedy})")
+    origins |= dict.fromkeys(settings.writable, f"named in provider.module_writable ({remedy})")
+    origins |= dict.fromkeys(settings.readable, f"named in provider.module_readable ({remedy})")
+    origins[settings.state_folder] = "the worker's own folder (set provider.state_folder to another one)"
+    if configuration in _DEFAULTS[_SOFTHSM] and configuration not in settings.readable:
+        origins[configuration] = (
+            f"where SoftHSM looks as provider.module_environment sets no {_SOFTHSM} ({remedy}, such as "
+            f"module_groups of the file's group; or set module_environment to a file and tokens of the worker's own)"
+        )
+    elif configuration is not None:
+        origins[configuration] = f"named in provider.module_environment ({remedy})"
+    return origins
+
+
+def own(folder: str, uid: int | None, predecessors: Container[int] = ()) -> None:
     """Create the worker's folder, and give it to its uid.
+
+    Args:
+        folder: The folder.
+        uid: The worker's uid; None to keep that of the process.
+        predecessors: Uids whose folder is accepted with whatever it has, see `inheritance`.
 
     Raises:
         ModuleAccessError: It cannot be created, is not a folder, or belongs to somebody else.
@@ -85,9 +112,11 @@ def own(folder: str, uid: int | None) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             owner = os.fstat(descriptor).st_uid
-            if uid is not None and owner != uid:
-                _refuse_foreign(folder, owner, os.listdir(descriptor))
-                os.fchown(descriptor, uid, uid)
+            if uid is not None and owner != uid and owner not in predecessors:
+                names = os.listdir(descriptor)
+                _refuse_foreign(folder, owner, names)
+                for name in (*names, "."):
+                    os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
             os.fchmod(descriptor, _FOLDER_MODE)
         finally:
             os.close(descriptor)
@@ -105,16 +134,13 @@ def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:
     ):
         if os.access(path, mode):
             continue
+        error = OSError(errno.EACCES, os.strerror(errno.EACCES))
         try:
-            state = os.stat(path)
-            yield {
-                "file": path,
-                "owner": f"{state.st_uid}:{state.st_gid}",
-                "mode": f"{stat.S_IMODE(state.st_mode):04o}",
-                "uid": os.getuid(),
-            }
-        except OSError as error:
-            yield {"file": path, "cause": error.strerror, "uid": os.getuid()}
+            os.stat(path)
+        except OSError as found:
+            error = found
+        cause = obstacle(path, error)
+        yield {"file": path, "uid": os.getuid(), "cause": cause, "named": access.origins.get(path, "")}
 
 
 def _refuse_foreign(folder: str, owner: int, names: list[str]) -> None:

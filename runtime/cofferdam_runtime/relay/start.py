@@ -8,6 +8,7 @@ from typing import Final
 from cofferdam_contracts.roles import RELAY_UID
 from cofferdam_runtime.command import execute
 from cofferdam_runtime.log import is_journal
+from cofferdam_runtime.sandbox.broker import no_uids
 
 _STDOUT: Final = 1
 _STDERR: Final = 2
@@ -25,7 +26,7 @@ def start() -> None:
     if is_journal():
         return
     theirs, ours = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    uid = str(RELAY_UID) if os.geteuid() == 0 else "-"
+    uid = "-" if no_uids() else str(RELAY_UID)
     # The relay exits when no process can write to it any more, and not before.
     _, pidfd = execute("cofferdam_runtime.relay", [uid], {0: theirs.fileno(), _STDOUT: _STDERR}, blocked=_FOR_THE_GROUP)
     os.close(pidfd)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from cofferdam_contracts.ipc.control import Level
 from cofferdam_runtime.sandbox import identity, imports, inspect, kernel, landlock, limits, prctl, seccomp, selftest
-from cofferdam_runtime.sandbox.errors import SandboxError
+from cofferdam_runtime.sandbox.errors import SandboxError, step
 from cofferdam_runtime.sandbox.policy import Policy
 
 
@@ -69,9 +69,10 @@ def enter_sandbox(
     if policy.loading:
         seccomp.load_first(policy)
     if prepare is not None:
-        prepare()
-    if policy.loading and not policy.executable_memory:
-        landlock.restrict(policy, prepared=True)
+        with step("prepare the process within its sandbox", "what the policy of its role grants"):
+            prepare()
+    if abi and policy.loading and not policy.executable_memory and not landlock.restrict(policy, prepared=True):
+        raise SandboxError("Landlock worked once and then no more, so the process could still read libraries")
     limits.apply(policy)
     imports.freeze()
     seccomp.load(policy)
@@ -80,6 +81,7 @@ def enter_sandbox(
     return Achieved(level=_level(uid, abi), landlock_abi=abi, notes=unproven)
 
 
+@step("look at the own process", "/proc, mounted")
 def _require_one_thread() -> None:
     if (threads := len(inspect.observe(os.getpid()))) != 1:
         # Landlock, capabilities and no_new_privs apply only to the thread that sets them.
@@ -92,8 +94,8 @@ def _refuse_executable_memory(policy: Policy) -> None:
     try:
         kernel.refuse_executable_memory()
     except OSError as error:
-        # Linux before 6.3 has no MDWE; the filter denies the same.
-        if error.errno != errno.EINVAL:
+        # Linux before 6.3 has no MDWE, and a container may forbid it; the filter denies the same.
+        if error.errno != errno.EINVAL and error.errno not in kernel.NOT_HERE:
             raise
 
 

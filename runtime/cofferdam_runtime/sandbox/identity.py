@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Iterable
+from typing import Final
 
 from cofferdam_runtime.sandbox import inspect, kernel, prctl
-from cofferdam_runtime.sandbox.errors import SandboxError
+from cofferdam_runtime.sandbox.errors import SandboxError, step
+
+_ALLOWED: Final = "a user namespace"
 
 
 def drop(uid: int | None, groups: Iterable[int] = ()) -> None:
     """Change to `uid`, the gid of the same number and these groups, and drop all capabilities; None keeps the ids.
 
     Raises:
-        OSError: The kernel refused.
+        SandboxError: The kernel refused.
     """
     if prctl.may_change_bounding_set():
         # First, because the change of uid removes the capability for this.
@@ -19,9 +22,12 @@ def drop(uid: int | None, groups: Iterable[int] = ()) -> None:
         prctl.lock_securebits()
     if uid is not None:
         # The uid last: the others cannot be changed without root's uid.
-        os.setgroups(list(groups))
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+        with step("give up groups", f"CAP_SETGID, and {_ALLOWED} that allows setgroups"):
+            os.setgroups(list(groups))
+        with step(f"become gid {uid}", f"CAP_SETGID, and {_ALLOWED} that maps this gid"):
+            os.setresgid(uid, uid, uid)
+        with step(f"become uid {uid}", f"CAP_SETUID, and {_ALLOWED} that maps this uid"):
+            os.setresuid(uid, uid, uid)
     prctl.limit_capabilities()
     kernel.clear_ambient_capabilities()
 

@@ -92,6 +92,19 @@ def shortfalls(observed: Observed, *, uid: int | None, groups: Iterable[int] = (
     return tuple(complaint for holds, complaint in checks if not holds)
 
 
+def _hidden() -> str:
+    """Return that /proc hides processes, and the remedy, if its last mount does so (proc(5), hidepid)."""
+    mounts = [line.split() for line in _read("/proc/self/mounts").decode(errors="replace").splitlines()]
+    options = [fields[3] for fields in mounts if fields[1:3] == ["/proc", "proc"]][-1:]
+    hides = [option for text in options for option in text.split(",") if option.startswith("hidepid=")]
+    if not hides or hides[0] in {"hidepid=0", "hidepid=off"}:
+        return ""
+    return (
+        f"/proc is mounted with {hides[0]} and hides the processes of the service from its broker; mount it with "
+        "hidepid=0, or with gid= of a group that the broker is in; for a unit of systemd set ProtectProc=default"
+    )
+
+
 def _read(path: str) -> bytes:
     # Every process runs this at its start, and importing pathlib takes 5 ms.
     with open(path, "rb") as file:
@@ -110,7 +123,7 @@ def lacking(pid: int, *, uid: int | None, groups: Iterable[int] = (), filters: i
     try:
         threads = observe(pid)
     except (OSError, ValueError) as error:
-        return (f"cannot be looked at: {error}",)
+        return (f"cannot be looked at: {_hidden() or error}",)
     missing = [
         complaint for thread in threads for complaint in shortfalls(thread, uid=uid, groups=groups, seccomp=True)
     ]

@@ -5,6 +5,8 @@ import errno
 import os
 from typing import Final
 
+from cofferdam_runtime.sandbox.errors import step
+
 # Sources: linux/prctl.h, linux/landlock.h, asm-generic/unistd.h (the numbers are the same on every architecture).
 LANDLOCK_CREATE_RULESET_VERSION: Final = 1
 LANDLOCK_RULE_NET_PORT: Final = 2
@@ -17,6 +19,9 @@ PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 PR_CAPBSET_DROP: Final = 24
 PR_MDWE_REFUSE_EXEC_GAIN: Final = 1
 PR_SET_MDWE: Final = 65
+
+NOT_HERE: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What a kernel without a feature answers, one in which it is disabled, and the filter of a container."""
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _LIBC.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
@@ -47,11 +52,11 @@ class NetPort(ctypes.Structure):
 
 
 def landlock_version() -> int:
-    """Return the Landlock ABI of the kernel, 0 if Landlock is missing or disabled."""
+    """Return the Landlock ABI of the kernel, 0 if Landlock is missing, disabled or forbidden."""
     try:
         return _syscall(NR_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
     except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
+        if error.errno in NOT_HERE:
             return 0
         raise
 
@@ -78,6 +83,7 @@ def landlock_restrict_self(ruleset: int) -> None:
     _syscall(NR_LANDLOCK_RESTRICT_SELF, ruleset, 0)
 
 
+@step("empty the ambient set", "Linux 4.3, and prctl(2), which the filter of a container may forbid")
 def clear_ambient_capabilities() -> None:
     """Empty the ambient set of the calling thread."""
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from cofferdam_runtime.sandbox import kernel
+from cofferdam_runtime.sandbox.errors import SandboxError
+from cofferdam_runtime.sandbox.obstacle import obstacle
 from cofferdam_runtime.sandbox.policy import Policy
 
 
@@ -76,7 +78,7 @@ def restrict(policy: Policy, *, prepared: bool) -> int:
         prepared: Whether to leave out what the policy grants only until the role is prepared.
 
     Raises:
-        OSError: A path does not exist, or the kernel refused.
+        SandboxError: The process cannot reach a path, or the kernel refused a rule.
     """
     abi = kernel.landlock_version()
     if not abi:
@@ -84,32 +86,47 @@ def restrict(policy: Policy, *, prepared: bool) -> int:
     known, net, scope = (_up_to(abi, rights) for rights in (ACCESS_SINCE, NET_SINCE, SCOPE_SINCE))
     if policy.sockets:
         known, net, scope = known & ~Access.RESOLVE_UNIX, 0, scope & ~Scope.ABSTRACT_UNIX_SOCKET
-    ruleset = kernel.landlock_create_ruleset(kernel.RulesetAttributes(known, net, scope))
+    try:
+        ruleset = kernel.landlock_create_ruleset(kernel.RulesetAttributes(known, net, scope))
+    except OSError as error:
+        if error.errno in kernel.NOT_HERE:
+            return 0
+        raise
     try:
         for path in policy.readable:
-            _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
+            _allow(ruleset, policy, path, READ_FILE & known, READ_FOLDER & known)
         in_folder = WRITE_FOLDER | (Access.MAKE_DIR if policy.folders else 0)
         for path in policy.writable:
-            _allow(ruleset, path, WRITE_FILE & known, in_folder & known)
+            _allow(ruleset, policy, path, WRITE_FILE & known, in_folder & known)
         if not prepared:
             _allow_preparing(ruleset, policy, known, net)
-        kernel.landlock_restrict_self(ruleset)
+        return abi if _enforce(ruleset) else 0
     finally:
         os.close(ruleset)
-    return abi
+
+
+def _enforce(ruleset: int) -> bool:
+    """Enforce a ruleset; return False where this is forbidden."""
+    try:
+        kernel.landlock_restrict_self(ruleset)
+    except OSError as error:
+        if error.errno not in kernel.NOT_HERE:
+            raise
+        return False
+    return True
 
 
 def _allow_preparing(ruleset: int, policy: Policy, known: int, net: int) -> None:
     for path in filter(os.path.exists, policy.loading):
-        _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
+        _allow(ruleset, policy, path, READ_FILE & known, READ_FOLDER & known)
     for path in filter(os.path.exists, policy.opening):
         # A folder in place of a device is not granted; the role reports that it cannot use it.
         if not os.path.isdir(path):
-            _allow(ruleset, path, WRITE_FILE & known, 0)
+            _allow(ruleset, policy, path, WRITE_FILE & known, 0)
     # The kernel rejects a rule without rights.
     if known & Access.RESOLVE_UNIX:
         for path in filter(os.path.exists, policy.local_sockets):
-            _allow(ruleset, path, Access.RESOLVE_UNIX, 0)
+            _allow(ruleset, policy, path, Access.RESOLVE_UNIX, 0)
     if net & Net.CONNECT_TCP:
         for port in policy.tcp_ports:
             kernel.landlock_add_port(ruleset, Net.CONNECT_TCP, port)
@@ -119,8 +136,12 @@ def _up_to(abi: int, since: Mapping[int, enum.IntFlag]) -> int:
     return sum(int(rights) for first, rights in since.items() if first <= abi)
 
 
-def _allow(ruleset: int, path: str, on_file: int, on_folder: int) -> None:
-    parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+def _allow(ruleset: int, policy: Policy, path: str, on_file: int, on_folder: int) -> None:
+    try:
+        parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        origin = policy.origins.get(path, "which this role needs")
+        raise SandboxError(f"cannot grant {path}, {origin}: {obstacle(path, error)}") from error
     try:
         # The kernel rejects a rule that gives a file the rights of a folder.
         is_folder = stat.S_ISDIR(os.fstat(parent).st_mode)

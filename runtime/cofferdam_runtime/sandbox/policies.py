@@ -156,6 +156,11 @@ REFUSALS: Final = (
         syscalls=frozenset({"getpid", "gettid", "kill", "tgkill", "tkill"}),
     ),
     Refusal(
+        reason="SQLite that runs as uid 0 (without capabilities) gives new files to the database's owner, or goes on",
+        error=errno.EPERM,
+        syscalls=frozenset({"fchown"}),
+    ),
+    Refusal(
         reason="the interpreter restores signal handlers when it exits",
         error=errno.EPERM,
         syscalls=frozenset({"rt_sigaction", "rt_sigprocmask", "sigaltstack"}),

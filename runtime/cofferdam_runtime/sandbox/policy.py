@@ -1,6 +1,8 @@
 """Sandbox policies as data: what a process may do. Every default grants nothing, and no value means "everything"."""
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 FORBIDDEN: Final = frozenset(
@@ -87,6 +89,8 @@ class Policy(NamedTuple):
     """Highest descriptor number plus one; descriptors that are already open stay open."""
     file_size: int | None = 0
     """Largest size of a file in bytes, None for no limit."""
+    origins: Mapping[str, str] = MappingProxyType({})
+    """Where paths were named and what to do if they cannot be used, for messages."""
 
     def check(self) -> None:
         """Refuse a policy that contradicts itself or the guarantees of the service.
@@ -110,13 +114,19 @@ class Policy(NamedTuple):
         return self.syscalls.union(condition.syscall for condition in self.conditions if not condition.error)
 
     def with_paths(
-        self, *, readable: tuple[str, ...] = (), writable: tuple[str, ...] = (), loading: tuple[str, ...] = ()
+        self,
+        *,
+        readable: tuple[str, ...] = (),
+        writable: tuple[str, ...] = (),
+        loading: tuple[str, ...] = (),
+        origins: Mapping[str, str] | None = None,
     ) -> "Policy":
         """Return this policy with additional paths, which are known only at run time."""
         return self._replace(
             readable=self.readable + readable,
             writable=self.writable + writable,
             loading=self.loading + loading,
+            origins={**self.origins, **(origins or {})},
         )
 
     def grants(self, path: str) -> bool:

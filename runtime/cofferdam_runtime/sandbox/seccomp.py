@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from cofferdam_runtime.sandbox.errors import step
 from cofferdam_runtime.sandbox.loading import closings
 from cofferdam_runtime.sandbox.policy import Condition, Policy
 
@@ -20,6 +21,7 @@ SCMP_FLTATR_ACT_BADARCH: Final = 2
 SCMP_FLTATR_CTL_TSYNC: Final = 4
 SCMP_NR_UNKNOWN: Final = -1
 
+_NEEDS: Final = "CONFIG_SECCOMP_FILTER, and seccomp(2), which the filter of a container may forbid"
 _PROTECTION: Final = {"mmap": 2, "mprotect": 2}
 """Calls that can make memory executable, and the position of their protection argument."""
 
@@ -53,11 +55,15 @@ _LIB.seccomp_rule_add_array.argtypes = (
 )
 
 
+@step(
+    "load the filter of system calls",
+    _NEEDS,
+)
 def load(policy: Policy) -> None:
     """Confine all threads of this process to the system calls of a policy; any other call kills the process.
 
     Raises:
-        OSError: The kernel or the library refused.
+        SandboxError: The kernel or the library refused.
         ValueError: The library does not know a system call of the policy.
     """
     with _filter(SCMP_ACT_KILL_PROCESS) as context:
@@ -74,11 +80,15 @@ def load(policy: Policy) -> None:
         _check(_LIB.seccomp_load(context))
 
 
+@step(
+    "load the first filter of system calls",
+    _NEEDS,
+)
 def load_first(policy: Policy) -> None:
     """Forbid what a role must not do while it is prepared; `load` remains possible and must follow.
 
     Raises:
-        OSError: The kernel or the library refused.
+        SandboxError: The kernel or the library refused.
     """
     with _filter(SCMP_ACT_ALLOW) as context:
         for closing in closings(policy):

@@ -17,11 +17,11 @@ from tests.harness.pkcs11.spy import Spy
 from tests.harness.pkcs11.token import Token, give, softhsm
 from tests.harness.service import Service
 
+from cofferdam_contracts.roles import Role
+
 PROVIDER: Final = 2
 WORKER: Final = "worker[pkcs11]"
 UID_BASE: Final = 60706
-_WORKER_OFFSET: Final = 9
-"""Of the second provider's worker."""
 Values = Mapping[str, Value]
 
 
@@ -53,7 +53,7 @@ class TokenService(DeviceService):
             alone: Whether the token's provider is the only one, and so number 2 all the same.
         """
         super().__init__(Service(authenticators=authenticators, tables=tables, admins=admins), values, tables)
-        self.uid = UID_BASE + _WORKER_OFFSET - alone if os.geteuid() == 0 else None
+        self.uid = UID_BASE + Role.PKCS11_WORKER.row.uid_offset if os.geteuid() == 0 else None
         self._alone = alone
         folder = self.service.folder / "token"
         folder.mkdir(mode=0o755)

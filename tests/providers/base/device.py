@@ -156,7 +156,6 @@ def key_store(folder: Path) -> Iterator[KimClient]:
 
 SETTINGS = WorkerSettings(
     log=LogSettings(level="off"),
-    number=0,
     provider=ENTRY,
     authenticators=(UNIX,),
     buffer_size_limit=1 << 20,

@@ -53,7 +53,6 @@ def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Setting
     """Return settings for a token, with the provider's own folder below another one."""
     worker = WorkerSettings(
         log=LogSettings(level="debug", details=True, timestamp=False),
-        number=0,
         provider=ProviderEntry(id=2, uuid="", name="pkcs11", opcodes=()),
         authenticators=(),
         buffer_size_limit=1 << 20,
