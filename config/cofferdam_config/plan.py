@@ -7,7 +7,7 @@ document without any becomes a `Plan`.
 import dataclasses
 import inspect
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -68,9 +68,9 @@ def read(document: bytes, *, path: str, facts: HostFacts) -> Plan:
     checked = check_document(tree, tables.TABLES, report)
     apply_rules((*RULES, *HOST_RULES), checked, facts, report)
     report.raise_problems()
-    checked = _without_absent_devices(checked, facts, report)
+    served = _without_absent_devices(checked, facts, report)
     report.raise_problems()
-    return _plan(checked, facts, report)
+    return _plan(served, checked.all(Provider), facts, report)
 
 
 def _without_absent_devices(document: Document, facts: HostFacts, report: Report) -> Document:
@@ -81,7 +81,7 @@ def _without_absent_devices(document: Document, facts: HostFacts, report: Report
     providers = document.all(Provider)
     absent = [provider for provider in providers if _is_absent(provider, facts)]
     for provider in absent:
-        text = f"the provider is left out, as there is no device {provider.tcti.path}"
+        text = _left_out(provider)
         # Uids go by the place of a provider among those that are served.
         if provider is not providers[-1]:
             text += "; the workers of the providers after it get a uid that is one lower, so it should be the last"
@@ -99,9 +99,10 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
     return provider.tcti.kind == "device" and path.startswith(_DEVICES) and path not in facts.devices
 
 
-def _plan(document: Document, facts: HostFacts, report: Report) -> Plan:
-    """Make the settings of every process from a document without errors."""
+def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, report: Report) -> Plan:
+    """Make the settings of every process from a document without errors, which lacks some `configured` providers."""
     values = _values(document, facts)
+    values["configured"] = tuple(_configured(provider, document.all(Provider)) for provider in configured)
     workers = (_worker(provider, index, values, facts) for index, provider in enumerate(document.all(Provider)))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),
@@ -127,6 +128,7 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
     for table in (document.one(table) for table in tables.TABLES if not table.is_array):
         values |= table.values()
     limits, timeout = document.one(tables.Limits), document.one(tables.Listener).timeout
+    group = document.one(tables.Service).find(tables.Service.status_group)
     first = document.all(Provider)[0].key_info_manager
     manager = next(one for one in document.all(tables.KeyManager) if one.name == first)
     on_disk = manager.manager_type == tables.ON_DISK
@@ -135,6 +137,7 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
         "providers": tuple(_entry(provider) for provider in document.all(Provider)),
         "authenticators": tuple(_authenticator(table) for table in authenticators(document)),
         "status_path": status_path(document),
+        "status_group": None if group is None else gid_of(group, facts),
         "require": Level[document.one(tables.Isolation).require.upper()],
         "workers": tuple(_started(provider, index, facts) for index, provider in enumerate(document.all(Provider))),
         "subuids": facts.subuids,
@@ -156,6 +159,24 @@ def _log(core: tables.CoreSettings) -> settings.LogSettings:
 def _authenticator(table: tables.Authenticator) -> settings.AuthenticatorSettings:
     admins = tuple(admin.name for admin in table.inner(tables.Admin))
     return settings.AuthenticatorSettings(auth_type=_AUTH_TYPES[table.auth_type], admins=admins)
+
+
+def _configured(provider: Provider, served: Sequence[Provider]) -> settings.ConfiguredProvider:
+    """Return what the status says of a provider that may have been left out."""
+    kind = PROVIDER_TYPES[provider.provider_type]
+    is_served = provider in served
+    return settings.ConfiguredProvider(
+        name=_entry(provider).name,
+        type=provider.provider_type,
+        id=kind.id,
+        role=kind.role,
+        index=served.index(provider) if is_served else 0,
+        absent="" if is_served else f"{_left_out(provider)}; start the TPM, then reload",
+    )
+
+
+def _left_out(provider: Provider) -> str:
+    return f"the provider is left out, as there is no device {provider.tcti.path}"
 
 
 def _started(provider: Provider, index: int, facts: HostFacts) -> settings.WorkerEntry:

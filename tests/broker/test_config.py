@@ -30,7 +30,7 @@ def read(folder: Path, records: Records, *, give_up: bool = False, **script: int
     path = folder / "config.toml"
     path.write_text(json.dumps({"records": records, **script}))
     loop = Loop()
-    done: list[tuple[LoadedConfig | None, str]] = []
+    done: list[tuple[LoadedConfig | None, str, list[str]]] = []
     gc.collect()  # what earlier tests left must not go meanwhile
     before = len(os.listdir("/proc/self/fd"))
     reader = ConfigLoader(str(path), loop, Log("broker", SETTINGS.log), lambda *told: done.append(told))
@@ -43,7 +43,8 @@ def read(folder: Path, records: Records, *, give_up: bool = False, **script: int
         return 0 if done else 1
 
     loop.run(tick)
-    ((config, how),) = done
+    ((config, how, refused),) = done
+    assert refused == [fields[0] for kind, *fields in records if kind == "Refusal"][:64]
     assert how == f"exited with status {script['status']}" if "status" in script else how
     return config, len(os.listdir("/proc/self/fd")) - before
 
@@ -87,6 +88,15 @@ def test_a_reader_that_says_anything_else_is_not_believed_and_leaves_nothing(tmp
 
 def test_a_reader_that_fails_leaves_nothing_of_what_it_sent(tmp_path: Path) -> None:
     assert read(tmp_path, [OWN, KIM, ["Failed", 1]], status=1) == (None, 0)
+
+
+def test_what_a_reader_refuses_is_handed_on(tmp_path: Path) -> None:
+    lines: Records = [["Refusal", f"config.toml:{number}: found a, allowed: b"] for number in range(20)]
+    assert read(tmp_path, lines, status=78) == (None, 0)
+
+
+def test_a_reader_that_refuses_without_end_is_not_believed(tmp_path: Path) -> None:
+    assert read(tmp_path, [["Refusal", "no"]] * 70, status=78) == (None, 0)
 
 
 def test_a_reader_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
