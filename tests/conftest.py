@@ -28,7 +28,7 @@ class Skip:
 _NOT_ROOT: Final = os.geteuid() != 0
 _ONLY_ROOT: Final = (
     *("tests/e2e/*", "tests/broker/*", "tests/frontend/*", "tests/kim/*", "tests/runtime/*"),
-    *("tests/providers/pkcs11/*", "tests/providers/tpm/*"),
+    *("tests/providers/pkcs11/*", "tests/providers/tpm/*", "tests/client/*"),
 )
 SKIPS: Final = (
     *(Skip(tests, reason, _NOT_ROOT) for tests in _ONLY_ROOT for reason in ("only root *", "needs root*")),

@@ -2,16 +2,16 @@
 
 A reload reads the new file first; if that fails, nothing changes. Then the frontends finish their requests, the other
 processes end, and the new ones start; meanwhile connections wait in the listening socket, which is never closed. If
-the new processes cannot start, the old configuration is started again.
+the new processes cannot start, the old configuration is started again. A reload that is asked for during another change
+follows it.
 """
 
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from cofferdam_broker import status
 from cofferdam_broker.config import ConfigLoader, LoadedConfig
 from cofferdam_broker.deployment import Deployment, Phase
 from cofferdam_runtime import signals
@@ -19,6 +19,7 @@ from cofferdam_runtime.listener import ListenError, Sockets
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.notify import Notifier
+from cofferdam_runtime.reports import Reports
 from cofferdam_runtime.timers import Timers
 
 CHECK_S: Final = 1.0
@@ -35,6 +36,7 @@ class Broker:
         self._loop = Loop()
         self._timers = Timers()
         self._notifier = Notifier(log)
+        self._reports = Reports(path, self._notifier)
         self._sockets = Sockets(self._loop)
         self._deployment: Deployment | None = None
         self._reading = self._stopping = False
@@ -53,7 +55,11 @@ class Broker:
         return self._exit_status
 
     def _on_signal(self, number: int) -> None:
-        (self._reload if number == signal.SIGHUP else self._stop)()
+        if number == signal.SIGHUP:
+            self._reports.ask()
+            self._reload()
+        else:
+            self._stop()
 
     def _tick(self) -> float:
         wait, active = self._timers.run(), self._deployment
@@ -62,29 +68,29 @@ class Broker:
     def _read(self, done: Callable[[LoadedConfig], None]) -> None:
         """Read the configuration; if it is unusable, keep the old one, or exit if there is none."""
 
-        def finish(config: LoadedConfig | None, reader: str = "") -> None:
+        def finish(config: LoadedConfig | None, reader: str, said: Sequence[str]) -> None:
             self._reading = False
             if config is not None:
                 done(config)
             elif self._deployment is None:
                 self._end(os.EX_CONFIG if reader == f"exited with status {os.EX_CONFIG}" else 1)
             else:
-                self._refuse_reload("the new configuration cannot be used")
+                self._refuse_reload("the new configuration cannot be used", *said)
 
         self._reading = True
         try:
             ConfigLoader(self._path, self._loop, self._timers, self._log, finish)
         except OSError as error:
             self._log.error("the configuration cannot be read", file=self._path, cause=error.strerror)
-            finish(None)
+            finish(None, "", [f"{self._path}: {error.strerror}"])
 
     def _reload(self) -> None:
+        """Begin the reload that was asked for; during another change it waits for the end of that."""
         old = self._deployment
         if self._reading or self._stopping or old is None or old.phase is not Phase.SERVING:
-            self._log.warning("a reload is ignored now, the service is busy with another change")
             return
         self._log.info("reloading", file=self._path)
-        self._notifier.reloading()
+        self._reports.begin()
 
         def change(config: LoadedConfig) -> None:
             new, current = config.settings, old.config.settings
@@ -97,17 +103,25 @@ class Broker:
 
         self._read(change)
 
-    def _refuse_reload(self, why: str) -> None:
+    def _refuse_reload(self, why: str, *said: str) -> None:
         if not self._stopping:
             self._log.error("the reload is refused, the old configuration goes on", file=self._path, cause=why)
-            self._notifier.ready(f"Reload refused: {why}")
+            self._settle(said or (why,))
 
-    def _start(self, config: LoadedConfig, fallback: LoadedConfig | None) -> None:
-        """Start a deployment with this configuration, or with the fallback if that fails."""
+    def _settle(self, refused: Sequence[str] = ()) -> None:
+        """Report the end of the start or of a reload, and what was wrong; begin the reload that waited for it."""
+        if self._reports.end(refused):
+            self._timers.after(0.0, self._reload)
+
+    def _start(self, config: LoadedConfig, fallback: LoadedConfig | None, refused: Sequence[str] = ()) -> None:
+        """Start a deployment with this configuration, or with the fallback if that fails.
+
+        `refused` says what was wrong with another one that this one replaces again.
+        """
         before = self._deployment
         left, worked = (before.left, before.working) if before else ([], frozenset())
         deployment = self._deployment = Deployment(config, self._loop, self._timers, worked)
-        self._log = deployment.log
+        self._log, self._reports.conditions = deployment.log, deployment.children.conditions
 
         def started() -> None:
             if fallback is not None:
@@ -115,7 +129,7 @@ class Broker:
             deployment.principals.admit(left)
             self._sockets.serve(deployment.principals.accept)
             self._log.info("serving", pid=os.getpid())
-            self._notifier.ready("Serving")
+            self._settle(refused)
 
         def failed(why: str) -> None:
             self._log.error("the service cannot start", cause=why)
@@ -126,21 +140,25 @@ class Broker:
                 self._end(1)
             else:
                 self._log.error("the old configuration is started again", file=self._path)
-                self._start(fallback, None)
+                self._start(fallback, None, [why])
 
         try:
-            self._sockets.bind(config.settings.socket_path, config.settings.status_path, self._status)
+            self._sockets.bind(config.settings, self._status)
             deployment.start(started, failed)
         except (OSError, ListenError) as error:
             failed(str(error))
 
-    def _status(self) -> bytes:
-        return b"" if self._deployment is None else status.render(self._deployment, time.monotonic())
+    def _status(self, whole: bool) -> bytes:  # noqa: FBT001  called by the sockets
+        if (active := self._deployment) is None:
+            return b""
+        return self._reports.document(active.phase.value, active.children, active.children.histories, whole=whole)
 
     def _check(self) -> None:
-        """Check all processes, and feed the watchdog of the service manager."""
+        """Check all processes, feed the watchdog of the service manager, and tell it what is down."""
         if self._deployment and self._deployment.check(time.monotonic()) and self._notifier.watchdog_s:
             self._notifier.alive()
+        if self._deployment and self._deployment.phase is Phase.SERVING:
+            self._reports.repeat()
         self._timers.after(CHECK_S, self._check)
 
     def _stop(self) -> None:

@@ -12,8 +12,10 @@ from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import (
     Broken,
     Busy,
+    Condition,
     Failed,
     Failure,
+    KeyCount,
     KeyOwner,
     Level,
     Pong,
@@ -22,9 +24,10 @@ from cofferdam_contracts.ipc.control import (
     Sealed,
     Violation,
 )
-from cofferdam_contracts.roles import ALWAYS, BEFORE_READY, SERVERS, WORKERS, Copies, Role
+from cofferdam_contracts.roles import ALWAYS, BEFORE_READY, EARLY, SERVERS, WORKERS, Copies, Role
 from cofferdam_runtime.accusations import Accusations
 from cofferdam_runtime.backoff import History
+from cofferdam_runtime.conditions import Conditions
 from cofferdam_runtime.control import ControlClosedError, ControlError, release
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
@@ -74,11 +77,14 @@ class Children:
         self._accusations = Accusations(self.users)
         self.key_owners = KeyOwners(self.users)
         self.wiring = Wiring()
+        self.conditions = Conditions(settings.configured, time.monotonic())
         self._handlers: Mapping[type, Callable[[ChildProcess, Any], None]] = {
             Ready: self._ready,
             Failed: self._failed,
             Pong: lambda child, pong: child.pulse.answer(pong, time.monotonic()),
             Busy: lambda child, record: child.pulse.be_busy(record.busy, time.monotonic()),
+            Condition: lambda child, said: self.conditions.note(child.key, said, time.monotonic()),
+            KeyCount: lambda _child, said: self.conditions.count(said),
             KeyOwner: lambda _child, owner: self.key_owners.note(owner.uid, owns=owner.owns),
             Violation: self._violation,
             Broken: self._broken,
@@ -164,6 +170,7 @@ class Children:
         self._forget(child)
         if not child.stopping:
             self.histories[child.key].record(time.monotonic(), child.starting.late_s)
+            self.conditions.end(child.key, child.killed or how, time.monotonic())
             who = {} if child.principal is None else {"uid": child.principal}
             self._log.error("a process died", process=child.title, pid=child.spawned.pid, how=how, **who)
         self._observer.on_death(child)
@@ -197,7 +204,8 @@ class Children:
             child.kill("a process broke the protocol of its control socket and is killed", cause=error)
 
     def _take(self, child: ChildProcess, record: Record) -> None:
-        allowed = ALWAYS | child.role.row.says if child.ready else BEFORE_READY
+        says = child.role.row.says
+        allowed = ALWAYS | says if child.ready else BEFORE_READY | (EARLY & says)
         if type(record) not in allowed:
             release(record)
             raise ControlError(f"a {type(record).__name__} record, which this process may not send now")

@@ -4,10 +4,10 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from cofferdam_broker.process import ChildProcess, Key
-from cofferdam_contracts.ipc.control import SettingsDocument
+from cofferdam_contracts.ipc.control import Refusal, SettingsDocument
 from cofferdam_contracts.roles import READER_UID, Role, documents_of
 from cofferdam_contracts.settings import MAX_DOCUMENT, BrokerSettings, load
 from cofferdam_runtime.control import ControlClosedError, ControlError, release
@@ -38,12 +38,14 @@ class LoadedConfig(NamedTuple):
             os.close(descriptor)
 
 
-class ConfigLoader:
-    """Runs a configuration reader; calls back once, with the configuration, or None, and how the reader ended."""
+Done: TypeAlias = Callable[[LoadedConfig | None, str, list[str]], None]
+"""Takes the configuration, or None; how the reader ended; and the lines that it refused."""
 
-    def __init__(
-        self, path: str, loop: Loop, timers: Timers, log: Log, done: Callable[[LoadedConfig | None, str], None]
-    ) -> None:
+
+class ConfigLoader:
+    """Runs a configuration reader; calls back once."""
+
+    def __init__(self, path: str, loop: Loop, timers: Timers, log: Log, done: Done) -> None:
         """Start reading the file.
 
         Raises:
@@ -53,6 +55,7 @@ class ConfigLoader:
         self._log = log
         self._done = done
         self._documents: dict[tuple[int, int], int] = {}
+        self._refused: list[str] = []
         # The path may be a FIFO, on which a blocking open would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         try:
@@ -81,6 +84,9 @@ class ConfigLoader:
         with suppress(ControlClosedError):
             while (record := self.process.spawned.control.receive()) is not None:
                 key = record[:2]
+                if isinstance(record, Refusal) and len(self._refused) < _MAX:
+                    self._refused.append(record.text)
+                    continue
                 if not isinstance(record, SettingsDocument) or key in self._documents or len(self._documents) >= _MAX:
                     release(record)
                     raise ValueError(f"a {type(record).__name__} record for {key}")
@@ -89,19 +95,19 @@ class ConfigLoader:
     def _on_end(self) -> None:
         config, how = None, self.process.reap()
         self._loop.remove(self.process.spawned.pidfd)
-        if how != "exited with status 0" or self.process.killed:
+        is_accepted = how == "exited with status 0" and not self.process.killed
+        if not is_accepted:
             self._log.error("the configuration was not accepted", reader=how)
-        else:
-            try:
-                self._receive()
-                config = self._config()
-            except (ControlError, OSError, ValueError, KeyError, RecursionError) as error:
-                self._log.error("the configuration reader's answer is unusable", cause=error)
+        try:
+            self._receive()
+            config = self._config() if is_accepted else None
+        except (ControlError, OSError, ValueError, KeyError, RecursionError) as error:
+            self._log.error("the configuration reader's answer is unusable", cause=error)
         if config is None:
             for descriptor in self._documents.values():
                 os.close(descriptor)
         self.process.close()
-        self._done(config, how)
+        self._done(config, how, self._refused)
 
     def _config(self) -> LoadedConfig:
         settings = load(BrokerSettings, os.pread(self._documents[_OWN], MAX_DOCUMENT, 0))

@@ -127,6 +127,7 @@ class Deployment:
             self._serve()
         elif child.role in SERVERS or not child.ready:
             delay = self.children.histories[child.key].delay(time.monotonic())
+            self.children.conditions.wait(child.key, time.monotonic() + delay)
             if delay:
                 self.log.error("a process dies again and again", process=child.title, next_try_s=delay)
             self._timers.after(delay, lambda: self._replace(child))

@@ -15,7 +15,7 @@ from cofferdam_runtime.backoff import History
 from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.pulse import Patience, Pulse
-from cofferdam_runtime.signals import name_of
+from cofferdam_runtime.signals import describe
 from cofferdam_runtime.spawn import Spawned
 from cofferdam_runtime.starting import Starting
 
@@ -46,7 +46,9 @@ class ChildProcess:
         self.starting = Starting(spawned.pid, self.started, patience.start_s)
         self.principal: int | None = None
         self.level, self.landlock_abi = Level.NONE, 0
-        self.ready = self.stopping = self.killed = self.closed = False
+        self.ready = self.stopping = self.closed = False
+        self.killed = ""
+        """Why the broker killed it."""
         self.failed = 0
         """The `Failure` for which it gave up, 0 for none."""
         self.cuts: defaultdict[Key, History] = defaultdict(History)
@@ -90,16 +92,13 @@ class ChildProcess:
     def kill(self, why: str, say: Callable[..., None] | None = None, **details: object) -> None:
         """Kill the child and log why, with `say`, by default as an error; nothing if it is dead or killed already."""
         if not self.closed and not self.killed:
-            self.killed = True
+            self.killed = why
             (say or self._log.error)(why, process=self.title, pid=self.spawned.pid, **details)
             signal.pidfd_send_signal(self.spawned.pidfd, signal.SIGKILL)
 
     def reap(self) -> str:
         """Collect the exit status of the child and describe it."""
-        result = os.waitid(os.P_PIDFD, self.spawned.pidfd, os.WEXITED)
-        if result is None or result.si_code == os.CLD_EXITED:
-            return f"exited with status {0 if result is None else result.si_status}"
-        return f"killed by {name_of(result.si_status)}"
+        return describe(os.waitid(os.P_PIDFD, self.spawned.pidfd, os.WEXITED))
 
     def close(self) -> None:
         """Close the broker's descriptors for the child."""

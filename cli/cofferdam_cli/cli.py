@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from cofferdam_cli.commands import COMMANDS, CURVES, CommandError, Output
+from cofferdam_cli.reload import ReloadError, reload
 from cofferdam_cli.serve import MissingPackageError, add_options, check, serve
-from cofferdam_cli.status import DEFAULT_SOCKET, StatusError, fetch, parse, socket_of, table
+from cofferdam_cli.status import DEFAULT_SOCKET, DOWN, StatusError, fetch, parse, socket_of, table
 from cofferdam_cli.text import explain, printable
 from cofferdam_client.authentication import FirstUsable
 from cofferdam_client.client import Client
@@ -25,26 +26,31 @@ _MAX_DIGITS: Final = 9
 """No number on the command line needs more."""
 _INTERRUPTED: Final = 130
 """The status that a shell reports for a program that SIGINT ended."""
+_FAILURES: Final = (
+    *(ClientError, CommandError, StatusError, ReloadError, MissingPackageError),
+    *(ValueError, OSError),
+)
 _MAY_HAVE_RUN: Final = "; the service may have carried out the request"
 
 Subparsers = argparse._SubParsersAction  # noqa: SLF001  the type of add_subparsers() has no public name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line; return the exit status: 0 done, 1 failed, 2 wrong usage, 3 done and a provider is down."""
     options = parser().parse_args(arguments)
     try:
-        write(_run(options))
+        output = _run(options)
+        write(output)
     except BrokenPipeError:
         # The reader closed the pipe. The interpreter must not try to write the rest when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except (ClientError, CommandError, StatusError, MissingPackageError, ValueError, OSError) as error:
+    except _FAILURES as error:
         sys.stderr.write(printable(f"cofferdam: {_asked(options)}: {_reason(error)}") + "\n")
         return 1
-    return 0
+    return output.exit_status
 
 
 def _asked(options: argparse.Namespace) -> str:
@@ -82,12 +88,20 @@ def _run(options: argparse.Namespace) -> Output:
     if options.command == "check":
         check(options.config)
     if options.command == "status":
-        document = fetch(options.socket or (socket_of(options.config) if options.config else DEFAULT_SOCKET))
+        document = fetch(_status_socket(options)).document
         status = parse(document)
-        return Output(document.rstrip() + b"\n" if options.json else table(status))
+        shown = document.rstrip() + b"\n" if options.json else table(status)
+        return Output(shown, exit_status=0 if status.is_well else DOWN)
+    if options.command == "reload":
+        text, exit_status = reload(_status_socket(options))
+        return Output("\n".join(map(printable, text.split("\n"))), exit_status=exit_status)
     timeout = _TIMEOUT if options.timeout is None else options.timeout or None
     with Client(provider=options.provider, auth=FirstUsable(APPLICATION), timeout=timeout) as client:
         return COMMANDS[options.command](client, options)
+
+
+def _status_socket(options: argparse.Namespace) -> str:
+    return str(options.socket or (socket_of(options.config) if options.config else DEFAULT_SOCKET))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -135,11 +149,13 @@ def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> No
     # `cofferdam_cli.__main__` hands its words to the key store's own command; this is for the overview.
     store = commands.add_parser("store", help="convert a stopped service's key store", allow_abbrev=False)
     store.add_argument("action", choices=["convert"], help="see `cofferdam store convert --help`")
-    status = commands.add_parser("status", help="show the processes of the service", allow_abbrev=False)
+    status = commands.add_parser("status", help="show providers and processes of the service", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="print the JSON document of the service")
-    where = status.add_mutually_exclusive_group()
-    where.add_argument("-c", "--config", metavar="PATH", help="the configuration file of the service")
-    where.add_argument("--socket", metavar="PATH", help=f"the status socket ({DEFAULT_SOCKET})")
+    text = "have the service read its configuration again, and wait for the result"
+    for command in (status, commands.add_parser("reload", help=text, description=text, allow_abbrev=False)):
+        where = command.add_mutually_exclusive_group()
+        where.add_argument("-c", "--config", metavar="PATH", help="the configuration file of the service")
+        where.add_argument("--socket", metavar="PATH", help=f"the status socket ({DEFAULT_SOCKET})")
 
 
 def _add_client_commands(commands: "Subparsers[argparse.ArgumentParser]") -> None:

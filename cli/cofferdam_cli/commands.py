@@ -46,6 +46,7 @@ class Output(Struct, frozen=True):
 
     result: str | bytes = ""
     note: str = ""
+    exit_status: int = 0
 
 
 def ping(client: Client, _arguments: Namespace) -> Output:

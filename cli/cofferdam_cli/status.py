@@ -1,16 +1,18 @@
-"""`cofferdam status`: what the broker reports about the processes of the service."""
+"""`cofferdam status`: what the broker reports about the providers and processes of the service."""
 
 import json
 import math
 import os
 import select
 import socket
+import struct
 import time
 import tomllib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from cofferdam_cli.text import printable
+from cofferdam_client.connection import may_not_connect
 
 DEFAULT_SOCKET: Final = "/run/parsec/cofferdam-status.sock"
 _NAME: Final = os.path.basename(DEFAULT_SOCKET)
@@ -19,14 +21,51 @@ _MAX_DOCUMENT: Final = 4 << 20
 _TIMEOUT: Final = 5.0
 """Seconds that the broker may take."""
 _ABSENT: Final = "-"
+_SERVING: Final = "running"
+_UP: Final = "up"
+_UCRED: Final = struct.Struct("=iII")
+DOWN: Final = 3
+"""Exit status when a provider is down, or the service does not serve."""
+T = TypeVar("T")
 
 
 class StatusError(Exception):
     """Raised when the status cannot be fetched or is malformed."""
 
 
+class ConfigurationRow(NamedTuple):
+    """The configuration in force. The fields of these classes are the keys of docs/reference/status.md."""
+
+    file: str
+    loaded_s: int | float | None
+
+
+class ReloadRow(NamedTuple):
+    """The last reload."""
+
+    asked: int
+    done: int
+    outcome: str | None
+    ended_s: int | float | None
+    problems: tuple[str, ...]
+
+
+class ProviderRow(NamedTuple):
+    """One configured provider."""
+
+    name: str
+    type: str
+    id: int
+    state: str
+    since_s: int | float
+    cause: str
+    next_try_s: int | float | None
+    device: str
+    keys: int | None
+
+
 class ProcessRow(NamedTuple):
-    """One process of the service. The fields are the keys of the document and the columns of the table."""
+    """One process of the service."""
 
     role: str
     pid: int
@@ -46,11 +85,22 @@ class ServiceStatus(NamedTuple):
     """The status of the service."""
 
     phase: str
+    configuration: ConfigurationRow
+    reload: ReloadRow
+    providers: tuple[ProviderRow, ...]
     processes: tuple[ProcessRow, ...]
 
+    @property
+    def is_well(self) -> bool:
+        """Tell whether it serves, and every configured provider can be used."""
+        return self.phase == _SERVING and all(provider.state == _UP for provider in self.providers)
 
-_KINDS: Final = {name: get_args(kind) or (kind,) for name, kind in ProcessRow.__annotations__.items()}
-"""The exact types of each field: a bool is no number here."""
+
+class Answer(NamedTuple):
+    """A status document, and the process that listens on the socket."""
+
+    document: bytes
+    pid: int
 
 
 def socket_of(config: str) -> str:
@@ -64,20 +114,20 @@ def socket_of(config: str) -> str:
             document = tomllib.load(file)
     except (OSError, ValueError) as error:
         raise StatusError(f"cannot read {config}: {error}") from error
-    named = _text(document, "service", "status_path")
+    named = _setting(document, "service", "status_path")
     if named:
         return named
-    folder, slash, _ = _text(document, "listener", "socket_path").rpartition("/")
+    folder, slash, _ = _setting(document, "listener", "socket_path").rpartition("/")
     return f"{folder}/{_NAME}" if slash else DEFAULT_SOCKET
 
 
-def _text(document: dict[str, Any], table: str, key: str) -> str:
+def _setting(document: dict[str, Any], table: str, key: str) -> str:
     found = document.get(table)
     value = found.get(key) if isinstance(found, dict) else None
     return value if isinstance(value, str) else ""
 
 
-def fetch(path: str) -> bytes:
+def fetch(path: str) -> Answer:
     """Return the status document that the broker sends on a socket.
 
     Raises:
@@ -90,22 +140,23 @@ def fetch(path: str) -> bytes:
         poll.register(connection, select.POLLIN)
         try:
             connection.connect(path)
+            pid, _, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
             while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 piece = connection.recv(1 << 16)
                 if not piece:
-                    return bytes(document)
+                    return Answer(bytes(document), pid)
                 document += piece
                 if len(document) > _MAX_DOCUMENT:
                     raise StatusError(f"{path} sends more than {_MAX_DOCUMENT} bytes")
         except OSError as error:
-            raise StatusError(f"no status at {path}: {error.strerror or error}; {_hint(error)}") from error
+            raise StatusError(_reason(path, error)) from error
     raise StatusError(f"no complete answer from {path} within {_TIMEOUT:g} s")
 
 
-def _hint(error: OSError) -> str:
+def _reason(path: str, error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return "only the user that runs the service may read it"
-    return "is the service running?"
+        return f"{may_not_connect(path)}; service.status_group lets the members of a group read the status"
+    return f"no status at {path}: {error.strerror or error}; is the service running?"
 
 
 def parse(document: bytes) -> ServiceStatus:
@@ -118,46 +169,76 @@ def parse(document: bytes) -> ServiceStatus:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:
         raise StatusError("the status is not a JSON document") from error
-    if not isinstance(value, dict) or not isinstance(value.get("phase"), str):
-        raise StatusError("the status does not name the phase of the service")
-    rows = value.get("processes")
-    if not isinstance(rows, list):
-        raise StatusError("the status does not list processes")
-    return ServiceStatus(phase=value["phase"], processes=tuple(map(_process, rows)))
+    return _read(ServiceStatus, value, "the status")
 
 
-def _process(row: Any) -> ProcessRow:  # noqa: ANN401  any JSON value
-    if not isinstance(row, dict):
-        raise StatusError("a process in the status is not an object")
-    for key, kinds in _KINDS.items():
-        if type(row.get(key)) not in kinds:
-            raise StatusError(f"a process in the status has a wrong {key}")
-    if not math.isfinite(row["uptime_s"]):
-        raise StatusError("a process in the status has a wrong uptime_s")
-    return ProcessRow(**{key: row[key] for key in _KINDS})
+def _read(kind: type[T], value: Any, what: str) -> T:  # noqa: ANN401  any JSON value
+    """Return a JSON object as one of the rows; further keys are ignored."""
+    if not isinstance(value, dict):
+        raise StatusError(f"{what} is not an object")
+    return kind(**{key: _field(hint, value.get(key), f"{what}, {key}") for key, hint in get_type_hints(kind).items()})
+
+
+def _field(hint: Any, value: Any, what: str) -> Any:  # noqa: ANN401
+    if isinstance(hint, type) and issubclass(hint, tuple) and get_origin(hint) is None:
+        return _read(hint, value, what)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise StatusError(f"{what}: not a list")
+        return tuple(_field(get_args(hint)[0], item, what) for item in value)
+    # The exact type: a bool is no number here.
+    if type(value) not in (get_args(hint) or (hint,)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise StatusError(f"{what}: a wrong value")
+    return value
 
 
 def table(status: ServiceStatus) -> str:
-    """Return the status as text: the phase, then a line for each process."""
-    head = [key.removesuffix("_s").replace("_", "-").upper() for key in _KINDS]
-    rows = [[_cell(key, getattr(process, key)) for key in _KINDS] for process in status.processes]
-    return "\n".join((f"service: {printable(status.phase)}", *_align([head, *rows]))) + "\n"
+    """Return the status as text: the service, each provider and what ails it, each process."""
+    heads = ("name", "type", "id", "state", "since", "next_try", "keys", "device")
+    providers = [
+        [one.name, one.type, one.id, one.state, _duration(one.since_s), _next_try(one), one.keys, one.device or None]
+        for one in status.providers
+    ]
+    processes = [[*one[:-1], _duration(one.uptime_s)] for one in status.processes]
+    lines = [
+        *_summary(status),
+        "",
+        *_align(["provider", *heads[1:]], providers),
+        *(f"{one.name}: {one.cause}" for one in status.providers if one.cause),
+        "",
+        *_align(ProcessRow._fields, processes),
+    ]
+    return "\n".join(map(printable, lines)) + "\n"
 
 
-def _cell(key: str, value: str | float | None) -> str:
-    if value is None:
-        return _ABSENT
-    if key == "uptime_s":
-        return _duration(int(value))
-    return printable(str(value))
+def _summary(status: ServiceStatus) -> Iterable[str]:
+    yield f"service: {status.phase}"
+    loaded, reload = status.configuration.loaded_s, status.reload
+    yield f"configuration: {status.configuration.file}" + (
+        "" if loaded is None else f", loaded {_duration(loaded)} ago"
+    )
+    if reload.outcome is not None:
+        ended = "" if reload.ended_s is None else f" {_duration(reload.ended_s)} ago"
+        yield f"last reload: {reload.outcome}{ended}"
+    yield from (f"  {problem}" for problem in reload.problems)
+    if reload.asked > reload.done:
+        yield "a reload is under way"
 
 
-def _duration(seconds: int) -> str:
-    hours, rest = divmod(seconds, 3600)
+def _next_try(provider: ProviderRow) -> str | None:
+    if provider.state == _UP:
+        return None
+    return "after a reload" if provider.next_try_s is None else _duration(provider.next_try_s)
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}"
 
 
-def _align(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+def _align(keys: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterable[str]:
+    head = [key.removesuffix("_s").replace("_", "-").upper() for key in keys]
+    texts = [[_ABSENT if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
+    for row in (head, *texts):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -14,10 +14,15 @@ first two cases, and in the third only if the operation changes nothing. On a ne
 nothing is sent twice.
 """
 
+import grp
+import os
+import pwd
 import select
 import socket
+import stat
 import struct
 import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cofferdam_client.errors import ConnectionFailedError, ProtocolError
@@ -32,6 +37,31 @@ _PEEK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
 # The application may have restored the default action of SIGPIPE, which ends the process.
 _SEND: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _TIMEVAL: Final = struct.Struct("@ll")
+
+
+def may_not_connect(path: str) -> str:
+    """Return why the kernel does not let this process connect to a socket at a path: the rights that it would need."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return f"you may not connect to {path}: a folder above it does not let you pass"
+    owner, group = _name(pwd.getpwuid, state.st_uid), _name(grp.getgrgid, state.st_gid)
+    mode = stat.S_IMODE(state.st_mode)
+    return f"you may not connect to {path}: the socket is of user {owner}, of group {group}, mode {mode:04o}"
+
+
+def _name(find: Callable[[int], Sequence[object]], number: int) -> str:
+    """Return the name of a user or group, or its number if it has none."""
+    try:
+        return str(find(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def _reason(path: str, error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return may_not_connect(path)
+    return f"no service at {path}: {error.strerror or error}"
 
 
 class _NoResponseError(Exception):
@@ -115,7 +145,7 @@ class Connection:
         except BlockingIOError as error:
             raise ConnectionFailedError(f"the service at {self._path} does not accept connections in time") from error
         except OSError as error:
-            raise ConnectionFailedError(f"no service at {self._path}: {error.strerror or error}") from error
+            raise ConnectionFailedError(_reason(self._path, error)) from error
         connection.setblocking(False)  # noqa: FBT003  the standard library's signature
         return connection
 

@@ -6,20 +6,25 @@ Started with the word `check`, it only says what is wrong with a file (`check`).
 import fcntl
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from cofferdam_config.check import check
 from cofferdam_config.host_facts import gather, read_file
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
-from cofferdam_contracts.ipc.control import SettingsDocument
+from cofferdam_contracts.ipc.control import Refusal, SettingsDocument
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import LogSettings, dump
+from cofferdam_runtime.control import ControlError
 from cofferdam_runtime.entry import Start, begin, confine
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.sandbox.policies import POLICIES
 
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_MOST_REFUSED: Final = 16
+"""Mistakes that the status shows."""
 _BROKER: Final = 0
 """Role number of the broker's own settings."""
 
@@ -45,11 +50,21 @@ def main() -> int:
     except ConfigError as error:
         for problem in error.problems:
             log.error(problem)
+        _refuse(start, error.problems)
         os._exit(os.EX_CONFIG)
     for warning in (*plan.warnings, *plan.lacks):
         log.warning(warning)
     _hand_over(start, plan)
     os._exit(0)
+
+
+def _refuse(start: Start, problems: Sequence[str]) -> None:
+    """Hand the first mistakes to the broker, for the status; the log has all of them."""
+    rest = len(problems) - _MOST_REFUSED
+    more = [f"and {rest} more, which the log has"] if rest > 0 else []
+    with suppress(ControlError):  # the broker is gone
+        for text in (*problems[:_MOST_REFUSED], *more):
+            start.control.send(Refusal(text))
 
 
 def _hand_over(start: Start, plan: Plan) -> None:

@@ -21,7 +21,7 @@ STATE_FOLDER: Final = "/var/lib/parsec"
 SOCKET_FOLDER: Final = "/run/parsec"
 """Folder of the sockets whose path the configuration does not set."""
 _MAX_TABLE: Final = 1 << 20
-_USES_GROUPS: Final = (b"module_groups", b"Tpm")
+_USES_GROUPS: Final = (b"module_groups", b"status_group", b"Tpm")
 """What in a configuration makes groups matter; the name services may be far away."""
 _PATHS: Final = re.compile(rb"""["'=:](/[^"'\\\n?&;]+)""")
 """What may be a path in a document that nobody has parsed yet: it starts a string, or the value of a parameter."""

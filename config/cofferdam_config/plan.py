@@ -5,7 +5,7 @@ document without any becomes a `Plan`.
 """
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from cofferdam_config import tables
@@ -64,9 +64,9 @@ def read(document: bytes, *, path: str, facts: HostFacts) -> Plan:
     checked = check_document(tree, tables.TABLES, report)
     apply_rules((*RULES, *HOST_RULES), checked, facts, report)
     report.raise_problems()
-    checked = _without_absent_devices(checked, facts, report)
+    served = _without_absent_devices(checked, facts, report)
     report.raise_problems()
-    return _plan(checked, facts, report)
+    return _plan(served, checked.all(Provider), facts, report)
 
 
 def _without_absent_devices(document: Document, facts: HostFacts, report: Report) -> Document:
@@ -77,7 +77,7 @@ def _without_absent_devices(document: Document, facts: HostFacts, report: Report
     providers = document.all(Provider)
     absent = [provider for provider in providers if _is_absent(provider, facts)]
     for provider in absent:
-        text = f"the provider is left out, as there is no device {provider.tcti.path}"
+        text = _left_out(provider)
         report.warn(provider.at(Provider.skip_if_no_tpm), text)
     remaining = tuple(provider for provider in providers if provider not in absent)
     if not remaining:
@@ -92,9 +92,10 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
     return provider.tcti.kind == "device" and path.startswith(_DEVICES) and path not in facts.devices
 
 
-def _plan(document: Document, facts: HostFacts, report: Report) -> Plan:
-    """Make the settings of every process from a document without errors."""
+def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, report: Report) -> Plan:
+    """Make the settings of every process from a document without errors, which lacks some `configured` providers."""
     values = _values(document, facts)
+    values["configured"] = tuple(_configured(provider, document.all(Provider)) for provider in configured)
     workers = (_worker(provider, values, facts) for provider in document.all(Provider))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),
@@ -120,6 +121,7 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
     for table in (document.one(table) for table in tables.TABLES if not table.is_array):
         values |= table.values()
     limits, timeout = document.one(tables.Limits), document.one(tables.Listener).timeout
+    group = document.one(tables.Service).find(tables.Service.status_group)
     first = document.all(Provider)[0].key_info_manager
     manager = next(one for one in document.all(tables.KeyManager) if one.name == first)
     on_disk = manager.manager_type == tables.ON_DISK
@@ -128,6 +130,7 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
         "providers": tuple(_entry(provider) for provider in document.all(Provider)),
         "authenticators": tuple(_authenticator(table) for table in authenticators(document)),
         "status_path": status_path(document),
+        "status_group": None if group is None else gid_of(group, facts),
         "require": Level[document.one(tables.Isolation).require.upper()],
         "workers": tuple(_started(provider, facts) for provider in document.all(Provider)),
         "subuids": facts.subuids,
@@ -149,6 +152,23 @@ def _log(core: tables.CoreSettings) -> settings.LogSettings:
 def _authenticator(table: tables.Authenticator) -> settings.AuthenticatorSettings:
     admins = tuple(admin.name for admin in table.inner(tables.Admin))
     return settings.AuthenticatorSettings(auth_type=_AUTH_TYPES[table.auth_type], admins=admins)
+
+
+def _configured(provider: Provider, served: Sequence[Provider]) -> settings.ConfiguredProvider:
+    """Return what the status says of a provider that may have been left out."""
+    kind = PROVIDER_TYPES[provider.provider_type]
+    is_served = provider in served
+    return settings.ConfiguredProvider(
+        name=_entry(provider).name,
+        type=provider.provider_type,
+        id=kind.id,
+        role=kind.role,
+        absent="" if is_served else f"{_left_out(provider)}; start the TPM, then reload",
+    )
+
+
+def _left_out(provider: Provider) -> str:
+    return f"the provider is left out, as there is no device {provider.tcti.path}"
 
 
 def _started(provider: Provider, facts: HostFacts) -> settings.WorkerEntry:

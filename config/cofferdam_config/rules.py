@@ -10,7 +10,7 @@ from cofferdam_config.places import OWNER, OwnPath, Secret, name_of, own_paths, 
 from cofferdam_config.report import Report, quote
 from cofferdam_config.schema import Document, Setting, SomeTable, Table
 from cofferdam_config.source import Path
-from cofferdam_config.tables import PKCS11, TPM, Authenticator, Isolation, KeyManager, Listener, Provider
+from cofferdam_config.tables import PKCS11, TPM, Authenticator, Isolation, KeyManager, Listener, Provider, Service
 from cofferdam_config.token_uri import unpadded
 from cofferdam_contracts.folders import SYSTEM_FOLDERS, holds, normal
 
@@ -217,6 +217,15 @@ def _groups_exist(case: Case, provider: Provider) -> None:
         case.warn(provider, Provider.module_groups, "has no effect, as the service was not started as root")
 
 
+def _readers_exist(case: Case) -> None:
+    """Reject an unknown group of readers of the status."""
+    service = case.document.one(Service)
+    group = service.find(Service.status_group)
+    if group is not None and gid_of(group, case.facts) is None:
+        allowed = "the name of a group of this machine, or its number"
+        case.refuse(service, Service.status_group, "an unknown group", allowed)
+
+
 def _parents_can_be_given_back(case: Case, provider: Provider) -> None:
     """Refuse keys for Parsec that it could not load."""
     if provider.find(Provider.application_parents) and case.document.one(tables.Kim).find(tables.Kim.give_back):
@@ -271,6 +280,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _once(all_of(Provider), Provider.provider_type, _ONE_OF_A_TYPE),
     _once(all_of(Provider), Provider.name, "each name once", name_of),
     _sockets_differ,
+    _readers_exist,
     _level_can_be_reached,
     _keks_differ,
     for_each(of_type(PKCS11), _token_is_named_once),

@@ -314,6 +314,9 @@ class Service(Table, name="service", ours=True):
 
     status_path = Setting(_SOCKET, default_note="`cofferdam-status.sock` in the folder of `listener.socket_path`")
     """The socket on which the service reports its status."""
+    status_group = Setting(GROUP, default_note="nobody else")
+    """The group whose members may read the status, beside root and the user that starts the service. They do not see
+    which uid a frontend serves."""
 
 
 class Isolation(Table, name="isolation", ours=True):

@@ -11,11 +11,14 @@ from typing import Final, NamedTuple
 from cofferdam_contracts.ipc.control import (
     Broken,
     Busy,
+    Condition,
     Failed,
     Failure,
+    KeyCount,
     KeyOwner,
     Pong,
     Ready,
+    Refusal,
     SettingsDocument,
     Violation,
 )
@@ -97,6 +100,7 @@ class RoleRow(NamedTuple):
 
 
 _SERVER: Final = frozenset({Violation})
+_WORKER: Final = _SERVER | {Condition}
 
 
 TABLE: Final[Mapping[Role, RoleRow]] = {
@@ -105,7 +109,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         title="config",
         uid_offset=0,
         copies=Copies.ONE_SHOT,
-        says=frozenset({SettingsDocument}),
+        says=frozenset({SettingsDocument, Refusal}),
         failures=frozenset({Failure.SANDBOX}),
         oom_score=300,
         nice=5,
@@ -115,7 +119,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         title="kim",
         uid_offset=1,
         copies=Copies.ONE,
-        says=_SERVER | {KeyOwner},
+        says=_SERVER | {KeyOwner, KeyCount},
         failures=frozenset({Failure.SANDBOX, Failure.STORE}),
         stage=1,
         # All requests wait while it is replaced, so it is killed last.
@@ -128,7 +132,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         uid_offset=8,
         copies=Copies.PER_PROVIDER,
         death=Death.PROVIDER_DOWN,
-        says=_SERVER,
+        says=_WORKER,
         failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL}),
         asks=frozenset({Role.KIM}),
         stage=2,
@@ -140,7 +144,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         uid_offset=9,
         copies=Copies.PER_PROVIDER,
         death=Death.PROVIDER_DOWN,
-        says=_SERVER | {Busy},
+        says=_WORKER | {Busy},
         failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL, Failure.CONFIGURATION}),
         asks=frozenset({Role.KIM}),
         stage=2,
@@ -153,7 +157,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         uid_offset=10,
         copies=Copies.PER_PROVIDER,
         death=Death.PROVIDER_DOWN,
-        says=_SERVER | {Busy},
+        says=_WORKER | {Busy},
         failures=frozenset({Failure.SANDBOX, Failure.CREDENTIAL}),
         asks=frozenset({Role.KIM}),
         stage=2,
@@ -187,7 +191,9 @@ SERVERS: Final = WORKERS | _roles(Copies.ONE)
 PLAIN: Final = _roles(Copies.ONE) - {Role.KIM}
 """Roles without settings of their own: they are told how to log."""
 BEFORE_READY: Final[frozenset[type]] = frozenset({Ready, Failed})
-"""What every process may send until it is ready, and nothing else."""
+"""What every process may send until it is ready."""
+EARLY: Final[frozenset[type]] = frozenset({Condition})
+"""What a process that says it may say before it is ready as well."""
 ALWAYS: Final[frozenset[type]] = frozenset({Pong})
 """What every process may send from then on."""
 

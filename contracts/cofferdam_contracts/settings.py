@@ -50,6 +50,20 @@ class WorkerEntry(NamedTuple):
     """Supplementary groups that it keeps when the service is started as root."""
 
 
+class ConfiguredProvider(NamedTuple):
+    """A provider for the status, whether it is served or not."""
+
+    name: str
+    type: str
+    """`provider_type` of the configuration."""
+    id: int
+    """Its number in the protocol."""
+    role: int
+    """Of its worker."""
+    absent: str
+    """Why it was left out, so that it has no worker; empty if it was not."""
+
+
 class UidRange(NamedTuple):
     """Uids that a user may assign to its own processes (subuid(5)): the first, how many, and the user's uid."""
 
@@ -65,6 +79,10 @@ class BrokerSettings(NamedTuple):
     socket_path: str
     status_path: str
     """A socket on which the broker writes its status to every permitted peer that connects."""
+    status_group: int | None
+    """The group whose members may read the status, beside root and the service's own user."""
+    configured: tuple[ConfiguredProvider, ...]
+    """All providers in the order of the configuration."""
     uid_base: int
     """First uid of the processes when the service is started as root."""
     require: int

@@ -7,6 +7,7 @@ from cofferdam_contracts.ipc.control import DownstreamChannel, Failure
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import KimSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError
+from cofferdam_kim.counts import CountNotifier
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.location import prepare, prepare_tree, split
 from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
@@ -40,12 +41,18 @@ def main() -> int:
     for line in store.report.warnings():
         log.warning(line)
     owners = OwnerNotifier(store, start.control.send)
+    counts = CountNotifier(store, settings.providers, start.control.send)
+
+    def changed(authenticator: int, name: str) -> None:
+        owners.changed(authenticator, name)
+        counts.changed()
+
     service = KimService(
         store,
         settings.providers,
         settings.authenticators,
         on_failure=lambda error: log.error("the key store failed", cause=error),
-        on_change=owners.changed,
+        on_change=changed,
     )
     reporter = Reporter(start.control)
     server = Server(service, loop, log, reporter)
@@ -54,8 +61,8 @@ def main() -> int:
     child.ready(achieved, checks=checks, rows=rows)
 
     def tick() -> float:
-        more, idle = owners.tell(), server.tick()
-        return 0.0 if more else idle
+        more, idle, due = owners.tell(), server.tick(), counts.tell()
+        return 0.0 if more else idle if due is None else min(idle, due)
 
     loop.run(tick)
     store.close()

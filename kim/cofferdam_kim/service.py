@@ -59,7 +59,7 @@ class KimService:
         store: MappingStore,
         providers: Sequence[ProviderEntry],
         authenticators: Sequence[AuthenticatorSettings],
-        on_failure: Callable[[ServiceError], None] = lambda _error: None,
+        on_failure: Callable[[ServiceError], object] = lambda _error: None,
         on_change: Callable[[int, str], None] = lambda _authenticator, _application: None,
     ) -> None:
         """Serve these workers and authenticators.

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.keystore import ID_TAKEN, PENDING_STATES, ROWS_AT_ONCE, PendingState
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import codes, location, schema
@@ -61,6 +62,7 @@ _COUNT_KEYS: Final = (
     f"SELECT (SELECT count(*) {_OWNED})"  # noqa: S608
     " + (SELECT count(*) FROM cofferdam_pending WHERE authenticator_id = ? AND application_name = ?)"
 )
+_COUNT_ALL: Final = "SELECT provider_uuid, count(*) FROM key_mapping WHERE authenticator_id <> ? GROUP BY provider_uuid"
 _TAKEN: Final = " UNION ALL ".join(
     f"SELECT 1 FROM {table} WHERE provider_uuid = ? AND key_id IN (?, ?)"  # noqa: S608
     for table in ("key_mapping", "cofferdam_pending")
@@ -316,6 +318,11 @@ class MappingStore:
         """Tell whether an application has rows."""
         with self._translated():
             return self._connection.execute(_ANY, (application.authenticator, application.name)).fetchone() is not None
+
+    def count_keys(self) -> dict[object, int]:
+        """Return how many keys each provider has, by its UUID; rows of the service itself are none."""
+        with self._translated():
+            return dict(self._connection.execute(_COUNT_ALL, (INTERNAL_AUTHENTICATOR,)))
 
     def _refuse_taken(self, provider: ProviderEntry, planned: KeyRecord) -> None:
         """Refuse an identifier that another key has; that key's object may merely be invisible at the moment."""

@@ -5,7 +5,7 @@ import errno
 import sys
 from typing import Final
 
-from cofferdam_contracts.ipc.control import SIZE, Record, decode, encode
+from cofferdam_contracts.ipc.control import LONG_SIZE, Record, decode, encode
 
 _SPACE: Final = _socket.CMSG_SPACE(4 * 4)
 """Room for four descriptors, so that extra ones are seen, closed and rejected instead of silently truncated."""
@@ -61,7 +61,7 @@ class Control:
         """
         flags = _socket.MSG_CMSG_CLOEXEC | (0 if blocking else _socket.MSG_DONTWAIT)
         try:
-            data, ancillary, received, _ = self.socket.recvmsg(SIZE + 1, _SPACE, flags)
+            data, ancillary, received, _ = self.socket.recvmsg(LONG_SIZE + 1, _SPACE, flags)
         except BlockingIOError:
             return None
         except OSError as error:

@@ -14,7 +14,19 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
-from cofferdam_contracts.ipc.control import Broken, Busy, Failed, Failure, Ping, Pong, Ready, Record, Stop, Violation
+from cofferdam_contracts.ipc.control import (
+    Broken,
+    Busy,
+    Condition,
+    Failed,
+    Failure,
+    Ping,
+    Pong,
+    Ready,
+    Record,
+    Stop,
+    Violation,
+)
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import MAX_DOCUMENT, load
 from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
@@ -99,9 +111,11 @@ def begin(title: str) -> Start:
     )
 
 
-def give_up(control: Control, reason: Failure) -> NoReturn:
-    """Tell the broker that a restart would not help, and exit; the caller has logged why."""
+def give_up(control: Control, reason: Failure, why: str = "") -> NoReturn:
+    """Tell the broker that a restart would not help, and exit; the caller has logged why, which a worker says, too."""
     try:
+        if why:
+            control.send(Condition(up=False, retry_ms=0, device="", cause=why))
         control.send(Failed(reason))
     except ControlError:
         pass
@@ -121,8 +135,8 @@ def confine(
     try:
         achieved = enter_sandbox(policy, uid=start.uid, parent=start.parent, groups=groups, prepare=prepare)
     except (SandboxError, OSError) as error:
-        log.error("the process cannot be confined", cause=error)
-        give_up(start.control, Failure.SANDBOX)
+        why = log.error("the process cannot be confined", cause=error)
+        give_up(start.control, Failure.SANDBOX, why if Condition in start.role.row.says else "")
     for note in achieved.notes:
         log.debug(note)
     return achieved
@@ -136,6 +150,7 @@ class Reporter:
         self._control = control
         self.served = 0
         self._busy = 0
+        self._said: Condition | None = None
 
     def count_one(self) -> None:
         """Count a served request."""
@@ -146,6 +161,14 @@ class Reporter:
         before, self._busy = self._busy, self._busy + (1 if busy else -1)
         if not (before and self._busy):
             self._control.send(Busy(busy))
+
+    def say(self, condition: Condition) -> None:
+        """Report whether the provider can be used, unless the broker knows it; what it cannot take now, it gets later.
+
+        The caller repeats this; only another value counts as news.
+        """
+        if condition is not self._said and (condition == self._said or self._control.send(condition)):
+            self._said = condition
 
     def violated(self, role: Role, serial: int) -> None:
         """Report that a client of this process broke the protocol of its channel."""

@@ -7,12 +7,14 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from cofferdam_contracts.settings import BrokerSettings
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
 
 _FIRST_ACTIVATED: Final = 3
 CLIENT_MODE: Final = 0o666
 STATUS_MODE: Final = 0o600
+_GROUP_MODE: Final = 0o660
 _BACKLOG: Final = 4096
 """During a flood of connects, other clients' connects fail if the queue is short, and wait, up to 70 ms, if long."""
 _UCRED: Final = struct.Struct("=iII")
@@ -100,8 +102,7 @@ class Acceptor:
                 self._shed(listener, error)
                 return
             connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
-            _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
-            yield uid, connection
+            yield _uid_of(connection), connection
 
     def close(self) -> None:
         """Close the reserve."""
@@ -141,17 +142,22 @@ class Sockets:
         self._is_ours = self._clients is None
         self._status: _socket.socket | None = None
 
-    def bind(self, socket_path: str, status_path: str, status: Callable[[], bytes]) -> None:
+    def bind(self, settings: BrokerSettings, status: Callable[[bool], bytes]) -> None:
         """Bind the sockets that are not bound yet, and serve the status; clients have to wait until `serve`.
 
+        Args:
+            settings: Where the sockets are, and which group may read the status, too.
+            status: Returns it, for the service's own user and root (True) or for members of the group.
+
         Raises:
-            ListenError: A path is in use or cannot be bound.
+            ListenError: A path is in use or cannot be bound, or the group cannot be given the socket.
         """
         if self._clients is None:
-            self._clients = bind(socket_path, CLIENT_MODE)
+            self._clients = bind(settings.socket_path, CLIENT_MODE)
         if self._status is None:
-            bound = self._status = bind(status_path, STATUS_MODE)
-            self._loop.add(bound.fileno(), READ, lambda _events: hand_out(bound, status()))
+            bound = self._status = bind(settings.status_path, STATUS_MODE)
+            self._loop.add(bound.fileno(), READ, lambda _events: hand_out(bound, status))
+        admit(settings.status_path, settings.status_group)
 
     def serve(self, accept: Callable[[_socket.socket], None]) -> None:
         """Call back with the clients' socket while connections are pending on it."""
@@ -172,7 +178,34 @@ class Sockets:
                 bound.close()
 
 
-def hand_out(bound: _socket.socket, document: bytes) -> None:
+def admit(path: str, group: int | None) -> None:
+    """Let the members of a group connect to our socket at a path, or nobody but its owner and root.
+
+    Raises:
+        ListenError: The group cannot be given the socket.
+    """
+    try:
+        # By descriptor: a path could become a link between two calls.
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return  # somebody removed it; a restart makes it again
+    found = os.fstat(descriptor)
+    itself = f"/proc/self/fd/{descriptor}"
+    try:
+        if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid():
+            os.chmod(itself, STATUS_MODE)
+            os.chown(itself, -1, os.getegid() if group is None else group)
+            os.chmod(itself, STATUS_MODE if group is None else _GROUP_MODE)
+    except OSError as error:
+        raise ListenError(
+            f"socket {path} cannot be given to group {group}: {error.strerror}; whoever starts the service has to be a "
+            "member of service.status_group, or root"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def hand_out(bound: _socket.socket, document: Callable[[bool], bytes]) -> None:
     """Accept all pending connections, write a document to each and close it; nothing is read from them."""
     while True:
         try:
@@ -181,10 +214,15 @@ def hand_out(bound: _socket.socket, document: bytes) -> None:
             return
         reader = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
         try:
-            reader.send(document, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+            reader.send(document(_uid_of(reader) in {0, os.geteuid()}), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except OSError:
             pass  # the reader is gone or accepts nothing now
         reader.close()
+
+
+def _uid_of(connection: _socket.socket) -> int:
+    _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
+    return int(uid)
 
 
 def remove(bound: _socket.socket) -> None:

@@ -8,6 +8,7 @@ lines and logs how many.
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from cofferdam_contracts.settings import LogSettings
@@ -18,6 +19,7 @@ _STDERR: Final = 2
 BURST: Final = 500
 RATE: Final = 100
 _MAX_VALUE: Final = 1024
+_NOT_SAID: Final = frozenset({"cause", "next_try"})
 
 
 def _escape(value: object) -> str:
@@ -31,6 +33,12 @@ def _escape(value: object) -> str:
         for mark in text
     )
     return f'"{quoted}"'
+
+
+def sentence(event: str, values: Mapping[str, object]) -> str:
+    """Return an event and its values in words; without the next try, which goes on changing."""
+    first = f"{event}: {values['cause']}" if "cause" in values else event
+    return "; ".join([first, *(f"{name} {value}" for name, value in values.items() if name not in _NOT_SAID)])
 
 
 class Log:
@@ -48,13 +56,15 @@ class Log:
         self._refilled = time.monotonic()
         self._dropped = 0
 
-    def error(self, event: str, **values: object) -> None:
-        """Log an event that an operator has to act on."""
+    def error(self, event: str, **values: object) -> str:
+        """Log an event that an operator has to act on; return it as a sentence."""
         self._write("error", event, values)
+        return sentence(event, values)
 
-    def warning(self, event: str, **values: object) -> None:
-        """Log an event that an operator should know of."""
+    def warning(self, event: str, **values: object) -> str:
+        """Log an event that an operator should know of; return it as a sentence."""
         self._write("warning", event, values)
+        return sentence(event, values)
 
     def info(self, event: str, **values: object) -> None:
         """Log what the service does: starts, stops, changes of keys."""

@@ -20,10 +20,18 @@ class Notifier:
         self.watchdog_s = int(microseconds) / 2e6 if microseconds.isdigit() and watched == str(os.getpid()) else 0.0
         """Interval of WATCHDOG=1: half of what systemd allows, 0 for no watchdog."""
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM) if address else None
+        self._said = ""
 
     def ready(self, status: str) -> None:
         """Report that clients are served."""
+        self._said = status
         self._send(f"READY=1\nSTATUS={status}")
+
+    def status(self, status: str) -> None:
+        """Report what the service does now, in one line, if that is news."""
+        if status != self._said:
+            self._said = status
+            self._send(f"STATUS={status}")
 
     def reloading(self) -> None:
         """Report that the configuration is being reloaded (systemd.service(5), notify-reload)."""

@@ -176,15 +176,35 @@ def test_a_bad_reload_changes_nothing(scene: Scene, capfd: pytest.CaptureFixture
             yield refused
             yield lambda: not scene.broker._reading
         assert scene.broker._deployment is first
-        ignored = in_log(capfd, "a reload is ignored now")
         scene.configure()
         send(signal.SIGHUP)
-        yield lambda: scene.broker._reading
-        send(signal.SIGHUP)
-        yield ignored
         yield lambda: scene.serves() and scene.broker._deployment is not first
         yield scene.served()
         send(signal.SIGINT)
+
+    scene.configure()
+    assert scene.run(story) == 0
+
+
+def test_reloads_during_a_reload_become_one_that_follows(scene: Scene) -> None:
+    def story(scene: Scene) -> Story:
+        yield scene.serves
+        first = scene.broker._deployment
+        send(signal.SIGHUP)
+        yield lambda: scene.broker._reading
+        for count in (2, 3, 4):
+            send(signal.SIGHUP)
+            yield lambda count=count: scene.broker._reports._asked == count  # type: ignore[misc]
+        yield lambda: scene.serves() and scene.broker._deployment is not first
+        second = scene.broker._deployment
+        yield lambda: scene.serves() and scene.broker._deployment is not second
+        yield scene.served()
+        assert (scene.folder / "KIM").stat().st_size == 3, "of the start, and of two reloads"
+        document = json.loads(scene.broker._status(whole=True))
+        assert document["reload"] | {"ended_s": 0} == {
+            "asked": 4, "done": 4, "outcome": "taken over", "ended_s": 0, "problems": [],
+        }  # fmt: skip
+        send(signal.SIGTERM)
 
     scene.configure()
     assert scene.run(story) == 0

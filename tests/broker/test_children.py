@@ -23,9 +23,11 @@ from cofferdam_contracts.ipc.control import (
     SIZE,
     Broken,
     Busy,
+    Condition,
     DownstreamChannel,
     Failed,
     Failure,
+    KeyCount,
     KeyOwner,
     Level,
     Pong,
@@ -36,7 +38,7 @@ from cofferdam_contracts.ipc.control import (
     decode,
     encode,
 )
-from cofferdam_contracts.roles import Role
+from cofferdam_contracts.roles import WORKERS, Role
 from cofferdam_contracts.settings import BrokerSettings, LogSettings, UidRange
 from cofferdam_runtime.accusations import MOST_ACCUSED
 from cofferdam_runtime.backoff import BREAKER_S, FREE_RESTARTS
@@ -51,6 +53,8 @@ SETTINGS = BrokerSettings(
     log=LogSettings(level="off"),
     socket_path="/nowhere",
     status_path="/nowhere",
+    status_group=None,
+    configured=(),
     uid_base=60706,
     require=Level.LANDLOCK,
     workers=(),
@@ -65,7 +69,8 @@ SETTINGS = BrokerSettings(
 )
 DEVICES = {Role.PKCS11_WORKER, Role.TPM_WORKER}
 KINDS: list[Any] = [kind for _, kind, _ in _KINDS]
-SENT: dict[type, Any] = {kind: kind(*[1] * len(kind._fields)) for kind in KINDS}
+TEXTS = {"device", "cause", "text"}
+SENT: dict[type, Any] = {kind: kind(*["1" if name in TEXTS else 1 for name in kind._fields]) for kind in KINDS}
 """A record of each kind; descriptor 1 of the test's process."""
 
 
@@ -113,7 +118,7 @@ class Rogue:
 
     def is_killed(self) -> bool:
         """Tell whether the broker killed it, which then happens however long it takes."""
-        return self.process.killed and self.child.wait(60) == -signal.SIGKILL
+        return bool(self.process.killed) and self.child.wait(60) == -signal.SIGKILL
 
     def close(self) -> None:
         if self.child.poll() is None:
@@ -132,9 +137,11 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 
 
 def allowed(role: Role, *, ready: bool) -> set[type]:
+    said: set[type] = {Condition} if role in WORKERS else set()
     if not ready:
-        return {Ready, Failed}
-    kinds: set[type] = {Pong} | ({Busy} if role in DEVICES else set()) | ({KeyOwner} if role is Role.KIM else set())
+        return {Ready, Failed} | said
+    kinds: set[type] = {Pong} | said
+    kinds |= ({Busy} if role in DEVICES else set()) | ({KeyOwner, KeyCount} if role is Role.KIM else set())
     return kinds | ({Broken} if role is Role.FRONTEND else {Violation})
 
 

@@ -33,7 +33,7 @@ def read(
     path = folder / "config.toml"
     path.write_text(json.dumps({"records": records, **script}))
     loop = Loop()
-    done: list[tuple[LoadedConfig | None, str]] = []
+    done: list[tuple[LoadedConfig | None, str, list[str]]] = []
     gc.collect()  # what earlier tests left must not go meanwhile
     before = len(os.listdir("/proc/self/fd"))
     timers = Timers()
@@ -47,7 +47,8 @@ def read(
         return 0 if done else timers.run()
 
     loop.run(tick)
-    ((config, how),) = done
+    ((config, how, refused),) = done
+    assert refused == [fields[0] for kind, *fields in records if kind == "Refusal"][:64]
     assert how == f"exited with status {script['status']}" if "status" in script else how
     return config, len(os.listdir("/proc/self/fd")) - before
 
@@ -101,6 +102,15 @@ def test_a_reader_that_computes_for_longer_than_it_may_be_silent_is_not(tmp_path
     config, _ = read(tmp_path, [OWN, KIM, FRONTEND], silence_s=0.5, computes_s=1.5)
     assert config is not None
     config.close()
+
+
+def test_what_a_reader_refuses_is_handed_on(tmp_path: Path) -> None:
+    lines: Records = [["Refusal", f"config.toml:{number}: found a, allowed: b"] for number in range(20)]
+    assert read(tmp_path, lines, status=78) == (None, 0)
+
+
+def test_a_reader_that_refuses_without_end_is_not_believed(tmp_path: Path) -> None:
+    assert read(tmp_path, [["Refusal", "no"]] * 70, status=78) == (None, 0)
 
 
 def _is_allowed(base: int) -> bool:

@@ -188,7 +188,7 @@ def test_a_frontend_that_takes_nothing_costs_only_its_own_uid(clients: Callable[
     killed = []
     for later in (0, 59, 61):
         scene.play.deployment.check(now + later)
-        killed.append(stuck.killed)
+        killed.append(bool(stuck.killed))
     assert killed == [False, False, True]
     assert {scene.answer(client) for client in held} == {b""}
     # Who comes before the death is known shares it.

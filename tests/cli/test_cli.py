@@ -21,12 +21,14 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_public_key,
 )
+from tests.cli.test_status import ROW, document
 from tests.client.simulator import Simulator, hang_up_read, respond, service
 from tests.client.vault import ECC, RSA, Vault
 from tests.contracts.golden import vector
 
 from cofferdam_cli.cli import main, parser
 from cofferdam_cli.commands import COMMANDS
+from cofferdam_cli.status import parse, table
 from cofferdam_client import (
     ANY_HASH,
     AsymmetricSignature,
@@ -386,20 +388,22 @@ def test_cryptography_is_loaded_only_where_it_is_needed() -> None:
 
 def test_status_is_shown_from_the_socket(run: Cli, tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
+    told = document(ROW)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
 
         def tell() -> None:
-            for _ in range(2):
+            for whole in (told, told, document(ROW, phase="starting")):
                 connection, _address = listener.accept()
                 with connection:
-                    connection.sendall(b'{"phase": "running", "processes": []}')
+                    connection.sendall(whole)
 
-        teller = threading.Thread(target=tell)
+        teller = threading.Thread(target=tell, daemon=True)
         teller.start()
-        assert run("status", "--json", "--socket", str(path)).out == b'{"phase": "running", "processes": []}\n'
-        assert run("status", "--socket", str(path)).text.startswith("service: running\nROLE  PID")
+        assert run("status", "--json", "--socket", str(path)).out == told + b"\n"
+        assert run("status", "--socket", str(path)).text == table(parse(told))
+        assert run("status", "--socket", str(path)).status == 3
         teller.join()
     path.unlink()
     assert run("status", "--socket", str(path)).err == (

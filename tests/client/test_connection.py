@@ -1,7 +1,9 @@
 """Connections that are kept, closed, reset and lost, and what is sent again because of that."""
 
+import os
 import signal
 import socket
+import tempfile
 import threading
 from pathlib import Path
 from types import FrameType
@@ -306,3 +308,28 @@ def test_no_service_is_an_error_that_names_the_socket(path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(ConnectionFailedError, match="refused"):
         Client(f"unix:{path}", auth=NoAuth()).ping()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+def test_who_may_not_connect_is_told_what_rights_the_socket_has() -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        os.chmod(folder, 0o755)  # noqa: S103  somebody else has to pass
+        path = f"{folder}/socket"
+        listener.bind(path)
+        listener.listen()
+        os.chown(path, 0, 4711)
+        os.chmod(path, 0o660)
+        os.seteuid(59001)
+        try:
+            with pytest.raises(ConnectionFailedError) as caught:
+                Client(f"unix:{path}", auth=NoAuth()).ping()
+            os.seteuid(0)
+            os.chmod(folder, 0o700)
+            os.seteuid(59001)
+            with pytest.raises(ConnectionFailedError, match="a folder above it does not let you pass"):
+                Client(f"unix:{path}", auth=NoAuth()).ping()
+        finally:
+            os.seteuid(0)
+    assert str(caught.value) == (
+        f"you may not connect to {path}: the socket is of user root, of group 4711, mode 0660"
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 import pytest
-from tests.config.documents import PARSEC, SMALL, read_text
+from tests.config.documents import PARSEC, PKCS11, SMALL, TPM, read_text
 
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.places import PROVIDER_TYPES
@@ -15,6 +15,7 @@ from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import (
     AuthenticatorSettings,
     BrokerSettings,
+    ConfiguredProvider,
     FrontendSettings,
     KimSettings,
     LogSettings,
@@ -45,8 +46,12 @@ def test_the_settings_from_a_file_of_parsec() -> None:
         log=log,
         socket_path="/run/p/parsec.sock",
         status_path="/run/p/cofferdam-status.sock",
+        status_group=None,
         uid_base=60706,
         require=Level.LANDLOCK,
+        configured=(
+            ConfiguredProvider(name="software", type="MbedCrypto", id=1, role=Role.SOFTWARE_WORKER, absent=""),
+        ),
         workers=(WorkerEntry(role=Role.SOFTWARE_WORKER, name="software"),),
         subuids=(),
         max_frontends=64,
@@ -233,3 +238,22 @@ def test_settings_survive_being_dumped_and_loaded(text: str) -> None:
 
 def test_every_provider_type_that_is_allowed_is_served() -> None:
     assert set(Provider.provider_type.kind.choices) == set(PROVIDER_TYPES)
+
+
+@pytest.mark.parametrize(("group", "gid"), [('"pcscd"', 108), ("4711", 4711), ('"root"', 0)])
+def test_the_readers_of_the_status_are_a_group(group: str, gid: int) -> None:
+    assert read_text(f"{SMALL}[service]\nstatus_group = {group}\n").broker.status_group == gid
+    assert read_text(SMALL).broker.status_group is None
+
+
+def test_a_provider_that_is_left_out_is_in_the_status() -> None:
+    absent = TPM.replace("[[provider]]", "[[provider]]\nskip_if_no_tpm = true")
+    plan = read_text(f"{absent}{SMALL}{PKCS11}", devices=frozenset())
+    found = [(one.type, one.role, one.absent) for one in plan.broker.configured]
+    why = "the provider is left out, as there is no device /dev/tpmrm0; start the TPM, then reload"
+    assert found == [
+        ("Tpm", Role.TPM_WORKER, why),
+        ("MbedCrypto", Role.SOFTWARE_WORKER, ""),
+        ("Pkcs11", Role.PKCS11_WORKER, ""),
+    ]
+    assert {one.role for one in plan.broker.configured if not one.absent} == {one.role for one in plan.broker.workers}

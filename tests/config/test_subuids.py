@@ -37,6 +37,8 @@ def test_the_most_ranges_fit_the_document_of_the_broker() -> None:
         log=LogSettings(),
         socket_path="/" + "x" * 107,
         status_path="/" + "x" * 107,
+        status_group=None,
+        configured=(),
         uid_base=1,
         require=0,
         workers=(),

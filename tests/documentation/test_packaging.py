@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cofferdam_cli.cli import parser
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.places import PROVIDER_TYPES
 from cofferdam_config.plan import read
@@ -67,6 +68,14 @@ def test_the_unit_waits_longer_than_the_service_takes(service: configparser.RawC
     limits = {setting.name: setting.default for setting in Limits.settings}
     assert int(service["Service"]["TimeoutStopSec"]) * 1000 > int(str(limits["drain_ms"]))
     assert int(service["Service"]["WatchdogSec"]) * 1000 > int(str(limits["hang_ms"]))
+
+
+def test_the_unit_reloads_what_it_starts(service: configparser.RawConfigParser) -> None:
+    unit = service["Service"]
+    start, reload = (parser().parse_args(unit[key].split()[1:]) for key in ("ExecStart", "ExecReload"))
+    assert (start.command, reload.command) == ("serve", "reload")
+    assert start.config == reload.config
+    assert unit["Type"] == "notify", "notify-reload sends SIGHUP beside ExecReload="
 
 
 def test_the_unit_bounds_what_the_limits_allow(service: configparser.RawConfigParser) -> None:

@@ -52,10 +52,36 @@ class ProcessStatus(TypedDict):
     uptime_s: float
 
 
+class ProviderStatus(TypedDict):
+    """One provider of the status document."""
+
+    name: str
+    type: str
+    id: int
+    state: str
+    since_s: float
+    cause: str
+    next_try_s: float | None
+    device: str
+    keys: int | None
+
+
+class ReloadStatus(TypedDict):
+    """The last reload, of the status document."""
+
+    asked: int
+    done: int
+    outcome: str | None
+    ended_s: float | None
+    problems: list[str]
+
+
 class Status(TypedDict):
     """The status document."""
 
     phase: str
+    reload: ReloadStatus
+    providers: list[ProviderStatus]
     processes: list[ProcessStatus]
 
 
@@ -251,6 +277,10 @@ class Service(Running):
     def rows(self, role: str) -> list[ProcessStatus]:
         """Return the status of the processes of a role: `kim`, `worker[software]`, `frontend` for all of these."""
         return [row for row in self.status()["processes"] if row["role"] == role or row["role"].startswith(f"{role}[")]
+
+    def provider(self, kind: str) -> ProviderStatus:
+        """Return the status of the provider of a type."""
+        return next(row for row in self.status()["providers"] if row["type"] == kind)
 
     def pids(self, role: str = "") -> list[int]:
         """Return the process ids of a role; all of them, with that of the broker, without one."""

@@ -1,11 +1,12 @@
 """Records between the broker and its children: 40 bytes, at most one descriptor each, no msgpack.
 
 The channel is a SOCK_SEQPACKET socketpair, so that one record is one datagram: a byte that names the kind of the
-record, its fields as the layout of the kind says, then zeros. A record of another size, of an unknown kind, or of a
-kind that the receiver has no handler for, ends the sender.
+record, its fields as the layout of the kind says, then zeros. Records with text for operators have 512 bytes. A record
+of another size, of an unknown kind, or of a kind that the receiver has no handler for, ends the sender.
 """
 
 import enum
+import re
 import struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -170,6 +171,36 @@ class Broken(NamedTuple):
     """`before` of the channel's `UpstreamChannel` record."""
 
 
+class Condition(NamedTuple):
+    """From a worker, before it is ready and whenever it changes: whether its provider can be used. The log has it.
+
+    The broker shows the last one in the status, and does not interpret it. The texts hold nothing that comes from a
+    client, and no secret.
+    """
+
+    up: bool
+    retry_ms: int
+    """When a provider that is down is tried again; 0 if not before a reload."""
+    device: str
+    """The token or the TPM."""
+    cause: str
+    """Why it is down, and what to do about it: the log's words."""
+
+
+class KeyCount(NamedTuple):
+    """From the key store, at its start and when it changes: how many keys a provider has."""
+
+    provider: int
+    """Its number in the protocol."""
+    keys: int
+
+
+class Refusal(NamedTuple):
+    """From the configuration reader, for each of the first mistakes: the line that it logs as well."""
+
+    text: str
+
+
 class KeyOwner(NamedTuple):
     """From the key store, for each uid that owns keys, and whenever that changes.
 
@@ -184,7 +215,9 @@ Record: TypeAlias = tuple[Any, ...]
 """One of the records above. A field `descriptor` is no part of the datagram: the kernel passes it along."""
 
 SIZE: Final = 40
-"""Bytes of every record."""
+"""Bytes of a record without text."""
+LONG_SIZE: Final = 512
+"""Bytes of a record with text."""
 _KINDS: Final = (
     (1, NewClient, ""),
     (2, UpstreamChannel, "QQQ"),
@@ -201,8 +234,14 @@ _KINDS: Final = (
     (21, Busy, "?"),
     (22, Broken, "QQQ"),
     (23, KeyOwner, "Q?"),
+    (24, Condition, "?Q100s400s"),
+    (25, KeyCount, "QQ"),
+    (26, Refusal, "500s"),
 )
-"""Number of each kind, and the layout of its fields behind the number (struct, little endian, no padding)."""
+"""Number of each kind, and the layout of its fields behind the number (struct, little endian, no padding).
+
+A text is UTF-8 without control characters; zeros follow it.
+"""
 
 
 class _Form(NamedTuple):
@@ -213,21 +252,40 @@ class _Form(NamedTuple):
     size: int
     """Bytes of the number and the fields."""
     has_descriptor: bool
+    texts: tuple[tuple[int, int], ...]
+    """Position among the fields, and most bytes, of each text."""
 
 
-_FORMS: Final = tuple(
-    _Form(number, kind, struct.Struct(f"<B{layout}{SIZE - size}x"), size, "descriptor" in kind._fields)
-    for number, kind, layout in _KINDS
-    for size in (struct.calcsize(f"<B{layout}"),)
-)
+def _form(number: int, kind: Any, layout: str) -> _Form:  # noqa: ANN401  a class of records
+    size = struct.calcsize(f"<B{layout}")
+    whole = struct.Struct(f"<B{layout}{(SIZE if size <= SIZE else LONG_SIZE) - size}x")
+    sizes = [0 if mark != "s" else int(count) for count, mark in _FIELD.findall(layout)]
+    texts = tuple((place, most) for place, most in enumerate(sizes) if most)
+    return _Form(number, kind, whole, size, "descriptor" in kind._fields, texts)
+
+
+_FIELD: Final = re.compile("([0-9]*)([a-zA-Z?])")
+_FORMS: Final = tuple(_form(*row) for row in _KINDS)
 _BY_NUMBER: Final = {form.number: form for form in _FORMS}
 _BY_KIND: Final = {form.kind: form for form in _FORMS}
+_MORE: Final = "…"
+
+
+def bounded(text: str, most: int) -> str:
+    """Return a text as a record takes it: characters that do not print replaced, cut to `most` bytes of UTF-8."""
+    text = "".join(mark if mark.isprintable() else "?" for mark in text[: most + 1]).rstrip()
+    encoded = text.encode()
+    if len(encoded) <= most:
+        return text
+    return encoded[: most - len(_MORE.encode())].decode(errors="ignore") + _MORE
 
 
 def encode(record: Record) -> tuple[bytes, int | None]:
-    """Return the datagram of a record, and the descriptor that goes with it."""
+    """Return the datagram of a record, and the descriptor that goes with it; a text is `bounded`."""
     form = _BY_KIND[type(record)]
-    fields, descriptor = (record[:-1], record[-1]) if form.has_descriptor else (record, None)
+    fields, descriptor = (list(record[:-1]), record[-1]) if form.has_descriptor else (list(record), None)
+    for place, most in form.texts:
+        fields[place] = bounded(fields[place], most).encode()
     return form.layout.pack(form.number, *fields), descriptor
 
 
@@ -235,19 +293,28 @@ def decode(datagram: bytes, descriptor: int | None) -> Record:
     """Read a datagram and what came with it.
 
     Raises:
-        ValueError: The size is wrong, the kind unknown, something follows the fields, or there is a descriptor with a
-            kind that has none, or none with a kind that has one.
+        ValueError: The size is wrong, the kind unknown, something follows the fields, a text is none, or there is a
+            descriptor with a kind that has none, or none with a kind that has one.
     """
-    if len(datagram) != SIZE:
-        raise ValueError(f"a control record has {SIZE} bytes, not {len(datagram)}")
-    form = _BY_NUMBER.get(datagram[0])
+    form = _BY_NUMBER.get(datagram[0]) if datagram else None
     if form is None:
-        raise ValueError(f"a control record of the unknown kind {datagram[0]}")
+        raise ValueError(f"a control record of the unknown kind {datagram[0] if datagram else 'nothing'}")
     name = form.kind.__name__
+    if len(datagram) != form.layout.size:
+        raise ValueError(f"a {name} record has {form.layout.size} bytes, not {len(datagram)}")
     if any(datagram[form.size :]):
         raise ValueError(f"a {name} record with more than its fields")
     if form.has_descriptor != (descriptor is not None):
         raise ValueError(f"a {name} record {'without' if form.has_descriptor else 'with'} descriptor")
-    fields = form.layout.unpack(datagram)[1:]
+    fields: list[Any] = list(form.layout.unpack(datagram)[1:])
+    for place, _ in form.texts:
+        fields[place] = _text(name, fields[place])
     record: Record = form.kind._make((*fields, descriptor) if form.has_descriptor else fields)
     return record
+
+
+def _text(name: str, field: bytes) -> str:
+    text = field.rstrip(b"\0").decode()
+    if not text.isprintable():
+        raise ValueError(f"a {name} record with a text that does not print")
+    return text

@@ -43,13 +43,14 @@ class DeviceProvider(Provider[HandleT], Generic[HandleT, DeviceT]):
         return self._opened
 
     @abstractmethod
-    def _report_unusable(self, **details: object) -> None:
-        """Write to the log that the device cannot be used."""
+    def _report_unusable(self, **details: object) -> str:
+        """Write to the log that the device cannot be used; return the sentence."""
 
     def _wait(self, refusal: ServiceError, *, retry: bool = True) -> None:
         """Refuse everything from now on with this error; `retry` says whether a successor may succeed."""
         self._refusal = ServiceError(refusal.status, refusal.detail)
         next_try = f"in {RETRY_S:.0f} s" if retry else "after the configuration has changed"
-        self._report_unusable(cause=refusal.detail, next_try=next_try)
+        why = self._report_unusable(cause=refusal.detail, next_try=next_try)
+        self.say_down(why, retry_s=RETRY_S if retry else 0.0)
         if retry:
             self.expires = time.monotonic() + RETRY_S

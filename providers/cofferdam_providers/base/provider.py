@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Generic, NoReturn, Protocol, TypeAlias,
 from msgspec import Struct, field
 
 from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.ipc.control import Condition
 from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.operations import CryptoOperation
 from cofferdam_contracts.psa.algorithm import Algorithm
@@ -33,6 +34,8 @@ OperationHandler: TypeAlias = Callable[[Any, Any], bytes | Results | None]
 """Does one operation, given the open key (None for an operation without a key) and the operation. Returns the result,
 several results, or None where success is the result."""
 
+EXAMINE_S: Final = 5.0
+"""Between two looks at the device while no request waits: each request shows whether it works."""
 REFERENCE_FORM: Final = 1
 """`key_id_version` of a row that the reference service can use."""
 OWN_FORM: Final = 2
@@ -103,6 +106,8 @@ class Provider(ABC, Generic[HandleT]):
     """Whether third-party code runs in the process, whose memory and descriptors are therefore watched."""
     missing_remedy: str = ""
     """What brings keys back that `lacks` says are missing, for the log; empty if it is never said."""
+    condition: Condition = Condition(up=True, retry_ms=0, device="", cause="")
+    """What the status says of the provider; the worker tells the broker of each new value."""
     expires: float | None = None
     """When the worker has to make room for a successor, in seconds of the monotonic clock; None for never."""
 
@@ -121,6 +126,26 @@ class Provider(ABC, Generic[HandleT]):
         if isinstance(result, tuple):
             return result
         return () if result is None else (result,)
+
+    def say_up(self, device: str = "") -> None:
+        """Say to operators that the provider can be used, and the name of its device if that is new."""
+        self.condition = Condition(up=True, retry_ms=0, device=device or self.condition.device, cause="")
+
+    def say_down(self, cause: str, *, retry_s: float = 0.0) -> None:
+        """Say to operators why the provider cannot be used, in the words of the log.
+
+        Args:
+            cause: What the log has; nothing of a client, and no secret.
+            retry_s: When it is tried again, 0 if not before a reload.
+        """
+        self.condition = self.condition._replace(up=False, retry_ms=round(retry_s * 1000), cause=cause)
+
+    def examine(self) -> None:
+        """Look whether the device can still be used; called regularly while no request waits.
+
+        Raises:
+            DeviceLostError: It is lost.
+        """
 
     def open(self) -> None:
         """Open the device: with the worker's own uid and file access, before system calls are filtered."""

@@ -40,8 +40,7 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
     try:
         provider.warm_up()
     except RuntimeError as error:
-        log.error("the self-test of the provider failed", cause=error)
-        give_up(start.control, Failure.SANDBOX)
+        give_up(start.control, Failure.SANDBOX, log.error("the self-test of the provider failed", cause=error))
 
     def prepare() -> None:
         provider.open()
@@ -63,6 +62,7 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
     handlers: dict[type, Handler] = {DownstreamChannel: worker.add_channel, Sealed: lambda _record: None}
     child = Child(start, log, loop, reporter, handlers, on_stop=worker.stop, in_flight=worker.in_flight)
     provider.attach(store, reporter.busy)
+    reporter.say(provider.condition)
     child.ready(achieved)
     loop.run(worker.tick)
     provider.close()
@@ -82,14 +82,14 @@ def _open(store: KimClient, kek: KeyEncryptionKey, start: Start, log: Log, *, ad
     except ServiceError as error:
         log.error("the key store cannot say which key its rows were made with", cause=error)
     except WrongKeyError as error:
-        log.error(
+        why = log.error(
             "the key-encryption key is not that of the stored rows",
             file=kek.path,
             expected=error.expected,
             found=error.found,
             remedy="put the right key there, then reload",
         )
-        give_up(start.control, Failure.CREDENTIAL)
+        give_up(start.control, Failure.CREDENTIAL, why)
     if kek.is_new:
         log.warning("a new key-encryption key was made; back it up", file=kek.path)
 

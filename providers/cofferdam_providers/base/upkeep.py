@@ -22,7 +22,7 @@ from cofferdam_providers.base.handlers import Context
 from cofferdam_providers.base.health import Health
 from cofferdam_providers.base.lane import Lane
 from cofferdam_providers.base.peers import Peer
-from cofferdam_providers.base.provider import DeviceLostError
+from cofferdam_providers.base.provider import EXAMINE_S, DeviceLostError
 from cofferdam_providers.base.turns import Turns
 from cofferdam_runtime.loop import IDLE_S
 
@@ -44,6 +44,7 @@ class Upkeep:
         self._health = Health(context.settings.memory_limit) if context.provider.foreign_code else None
         self._next_settling = 0.0
         self._next_reconcile = 0.0
+        self._next_look = time.monotonic() + EXAMINE_S
         self._reconciling: Iterator[None] | None = None
         self._looking: Iterator[None] | None = context.keyring.report_missing()
         self.blocks = 0
@@ -82,6 +83,8 @@ class Upkeep:
             idle = min(idle, max(0.0, self._next_reconcile - time.monotonic()))
         if self._goes_on():
             idle = 0.0
+        if not self.stopping:
+            idle = min(idle, self._examine())
         expires = self._context.provider.expires
         if expires is not None:
             left = expires - time.monotonic()
@@ -93,9 +96,23 @@ class Upkeep:
     def note(self, error: ServiceError) -> None:
         """Take notice of an error that a client gets: it may say that the device is lost."""
         if isinstance(error, DeviceLostError) and not self.lost:
-            self._context.log.error("the device has to be started afresh; the worker ends", cause=error.detail)
+            log = self._context.log
+            why = log.error("the device has to be started afresh; the worker ends", cause=error.detail)
+            self._context.provider.say_down(why, retry_s=SETTLE_S)
             self.lost = self.stopping = True
             self._next_settling = 0.0
+
+    def _examine(self) -> float:
+        """Look at the device if it is time; return the seconds until it is again."""
+        left = self._next_look - time.monotonic()
+        if left > 0 or self._lane.waiting:
+            return max(left, SETTLE_S)
+        try:
+            self._context.provider.examine()
+        except ServiceError as error:
+            self.note(error)
+        self._next_look = time.monotonic() + EXAMINE_S
+        return EXAMINE_S
 
     def _lane_idle(self) -> float:
         if self._lane.blocks:

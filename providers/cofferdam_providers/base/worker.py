@@ -108,6 +108,7 @@ class Worker:
     def tick(self) -> float:
         """Give the next channel its turn; return the seconds until `tick` is due again."""
         upkeep = self._upkeep
+        self._reporter.say(self._context.provider.condition)
         upkeep.before_turn()
         peer = None if upkeep.lost else self._turns.next()
         if peer is not None:
@@ -119,6 +120,7 @@ class Worker:
         if self._turns and not upkeep.lost:
             return 0.0
         idle = upkeep.idle()
+        self._reporter.say(self._context.provider.condition)
         if upkeep.stopping and not self._lane.waiting:
             self._loop.stop()
             return 0.0

@@ -39,8 +39,8 @@ def main() -> int:
         # A module's own exit handlers are known to crash; the loop ends by returning here.
         os._exit(serve(start, log, settings.worker, provider, kek, policy, groups=settings.groups))
     except CredentialError as error:
-        log.error("the key-encryption key cannot be read", cause=error)
-        give_up(start.control, Failure.CREDENTIAL)
+        why = log.error("the key-encryption key cannot be read", cause=error)
+        give_up(start.control, Failure.CREDENTIAL, why)
     except (PinError, ModuleAccessError, QuirkError, SetupError) as error:
-        log.error("the PKCS#11 provider cannot be set up", cause=error)
-        give_up(start.control, Failure.CONFIGURATION)
+        why = log.error("the PKCS#11 provider cannot be set up", cause=error)
+        give_up(start.control, Failure.CONFIGURATION, why)

@@ -137,7 +137,7 @@ class TokenDevice:
         """Return the error for a client; when the code may indicate a lost session, check the session."""
         if error.code == Return.USER_NOT_LOGGED_IN and self.pin is None:
             return ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"{error}, and no PIN is configured")
-        if error.code in SUSPICIOUS and not self._is_well():
+        if error.code in SUSPICIOUS and not self.is_well():
             return DeviceLostError(service_error(error).status, f"{error}, and the session is gone")
         return service_error(error, also)
 
@@ -220,7 +220,8 @@ class TokenDevice:
             )
         return handles
 
-    def _is_well(self) -> bool:
+    def is_well(self) -> bool:
+        """Tell whether the session exists and somebody is logged in, as far as a PIN says so."""
         try:
             state = self.cryptoki.session().state
         except CryptokiError:
@@ -238,7 +239,7 @@ class TokenDevice:
     def _require(self, identifier: bytes, kind: ObjectClass, *, again: bool = False) -> dict[ObjectClass, int]:
         handles = self.objects.find_again(identifier) if again else self.objects.find(identifier)
         if kind not in handles:
-            if not self._is_well():
+            if not self.is_well():
                 # A token that was logged out shows no private objects.
                 raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the session is gone")
             raise ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, f"the token has no {kind.name} object of this key")

@@ -15,7 +15,7 @@ from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.device_provider import DeviceProvider
-from cofferdam_providers.base.provider import Key, StoredKey
+from cofferdam_providers.base.provider import DeviceLostError, Key, StoredKey
 from cofferdam_providers.pkcs11 import (
     aead,
     asym_encryption,
@@ -33,7 +33,7 @@ from cofferdam_providers.pkcs11.keys import TokenKey, main_class
 from cofferdam_providers.pkcs11.module_access import ModuleAccess, obstacles
 from cofferdam_providers.pkcs11.objects import Objects
 from cofferdam_providers.pkcs11.probe import offers_of, probe
-from cofferdam_providers.pkcs11.token import OpenToken, UnavailableError, about, open_token, refusal
+from cofferdam_providers.pkcs11.token import OpenToken, UnavailableError, about, is_there, name_of, open_token, refusal
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.errors import invalid_argument
@@ -84,6 +84,7 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         self._settings = settings
         self._access = access
         self._pin = pin
+        self._token: OpenToken | None = None
         self.operations = {opcode: partial(self._use, work) for opcode, work in OPERATIONS.items()}
 
     def open(self) -> None:
@@ -100,8 +101,9 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         for obstacle in obstacles(self._access):
             self._log.error("the worker cannot use a file of its module; change its owner or mode", **obstacle)
         try:
-            opened = open_token(self._settings, self._pin, self._log)
+            self._token = opened = open_token(self._settings, self._pin, self._log)
             self._opened = self._learn(opened)
+            self.say_up(name_of(opened))
         except UnavailableError as error:
             self._wait(refusal(error), retry=error.retry)
         except (CryptokiError, ImplausibleAnswerError, library.PKCS11Error, UnicodeDecodeError) as error:
@@ -183,6 +185,19 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         """Use once each algorithm that runs here instead of in the token."""
         in_software.warm_up()
 
+    def examine(self) -> None:
+        """Look whether the token is still there and logged in.
+
+        Raises:
+            DeviceLostError: It is not.
+        """
+        if self._opened is None or self._token is None:
+            return
+        if not is_there(self._token):
+            raise DeviceLostError(Status.PSA_ERROR_HARDWARE_FAILURE, "the token is not in its slot any more")
+        if not self._opened.is_well():
+            raise DeviceLostError(Status.PSA_ERROR_COMMUNICATION_FAILURE, "the session is gone")
+
     def go_on(self) -> bool:
         """List some more objects of a token with very many."""
         if self._opened is None or self._opened.objects.complete:
@@ -207,8 +222,8 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         self._log.info("the token is open", keys=len(objects), **about(opened))
         return TokenDevice(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
 
-    def _report_unusable(self, **details: object) -> None:
-        self._log.error("the token cannot be used", **details)
+    def _report_unusable(self, **details: object) -> str:
+        return self._log.error("the token cannot be used", **details)
 
     def _check_export(self, attributes: KeyAttributes) -> None:
         if attributes.usage & Usage.EXPORT and not self._settings.allow_export:

@@ -112,6 +112,22 @@ def about(opened: OpenToken) -> dict[str, object]:
     }
 
 
+def name_of(opened: OpenToken) -> str:
+    """Return the token's name for the status."""
+    return f"token {_describe(opened.token)}"
+
+
+def is_there(opened: OpenToken) -> bool:
+    """Tell whether the module still has the token in its slot."""
+    try:
+        opened.token.slot.get_token()
+    except library.PKCS11Error:
+        return False
+    except UnicodeDecodeError:
+        pass  # it is there, and its name is another
+    return True
+
+
 def _find(module: "pkcs11._pkcs11.lib", wanted: TokenMatch, log: Log) -> pkcs11.Token:
     try:
         tokens = list(_initialised(module, log))

@@ -23,8 +23,7 @@ def main() -> int:
         kek = read_kek(settings.kek_file, start, create=settings.kek_create)
         its = read_its_files(settings.mbed_its_path) if settings.mbed_its_path else {}
     except CredentialError as error:
-        log.error("the key-encryption key cannot be read", cause=error)
-        give_up(start.control, Failure.CREDENTIAL)
+        give_up(start.control, Failure.CREDENTIAL, log.error("the key-encryption key cannot be read", cause=error))
     provider = SoftwareProvider(kek.key, its=its)
     # The loop ends by returning here; exit handlers of libraries are not needed.
     os._exit(serve(start, log, settings.worker, provider, kek, POLICIES[Role.SOFTWARE_WORKER]))

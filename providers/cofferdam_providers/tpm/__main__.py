@@ -22,8 +22,8 @@ def main() -> int:
     try:
         credentials = read_credentials(settings, start)
     except CredentialError as error:
-        log.error("the TPM provider's secrets cannot be read", cause=error)
-        give_up(start.control, Failure.CREDENTIAL)
+        why = log.error("the TPM provider's secrets cannot be read", cause=error)
+        give_up(start.control, Failure.CREDENTIAL, why)
     provider = TpmProvider(settings, credentials, log)
     policy = for_tpm(POLICIES[Role.TPM_WORKER], settings.tcti)
     os._exit(serve(start, log, settings.worker, provider, credentials.kek, policy, groups=settings.groups))

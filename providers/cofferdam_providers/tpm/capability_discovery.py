@@ -24,6 +24,8 @@ class TpmCapabilities(Struct, frozen=True):
     algorithms: frozenset[int] = frozenset()
     about: Mapping[str, object] = field(default_factory=dict)
     """Its manufacturer and firmware, for the log."""
+    failures: tuple[int, int] = (0, 0)
+    """How many authorisations failed, and how many lock the TPM."""
     is_nearly_locked: bool = False
     """Whether one more failed authorisation locks the TPM, or it is locked."""
 
@@ -60,15 +62,21 @@ def discover(connection: TpmConnection) -> TpmCapabilities:
     Raises:
         TpmError: It does not answer.
     """
-    variable = capabilities.properties(connection, PT_LOCKOUT_COUNTER, PT_MAX_AUTH_FAIL - PT_LOCKOUT_COUNTER + 1)
-    failed, most = variable.get(PT_LOCKOUT_COUNTER, 0), variable.get(PT_MAX_AUTH_FAIL, 0)
+    failed, most = failures(connection)
     return TpmCapabilities(
         rsa_sizes=frozenset(bits for bits in _SIZES if capabilities.has_rsa(connection, bits)),
         curves=capabilities.curves(connection),
         algorithms=capabilities.algorithms(connection),
         about={**_about(connection), "failed_authorisations": f"{failed} of {most}"},
+        failures=(failed, most),
         is_nearly_locked=0 < failed >= most - 1,
     )
+
+
+def failures(connection: TpmConnection) -> tuple[int, int]:
+    """Return how many authorisations failed, and how many lock the TPM; 0 for a TPM that is never locked."""
+    variable = capabilities.properties(connection, PT_LOCKOUT_COUNTER, PT_MAX_AUTH_FAIL - PT_LOCKOUT_COUNTER + 1)
+    return variable.get(PT_LOCKOUT_COUNTER, 0), variable.get(PT_MAX_AUTH_FAIL, 0)
 
 
 def _about(connection: TpmConnection) -> dict[str, object]:

@@ -10,10 +10,10 @@ from cofferdam_contracts import operations as ops
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
-from cofferdam_contracts.settings import TpmSettings
+from cofferdam_contracts.settings import TctiSettings, TpmSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.device_provider import DeviceProvider
-from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Results, Rows, StoredKey
+from cofferdam_providers.base.provider import EXAMINE_S, OWN_FORM, REFERENCE_FORM, Key, Results, Rows, StoredKey
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.wrapping import Wrapping
@@ -35,13 +35,14 @@ from cofferdam_providers.tpm.errors import Code, TpmError
 from cofferdam_providers.tpm.keys import TpmKey
 from cofferdam_providers.tpm.objects import TpmObject
 from cofferdam_providers.tpm.transport import TransportError, open_transport
-from cofferdam_runtime.log import Log
+from cofferdam_runtime.log import Log, sentence
 
 _DESCRIPTION: Final = PROVIDERS[ProviderId.TPM]
 PURPOSE: Final = b"cofferdam TPM provider: key at rest, format 1"
 """Purpose of its key-encryption key."""
 _COMPLAINT_S: Final = 60.0
 """Between two log lines about the same problem."""
+_REFUSES: Final = "the TPM refuses to work"
 _MOST_REFUSED: Final = 1024
 T = TypeVar("T")
 OperationT = TypeVar("OperationT", bound=ops.CryptoOperation)
@@ -93,6 +94,10 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         self._busy: Callable[[bool], None] | None = None
         """Set once the broker can be told: before the process is ready, no hang timeout applies."""
         self._complained: dict[int, float] = {}
+        self._refusing: int | None = None
+        """The code of the problem that the status shows."""
+        self.say_down("the TPM has not been opened")
+        self.condition = self.condition._replace(device=_name(settings.tcti))
         self._refused: dict[bytes, None] = {}
         """Names of keys whose authorisation value is wrong: another attempt would bring the TPM nearer to its
         lockout."""
@@ -118,6 +123,18 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
             self._opened = device
             level = self._log.warning if self._capabilities.is_nearly_locked else self._log.info
             level("the TPM is open", slots=device.slots.capacity, **self._capabilities.about)
+            self._note_opened(self._capabilities)
+
+    def examine(self) -> None:
+        """Look whether the TPM answers, and whether it is locked.
+
+        Raises:
+            TpmError: It refuses.
+            DeviceLostError: It does not answer.
+        """
+        if (device := self._opened) is not None:
+            look = partial(capability_discovery.failures, device.connection)
+            self._note_lockout(*self._reporting(lambda: device.retry_after_reset(look)))
 
     def attach(self, rows: Rows, busy: Callable[[bool], None]) -> None:
         """Compare the storage root key with that of the stored keys; if the key store is silent, ask again later."""
@@ -238,15 +255,40 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         try:
             result = work()
         except TpmError as error:
-            now = time.monotonic()
-            if error.remedy and now >= self._complained.get(error.code, 0.0):
-                self._complained[error.code] = now + _COMPLAINT_S
-                self._log.error("the TPM refuses to work", cause=error.detail)
+            self._complain(error)
             raise
+        if self._refusing not in (None, Code.LOCKOUT):
+            self._refusing = None
+            self.say_up()
         if self._opened is not None and self._opened.forgot:
             self._log.warning("the TPM was reset; keys are loaded anew", cause=self._opened.forgot)
             self._opened.forgot = ""
         return result
+
+    def _note_opened(self, found: capability_discovery.TpmCapabilities) -> None:
+        vendor, firmware = found.about["vendor"], found.about["firmware"]
+        self.say_up(f"TPM {vendor}, firmware {firmware}, {_name(self._settings.tcti)}")
+        self._note_lockout(*found.failures)
+
+    def _complain(self, error: TpmError) -> None:
+        """Log a problem that an operator can solve, now and then, and have the status show it."""
+        if not error.remedy:
+            return
+        now, why = time.monotonic(), sentence(_REFUSES, {"cause": error.detail})
+        if now >= self._complained.get(error.code, 0.0):
+            self._complained[error.code] = now + _COMPLAINT_S
+            self._log.error("the TPM refuses to work", cause=error.detail)
+        if error.code != self._refusing:
+            self._refusing = error.code
+            self.say_down(why, retry_s=EXAMINE_S)
+
+    def _note_lockout(self, failed: int, most: int) -> None:
+        """Say that the TPM is locked, or is no longer: other commands succeed in the meantime."""
+        if 0 < most <= failed:
+            self._complain(TpmError("GetCapability", Code.LOCKOUT))
+        elif self._refusing == Code.LOCKOUT:
+            self._refusing = None
+            self.say_up()
 
     def _tell_busy(self, busy: bool) -> None:  # noqa: FBT001  what the record says
         if self._busy is not None:
@@ -265,9 +307,9 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
             self._rows = None
         return device
 
-    def _report_unusable(self, **details: object) -> None:
+    def _report_unusable(self, **details: object) -> str:
         level = self._log.warning if self._settings.skip_if_no_tpm else self._log.error
-        level("the TPM cannot be used", **details)
+        return level("the TPM cannot be used", **details)
 
     def _parent(self, device: TpmDevice, identity: KeyIdentity, which: int) -> TpmObject:
         if which == blobs.ROOT_PARENT:
@@ -279,3 +321,9 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
             return StoredKey(key_id=blobs.encode(blob), version=REFERENCE_FORM, attributes=attributes)
         sealed = self._wrapping.seal(identity, attributes, blobs.encode_own(blob))
         return StoredKey(key_id=sealed, version=OWN_FORM, attributes=attributes)
+
+
+def _name(tcti: TctiSettings) -> str:
+    """Return how the TPM is reached, as the configuration has it."""
+    where = tcti.path or (tcti.host and f"{tcti.host}:{tcti.port}") or tcti.bus_name
+    return f"{tcti.kind}:{where}" if where else tcti.kind

@@ -1,0 +1,99 @@
+"""What the service manager and readers of the status are told, and which reload answers whom."""
+
+import json
+import socket
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cofferdam_contracts.ipc.control import Condition
+from cofferdam_contracts.settings import ConfiguredProvider
+from cofferdam_runtime.backoff import History
+from cofferdam_runtime.conditions import Conditions
+from cofferdam_runtime.log import Log
+from cofferdam_runtime.notify import Notifier
+from cofferdam_runtime.reports import Reports
+
+TOKEN = ConfiguredProvider(name="token", type="Pkcs11", id=2, role=5, absent="")
+
+
+class Manager:
+    """A service manager, and the reports to it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.end.bind(str(folder / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        self.reports = Reports("config.toml", Notifier(Log("broker")))
+
+    def told(self) -> list[str]:
+        """Return what it was told since the last time."""
+        found = []
+        while True:
+            try:
+                found.append(self.end.recv(4096, socket.MSG_DONTWAIT).decode())
+            except BlockingIOError:
+                return found
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    made = Manager(tmp_path, monkeypatch)
+    yield made
+    made.end.close()
+    if (socket_of_ours := made.reports._notifier._socket) is not None:
+        socket_of_ours.close()
+
+
+def reload_of(reports: Reports) -> dict[str, Any]:
+    histories: defaultdict[Any, History] = defaultdict(History)
+    found: dict[str, Any] = json.loads(reports.document("running", [], histories, whole=True))["reload"]
+    return found
+
+
+def test_a_reload_that_was_asked_for_during_another_follows_it(manager: Manager) -> None:
+    reports = manager.reports
+    assert not reports.end(())
+    assert reload_of(reports) == {"asked": 0, "done": 0, "outcome": None, "ended_s": None, "problems": []}
+    reports.ask()
+    reports.begin()
+    for _ in range(3):
+        reports.ask()
+    assert reports.end(["config.toml:3: wrong"]), "another is to begin"
+    found = reload_of(reports)
+    assert (found["asked"], found["done"], found["outcome"]) == (4, 1, "refused")
+    assert found["problems"] == ["config.toml:3: wrong"]
+    reports.begin()
+    assert not reports.end(())
+    found = reload_of(reports)
+    assert (found["asked"], found["done"], found["outcome"], found["problems"]) == (4, 4, "taken over", [])
+
+
+def test_a_reload_that_was_asked_for_during_the_start_follows_it(manager: Manager) -> None:
+    manager.reports.ask()
+    assert manager.reports.end(())
+    assert reload_of(manager.reports)["outcome"] is None
+
+
+def test_the_service_manager_is_told_what_is_news(manager: Manager) -> None:
+    reports = manager.reports
+    reports.conditions = Conditions([TOKEN], 0.0)
+    reports.conditions.note((5, 0), Condition(up=True, retry_ms=0, device="", cause=""), 0.0)
+    reports.end(())
+    assert manager.told() == ["READY=1\nSTATUS=Serving"]
+    reports.repeat()
+    assert manager.told() == []
+    reports.conditions.note((5, 0), Condition(up=False, retry_ms=0, device="", cause="wrong PIN"), 0.0)
+    for _ in range(2):
+        reports.repeat()
+    assert manager.told() == ["STATUS=Serving; token down: wrong PIN"]
+    reports.ask()
+    reports.begin()
+    assert "RELOADING=1" in manager.told()[0]
+    reports.repeat()
+    assert manager.told() == [], "the reload is under way"
+    reports.end(["config.toml:3: wrong", "config.toml:4: wrong"])
+    assert manager.told() == ["READY=1\nSTATUS=Serving; token down: wrong PIN; reload refused: config.toml:3: wrong"]
