@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cofferdam_config.files import Found, look
 from cofferdam_config.source import MAX_DOCUMENT, ConfigError
 from cofferdam_config.subuids import ranges, users
 from cofferdam_config.tcti import DEVICE
 from cofferdam_contracts.folders import normal
 from cofferdam_contracts.settings import UidRange
+from cofferdam_runtime.files import Found, look, trusted_owners
 
 STATE_FOLDER: Final = "/var/lib/parsec"
 SOCKET_FOLDER: Final = "/run/parsec"
@@ -26,8 +26,6 @@ _USES_GROUPS: Final = (b"module_groups", b"Tpm")
 _PATHS: Final = re.compile(rb"""["'=:](/[^"'\\\n?&;]+)""")
 """What may be a path in a document that nobody has parsed yet: it starts a string, or the value of a parameter."""
 _MAX_PATHS: Final = 1024
-_ALL_UIDS: Final = ["0", "0", str((1 << 32) - 1)]
-"""The map of uids outside of user namespaces (user_namespaces(7))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +79,7 @@ def gather(document: bytes, *, path: str, credentials_folder: str, is_root: bool
         subuids=ranges(subuid, passwd),
         users=users(passwd),
         files={each: look(each) for each in _paths(document, path)},
-        owners=frozenset({0, os.geteuid(), *_unmapped()}),
+        owners=trusted_owners(),
         is_root=is_root,
     )
 
@@ -101,14 +99,6 @@ def _paths(document: bytes, path: str) -> Iterable[str]:
     return {
         each for each in (path, DEVICE, SOCKET_FOLDER, *named, *around) if each.startswith("/") and "\0" not in each
     }
-
-
-def _unmapped() -> set[int]:
-    """Return the uid that stands for everybody who has none here: root of the machine may be among them."""
-    if _table("/proc/self/uid_map").split() == _ALL_UIDS:
-        return set()
-    shown = _table("/proc/sys/kernel/overflowuid").strip()
-    return {int(shown)} if shown.isdecimal() else set()
 
 
 def _table(path: str) -> str:

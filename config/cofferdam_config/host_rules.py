@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cofferdam_config.files import Element, Found
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.places import Secret, type_of
 from cofferdam_config.rules import Case, Rule, all_of, for_each, of_type
@@ -19,6 +18,7 @@ from cofferdam_config.source import Path
 from cofferdam_config.tables import PKCS11, TPM, UID_BLOCK, Isolation, KeyManager, Listener, Provider, Service
 from cofferdam_contracts.folders import normal
 from cofferdam_contracts.roles import READER_UID, RELAY_UID
+from cofferdam_runtime.files import Found, changeable
 
 _OTHERS: Final = 0o077
 """What a secret must not permit."""
@@ -63,20 +63,13 @@ def _who(uid: int, facts: HostFacts) -> str:
 
 def _flaw(found: Found, facts: HostFacts) -> tuple[str, str] | None:
     """Return how somebody else could change what is at a path, and the remedy; None if nobody can."""
-    for element in found.elements:
-        if element.uid not in facts.owners:
-            return f"{element.path}, which belongs to {_who(element.uid, facts)}", f"chown root {element.path}"
-        if _is_open(element):
-            mode = f"{stat.S_IMODE(element.mode):04o}"
-            return f"{element.path} with mode {mode}, so that others can change it", f"chmod go-w {element.path}"
-    return None
-
-
-def _is_open(element: Element) -> bool:
-    """Tell whether others can write. What is in a folder with the sticky bit belongs to its owners nevertheless."""
-    if stat.S_ISLNK(element.mode) or (stat.S_ISDIR(element.mode) and element.mode & stat.S_ISVTX):
-        return False
-    return bool(element.mode & stat.S_IWOTH) or bool(element.mode & stat.S_IWGRP and element.gid)
+    element = changeable(found, facts.owners)
+    if element is None:
+        return None
+    if element.uid not in facts.owners:
+        return f"{element.path}, which belongs to {_who(element.uid, facts)}", f"chown root {element.path}"
+    mode = f"{stat.S_IMODE(element.mode):04o}"
+    return f"{element.path} with mode {mode}, so that others can change it", f"chmod go-w {element.path}"
 
 
 def _is_safe(case: Case, where: Path, path: str) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from tests.config.documents import PKCS11, SMALL, TPM
 
-from cofferdam_config.files import Element, Found
 from cofferdam_config.host_facts import HostFacts, gather
 from cofferdam_config.kinds import MAX_PATH, path
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
 from cofferdam_config.tables import TABLES
 from cofferdam_contracts.settings import UidRange
+from cofferdam_runtime.files import Element, Found
 
 FILE = "/etc/parsec/config.toml"
 NOTHING = HostFacts(credentials={}, groups={}, is_root=True)

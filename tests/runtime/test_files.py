@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam_config.files import look
+from cofferdam_runtime.files import look
 
 
 def _paths(path: str | Path) -> list[str]:
