@@ -144,6 +144,7 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
         "buffer_limit": limits.frontend_buffer_mb << 20,
         "memory_limit": limits.worker_memory_mb << 20,
         "path": manager.store_path if on_disk else manager.sqlite_db_path,
+        "shared": False,
         "on_disk": on_disk,
     }
 
