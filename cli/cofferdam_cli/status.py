@@ -70,8 +70,9 @@ def socket_of(config: str) -> str:
     named = _text(document, "service", "status_path")
     if named:
         return named
-    folder, slash, _ = _text(document, "listener", "socket_path").rpartition("/")
-    return f"{folder}/{_NAME}" if slash else DEFAULT_SOCKET
+    beside = _text(document, "listener", "socket_path")
+    # A relative path is one in the working directory, which is that of the service where both agree.
+    return os.path.join(os.path.dirname(beside), _NAME) if beside else DEFAULT_SOCKET
 
 
 def _text(document: dict[str, Any], table: str, key: str) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 from cofferdam_config.source import MAX_DOCUMENT, ConfigError
 from cofferdam_config.subuids import ranges, users
 from cofferdam_config.tcti import DEVICE
-from cofferdam_contracts.folders import normal
+from cofferdam_contracts.folders import absolute, normal
 from cofferdam_contracts.settings import UidRange
 from cofferdam_runtime.files import Found, look, trusted_owners
 
@@ -25,6 +25,8 @@ _USES_GROUPS: Final = (b"module_groups", b"Tpm")
 """What in a configuration makes groups matter; the name services may be far away."""
 _PATHS: Final = re.compile(rb"""["'=:](/[^"'\\\n?&;]+)""")
 """What may be a path in a document that nobody has parsed yet: it starts a string, or the value of a parameter."""
+_RELATIVE: Final = re.compile(rb"""_(?:path|file|folder)["']?[ \t]*=[ \t]*["']([^/"'\\\n][^"'\\\n]*)""")
+"""What may be a relative path. It is looked for after names of settings alone: a PIN must not become a file's name."""
 _MAX_PATHS: Final = 1024
 
 
@@ -50,6 +52,8 @@ class HostFacts:
     """Who may own what the service trusts: root, and the user that starts the service."""
     is_root: bool
     """Whether the service was started as root, so that its processes can have uids of their own."""
+    folder: str = ""
+    """The working directory of the service; empty if it has none."""
     state_folder: str = STATE_FOLDER
     """Folder of files whose path the configuration does not set."""
 
@@ -68,6 +72,7 @@ def read_file(descriptor: int, path: str) -> bytes:
 
 def gather(document: bytes, *, path: str, credentials_folder: str, is_root: bool) -> HostFacts:
     """Return the facts of this machine, which are out of reach once the process is confined."""
+    folder = _working_directory()
     needs_groups = any(word in document for word in _USES_GROUPS)
     subuid, passwd = _table("/etc/subuid"), _table("/etc/passwd")
     credentials, problem = _credentials(credentials_folder)
@@ -78,7 +83,8 @@ def gather(document: bytes, *, path: str, credentials_folder: str, is_root: bool
         devices=frozenset(glob.glob("/dev/tpm*")),
         subuids=ranges(subuid, passwd),
         users=users(passwd),
-        files={each: look(each) for each in _paths(document, path)},
+        files={each: look(each) for each in _paths(document, path, folder)},
+        folder=folder,
         owners=trusted_owners(),
         is_root=is_root,
     )
@@ -92,13 +98,22 @@ def _credentials(folder: str) -> tuple[dict[str, str], str]:
         return {}, f"CREDENTIALS_DIRECTORY={folder}, which cannot be read ({error.strerror})"
 
 
-def _paths(document: bytes, path: str) -> Iterable[str]:
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def _paths(document: bytes, path: str, folder: str) -> Iterable[str]:
     """Return the path of the document, what may be paths in it and the folders around those, and the defaults."""
-    named = list(dict.fromkeys(os.fsdecode(match) for match in _PATHS.findall(document)))[:_MAX_PATHS]
+    named = [os.fsdecode(match) for match in _PATHS.findall(document)]
+    if folder:
+        named += [absolute(folder, os.fsdecode(match)) for match in _RELATIVE.findall(document)]
+    named = list(dict.fromkeys(named))[:_MAX_PATHS]
     around = (posixpath.dirname(normal(each)) for each in named)
-    return {
-        each for each in (path, DEVICE, SOCKET_FOLDER, *named, *around) if each.startswith("/") and "\0" not in each
-    }
+    known = (path, DEVICE, SOCKET_FOLDER, STATE_FOLDER, *named, *around)
+    return {each for each in known if each.startswith("/") and "\0" not in each}
 
 
 def _table(path: str) -> str:

@@ -14,7 +14,9 @@ from typing import Final, TypeVar
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.host_rules import HOST_RULES
+from cofferdam_config.paths import shares_its_folder
 from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
+from cofferdam_config.relative import complete
 from cofferdam_config.report import Report
 from cofferdam_config.rules import RULES, apply_rules, authenticators, gid_of
 from cofferdam_config.schema import Document, check_document
@@ -65,7 +67,7 @@ def read(document: bytes, *, path: str, facts: HostFacts) -> Plan:
     """
     tree, lines = parse(document, path)
     report = Report(file=path, lines=lines)
-    checked = check_document(tree, tables.TABLES, report)
+    checked = complete(check_document(tree, tables.TABLES, report), facts, report)
     apply_rules((*RULES, *HOST_RULES), checked, facts, report)
     report.raise_problems()
     checked = _without_absent_devices(checked, facts, report)
@@ -101,7 +103,7 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
 
 def _plan(document: Document, facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors."""
-    values = _values(document, facts)
+    values = _values(document, facts, report.file)
     workers = (_worker(provider, index, values, facts) for index, provider in enumerate(document.all(Provider)))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),
@@ -121,7 +123,7 @@ def _fill(make: Callable[..., T], values: Mapping[str, object]) -> T:
     return make(**{name: values[name] for name in inspect.signature(make).parameters})
 
 
-def _values(document: Document, facts: HostFacts) -> dict[str, object]:
+def _values(document: Document, facts: HostFacts, file: str) -> dict[str, object]:
     """Return the values of fields by name: those of settings of that name, and what is derived from others."""
     values: dict[str, object] = {}
     for table in (document.one(table) for table in tables.TABLES if not table.is_array):
@@ -144,7 +146,7 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
         "buffer_limit": limits.frontend_buffer_mb << 20,
         "memory_limit": limits.worker_memory_mb << 20,
         "path": manager.store_path if on_disk else manager.sqlite_db_path,
-        "shared": False,
+        "shared": not on_disk and shares_its_folder(manager.sqlite_db_path, document, facts, file),
         "on_disk": on_disk,
     }
 

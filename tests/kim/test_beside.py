@@ -148,8 +148,7 @@ class TestAsRoot:
         assert prepared.writable == (str(folder),)
         (warning,) = prepared.warnings
         assert warning == (
-            f"{folder} had owner 0:0 and mode 0700, and has {OWNER}:{OWNER} and 0700 now, "
-            "as only the database is in it"
+            f"{folder} had owner 0:0 and mode 0700, and has {OWNER}:{OWNER} and 0700 now, as only the database is in it"
         )
         assert beside(path, shared=False).warnings == ()
 
