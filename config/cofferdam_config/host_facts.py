@@ -85,6 +85,7 @@ def gather(document: bytes, *, path: str, credentials_folder: str, is_root: bool
         users=users(passwd),
         files={each: look(each) for each in _paths(document, path, folder)},
         folder=folder,
+        state_folder=_state_folder(folder, is_root=is_root),
         owners=trusted_owners(),
         is_root=is_root,
     )
@@ -103,6 +104,13 @@ def _working_directory() -> str:
         return os.getcwd()
     except FileNotFoundError:
         return ""
+
+
+def _state_folder(working: str, *, is_root: bool) -> str:
+    """Return the folder of files whose path is not set: that of a normal user without an installation is this one."""
+    if is_root or os.access(STATE_FOLDER, os.W_OK) or working in {"", "/"}:
+        return STATE_FOLDER
+    return working
 
 
 def _paths(document: bytes, path: str, folder: str) -> Iterable[str]:

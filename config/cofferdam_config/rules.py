@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from cofferdam_config import tables
-from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.host_facts import STATE_FOLDER, HostFacts
 from cofferdam_config.kinds import MAX_SOCKET_PATH
 from cofferdam_config.paths import shares_its_folder
 from cofferdam_config.places import OWNER, OwnPath, Secret, name_of, own_paths, status_path, type_of, uri_of
@@ -145,8 +145,12 @@ def _level_can_be_reached(case: Case) -> None:
         case.refuse(isolation, Isolation.require, '"uid"', allowed)
 
 
-def _kek_is_used(case: Case, provider: Provider) -> None:
+def _kek_is_where_expected(case: Case, provider: Provider) -> None:
+    """Warn of a file that is not used, and of one in an unusual place."""
     kind, setting = type_of(provider), Provider.key_encryption_key_file
+    if kind and case.facts.state_folder != STATE_FOLDER and not provider.find(setting):
+        file = kind.kek.file(provider, case.facts)
+        case.warn(provider, setting, f"is {file}, as this user cannot write to {STATE_FOLDER}")
     if kind and kind.kek.credential in case.facts.credentials and provider.find(setting) is not None:
         case.warn(provider, setting, f"not used, as the credential {kind.kek.credential} takes its place")
 
@@ -267,7 +271,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _once(all_of(Provider), Provider.name, "each name once", name_of),
     _status_socket_is_short,
     _level_can_be_reached,
-    for_each(all_of(Provider), _kek_is_used),
+    for_each(all_of(Provider), _kek_is_where_expected),
     for_each(of_type(PKCS11), _token_is_named_once),
     for_each(all_of(Provider), _secrets_have_one_source),
     for_each(of_type(TPM), _owner_has_a_password),

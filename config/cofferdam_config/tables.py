@@ -167,7 +167,8 @@ class _AnyProvider(Table, hidden=True):
         ours=True,
         only_for=(SOFTWARE, PKCS11, TPM),
         default_note="`cofferdam/software.kek`, with `Pkcs11` `cofferdam/pkcs11.kek`, with `Tpm` `cofferdam/tpm.kek`, "
-        "in the state folder, which is `/var/lib/parsec`",
+        "in the state folder, which is `/var/lib/parsec`, or, for a normal user who cannot write to that, the working "
+        "directory",
     )
     """File with 32 random bytes, the key that the provider's rows of the key store are encrypted with, or, with
     `Pkcs11` and for rows in Parsec's form, authenticated; created at the first start. A systemd credential

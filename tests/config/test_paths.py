@@ -222,3 +222,19 @@ def test_the_working_directory_may_be_gone(tmp_path: Path) -> None:
         assert gather(b"", path=FILE, credentials_folder="", is_root=False).folder == ""
     finally:
         os.chdir(before)
+
+
+def test_a_normal_user_without_an_installation_has_files_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cofferdam_config.host_facts.STATE_FOLDER", str(tmp_path / "nowhere"))
+    for is_root, folder in ((False, tmp_path), (True, tmp_path / "nowhere")):
+        facts = gather(b"", path=FILE, credentials_folder="", is_root=is_root)
+        assert facts.state_folder == str(folder)
+    plan = _read(SMALL, state_folder="/home/me")
+    assert [line.partition(": ")[2] for line in plan.warnings] == [
+        f"{_KEK}: is /home/me/cofferdam/software.kek, as this user cannot write to /var/lib/parsec"
+    ]
+    (software,) = (value for _, _, value in plan.documents if isinstance(value, SoftwareSettings))
+    assert software.kek_file == "/home/me/cofferdam/software.kek"
