@@ -182,7 +182,7 @@ class Machine:
         path.parent.mkdir(exist_ok=True, parents=True)
         if path.is_dir():
             path.rmdir()
-        path.symlink_to(os.path.relpath(target, path.parent) if "run" in path.parts else target)
+        path.symlink_to(target)
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run the command on that machine, in the same working directory."""

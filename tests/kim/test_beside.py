@@ -31,7 +31,9 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp())
     made.chmod(0o755)
     yield made
-    made.chmod(0o755)
+    for path in (made, *made.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
     shutil.rmtree(made)
 
 
