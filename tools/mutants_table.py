@@ -115,7 +115,7 @@ LAUNCH: Final = (
     _mutant(
         "the key store may write everywhere",
         "kim/cofferdam_kim/__main__.py",
-        "with_paths(writable=(split(settings.path)[0],))",
+        "with_paths(writable=prepared.writable)",
         'with_paths(writable=("/",))',
         ATTEMPTS,
     ),

@@ -47,6 +47,8 @@ _HEAD: Final = f"""\
 
 Cofferdam reads the `config.toml` of Parsec as it is. Its own settings are in tables and keys that Parsec ignores, so
 one file serves both services. The file is TOML in UTF-8, of at most {MAX_DOCUMENT // 1024} KiB.
+Relative paths are taken from the working directory of `cofferdam serve`, with a warning. No two settings may name one
+file, and nothing else may be in `store_path` and `state_folder`.
 
 A small complete file:
 

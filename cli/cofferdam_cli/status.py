@@ -117,8 +117,9 @@ def socket_of(config: str) -> str:
     named = _setting(document, "service", "status_path")
     if named:
         return named
-    folder, slash, _ = _setting(document, "listener", "socket_path").rpartition("/")
-    return f"{folder}/{_NAME}" if slash else DEFAULT_SOCKET
+    beside = _setting(document, "listener", "socket_path")
+    # A relative path is one in the working directory, which is that of the service where both agree.
+    return os.path.join(os.path.dirname(beside), _NAME) if beside else DEFAULT_SOCKET
 
 
 def _setting(document: dict[str, Any], table: str, key: str) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from cofferdam_config.files import Found, look
 from cofferdam_config.source import MAX_DOCUMENT, ConfigError
 from cofferdam_config.subuids import ranges, users
 from cofferdam_config.tcti import DEVICE
-from cofferdam_contracts.folders import normal
+from cofferdam_contracts.folders import absolute, normal
 from cofferdam_contracts.settings import UidRange
+from cofferdam_runtime.files import Found, look, trusted_owners
 
 STATE_FOLDER: Final = "/var/lib/parsec"
 SOCKET_FOLDER: Final = "/run/parsec"
@@ -25,9 +25,9 @@ _USES_GROUPS: Final = (b"module_groups", b"status_group", b"Tpm")
 """What in a configuration makes groups matter; the name services may be far away."""
 _PATHS: Final = re.compile(rb"""["'=:](/[^"'\\\n?&;]+)""")
 """What may be a path in a document that nobody has parsed yet: it starts a string, or the value of a parameter."""
+_RELATIVE: Final = re.compile(rb"""_(?:path|file|folder)["']?[ \t]*=[ \t]*["']([^/"'\\\n][^"'\\\n]*)""")
+"""What may be a relative path. It is looked for after names of settings alone: a PIN must not become a file's name."""
 _MAX_PATHS: Final = 1024
-_ALL_UIDS: Final = ["0", "0", str((1 << 32) - 1)]
-"""The map of uids outside of user namespaces (user_namespaces(7))."""
 
 
 class HostFacts(NamedTuple):
@@ -53,6 +53,8 @@ class HostFacts(NamedTuple):
     """Names of the variables in the environment of the service."""
     owners: frozenset[int] = frozenset({0})
     """Who may own what the service trusts: root, and the user that starts the service."""
+    folder: str = ""
+    """The working directory of the service; empty if it has none."""
     state_folder: str = STATE_FOLDER
     """Folder of files whose path the configuration does not set."""
 
@@ -73,6 +75,7 @@ def gather(
     document: bytes, *, path: str, credentials_folder: str, is_root: bool, variables: frozenset[str] = frozenset()
 ) -> HostFacts:
     """Return the facts of this machine, which are out of reach once the process is confined."""
+    folder = _working_directory()
     needs_groups = any(word in document for word in _USES_GROUPS)
     subuid, passwd = _table("/etc/subuid"), _table("/etc/passwd")
     credentials, problem = _credentials(credentials_folder)
@@ -83,9 +86,11 @@ def gather(
         devices=frozenset(glob.glob("/dev/tpm*")),
         subuids=ranges(subuid, passwd),
         users=users(passwd),
-        files={each: look(each) for each in _paths(document, path)},
+        files={each: look(each) for each in _paths(document, path, folder)},
         variables=variables,
-        owners=frozenset({0, os.geteuid(), *_unmapped()}),
+        folder=folder,
+        state_folder=_state_folder(folder, is_root=is_root),
+        owners=trusted_owners(),
         is_root=is_root,
     )
 
@@ -98,21 +103,29 @@ def _credentials(folder: str) -> tuple[dict[str, str], str]:
         return {}, f"CREDENTIALS_DIRECTORY={folder}, which cannot be read ({error.strerror})"
 
 
-def _paths(document: bytes, path: str) -> Iterable[str]:
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def _state_folder(working: str, *, is_root: bool) -> str:
+    """Return the folder of files whose path is not set: that of a normal user without an installation is this one."""
+    if is_root or os.access(STATE_FOLDER, os.W_OK) or working in {"", "/"}:
+        return STATE_FOLDER
+    return working
+
+
+def _paths(document: bytes, path: str, folder: str) -> Iterable[str]:
     """Return the path of the document, what may be paths in it and the folders around those, and the defaults."""
-    named = list(dict.fromkeys(os.fsdecode(match) for match in _PATHS.findall(document)))[:_MAX_PATHS]
+    named = [os.fsdecode(match) for match in _PATHS.findall(document)]
+    if folder:
+        named += [absolute(folder, os.fsdecode(match)) for match in _RELATIVE.findall(document)]
+    named = list(dict.fromkeys(named))[:_MAX_PATHS]
     around = (posixpath.dirname(normal(each)) for each in named)
-    return {
-        each for each in (path, DEVICE, SOCKET_FOLDER, *named, *around) if each.startswith("/") and "\0" not in each
-    }
-
-
-def _unmapped() -> set[int]:
-    """Return the uid that stands for everybody who has none here: root of the machine may be among them."""
-    if _table("/proc/self/uid_map").split() == _ALL_UIDS:
-        return set()
-    shown = _table("/proc/sys/kernel/overflowuid").strip()
-    return {int(shown)} if shown.isdecimal() else set()
+    known = (path, DEVICE, SOCKET_FOLDER, STATE_FOLDER, *named, *around)
+    return {each for each in known if each.startswith("/") and "\0" not in each}
 
 
 def _table(path: str) -> str:

@@ -9,15 +9,16 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
-from cofferdam_config.files import Element, Found
 from cofferdam_config.host_facts import HostFacts
-from cofferdam_config.places import Secret, type_of
+from cofferdam_config.paths import DATABASE, Place, places, secret_files
+from cofferdam_config.report import key_path
 from cofferdam_config.rules import Case, Rule, all_of, for_each, of_type
 from cofferdam_config.schema import Setting, Table
 from cofferdam_config.source import Path
 from cofferdam_config.tables import PKCS11, TPM, UID_BLOCK, Isolation, KeyManager, Listener, Provider, Service
 from cofferdam_contracts.folders import normal
 from cofferdam_contracts.roles import READER_UID, RELAY_UID
+from cofferdam_runtime.files import Found, changeable, way_to_links
 
 _OTHERS: Final = 0o077
 """What a secret must not permit."""
@@ -40,14 +41,6 @@ _MODULE_VARIABLES: Final = frozenset(
     {"KRYOPTIC_CONF", "OPENSC_CONF", "P11NETHSM_CONFIG_FILE", "SOFTHSM2_CONF", "YUBIHSM_PKCS11_CONF"}
 )
 """Variables that name the configuration files of PKCS#11 modules."""
-_PURPOSES: Final[tuple[tuple[type[Table], Setting[str], str], ...]] = (
-    (Listener, Listener.socket_path, "the clients' socket"),
-    (KeyManager, KeyManager.sqlite_db_path, "a key store"),
-    (Provider, Provider.key_encryption_key_file, "a key-encryption key"),
-    (Provider, Provider.library_path, "a PKCS#11 module"),
-    (Provider, Provider.mbed_its_path, "the folder of Parsec's keys"),
-)
-"""What settings name a file or folder for."""
 _NEEDED: Final[tuple[tuple[Setting[Any], Sort], ...]] = (
     (Provider.library_path, _FILE),
     (Provider.mbed_its_path, _FOLDER),
@@ -65,20 +58,13 @@ def _who(uid: int, facts: HostFacts) -> str:
 
 def _flaw(found: Found, facts: HostFacts) -> tuple[str, str] | None:
     """Return how somebody else could change what is at a path, and the remedy; None if nobody can."""
-    for element in found.elements:
-        if element.uid not in facts.owners:
-            return f"{element.path}, which belongs to {_who(element.uid, facts)}", f"chown root {element.path}"
-        if _is_open(element):
-            mode = f"{stat.S_IMODE(element.mode):04o}"
-            return f"{element.path} with mode {mode}, so that others can change it", f"chmod go-w {element.path}"
-    return None
-
-
-def _is_open(element: Element) -> bool:
-    """Tell whether others can write. What is in a folder with the sticky bit belongs to its owners nevertheless."""
-    if stat.S_ISLNK(element.mode) or (stat.S_ISDIR(element.mode) and element.mode & stat.S_ISVTX):
-        return False
-    return bool(element.mode & stat.S_IWOTH) or bool(element.mode & stat.S_IWGRP and element.gid)
+    element = changeable(found, facts.owners)
+    if element is None:
+        return None
+    if element.uid not in facts.owners:
+        return f"{element.path}, which belongs to {_who(element.uid, facts)}", f"chown root {element.path}"
+    mode = f"{stat.S_IMODE(element.mode):04o}"
+    return f"{element.path} with mode {mode}, so that others can change it", f"chmod go-w {element.path}"
 
 
 def _is_safe(case: Case, where: Path, path: str) -> None:
@@ -129,30 +115,33 @@ def _taken(uids: range, facts: HostFacts) -> Iterator[str]:
             yield f"{_who(each.owner, facts)} has the uids {each.first} to {each.first + each.size - 1}"
 
 
-def _paths_differ(case: Case) -> None:
-    """Refuse one file for two purposes."""
-    seen = {_real(case.report.file, case.facts): "the configuration"} if case.report.file.startswith("/") else {}
-    for where, path, what in _purposes(case):
-        other = seen.setdefault(_real(path, case.facts), what)
-        if other != what:
-            case.report.refuse(where, f"the path of {other}", f"another one for {what}")
+def _paths_are_apart(case: Case) -> None:
+    """Refuse one file for two purposes, and anything in a folder that belongs to one process."""
+    seen: list[Place] = []
+    for place in places(case.document, case.facts, case.report.file):
+        for other in seen:
+            clash = place.clash(other)
+            if clash is not None and not case.report.is_refused(place.where):
+                found, allowed = clash
+                named = f" ({key_path(other.where)})" if other.where else ""
+                case.report.refuse(place.where, f"{found} {other.what}{named}", allowed)
+                break
+        else:
+            seen.append(place)
 
 
-def _purposes(case: Case) -> Iterator[tuple[Path, str, str]]:
-    """Return each path, where it stands and what it is; those that other rules compare are missing."""
-    for table_type, setting, what in _PURPOSES:
-        for table in case.document.all(table_type):
-            path = table.find(setting)
-            if path is not None:
-                yield table.at(setting), path, what
-    for provider in case.document.all(Provider):
-        for where, path, secret in _secret_files(case, provider):
-            yield where, path, f"a {secret.what}"
-
-
-def _real(path: str, facts: HostFacts) -> str:
-    found = facts.files.get(path)
-    return found.last.path if found and found.last else normal(path)
+def _links_are_safe(case: Case) -> None:
+    """Refuse links that the key store, and record those that a worker, would not follow (`real_path`)."""
+    for place in places(case.document, case.facts, case.report.file):
+        found = case.facts.files.get(posixpath.dirname(normal(place.named)) if place.what == DATABASE else place.named)
+        flaw = _flaw(way_to_links(found), case.facts) if found and place.follows else None
+        if flaw is None:
+            continue
+        allowed = f"links that nobody but root and the service's user can change; {flaw[1]}"
+        if place.where[0] == KeyManager.table_name:
+            case.report.refuse(place.where, f"a link that others can change: {flaw[0]}", allowed)
+        else:
+            _lack(case, place.where, f"a link that others can change: {flaw[0]}", allowed)
 
 
 def _is_there(case: Case, where: Path, path: str, sort: Sort) -> None:
@@ -208,19 +197,9 @@ def _tpm_is_there(case: Case, provider: Provider) -> None:
         _is_there(case, provider.at(Provider.tcti), tcti.path, sort)
 
 
-def _secret_files(case: Case, provider: Provider) -> Iterator[tuple[Path, str, Secret]]:
-    """Return the files of secrets that no credential replaces, and where they are named."""
-    kind = type_of(provider)
-    for secret in kind.secrets if kind else ():
-        path = secret.file(provider, case.facts)
-        if path is not None and secret.credential not in case.facts.credentials:
-            *_, setting = (given for given in secret.given(provider) if given is not secret.settings[0])
-            yield provider.at(setting), path, secret
-
-
 def _secrets_are_private(case: Case, provider: Provider) -> None:
     """Record secrets that their worker would refuse, or that others can replace."""
-    for where, path, _ in _secret_files(case, provider):
+    for where, path, _ in secret_files(provider, case.facts):
         _is_there(case, where, path, _FILE)
         _is_private(case, where, path)
     kek = provider.find(Provider.key_encryption_key_file)
@@ -265,7 +244,8 @@ HOST_RULES: Final[tuple[Rule, ...]] = (
     _configuration_is_safe,
     _credentials_are_there,
     _uids_are_free,
-    _paths_differ,
+    _paths_are_apart,
+    _links_are_safe,
     for_each(of_type(PKCS11), _module_is_safe),
     for_each(all_of(Provider), _paths_exist),
     for_each(of_type(PKCS11), _variables_name_files),

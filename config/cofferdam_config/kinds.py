@@ -43,6 +43,8 @@ class Kind(NamedTuple, Generic[T_co]):
     """The values themselves where there are few."""
     absent: Mapping[str, str] = MappingProxyType({})
     """Choices that Parsec has and this build has not, and what to say about each."""
+    path_bytes: int = 0
+    """Most bytes of a path that may be relative to the working directory; 0 for values that are none."""
 
 
 def exactly(kind: type[T], allowed: str, test: Callable[[T], bool] = lambda _value: True) -> Kind[T]:
@@ -100,6 +102,16 @@ def path(max_bytes: int = MAX_PATH) -> Kind[str]:
     )
 
 
+def any_path(max_bytes: int = MAX_PATH) -> Kind[str]:
+    """Return the kind of paths that may be relative, and are completed before they are used (`relative`)."""
+    text = exactly(
+        str,
+        f"a path of at most {max_bytes} bytes",
+        lambda text: text != "" and "\0" not in text and len(text.encode()) <= max_bytes,
+    )
+    return text._replace(path_bytes=max_bytes)
+
+
 def pattern(expression: str, allowed: str) -> Kind[str]:
     """Return the kind of strings that a regular expression matches as a whole."""
     return exactly(str, allowed, lambda text: re.fullmatch(expression, text, re.DOTALL) is not None)
@@ -137,7 +149,8 @@ def array(item: Kind[T]) -> Kind[tuple[T, ...]]:
         # Raised out here, because the exception of a converter may hold the value.
         raise ElementError(index, item.allowed, reason)
 
-    return Kind(f"an array without duplicates of: {item.allowed}", parse, item.choices)
+    allowed = f"an array without duplicates of: {item.allowed}"
+    return Kind(allowed, parse, item.choices, path_bytes=item.path_bytes)
 
 
 def _secret(text: str) -> str:

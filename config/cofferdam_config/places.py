@@ -23,6 +23,9 @@ from cofferdam_contracts.registry import PROVIDERS, ProviderId
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import Pkcs11Settings, SoftwareSettings, TpmSettings
 
+BESIDE: Final = ("-wal", "-journal", "-shm")
+"""Suffixes of SQLite's files beside a database."""
+
 
 class KekSource(NamedTuple):
     """Where the key-encryption key of a type of provider can be."""
@@ -151,12 +154,17 @@ def status_path(document: Document) -> str | None:
     return document.one(Service).find(Service.status_path) or beside
 
 
-def own_paths(document: Document, facts: HostFacts) -> Iterator[OwnPath]:
-    """Return the files and folders of the service that a module must not reach."""
+def own_paths(document: Document, facts: HostFacts, is_shared: Callable[[str], bool]) -> Iterator[OwnPath]:
+    """Return the files and folders of the service that a module must not reach.
+
+    `is_shared` tells whether other files of the service are in the folder of a database.
+    """
     for manager in document.all(KeyManager):
         database, folder = manager.find(KeyManager.sqlite_db_path), manager.find(KeyManager.store_path)
         if manager.find(KeyManager.manager_type) == ON_DISK and folder is not None:
             yield OwnPath("the folder of the key store", normal(folder), within=True)
+        elif database is not None and is_shared(database):
+            yield from (OwnPath("the key store", normal(database) + suffix) for suffix in ("", *BESIDE))
         elif database is not None:
             yield OwnPath("the folder of the key store", posixpath.dirname(normal(database)), within=True)
     served = [(provider, kind) for provider in document.all(Provider) if (kind := type_of(provider))]

@@ -11,7 +11,9 @@ from typing import Final, NamedTuple, TypeVar
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.host_rules import HOST_RULES
+from cofferdam_config.paths import shares_its_folder
 from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
+from cofferdam_config.relative import complete
 from cofferdam_config.report import Report
 from cofferdam_config.rules import RULES, apply_rules, authenticators, gid_of
 from cofferdam_config.schema import Document, check_document
@@ -61,7 +63,7 @@ def read(document: bytes, *, path: str, facts: HostFacts) -> Plan:
     """
     tree, lines = parse(document, path)
     report = Report(file=path, lines=lines)
-    checked = check_document(tree, tables.TABLES, report)
+    checked = complete(check_document(tree, tables.TABLES, report), facts, report)
     apply_rules((*RULES, *HOST_RULES), checked, facts, report)
     report.raise_problems()
     served = _without_absent_devices(checked, facts, report)
@@ -94,7 +96,7 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
 
 def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors, which lacks some `configured` providers."""
-    values = _values(document, facts)
+    values = _values(document, facts, report.file)
     values["configured"] = tuple(_configured(provider, document.all(Provider)) for provider in configured)
     workers = (_worker(provider, values, facts) for provider in document.all(Provider))
     return Plan(
@@ -115,7 +117,7 @@ def _fill(make: Callable[..., T], values: Mapping[str, object]) -> T:
     return make(**{name: values[name] for name in make.__annotations__})
 
 
-def _values(document: Document, facts: HostFacts) -> dict[str, object]:
+def _values(document: Document, facts: HostFacts, file: str) -> dict[str, object]:
     """Return the values of fields by name: those of settings of that name, and what is derived from others."""
     values: dict[str, object] = {}
     for table in (document.one(table) for table in tables.TABLES if not table.is_array):
@@ -140,6 +142,7 @@ def _values(document: Document, facts: HostFacts) -> dict[str, object]:
         "buffer_limit": limits.frontend_buffer_mb << 20,
         "memory_limit": limits.worker_memory_mb << 20,
         "path": manager.store_path if on_disk else manager.sqlite_db_path,
+        "shared": not on_disk and shares_its_folder(manager.sqlite_db_path, document, facts, file),
         "on_disk": on_disk,
     }
 

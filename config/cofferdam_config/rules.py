@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from cofferdam_config import tables
-from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.host_facts import STATE_FOLDER, HostFacts
 from cofferdam_config.kinds import MAX_SOCKET_PATH
+from cofferdam_config.paths import shares_its_folder
 from cofferdam_config.places import OWNER, OwnPath, Secret, name_of, own_paths, status_path, type_of, uri_of
 from cofferdam_config.report import Report, quote
 from cofferdam_config.schema import Document, Setting, SomeTable, Table
@@ -126,16 +127,13 @@ def _key_manager_is_shared(case: Case, provider: Provider) -> None:
         case.refuse(provider, Provider.key_info_manager, quote(name), allowed)
 
 
-def _sockets_differ(case: Case) -> None:
+def _status_socket_is_short(case: Case) -> None:
     path = status_path(case.document)
     listener = case.document.one(Listener)
     if path is not None and len(path.encode()) > MAX_SOCKET_PATH:
         found = f"a folder in which the path of {tables.STATUS_SOCKET} has more than {MAX_SOCKET_PATH} bytes"
         allowed = "a shorter one, or any with service.status_path set"
         case.refuse(listener, Listener.socket_path, found, allowed)
-    elif path is not None and path == listener.find(Listener.socket_path):
-        service, allowed = case.document.one(tables.Service), "another path than listener.socket_path"
-        case.refuse(service, tables.Service.status_path, quote(path), allowed)
 
 
 def _level_can_be_reached(case: Case) -> None:
@@ -145,18 +143,14 @@ def _level_can_be_reached(case: Case) -> None:
         case.refuse(isolation, Isolation.require, '"uid"', allowed)
 
 
-def _keks_differ(case: Case) -> None:
-    """Refuse one key-encryption key for two providers: each worker could read what is the other's."""
-    setting = Provider.key_encryption_key_file
-    seen: dict[str, object] = {}
-    for provider in case.document.all(Provider):
-        kind = type_of(provider)
-        if kind is None:
-            continue
-        if kind.kek.credential in case.facts.credentials and provider.find(setting) is not None:
-            case.warn(provider, setting, f"not used, as the credential {kind.kek.credential} takes its place")
-        if seen.setdefault(normal(kind.kek.file(provider, case.facts)), kind) is not kind:
-            case.refuse(provider, setting, "the file of another provider", "one that no other provider has")
+def _kek_is_where_expected(case: Case, provider: Provider) -> None:
+    """Warn of a file that is not used, and of one in an unusual place."""
+    kind, setting = type_of(provider), Provider.key_encryption_key_file
+    if kind and case.facts.state_folder != STATE_FOLDER and not provider.find(setting):
+        file = kind.kek.file(provider, case.facts)
+        case.warn(provider, setting, f"is {file}, as this user cannot write to {STATE_FOLDER}")
+    if kind and kind.kek.credential in case.facts.credentials and provider.find(setting) is not None:
+        case.warn(provider, setting, f"not used, as the credential {kind.kek.credential} takes its place")
 
 
 def _token_is_named_once(case: Case, provider: Provider) -> None:
@@ -245,15 +239,18 @@ def _tcti_is_sound(case: Case, provider: Provider) -> None:
 
 def _module_stays_away(case: Case, provider: Provider) -> None:
     """Refuse to open folders of the whole machine, or files of the service, to a module."""
-    own = tuple(own_paths(case.document, case.facts))
     file = case.report.file
+    own = tuple(
+        own_paths(case.document, case.facts, lambda path: shares_its_folder(path, case.document, case.facts, file))
+    )
     written = (*own, OwnPath("the configuration", normal(file))) if file.startswith("/") else own
     for setting, closed in ((Provider.module_readable, own), (Provider.module_writable, written)):
         for index, path in enumerate(provider.find(setting) or ()):
             _check_path(case, normal(path), closed, (*provider.at(setting), index))
     state_folder = provider.find(Provider.state_folder)
     if state_folder is not None:
-        _check_path(case, normal(state_folder), written, provider.at(Provider.state_folder))
+        # What it may hold besides is in the table of paths.
+        _check_path(case, normal(state_folder), (), provider.at(Provider.state_folder))
 
 
 def _check_path(case: Case, path: str, closed: tuple[OwnPath, ...], where: Path) -> None:
@@ -279,10 +276,10 @@ RULES: Final[tuple[Rule, ...]] = (
     for_each(all_of(Provider), _key_manager_is_shared),
     _once(all_of(Provider), Provider.provider_type, _ONE_OF_A_TYPE),
     _once(all_of(Provider), Provider.name, "each name once", name_of),
-    _sockets_differ,
     _readers_exist,
+    _status_socket_is_short,
     _level_can_be_reached,
-    _keks_differ,
+    for_each(all_of(Provider), _kek_is_where_expected),
     for_each(of_type(PKCS11), _token_is_named_once),
     for_each(all_of(Provider), _secrets_have_one_source),
     for_each(of_type(TPM), _owner_has_a_password),

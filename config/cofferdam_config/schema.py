@@ -6,7 +6,7 @@ with the defaults of absent settings; what was refused is missing.
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, overload
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, overload
 
 from cofferdam_config.kinds import ElementError, Kind, NotAllowedError
 from cofferdam_config.report import Report, describe, quote, show
@@ -129,6 +129,10 @@ class Table:
     def values(self) -> Mapping[str, object]:
         """Return all values by name, with None for what is absent or was refused."""
         return self._values
+
+    def changed(self, values: Mapping[str, object]) -> Self:
+        """Return the table with other values."""
+        return type(self)(self.path, {**self._values, **values}, self._inner)
 
     def at(self, setting: Setting[Any]) -> Path:
         """Return where a setting stands."""

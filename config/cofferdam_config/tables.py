@@ -14,12 +14,12 @@ from cofferdam_config.kinds import (
     NAME,
     SECRET,
     TEXT,
+    any_path,
     array,
     choice,
     cut,
     exactly,
     integer,
-    path,
     pattern,
 )
 from cofferdam_config.schema import Setting, Table
@@ -50,8 +50,8 @@ _WATCH: Final = integer(100, INT32_MAX, "milliseconds")
 """With a shorter limit a process that only waits for the processor would be taken for dead."""
 _QUEUE: Final = integer(1, 65536)
 _MEBIBYTES: Final = integer(1, 1 << 20, "MiB")
-_PATH: Final = path()
-_SOCKET: Final = path(MAX_SOCKET_PATH)
+_PATH: Final = any_path()
+_SOCKET: Final = any_path(MAX_SOCKET_PATH)
 _VARIABLE: Final = pattern(
     r"(?!LD_|PYTHON)[A-Za-z_][A-Za-z0-9_]*=[^\0]*",
     "a string NAME=value, whose name does not begin with LD_ or PYTHON",
@@ -167,7 +167,8 @@ class _AnyProvider(Table, hidden=True):
         ours=True,
         only_for=(SOFTWARE, PKCS11, TPM),
         default_note="`cofferdam/software.kek`, with `Pkcs11` `cofferdam/pkcs11.kek`, with `Tpm` `cofferdam/tpm.kek`, "
-        "in the state folder, which is `/var/lib/parsec`",
+        "in the state folder, which is `/var/lib/parsec`, or, for a normal user who cannot write to that, the working "
+        "directory",
     )
     """File with 32 random bytes, the key that the provider's rows of the key store are encrypted with, or, with
     `Pkcs11` and for rows in Parsec's form, authenticated; created at the first start. A systemd credential

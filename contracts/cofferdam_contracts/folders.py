@@ -14,6 +14,11 @@ def normal(path: str) -> str:
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
+def absolute(folder: str, path: str) -> str:
+    """Return the path that a path has in a folder; what is above a link is only known to the system (`..`)."""
+    return posixpath.join(folder, *(part for part in path.split("/") if part not in {"", "."}))
+
+
 def holds(folder: str, path: str) -> bool:
     """Tell whether a path is `folder` or lies within it; both must be normal."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

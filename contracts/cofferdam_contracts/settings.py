@@ -138,6 +138,8 @@ class KimSettings(NamedTuple):
     log: LogSettings
     path: str
     """The database, or the folder of an `OnDisk` store."""
+    shared: bool
+    """Whether other files of the service are, or will be, in the folder of the database."""
     on_disk: bool
     """Whether keys in the reference's form are in mapping files; they belong to the first authenticator."""
     providers: tuple[ProviderEntry, ...]

@@ -9,7 +9,7 @@ from cofferdam_contracts.settings import KimSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.counts import CountNotifier
 from cofferdam_kim.errors import StoreError
-from cofferdam_kim.location import prepare, prepare_tree, split
+from cofferdam_kim.location import Prepared, prepare, prepare_tree
 from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
 from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
@@ -31,10 +31,11 @@ def main() -> int:
     if not os.path.lexists(settings.path):
         log.warning("a new key store is made; keys in another one are not served", file=settings.path)
     try:
-        for warning in _prepare(settings, start.uid):
+        prepared = _prepare(settings, start.uid)
+        for warning in prepared.warnings:
             log.warning(warning)
-        achieved = confine(start, log, _policy(settings))
-        store = _open(settings)
+        achieved = confine(start, log, _policy(settings, prepared))
+        store = _open(settings, prepared)
     except StoreError as error:
         log.error("the key store cannot be opened", cause=error)
         give_up(start.control, Failure.STORE)
@@ -69,26 +70,26 @@ def main() -> int:
     return 0
 
 
-def _prepare(settings: KimSettings, uid: int | None) -> tuple[str, ...]:
+def _prepare(settings: KimSettings, uid: int | None) -> Prepared:
     if settings.on_disk:
         return prepare_tree(settings.path, DATABASE, uid, uid)
-    return prepare(settings.path, uid, uid)
+    return prepare(settings.path, uid, uid, shared=settings.shared)
 
 
-def _policy(settings: KimSettings) -> Policy:
+def _policy(settings: KimSettings, prepared: Prepared) -> Policy:
     policy = POLICIES[Role.KIM]
-    if settings.on_disk:
-        return for_mapping_files(policy).with_paths(writable=(settings.path,))
-    return policy.with_paths(writable=(split(settings.path)[0],))
+    return (for_mapping_files(policy) if settings.on_disk else policy).with_paths(writable=prepared.writable)
 
 
-def _open(settings: KimSettings) -> MappingStore:
+def _open(settings: KimSettings, prepared: Prepared) -> MappingStore:
     if not settings.on_disk:
-        return MappingStore.open(settings.path, settings.providers, settings.max_keys)
+        return MappingStore.open(prepared.path, settings.providers, settings.max_keys)
     # The reference has one authenticator, and nothing in a file says which.
     owner = settings.authenticators[0].auth_type
-    files = FileMirror(settings.path, owner, settings.providers)
-    return MappingStore.open(f"{settings.path}/{DATABASE}", settings.providers, settings.max_keys, files)
+    (root,) = prepared.writable
+    return MappingStore.open(
+        prepared.path, settings.providers, settings.max_keys, FileMirror(root, owner, settings.providers)
+    )
 
 
 def _sealed(store: MappingStore, providers: Sequence[ProviderEntry]) -> tuple[int, int]:

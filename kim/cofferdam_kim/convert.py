@@ -43,18 +43,24 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     source, target = (os.path.abspath(path) for path in (options.source, options.target))
     try:
-        folder = os.path.dirname(source) if options.direction == "to-files" else source
         made = target if options.direction == "to-files" else os.path.dirname(target)
-        owner = os.stat(folder)
+        owner = os.stat(source)
         if not options.dry_run:
+            _prepare_source(source, owner)
             location.prepare_folder(made, owner.st_uid, owner.st_gid)
-        become_owner(folder)
+        become_owner(source)
         convert = to_files if options.direction == "to-files" else to_database
         convert(source, target, _OWNERS[options.authenticator], _print, dry_run=options.dry_run)
     except (StoreError, *schema.FAILURES, OSError) as error:
         sys.stderr.write(f"not converted: {error}\n")
         return 1
     return 0
+
+
+def _prepare_source(source: str, owner: os.stat_result) -> None:
+    """Make the files beside a database whose folder is not its owner's."""
+    if os.path.isfile(source) and os.stat(os.path.dirname(source)).st_uid != owner.st_uid:
+        location.prepare(source, owner.st_uid, owner.st_gid, shared=True)
 
 
 def to_files(database: str, folder: str, authenticator: int, show: Show, *, dry_run: bool = False) -> None:
@@ -97,7 +103,7 @@ def to_database(folder: str, database: str, authenticator: int, show: Show, *, d
         show(f"{sum(len(files) for path, _, files in os.walk(folder) if path != folder)} mapping files")
         return
     _refuse_existing(database)
-    for warning in location.prepare_tree(folder, DATABASE):
+    for warning in location.prepare_tree(folder, DATABASE).warnings:
         show(warning)
     store = MappingStore.open(
         f"{folder}/{DATABASE}", _ALL_PROVIDERS, files=FileMirror(folder, authenticator, _ALL_PROVIDERS)
@@ -114,7 +120,7 @@ def to_database(folder: str, database: str, authenticator: int, show: Show, *, d
 
 def _in_memory(database: str) -> sqlite3.Connection:
     """Return a copy in memory of a database; the file is not changed."""
-    if any(os.path.exists(f"{database}{suffix}") for suffix in ("-wal", "-journal")):
+    if any(map(_is_used, (f"{database}-wal", f"{database}-journal"))):
         raise StoreError(
             database,
             found="a database that was not closed",
@@ -129,6 +135,15 @@ def _in_memory(database: str) -> sqlite3.Connection:
         schema.establish(copy, database)
         _refuse_unsound(database, inspect(copy, database, _UUIDS))
     return copy
+
+
+def _is_used(path: str) -> bool:
+    """Tell whether a log or journal has anything for the next one who opens the database (SQLite zeroes it if not)."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(1) not in {b"", b"\0"}
+    except FileNotFoundError:
+        return False
 
 
 def _refuse_unsound(where: str, report: StoreReport) -> None:

@@ -1,23 +1,29 @@
 """The folder and file of the database, created and checked before the process drops its privileges.
 
-SQLite creates files beside the database, so the key store owns the folder. All access is through descriptors and
-without following links, because this code runs as root in folders that a less privileged process has owned.
+SQLite creates and removes files beside the database. A folder that holds nothing else is the key store's: it is made
+for it, or given to it. Any other folder stays as it is; the files beside the database are made beforehand, and the
+database needs no right to write in its folder (docs/adr/0031-a-database-among-other-files.md). All access is through
+descriptors and without following links, because this code runs as root in folders that a less privileged process has
+owned.
 """
 
 import fcntl
 import os
 import stat
+from collections.abc import Collection
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from cofferdam_kim.errors import StoreError, in_use
 from cofferdam_kim.mapping_files import Parts, is_folder
+from cofferdam_runtime.files import SHARED_MODE, LinkError, no_umask, real_path
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
-_PARENT_MODE: Final = 0o755
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """Suffixes of SQLite's files beside the database; if one of them is lost, committed keys may be lost too."""
+_KEPT: Final = ("-wal", "-journal")
+"""Those of a database that is locked exclusively, which needs no shared memory."""
 _SMALLEST: Final = 512
 """Bytes of SQLite's smallest page."""
 _LOCK_BYTE: Final = 1 << 30
@@ -27,28 +33,36 @@ DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[str, ...]:
-    """Create the folder and the database file, owned by `uid` and `gid` (default: those of this process).
+class Prepared(NamedTuple):
+    """A database that its process can open."""
 
-    Existing files are kept. If others could read the database, their access is removed.
+    path: str
+    """Without links."""
+    writable: tuple[str, ...]
+    """What the process has to write to: the folder, or files in it."""
+    warnings: tuple[str, ...]
+    """What was changed, and who else could change the database."""
 
-    Returns:
-        Warnings about permissions that had to be tightened.
+
+def prepare(path: str, uid: int | None = None, gid: int | None = None, *, shared: bool = False) -> Prepared:
+    """Create or take over the database file for `uid` and `gid` (default: those of this process), and its folder.
+
+    Existing files are kept. If others could read the database, their access is removed. A folder that is `shared`
+    holds other files of the service, or will, so it never becomes the database's own.
 
     Raises:
         StoreError: The database cannot be there, or another service uses it.
     """
-    uid = os.geteuid() if uid is None else uid
-    gid = os.getegid() if gid is None else gid
+    owner = (os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
     folder, name = split(path)
+    folder = _without_links(folder, "sqlite_db_path")
+    descriptor, made = _open_folder(folder, owner, SHARED_MODE if shared else FOLDER_MODE)
     warnings: list[str] = []
-    descriptor = _open_folder(folder, uid, gid)
     try:
-        _refuse_locked(descriptor, path, uid)
-        _own_folder(descriptor, folder, name, (uid, gid), warnings)
-        _make_file(descriptor, name)
-        for suffix in ("", *_COMPANIONS):
-            _own_file(descriptor, path + suffix, (uid, gid), warnings)
+        _refuse_locked(descriptor, f"{folder.rstrip('/')}/{name}", owner[0])
+        place = _Place(descriptor, folder, name, owner)
+        is_own = place.own(made=made, shared=shared, warnings=warnings)
+        place.own_files(is_own=is_own, warnings=warnings)
     except OSError as error:
         raise StoreError(
             path,
@@ -58,26 +72,30 @@ def prepare(path: str, uid: int | None = None, gid: int | None = None) -> tuple[
         ) from error
     finally:
         os.close(descriptor)
-    return tuple(warnings)
+    return Prepared(place.path, (folder,) if is_own else place.files(), tuple(warnings))
 
 
-def prepare_tree(root: str, database: str, uid: int | None = None, gid: int | None = None) -> tuple[str, ...]:
+def prepare_tree(root: str, database: str, uid: int | None = None, gid: int | None = None) -> Prepared:
     """Create or take over the folder of an `OnDisk` store with its mapping files, and the database in it.
-
-    Returns:
-        Warnings about permissions that had to be tightened.
 
     Raises:
         StoreError: The store cannot be there, or another service uses it.
     """
     owner = (os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
-    root = root.rstrip("/")
-    path = f"{root}/{database}"
-    descriptor = _open_folder(root, *owner)
+    root = _without_links(root.rstrip("/"), "store_path")
+    warnings: list[str] = []
+    descriptor, made = _open_folder(root, owner, FOLDER_MODE)
     try:
-        _refuse_locked(descriptor, path, owner[0])
+        was = os.fstat(descriptor)
+        place = _Place(descriptor, root, database, owner)
+        _refuse_locked(descriptor, place.path, owner[0])
         _refuse_foreign(descriptor, root, owner[0])
         loose = _own_below(descriptor, owner, ())
+        if was.st_uid != owner[0] and not made:
+            warnings.append(f"{root} and its mapping files belonged to uid {was.st_uid}, and to {owner[0]} now")
+        if loose:
+            warnings.append(f"{loose} mapping files or folders in {root} could be used by others, and cannot any more")
+        place.own_files(is_own=True, warnings=warnings)
     except OSError as error:
         raise StoreError(
             root,
@@ -87,8 +105,71 @@ def prepare_tree(root: str, database: str, uid: int | None = None, gid: int | No
         ) from error
     finally:
         os.close(descriptor)
-    warning = f"{loose} mapping files or folders in {root} could be used by others, and cannot any more"
-    return (*([warning] if loose else []), *prepare(path, *owner))
+    return Prepared(place.path, (root,), tuple(warnings))
+
+
+class _Place:
+    """An open folder with the database, or for it."""
+
+    def __init__(self, descriptor: int, folder: str, name: str, owner: tuple[int, int]) -> None:
+        self._descriptor, self._folder, self._name, self._owner = descriptor, folder, name, owner
+        self.path = f"{folder.rstrip('/')}/{name}"
+
+    def files(self) -> tuple[str, ...]:
+        """Return the files that the database consists of while it is open."""
+        return (self.path, *(self.path + suffix for suffix in _KEPT))
+
+    def own(self, *, made: bool, shared: bool, warnings: list[str]) -> bool:
+        """Tell whether the folder is the database's own, and give it to the database's owner if it has to be."""
+        found = os.fstat(self._descriptor)
+        foreign = self._foreign()
+        is_alone = not shared and not foreign
+        if is_alone and (made or found.st_uid == self._owner[0]):
+            self._take(found, [] if made else warnings)
+            return True
+        if _is_searchable(found, *self._owner):
+            self._warn_of_others(found, warnings)
+            return False
+        if not is_alone:
+            other = f"other files in it, such as {foreign[0]!r}" if foreign else "other files of the service in it"
+            raise _closed(self._folder, found, self._owner[0], other)
+        # Nobody but its owner could use it, and nothing in it is anybody else's.
+        self._take(found, warnings)
+        return True
+
+    def own_files(self, *, is_own: bool, warnings: list[str]) -> None:
+        """Make the files that the database's owner cannot make itself, and take over those that are there."""
+        for suffix in ("", *(() if is_own else _KEPT)):
+            _make_file(self._descriptor, self._name + suffix)
+        if not is_own:
+            # A commit syncs the write-ahead log, and nobody syncs its name later.
+            os.fsync(self._descriptor)
+        folder = os.fstat(self._descriptor)
+        # Where others can write, only the file's owner says who made it.
+        makers = {0, folder.st_uid, os.geteuid(), self._owner[0]} if folder.st_mode & 0o022 else None
+        for suffix in ("", *_COMPANIONS):
+            _own_file(self._descriptor, self.path + suffix, self._owner, makers, warnings)
+
+    def _foreign(self) -> list[str]:
+        ours = {self._name, *(self._name + companion for companion in _COMPANIONS)}
+        return sorted(set(os.listdir(self._descriptor)) - ours)
+
+    def _take(self, found: os.stat_result, warnings: list[str]) -> None:
+        was = f"{found.st_uid}:{found.st_gid} and mode {stat.S_IMODE(found.st_mode):04o}"
+        _own(self._descriptor, self._owner, FOLDER_MODE)
+        if found.st_uid != self._owner[0] or found.st_mode & 0o077:
+            now = f"{self._owner[0]}:{self._owner[1]} and {FOLDER_MODE:04o}"
+            warnings.append(f"{self._folder} had owner {was}, and has {now} now, as only the database is in it")
+
+    def _warn_of_others(self, found: os.stat_result, warnings: list[str]) -> None:
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid not in {0, os.geteuid(), self._owner[0]}:
+            others = f"belongs to uid {found.st_uid}"
+        elif mode & 0o022 and not mode & stat.S_ISVTX:
+            others = f"has mode {mode:04o}"
+        else:
+            return
+        warnings.append(f"{self._folder} has other files in it and {others}: others may replace the database")
 
 
 def prepare_folder(folder: str, uid: int, gid: int) -> None:
@@ -97,7 +178,7 @@ def prepare_folder(folder: str, uid: int, gid: int) -> None:
     Raises:
         StoreError: It cannot be there, or it is another user's and not empty.
     """
-    descriptor = _open_folder(folder.rstrip("/"), uid, gid)
+    descriptor, _ = _open_folder(_without_links(folder.rstrip("/"), "the path"), (uid, gid), FOLDER_MODE)
     try:
         found = os.fstat(descriptor)
         if found.st_uid != uid and os.listdir(descriptor):
@@ -222,35 +303,45 @@ def _check_plain(path: str, found: os.stat_result) -> None:
         )
 
 
-def _open_folder(folder: str, uid: int, gid: int) -> int:
-    """Walk to the folder, creating missing parts, and return its descriptor."""
-    parent, last = os.path.split(folder)
-    # Links above the folder belong to the administrator; resolved once, they cannot be replaced during the walk.
-    steps = [(part, _PARENT_MODE) for part in os.path.realpath(parent).split("/") if part]
-    if last:
-        steps.append((last, FOLDER_MODE))
-    walked = "/"
+def _without_links(folder: str, setting: str) -> str:
+    """Return the folder that a path leads to, by links that only the administrator can change."""
+    try:
+        return real_path(folder)
+    except LinkError as error:
+        raise StoreError(
+            folder, found=str(error), expected="links of the administrator alone", remedy=f"correct `{setting}`"
+        ) from error
+
+
+def _open_folder(folder: str, owner: tuple[int, int], mode: int) -> tuple[int, bool]:
+    """Walk to the folder, creating missing parts; return its descriptor and whether it was made.
+
+    Links were resolved before, and are not followed here: somebody may have put one there meanwhile.
+    """
+    parts = [part for part in folder.split("/") if part]
+    walked, made = "/", False
     descriptor = os.open("/", DIRECTORY)
-    for part, mode in steps:
+    for number, part in enumerate(parts, 1):
         try:
-            _check_searchable(walked, os.fstat(descriptor), uid, gid)
+            found = os.fstat(descriptor)
+            if not _is_searchable(found, *owner):
+                raise _closed(walked, found, owner[0], "the way to the database")
             walked = f"{walked.rstrip('/')}/{part}"
-            following = _enter(descriptor, part, walked, mode)
+            following, made = _enter(descriptor, part, walked, mode if number == len(parts) else SHARED_MODE)
         finally:
             os.close(descriptor)
         descriptor = following
-    return descriptor
+    return descriptor, made
 
 
-def _enter(parent: int, part: str, path: str, mode: int) -> int:
+def _enter(parent: int, part: str, path: str, mode: int) -> tuple[int, bool]:
     try:
         try:
-            os.mkdir(part, mode, dir_fd=parent)
+            with no_umask():
+                os.mkdir(part, mode, dir_fd=parent)
         except FileExistsError:
-            return os.open(part, DIRECTORY, dir_fd=parent)
-        made = os.open(part, DIRECTORY, dir_fd=parent)
-        # The umask has removed bits.
-        os.fchmod(made, mode)
+            return os.open(part, DIRECTORY, dir_fd=parent), False
+        return os.open(part, DIRECTORY, dir_fd=parent), True
     except OSError as error:
         raise StoreError(
             path,
@@ -258,23 +349,29 @@ def _enter(parent: int, part: str, path: str, mode: int) -> int:
             expected="a folder and no symbolic link",
             remedy="make it, or correct `sqlite_db_path`",
         ) from error
-    return made
 
 
-def _check_searchable(folder: str, found: os.stat_result, uid: int, gid: int) -> None:
+def _is_searchable(found: os.stat_result, uid: int, gid: int) -> bool:
+    return bool(found.st_mode & _search_bit(found, uid, gid)[0])
+
+
+def _search_bit(found: os.stat_result, uid: int, gid: int) -> tuple[int, str]:
+    """Return the permission that somebody needs to pass through a folder, and for whom chmod sets it."""
     if found.st_uid == uid:
-        bit, who = stat.S_IXUSR, "u"
-    elif found.st_gid == gid:
-        bit, who = stat.S_IXGRP, "g"
-    else:
-        bit, who = stat.S_IXOTH, "o"
-    if not found.st_mode & bit:
-        raise StoreError(
-            folder,
-            found=f"mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}:{found.st_gid}",
-            expected=f"a folder that uid {uid} can pass through",
-            remedy=f"chmod {who}+x {folder}",
-        )
+        return stat.S_IXUSR, "u"
+    if found.st_gid == gid:
+        return stat.S_IXGRP, "g"
+    return stat.S_IXOTH, "o"
+
+
+def _closed(folder: str, found: os.stat_result, uid: int, other: str) -> StoreError:
+    _, who = _search_bit(found, uid, uid)
+    return StoreError(
+        folder,
+        found=f"mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}:{found.st_gid}, and {other}",
+        expected=f"a folder that uid {uid} can pass through",
+        remedy=f"chmod {who}+x {folder}, or name another place",
+    )
 
 
 def _refuse_locked(folder: int, path: str, uid: int) -> None:
@@ -296,38 +393,14 @@ def _refuse_locked(folder: int, path: str, uid: int) -> None:
         os.close(descriptor)
 
 
-def _own_folder(descriptor: int, folder: str, name: str, owner: tuple[int, int], warnings: list[str]) -> None:
-    found = os.fstat(descriptor)
-    mode = stat.S_IMODE(found.st_mode)
-    if (found.st_uid, mode) == (owner[0], FOLDER_MODE):
-        return
-    ours = {name, *(name + companion for companion in _COMPANIONS)}
-    foreign = sorted(set(os.listdir(descriptor)) - ours)
-    if foreign:
-        if found.st_uid != owner[0]:
-            raise StoreError(
-                folder,
-                found=f"a folder of uid {found.st_uid} with other files in it, such as {foreign[0]!r}",
-                expected="a folder for the database alone",
-                remedy="move the database to a folder of its own and name that in `sqlite_db_path`",
-            )
-        if mode & 0o022:
-            warnings.append(f"{folder} has other files in it and mode {mode:04o}: others may replace the database")
-        return
-    if found.st_uid != owner[0]:
-        os.fchown(descriptor, *owner)
-    if mode != FOLDER_MODE:
-        os.fchmod(descriptor, FOLDER_MODE)
-        if mode & 0o077 and set(os.listdir(descriptor)) & ours:
-            warnings.append(f"{folder} had mode {mode:04o}, it is {FOLDER_MODE:04o} now")
-
-
 def _make_file(folder: int, name: str) -> None:
     with suppress(FileExistsError):
         os.close(os.open(name, _FILE | os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=folder))
 
 
-def _own_file(folder: int, path: str, owner: tuple[int, int], warnings: list[str]) -> None:
+def _own_file(
+    folder: int, path: str, owner: tuple[int, int], makers: Collection[int] | None, warnings: list[str]
+) -> None:
     _, name = split(path)
     try:
         _check_plain(path, os.stat(name, dir_fd=folder, follow_symlinks=False))
@@ -337,6 +410,13 @@ def _own_file(folder: int, path: str, owner: tuple[int, int], warnings: list[str
     try:
         found = os.fstat(descriptor)
         _check_plain(path, found)
+        if makers is not None and found.st_uid not in makers:
+            raise StoreError(
+                path,
+                found=f"a file of uid {found.st_uid} in a folder that others can write to",
+                expected=f"a file of root or of uid {owner[0]}",
+                remedy="find out who made it; remove it, or chown it to root",
+            )
         if found.st_uid != owner[0]:
             os.fchown(descriptor, *owner)
         mode = stat.S_IMODE(found.st_mode)

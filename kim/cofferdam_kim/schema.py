@@ -6,6 +6,7 @@ changes. Source: docs/reference/parsec-behaviour.md, "The SQLite store".
 """
 
 import itertools
+import os
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def open_database(path: str, *, damaged: bool = False) -> sqlite3.Connection:
             connection.execute("PRAGMA writable_schema = ON")
         configure(connection)
         # The first access takes the lock, which is then kept.
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        mode = _use_log(connection, path)
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
     except FAILURES as error:
@@ -131,6 +132,19 @@ def open_database(path: str, *, damaged: bool = False) -> sqlite3.Connection:
             path, found=f"journal mode {mode}", expected="wal", remedy="move the database to a local file system"
         )
     return connection
+
+
+def _use_log(connection: sqlite3.Connection, path: str) -> str:
+    """Switch to the write-ahead log, and return the mode.
+
+    The switch removes the journal, which fails where the folder is not ours: a journal that is there already was made
+    for that (`location`), or is recovered and emptied by the first statement.
+    """
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode != "wal" and os.path.lexists(f"{path}-journal"):
+        # The only change is one of a few bytes in the first sector.
+        connection.execute("PRAGMA journal_mode = MEMORY")
+    return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
 
 
 def configure(connection: sqlite3.Connection) -> None:

@@ -166,6 +166,8 @@ def test_any_bytes_are_a_table_or_a_status_error(data: bytes) -> None:
     [
         ("", DEFAULT_SOCKET),
         ('[listener]\nsocket_path = "/a/b/parsec.sock"', "/a/b/cofferdam-status.sock"),
+        ('[listener]\nsocket_path = "./a/parsec.sock"', "./a/cofferdam-status.sock"),
+        ('[listener]\nsocket_path = "parsec.sock"', "cofferdam-status.sock"),
         ('[service]\nstatus_path = "/x"\n[listener]\nsocket_path = "/a/b"', "/x"),
         ("service = 1\n[listener]\nsocket_path = 2", DEFAULT_SOCKET),
     ],

@@ -89,22 +89,22 @@ def _problems(text: str) -> tuple[str, ...]:
         (
             "timeout",
             "socket_path = 'parsec.sock'\ntimeout",
-            '4: listener.socket_path: found "parsec.sock", allowed: an absolute path of at most 107 bytes',
+            "4: listener.socket_path: found a relative path, and no working directory, allowed: an absolute path",
         ),
         (
             "timeout",
             f"socket_path = '/{107 * 'x'}'\ntimeout",
-            f'4: listener.socket_path: found "/{63 * "x"}...", allowed: an absolute path of at most 107 bytes',
+            f'4: listener.socket_path: found "/{63 * "x"}...", allowed: a path of at most 107 bytes',
         ),
         (
             "timeout",
             'socket_path = "/run/a\\u0000b"\ntimeout',
-            '4: listener.socket_path: found "/run/a\\u0000b", allowed: an absolute path of at most 107 bytes',
+            '4: listener.socket_path: found "/run/a\\u0000b", allowed: a path of at most 107 bytes',
         ),
         (
             '"SQLite"',
-            '"SQLite"\nsqlite_db_path = "keys.db"',
-            '10: key_manager[0].sqlite_db_path: found "keys.db", allowed: an absolute path of at most 4095 bytes',
+            '"SQLite"\nsqlite_db_path = ""',
+            '10: key_manager[0].sqlite_db_path: found "", allowed: a path of at most 4095 bytes',
         ),
         (
             'name = "m"',

@@ -80,6 +80,7 @@ def test_the_settings_from_a_file_of_parsec() -> None:
             KimSettings(
                 log=log,
                 path="/var/lib/p/kim.sqlite3",
+                shared=False,
                 on_disk=False,
                 providers=(provider,),
                 max_keys=10_000,

@@ -81,14 +81,15 @@ def test_a_provider_without_a_key_manager_is_one_error_and_no_warning() -> None:
 
 
 def test_providers_share_one_key_manager() -> None:
-    text = SMALL + _MANAGER + _PROVIDER.replace('"m"', '"other"\nname = "second"')
+    manager = _MANAGER + 'sqlite_db_path = "/other/db"\n'
+    text = SMALL + manager + _PROVIDER.replace('"m"', '"other"\nname = "second"')
     assert _problems(text) == (
         (
-            'config.toml:17: provider[1].provider_type: found "MbedCrypto", '
+            'config.toml:18: provider[1].provider_type: found "MbedCrypto", '
             "allowed: one provider of each type (of several, Parsec serves only the last)"
         ),
         (
-            'config.toml:18: provider[1].key_info_manager: found "other", '
+            'config.toml:19: provider[1].key_info_manager: found "other", '
             'allowed: "m", as all providers share one key manager'
         ),
     )
@@ -103,8 +104,8 @@ def test_the_status_socket_has_a_place_of_its_own() -> None:
     text = '[service]\nstatus_path = "/run/parsec/parsec.sock"\n'
     assert _problems(text + SMALL) == (
         (
-            'config.toml:2: service.status_path: found "/run/parsec/parsec.sock", '
-            "allowed: another path than listener.socket_path"
+            "config.toml:2: service.status_path: found the path of the clients' socket (listener.socket_path), "
+            "allowed: another one for the status socket"
         ),
     )
 

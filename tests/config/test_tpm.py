@@ -120,7 +120,7 @@ def test_the_owner_s_password_is_required() -> None:
             "allowed: a string, with pairs of hexadecimal digits after `hex:`"
         ),
     )
-    (problem,) = _problems(_text("owner_hierarchy_auth_file = 'relative'"))
+    (problem,) = _problems(_text("owner_hierarchy_auth_file = ''"))
     assert problem.startswith("config.toml:14: provider[0].owner_hierarchy_auth_file: found a string")
 
 
@@ -169,8 +169,8 @@ def test_two_providers_have_two_key_encryption_keys() -> None:
     text = _text(AUTH + SOFTWARE + 'key_encryption_key_file = "/var/lib/parsec//cofferdam/tpm.kek"\n')
     assert _problems(text) == (
         (
-            "config.toml:18: provider[1].key_encryption_key_file: found the file of another provider, "
-            "allowed: one that no other provider has"
+            "config.toml:18: provider[1].key_encryption_key_file: found the path of a key-encryption key "
+            "(provider[0].key_encryption_key_file), allowed: another one for a key-encryption key"
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Works on a store and is killed: `crash_child.py DATABASE`, `crash_child.py --sweep FOLDER` or `--sweep-files FOLDER`.
+"""Works on a store and is killed: `crash_child.py DATABASE`, or `crash_child.py --sweep FOLDER`.
 
 Each line on stdout is a question that was acknowledged. With --sweep a child dies before the first SQL statement, the
 next one before the second and so on, each with a database of its own; a line says how many were acknowledged and how
@@ -8,11 +8,12 @@ the child ended. With --sweep-files the store has mapping files, and calls that 
 import itertools
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contracts", "kim", ".")]
+sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contracts", "runtime", "kim", ".")]
 
 from tests.kim.support import MBED, OTHER, PLANNED, PROVIDERS, RECORD, RSA, name  # noqa: E402
 
@@ -42,6 +43,8 @@ FILED = tuple(
     for question, key_name, arguments in SCENARIO
 )
 """The same with keys in the reference's form, which have mapping files."""
+STRANGER = 61_234
+"""A uid that nobody has."""
 CALLS = ("mkdir", "write", "fsync", "rename", "unlink")
 
 
@@ -50,15 +53,17 @@ def open_filed(path: Path) -> MappingStore:
     return MappingStore.open(str(path), PROVIDERS, files=files)
 
 
-def play(path: Path, last: int, output: int, *, filed: bool = False) -> None:
+def play(path: Path, last: int, output: int, *, filed: bool = False, beside: bool = False) -> None:
     """Play the scenario; die before the statement with the number `last`."""
-    store = open_filed(path) if filed else MappingStore.open(str(path), PROVIDERS)
     counter = itertools.count(1)
 
     def die(*_statement: object) -> None:
         if next(counter) == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    if beside:
+        sqlite3.connect = _watched(sqlite3.connect, die)  # type: ignore[assignment]
+    store = open_filed(path) if filed else MappingStore.open(str(path), PROVIDERS)
     store._connection.set_trace_callback(die)
     acknowledge = os.write
     if filed:
@@ -69,6 +74,30 @@ def play(path: Path, last: int, output: int, *, filed: bool = False) -> None:
         acknowledge(output, b"done\n")
 
 
+def _watched(connect: Callable[..., sqlite3.Connection], die: Callable[..., None]) -> Callable[..., object]:
+    def connected(*arguments: object, **named: object) -> sqlite3.Connection:
+        connection = connect(*arguments, **named)
+        connection.set_trace_callback(die)
+        return connection
+
+    return connected
+
+
+def lock_out(path: Path) -> None:
+    """Take away from this process the right to make and remove files beside a database."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(STRANGER, STRANGER, STRANGER)
+        os.setresuid(STRANGER, STRANGER, STRANGER)
+    else:
+        path.parent.chmod(0o555)
+    try:
+        (path.parent / "probe").touch()
+    except PermissionError:
+        return
+    raise AssertionError(f"{path.parent} can be written")
+
+
 def _counted(call: Callable[..., object], die: Callable[[], None]) -> Callable[..., object]:
     def counted(*arguments: object, **named: object) -> object:
         die()
@@ -77,15 +106,18 @@ def _counted(call: Callable[..., object], die: Callable[[], None]) -> Callable[.
     return counted
 
 
-def sweep(folder: Path, *, filed: bool = False) -> None:
+def sweep(folder: Path, *, filed: bool = False, beside: bool = False) -> None:
     """Play it once for each statement."""
+    owner = STRANGER if beside and os.geteuid() == 0 else None
     for last in itertools.count(1):
         path = folder / str(last) / (DATABASE if filed else "kim.sqlite3")
-        prepare_tree(str(path.parent), DATABASE) if filed else prepare(str(path))
+        prepare_tree(str(path.parent), DATABASE) if filed else prepare(str(path), owner, owner, shared=beside)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            play(path, last, writer, filed=filed)
+            if beside:
+                lock_out(path)
+            play(path, last, writer, filed=filed, beside=beside)
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader, "rb") as lines:
@@ -98,6 +130,6 @@ def sweep(folder: Path, *, filed: bool = False) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1].startswith("--"):
-        sweep(Path(sys.argv[2]), filed=sys.argv[1] == "--sweep-files")
+        sweep(Path(sys.argv[2]), filed=sys.argv[1] == "--sweep-files", beside=sys.argv[1] == "--sweep-beside")
     else:
         play(Path(sys.argv[1]), 0, 1)

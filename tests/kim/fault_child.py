@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contracts", "kim", ".")]
+sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contracts", "runtime", "kim", ".")]
 
 from tests.kim.support import MBED, PLANNED, PROVIDERS, RECORD, name  # noqa: E402
 

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contracts", "kim", ".")]
+sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contracts", "runtime", "kim", ".")]
 
 from tests.kim.support import ECDSA, MBED, PROVIDERS, answer, mapping_row, name, reference_database  # noqa: E402
 

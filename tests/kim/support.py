@@ -72,15 +72,15 @@ def name(key_name: str = "key", application: str = "1000", authenticator: int = 
 
 
 def open_store(path: Path, providers: Iterable[ProviderEntry] = PROVIDERS) -> MappingStore:
-    prepare(str(path))
-    return MappingStore.open(str(path), tuple(providers))
+    return MappingStore.open(prepare(str(path)).path, tuple(providers))
 
 
 def open_on_disk(root: Path, providers: Iterable[ProviderEntry] = PROVIDERS, authenticator: int = 3) -> MappingStore:
     """Open an `OnDisk` store as the key store does."""
-    prepare_tree(str(root), DATABASE)
+    prepared = prepare_tree(str(root), DATABASE)
     used = tuple(providers)
-    return MappingStore.open(str(root / DATABASE), used, files=FileMirror(str(root), authenticator, used))
+    (real,) = prepared.writable
+    return MappingStore.open(prepared.path, used, files=FileMirror(real, authenticator, used))
 
 
 def create(

@@ -382,11 +382,13 @@ def test_a_folder_that_others_could_use_is_closed_to_them(root: Path) -> None:
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_a_link_in_place_of_the_root_is_refused(root: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_root_is_followed(root: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     root.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError, match="symbolic link"):
-        open_on_disk(root)
+    store = open_on_disk(root)
+    create(store, name())
+    store.close()
+    assert list(files(tmp_path / "elsewhere").values()) == [CONTENT]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take over a folder of another uid")

@@ -14,6 +14,7 @@ from cofferdam_contracts.ipc.control import Sealed
 from cofferdam_contracts.opaque import Opaque
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 from cofferdam_runtime.entry import Start
+from cofferdam_runtime.files import make_folders
 
 KEK_LENGTH: Final = 32
 
@@ -69,7 +70,8 @@ def _create(path: str) -> bytes:
     temporary = f"{path}.{os.getpid()}"
     kek = os.urandom(KEK_LENGTH)
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # Others may pass through, as another process may need to; the key itself is private.
+        make_folders(folder)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
         with os.fdopen(descriptor, "wb") as file:
             file.write(kek)

@@ -16,10 +16,10 @@ from cofferdam_contracts.folders import SYSTEM_FOLDERS, normal
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.pkcs11.pin import FILES
 from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
+from cofferdam_runtime.files import LinkError, make_folders, real_path
 from cofferdam_runtime.sandbox.obstacle import obstacle
 
 _FOLDER_MODE: Final = 0o700
-_PARENT_MODE: Final = 0o755
 _MOST_CONFIGURATION: Final = 1 << 16
 _SOFTHSM: Final = "SOFTHSM2_CONF"
 _DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -104,7 +104,9 @@ def own(folder: str, uid: int | None, predecessors: Container[int] = ()) -> None
             f"{folder} is a folder of the whole machine; set provider.state_folder to a folder of its own"
         )
     try:
-        os.makedirs(os.path.dirname(folder), mode=_PARENT_MODE, exist_ok=True)
+        # What the path leads through may be a link; what it leads to is opened without following another one.
+        folder = real_path(folder)
+        make_folders(os.path.dirname(folder))
         try:
             os.mkdir(folder, _FOLDER_MODE)
         except FileExistsError:
@@ -120,6 +122,8 @@ def own(folder: str, uid: int | None, predecessors: Container[int] = ()) -> None
             os.fchmod(descriptor, _FOLDER_MODE)
         finally:
             os.close(descriptor)
+    except LinkError as error:
+        raise ModuleAccessError(f"provider.state_folder: {error}") from error
     except OSError as error:
         raise ModuleAccessError(
             f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own"

@@ -4,6 +4,7 @@ import os
 from typing import Final
 
 from cofferdam_providers.base.key_encryption_key import CredentialError
+from cofferdam_runtime.files import LinkError, real_path
 
 _MAX_ITS_FILE: Final = 1 << 16
 _ITS_SUFFIX: Final = ".psa_its"
@@ -18,12 +19,14 @@ def read_its_files(folder: str) -> dict[int, bytes]:
     """
     found: dict[int, bytes] = {}
     try:
-        for entry in os.scandir(folder):
+        for entry in os.scandir(real_path(folder)):
             stem, suffix = os.path.splitext(entry.name)
             if suffix != _ITS_SUFFIX or len(stem) != _ITS_DIGITS or not entry.is_file(follow_symlinks=False):
                 continue
             with open(entry.path, "rb") as file:
                 found[int(stem, 16)] = file.read(_MAX_ITS_FILE)
+    except LinkError as error:
+        raise CredentialError(f"provider.mbed_its_path: {error}") from error
     except (OSError, ValueError) as error:
         raise CredentialError(f"{folder}: {error}") from error
     return found

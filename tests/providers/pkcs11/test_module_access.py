@@ -198,16 +198,26 @@ def test_a_folder_of_the_whole_machine_is_nobody_s(uid: int | None) -> None:
     assert os.stat("/home") == before
 
 
-@pytest.mark.parametrize("name", ["file", "link", "file/below", "dangling"])
+@pytest.mark.parametrize("name", ["file", "file/below"])
 def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
+    with pytest.raises(ModuleAccessError, match="state_folder"):
+        own(str(tmp_path / name), None)
+
+
+@pytest.mark.parametrize("name", ["link", "link/below", "dangling", "dangling/below"])
+def test_links_are_followed_if_only_the_administrator_can_change_them(tmp_path: Path, name: str) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ModuleAccessError, match="state_folder"):
+    tmp_path.chmod(0o777)
+    with pytest.raises(ModuleAccessError, match=f"can change, by {tmp_path}"):
         own(str(tmp_path / name), None)
-    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
     assert not (tmp_path / "nowhere").exists()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    tmp_path.chmod(0o755)
+    own(str(tmp_path / name), None)
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700
 
 
 def test_files_that_are_not_there_are_obstacles(tmp_path: Path) -> None:

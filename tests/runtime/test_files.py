@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam_config.files import look
+from cofferdam_runtime.files import LinkError, look, make_folders, real_path
 
 
 def _paths(path: str | Path) -> list[str]:
@@ -61,3 +61,39 @@ def test_links_and_what_they_lead_through_are_elements(tree: Path) -> None:
 def test_what_is_missing_is_named(tree: Path, name: str, missing: str, reason: str) -> None:
     found = look(f"{tree}/{name}")
     assert (found.last, found.missing, found.reason) == (None, f"{tree}/{missing}", reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "real"),
+    [
+        ("real/file", "real/file"),
+        ("absolute/file", "real/file"),
+        ("relative", "real"),
+        ("absolute/new/folder", "real/new/folder"),
+        ("gone", "nowhere/file"),
+        ("gone/new", "nowhere/file/new"),
+    ],
+)
+def test_a_path_without_links_leads_to_the_same(tree: Path, name: str, real: str) -> None:
+    tree.chmod(0o755)
+    assert real_path(f"{tree}/{name}") == str(tree / real)
+    tree.chmod(0o777)
+    if name == real:
+        assert real_path(f"{tree}/{name}") == str(tree / real)
+    else:
+        with pytest.raises(LinkError, match=f"chmod go-w {tree}"):
+            real_path(f"{tree}/{name}")
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_folders_are_made_whatever_the_umask(tree: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        for _ in range(2):
+            make_folders(str(tree / "relative" / "a" / "b"))
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert [(tree / "real" / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o755, 0o755]
+    with pytest.raises(OSError, match="Not a directory"):
+        make_folders(str(tree / "real" / "file" / "a"))
