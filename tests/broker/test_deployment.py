@@ -335,7 +335,7 @@ CRAWLING = {"start_ms": 60_000, "hang_ms": 1 << 40}
 
 
 def test_a_start_that_computes_is_not_killed(stage: Callable[..., Stage]) -> None:
-    slow = ["computes 0.3"]
+    slow = ["computes 1"]
     play = stage(kim=slow, software_worker=slow, pkcs11_worker=slow, frontend=slow, limits=CRAWLING)
     crawl(play, (Role.KIM, 0), (Role.FRONTEND, 0), SOFTWARE, DEVICE)
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Mapping
 from typing import Final
 
-from cofferdam_runtime.sandbox import kernel
+from cofferdam_runtime.sandbox import inspect, kernel
 from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.obstacle import obstacle
 from cofferdam_runtime.sandbox.policy import Policy
@@ -110,7 +110,8 @@ def _enforce(ruleset: int) -> bool:
     try:
         kernel.landlock_restrict_self(ruleset)
     except OSError as error:
-        if error.errno not in kernel.NOT_HERE:
+        # Without no_new_privs the kernel refuses as well, but that is a mistake of ours.
+        if error.errno not in kernel.NOT_HERE or not inspect.observe(os.getpid())[0].no_new_privs:
             raise
         return False
     return True
