@@ -35,6 +35,18 @@ from cofferdam_contracts.psa.algorithm import (
     SignatureScheme,
 )
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily, KeyAttributes, KeyKind, KeyType, Usage
+from cofferdam_contracts.wire.protobuf import (
+    BOOL,
+    BYTES,
+    LISTING,
+    ONEOF,
+    STRING,
+    UINT32,
+    UINT64,
+    Message,
+    Record,
+    Scalar,
+)
 
 U32 = st.integers(0, (1 << 32) - 1)
 U64 = st.integers(0, (1 << 64) - 1)
@@ -135,3 +147,29 @@ def operations_of(kind: type[Operation]) -> st.SearchStrategy[Operation]:
 
 
 OPERATIONS_OF_ALL_KINDS = st.one_of([operations_of(kind) for kind in OPERATIONS.values()])
+
+
+_SCALARS: dict[Scalar, st.SearchStrategy[object]] = {
+    # Google's library has no enumerations beyond 31 bits.
+    UINT32: st.integers(0, 20) | st.integers(0, (1 << 31) - 1),
+    UINT64: U64,
+    BOOL: st.booleans(),
+    STRING: st.text(st.characters(codec="utf-8"), max_size=150),
+    BYTES: st.binary(max_size=150),
+}
+
+
+def records(message: Message) -> st.SearchStrategy[Record]:
+    """Return any record of a type of message."""
+    values = [records(kind) if isinstance(kind, Message) else _SCALARS[kind] for kind in message.fields.values()]
+    if message.shape == ONEOF:
+        members = [st.tuples(st.just(number), value) for number, value in enumerate(values, 1)]
+        return st.one_of(st.just((0, None)), *members)
+    if message.shape == LISTING:
+        return st.lists(values[0], max_size=4).map(tuple)
+    return st.tuples(
+        *(
+            st.none() | value if isinstance(kind, Message) else value
+            for kind, value in zip(message.fields.values(), values, strict=True)
+        )
+    )

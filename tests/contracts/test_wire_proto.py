@@ -1,5 +1,6 @@
 """Our one .proto file against the many of the reference (vectors/protobuf_fields.json), and the generated module."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -8,13 +9,15 @@ from typing import Any
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from tests.contracts import parsec_pb2 as pb
 from tests.contracts.golden import FACTS
+from tests.contracts.google import BODIES, shape_of
 
 from cofferdam_contracts.operations import OPERATIONS, CheckType
 from cofferdam_contracts.psa.algorithm import AeadScheme, CipherMode, Hash, RawAgreement
 from cofferdam_contracts.psa.attributes import DhFamily, EccFamily
 from cofferdam_contracts.registry import Opcode
-from cofferdam_contracts.wire import parsec_pb2 as pb
+from cofferdam_contracts.wire.protobuf import FIELDS, Message
 from cofferdam_contracts.wire.requests import REQUESTS
 from cofferdam_contracts.wire.results import RESULTS
 
@@ -115,22 +118,47 @@ def test_every_operation_has_both_bodies() -> None:
 
 def test_the_generated_module_is_up_to_date(tmp_path: Path) -> None:
     """What `./dev proto` does, into another folder."""
-    contracts = ROOT / "contracts"
-    source = contracts / "cofferdam_contracts" / "wire" / "parsec.proto"
-    command = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path", str(contracts)]
+    source = ROOT / "contracts" / "cofferdam_contracts" / "wire" / "parsec.proto"
+    command = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path", str(source.parent)]
     subprocess.run(
         [*command, "--python_out", str(tmp_path), "--pyi_out", str(tmp_path), str(source)], check=True, timeout=60
     )
     for suffix in (".py", ".pyi"):
-        generated = (tmp_path / "cofferdam_contracts" / "wire" / "parsec_pb2").with_suffix(suffix)
-        assert generated.read_bytes() == source.with_name("parsec_pb2").with_suffix(suffix).read_bytes()
+        generated = (tmp_path / "parsec_pb2").with_suffix(suffix)
+        assert generated.read_bytes() == (ROOT / "tests" / "contracts" / generated.name).read_bytes()
 
 
-def test_a_slow_protobuf_back_end_is_refused() -> None:
-    program = "import cofferdam_contracts.wire.bodies"
-    environment = {"PYTHONPATH": str(ROOT / "contracts"), "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+@pytest.mark.parametrize(("name", "message"), BODIES, ids=[name for name, _ in BODIES])
+def test_our_tables_are_those_of_the_proto_file(name: str, message: Message) -> None:
+    assert_same(message, MESSAGES[name])
+
+
+def assert_same(message: Message, descriptor: Any) -> None:  # noqa: ANN401  as above
+    assert message.shape == shape_of(descriptor)
+    assert [*message.fields] == [field.name for field in descriptor.fields]
+    assert [field.number for field in descriptor.fields] == [*range(1, len(message.fields) + 1)]
+    if message.shape != FIELDS:
+        grouped = [field.containing_oneof is not None or field.is_repeated for field in descriptor.fields]
+        assert all(grouped)
+    for kind, field in zip(message.fields.values(), descriptor.fields, strict=True):
+        if isinstance(kind, Message):
+            assert_same(kind, field.message_type)
+        else:
+            assert kind.name == ("uint32" if field.enum_type else SCALARS[field.type])
+
+
+def test_the_product_imports_no_protobuf() -> None:
+    """Neither the service nor the client needs Google's library."""
+    program = (
+        "import sys, cofferdam_frontend.__main__, cofferdam_client; print([m for m in sys.modules if 'google' in m])"
     )
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "RuntimeError: protobuf runs on python, not on upb"
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("contracts", "runtime", "frontend", "client"))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "[]\n"

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from tests.contracts import parsec_pb2
 
 from cofferdam_contracts.registry import ADMIN_OPCODES, ANONYMOUS_OPCODES, PROVIDERS, Opcode, ProviderId
-from cofferdam_contracts.wire import parsec_pb2
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "parsec-protocol.md").read_text()
 SCALARS = {

@@ -1,4 +1,4 @@
-"""Key attributes between protobuf messages and values.
+"""Key attributes between the records of protobuf messages and values.
 
 Source: docs/reference/parsec-protocol.md, "Bodies".
 """
@@ -9,6 +9,7 @@ from typing import Final
 from cofferdam_contracts.psa.attributes import (
     DH_KINDS,
     ECC_KINDS,
+    USAGE_COUNT,
     DhFamily,
     EccFamily,
     KeyAttributes,
@@ -16,68 +17,53 @@ from cofferdam_contracts.psa.attributes import (
     KeyType,
     Usage,
 )
-from cofferdam_contracts.wire import parsec_pb2 as pb
-from cofferdam_contracts.wire.algorithms import CACHED, algorithm, algorithm_message, invalid, member, number, variants
-
-_KINDS: Final = variants(pb.KeyType, KeyKind)
-_NAMES: Final = {kind: str(name) for name, kind in _KINDS.items()}
-_FLAGS: Final = tuple((field.name, Usage(1 << field.number - 1)) for field in pb.UsageFlags.DESCRIPTOR.fields)
+from cofferdam_contracts.wire.algorithms import (
+    CACHED,
+    Conversion,
+    algorithm,
+    algorithm_record,
+    chosen,
+    invalid,
+    member,
+)
+from cofferdam_contracts.wire.protobuf import Record
 
 
 @lru_cache(maxsize=CACHED)
-def attributes(serialised: bytes) -> KeyAttributes:
-    """Return the attributes of a serialised message, with the usage flags that others imply.
+def attributes(record: Record | None) -> KeyAttributes:
+    """Return the attributes of a record, with the usage flags that others imply.
 
     Raises:
         ServiceError: `INVALID_ENCODING`.
     """
-    message = pb.KeyAttributes.FromString(serialised)
-    policy = message.key_policy
-    if not policy.HasField("key_usage_flags"):
+    if record is None:
+        raise invalid("no attributes")
+    key_type, bits, policy = record
+    if policy is None or policy[0] is None:
         raise invalid("attributes without usage flags")
-    return KeyAttributes(
-        _key_type(message.key_type), message.key_bits, _usage(policy.key_usage_flags), algorithm(policy.key_algorithm)
-    )
+    flags, key_algorithm = policy
+    return KeyAttributes(_key_type(key_type), bits, _usage(flags), algorithm(key_algorithm))
 
 
-def _key_type(message: pb.KeyType) -> KeyType:
-    name = message.WhichOneof("variant")
-    if name is None:
-        raise invalid("attributes without key type")
-    kind = _KINDS[name]
+def _key_type(record: Record | None) -> KeyType:
+    number, content = chosen(record, "a key type")
+    kind = KeyKind(number)
     if kind in ECC_KINDS:
-        return KeyType(kind, member(EccFamily, getattr(message, name).curve_family))
+        return KeyType(kind, member(EccFamily, *content))
     if kind in DH_KINDS:
-        return KeyType(kind, member(DhFamily, getattr(message, name).group_family))
+        return KeyType(kind, member(DhFamily, *content))
     return KeyType(kind)
 
 
-def _usage(message: pb.UsageFlags) -> Usage:
-    usage = Usage.NONE
-    for name, flag in _FLAGS:
-        if getattr(message, name):
-            usage |= flag
-    return usage.widened()
+def _usage(flags: Record) -> Usage:
+    return Usage(sum(flag << bit for bit, flag in enumerate(flags))).widened()
 
 
-def attributes_message(value: KeyAttributes) -> pb.KeyAttributes:
-    """Return the message of attributes.
+def attributes_record(value: KeyAttributes) -> Record:
+    """Return the record of attributes."""
+    family = () if value.type.family is None else (value.type.family.value,)
+    flags = tuple(bool(value.usage >> bit & 1) for bit in range(USAGE_COUNT))
+    return (value.type.kind.value, family), value.bits, (flags, algorithm_record(value.algorithm))
 
-    Raises:
-        ValueError: A number does not fit into 32 bits.
-    """
-    key_type = pb.KeyType()
-    inner = getattr(key_type, _NAMES[value.type.kind])
-    inner.SetInParent()
-    match value.type.family:
-        case EccFamily() as curve:
-            inner.curve_family = number(curve)
-        case DhFamily() as group:
-            inner.group_family = number(group)
-        case None:
-            pass
-    policy = pb.KeyPolicy(
-        key_usage_flags=pb.UsageFlags(**{name: True for name, flag in _FLAGS if flag in value.usage}),
-        key_algorithm=algorithm_message(value.algorithm),
-    )
-    return pb.KeyAttributes(key_type=key_type, key_bits=value.bits, key_policy=policy)
+
+ATTRIBUTES: Final = Conversion(attributes, attributes_record)

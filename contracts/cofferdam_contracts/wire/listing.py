@@ -9,16 +9,14 @@ from typing import Final
 
 from cofferdam_contracts.ipc.pages import Kind, unpack_page
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
-from cofferdam_contracts.wire import parsec_pb2 as pb
-from cofferdam_contracts.wire.attributes import attributes_message
-from cofferdam_contracts.wire.strict import write_varint
+from cofferdam_contracts.wire.attributes import attributes_record
+from cofferdam_contracts.wire.messages import KEY_INFO
+from cofferdam_contracts.wire.protobuf import encode, write_varint
 
 _KEY: Final = b"\x0a"
 """Tag of a key in the result."""
 _NAME: Final = b"\x12"
 """Tag of the name in a key."""
-_ONE_BYTE: Final = 128
-_SHORT: Final = tuple(bytes([length]) for length in range(_ONE_BYTE))
 
 
 def encode_page(page: bytes) -> bytes:
@@ -41,9 +39,9 @@ def encode_page(page: bytes) -> bytes:
         size = len(text)
         # Protobuf does not write a field that has its default value.
         if size:
-            before += _NAME + (_SHORT[size] if size < _ONE_BYTE else write_varint(size))
+            before += _NAME + write_varint(size)
         size += len(before) + len(after)
-        parts += (_KEY, _SHORT[size] if size < _ONE_BYTE else write_varint(size), before, text, after)
+        parts += (_KEY, write_varint(size), before, text, after)
     return b"".join(parts)
 
 
@@ -52,8 +50,8 @@ def _around_name(kind: Kind) -> tuple[bytes, bytes] | None:
     """Return the fields of a key before and after its name, None if they cannot be encoded."""
     provider, attributes = kind
     try:
-        before = pb.KeyInfo(provider_id=provider)
-        after = pb.KeyInfo(attributes=attributes_message(decode_attributes(attributes)))
+        before = encode(KEY_INFO, (provider, "", None))
+        after = encode(KEY_INFO, (0, "", attributes_record(decode_attributes(attributes))))
     except (EncodingError, ValueError):
         return None
-    return before.SerializeToString(), after.SerializeToString()
+    return before, after

@@ -1,9 +1,8 @@
-"""The bodies of requests: for every operation its protobuf message, and how to convert one into the other."""
+"""The bodies of requests: for every operation how the record of its message becomes the operation and back."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
-
-from google.protobuf.message import Message
 
 from cofferdam_contracts.identity import MAX_APPLICATION
 from cofferdam_contracts.operations import (
@@ -41,281 +40,119 @@ from cofferdam_contracts.operations import (
     VerifyHash,
     VerifyMessage,
 )
-from cofferdam_contracts.psa.algorithm import Cipher, CipherMode, Hash, KeyAgreement, RawAgreement
 from cofferdam_contracts.registry import Opcode, ProviderId
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_contracts.wire import parsec_pb2 as pb
+from cofferdam_contracts.wire import messages
 from cofferdam_contracts.wire.algorithms import (
-    aead,
-    aead_message,
-    encryption,
-    encryption_message,
-    invalid,
-    mac,
-    mac_message,
+    AEAD,
+    CIPHER,
+    ENCRYPTION,
+    HASH,
+    MAC,
+    RAW_AGREEMENT,
+    SIGNATURE,
+    Conversion,
+    chosen,
     member,
-    number,
-    signature,
-    signature_message,
 )
-from cofferdam_contracts.wire.attributes import attributes, attributes_message
+from cofferdam_contracts.wire.attributes import ATTRIBUTES
 from cofferdam_contracts.wire.codec import Codec
-from cofferdam_contracts.wire.strict import schema_of
+from cofferdam_contracts.wire.protobuf import Record
 
 _MAX_PROVIDER: Final = max(ProviderId)
-
+_CHECK_TYPE: Final = Conversion(partial(member, CheckType), int)
 
 _O = TypeVar("_O", bound=Operation)
-_M = TypeVar("_M", bound=Message)
+_Row = tuple[Opcode, Codec[Operation]]
 
 
-def _codec(  # as `codec.codec`, but the type of the operation ties the two directions together
-    kind: type[_O], message: type[_M], read: Callable[[_M], _O], write: Callable[[_O], _M], *, ambiguous: bool = False
-) -> tuple[Opcode, Codec[Operation]]:
-    return kind.opcode, Codec(message.FromString, schema_of(message), read, write, ambiguous)
+def _row(kind: type[_O], read: Callable[..., _O], write: Callable[[_O], Record]) -> _Row:
+    """Return the codec of an operation; `read` takes the values of its message."""
+    return kind.opcode, Codec(messages.OPERATIONS[kind.opcode], lambda record: read(*record), write)
 
 
-def _list_opcodes(message: pb.ListOpcodesOperation) -> ListOpcodes:
-    if message.provider_id > _MAX_PROVIDER:
-        raise ServiceError(Status.PROVIDER_DOES_NOT_EXIST, f"provider {message.provider_id}")
-    return ListOpcodes(message.provider_id)
+def _same(kind: type[Operation], **conversions: Conversion) -> _Row:
+    """Return the codec of an operation with the same fields as its message, some of them converted."""
+    message = messages.OPERATIONS[kind.opcode]
+    names = tuple(message.fields)
+    readers = [(names.index(name), conversion.read) for name, conversion in conversions.items()]
+    writers = [(names.index(name), conversion.write) for name, conversion in conversions.items()]
+
+    def read(record: Record) -> Operation:
+        values = [*record]
+        for place, convert in readers:
+            values[place] = convert(values[place])
+        return kind(*values)
+
+    def write(operation: Operation) -> Record:
+        values = [getattr(operation, name) for name in names]
+        for place, convert in writers:
+            values[place] = convert(values[place])
+        return tuple(values)
+
+    return kind.opcode, Codec(message, read, write)
 
 
-def _delete_client(message: pb.DeleteClientOperation) -> DeleteClient:
-    if len(message.client.encode()) > MAX_APPLICATION:
+def _list_opcodes(provider: int) -> ListOpcodes:
+    if provider > _MAX_PROVIDER:
+        raise ServiceError(Status.PROVIDER_DOES_NOT_EXIST, f"provider {provider}")
+    return ListOpcodes(provider)
+
+
+def _delete_client(client: str) -> DeleteClient:
+    if len(client.encode()) > MAX_APPLICATION:
         # No client of this service has such a name; success would claim that its keys are gone.
         raise ServiceError(Status.PSA_ERROR_INVALID_ARGUMENT, f"a client name of more than {MAX_APPLICATION} bytes")
-    return DeleteClient(message.client)
+    return DeleteClient(client)
 
 
-def _attest_key(message: pb.AttestKeyOperation) -> AttestKey:
-    if message.parameters.WhichOneof("mechanism") is None:
-        raise invalid("an attestation without mechanism")
-    credential = message.parameters.activate_credential
-    return AttestKey(
-        message.attested_key_name, message.attesting_key_name, credential.credential_blob, credential.secret
-    )
+def _agreement(alg: int, key_name: str, peer_key: bytes) -> RawKeyAgreement:
+    return RawKeyAgreement(key_name, RAW_AGREEMENT.read(alg), peer_key)
 
 
-def _attest_key_message(value: AttestKey) -> pb.AttestKeyOperation:
-    credential = pb.AttestationMechanismParams.ActivateCredential(
-        credential_blob=value.credential_blob, secret=value.secret
-    )
-    return pb.AttestKeyOperation(
-        attested_key_name=value.key_name,
-        parameters=pb.AttestationMechanismParams(activate_credential=credential),
-        attesting_key_name=value.attesting_key_name,
-    )
+def _attest_key(key_name: str, parameters: Record | None, attesting_key_name: str) -> AttestKey:
+    _mechanism, (credential_blob, secret) = chosen(parameters, "an attestation")
+    return AttestKey(key_name, attesting_key_name, credential_blob, secret)
 
 
-def _prepare(message: pb.PrepareKeyAttestationOperation) -> PrepareKeyAttestation:
-    if message.parameters.WhichOneof("mechanism") is None:
-        raise invalid("an attestation without mechanism")
-    names = message.parameters.activate_credential
-    return PrepareKeyAttestation(names.attested_key_name, names.attesting_key_name)
-
-
-def _prepare_message(value: PrepareKeyAttestation) -> pb.PrepareKeyAttestationOperation:
-    names = pb.PrepareKeyAttestationParams.ActivateCredential(
-        attested_key_name=value.key_name, attesting_key_name=value.attesting_key_name
-    )
-    return pb.PrepareKeyAttestationOperation(parameters=pb.PrepareKeyAttestationParams(activate_credential=names))
+def _prepare(parameters: Record | None) -> PrepareKeyAttestation:
+    _mechanism, names = chosen(parameters, "an attestation")
+    return PrepareKeyAttestation(*names)
 
 
 REQUESTS: Final[dict[Opcode, Codec[Operation]]] = dict(
     (
-        _codec(Ping, pb.PingOperation, lambda _m: Ping(), lambda _o: pb.PingOperation()),
-        _codec(
-            ListProviders,
-            pb.ListProvidersOperation,
-            lambda _m: ListProviders(),
-            lambda _o: pb.ListProvidersOperation(),
-        ),
-        _codec(
-            ListOpcodes,
-            pb.ListOpcodesOperation,
-            _list_opcodes,
-            lambda o: pb.ListOpcodesOperation(provider_id=o.provider_id),
-        ),
-        _codec(
-            ListAuthenticators,
-            pb.ListAuthenticatorsOperation,
-            lambda _m: ListAuthenticators(),
-            lambda _o: pb.ListAuthenticatorsOperation(),
-        ),
-        _codec(ListKeys, pb.ListKeysOperation, lambda _m: ListKeys(), lambda _o: pb.ListKeysOperation()),
-        _codec(ListClients, pb.ListClientsOperation, lambda _m: ListClients(), lambda _o: pb.ListClientsOperation()),
-        _codec(
-            DeleteClient,
-            pb.DeleteClientOperation,
-            _delete_client,
-            lambda o: pb.DeleteClientOperation(client=o.client),
-        ),
-        _codec(
-            GenerateKey,
-            pb.PsaGenerateKeyOperation,
-            lambda m: GenerateKey(m.key_name, attributes(m.attributes.SerializeToString())),
-            lambda o: pb.PsaGenerateKeyOperation(key_name=o.key_name, attributes=attributes_message(o.attributes)),
-        ),
-        _codec(
-            ImportKey,
-            pb.PsaImportKeyOperation,
-            lambda m: ImportKey(m.key_name, attributes(m.attributes.SerializeToString()), m.data),
-            lambda o: pb.PsaImportKeyOperation(
-                key_name=o.key_name, attributes=attributes_message(o.attributes), data=o.data
-            ),
-        ),
-        _codec(
-            DestroyKey,
-            pb.PsaDestroyKeyOperation,
-            lambda m: DestroyKey(m.key_name),
-            lambda o: pb.PsaDestroyKeyOperation(key_name=o.key_name),
-        ),
-        _codec(
-            ExportPublicKey,
-            pb.PsaExportPublicKeyOperation,
-            lambda m: ExportPublicKey(m.key_name),
-            lambda o: pb.PsaExportPublicKeyOperation(key_name=o.key_name),
-        ),
-        _codec(
-            ExportKey,
-            pb.PsaExportKeyOperation,
-            lambda m: ExportKey(m.key_name),
-            lambda o: pb.PsaExportKeyOperation(key_name=o.key_name),
-        ),
-        _codec(
-            SignHash,
-            pb.PsaSignHashOperation,
-            lambda m: SignHash(m.key_name, signature(m.alg.SerializeToString()), m.hash),
-            lambda o: pb.PsaSignHashOperation(key_name=o.key_name, alg=signature_message(o.alg), hash=o.hash),
-        ),
-        _codec(
-            VerifyHash,
-            pb.PsaVerifyHashOperation,
-            lambda m: VerifyHash(m.key_name, signature(m.alg.SerializeToString()), m.hash, m.signature),
-            lambda o: pb.PsaVerifyHashOperation(
-                key_name=o.key_name, alg=signature_message(o.alg), hash=o.hash, signature=o.signature
-            ),
-        ),
-        _codec(
-            SignMessage,
-            pb.PsaSignMessageOperation,
-            lambda m: SignMessage(m.key_name, signature(m.alg.SerializeToString()), m.message),
-            lambda o: pb.PsaSignMessageOperation(key_name=o.key_name, alg=signature_message(o.alg), message=o.message),
-        ),
-        _codec(
-            VerifyMessage,
-            pb.PsaVerifyMessageOperation,
-            lambda m: VerifyMessage(m.key_name, signature(m.alg.SerializeToString()), m.message, m.signature),
-            lambda o: pb.PsaVerifyMessageOperation(
-                key_name=o.key_name, alg=signature_message(o.alg), message=o.message, signature=o.signature
-            ),
-        ),
-        _codec(
-            AsymmetricEncrypt,
-            pb.PsaAsymmetricEncryptOperation,
-            lambda m: AsymmetricEncrypt(m.key_name, encryption(m.alg.SerializeToString()), m.plaintext, m.salt),
-            lambda o: pb.PsaAsymmetricEncryptOperation(
-                key_name=o.key_name, alg=encryption_message(o.alg), plaintext=o.plaintext, salt=o.salt
-            ),
-        ),
-        _codec(
-            AsymmetricDecrypt,
-            pb.PsaAsymmetricDecryptOperation,
-            lambda m: AsymmetricDecrypt(m.key_name, encryption(m.alg.SerializeToString()), m.ciphertext, m.salt),
-            lambda o: pb.PsaAsymmetricDecryptOperation(
-                key_name=o.key_name, alg=encryption_message(o.alg), ciphertext=o.ciphertext, salt=o.salt
-            ),
-        ),
-        _codec(
-            AeadEncrypt,
-            pb.PsaAeadEncryptOperation,
-            lambda m: AeadEncrypt(m.key_name, aead(m.alg.SerializeToString()), m.nonce, m.additional_data, m.plaintext),
-            lambda o: pb.PsaAeadEncryptOperation(
-                key_name=o.key_name,
-                alg=aead_message(o.alg),
-                nonce=o.nonce,
-                additional_data=o.additional_data,
-                plaintext=o.plaintext,
-            ),
-        ),
-        _codec(
-            AeadDecrypt,
-            pb.PsaAeadDecryptOperation,
-            lambda m: AeadDecrypt(
-                m.key_name, aead(m.alg.SerializeToString()), m.nonce, m.additional_data, m.ciphertext
-            ),
-            lambda o: pb.PsaAeadDecryptOperation(
-                key_name=o.key_name,
-                alg=aead_message(o.alg),
-                nonce=o.nonce,
-                additional_data=o.additional_data,
-                ciphertext=o.ciphertext,
-            ),
-        ),
-        _codec(
-            CipherEncrypt,
-            pb.PsaCipherEncryptOperation,
-            lambda m: CipherEncrypt(m.key_name, Cipher(member(CipherMode, m.alg)), m.plaintext),
-            lambda o: pb.PsaCipherEncryptOperation(key_name=o.key_name, alg=number(o.alg.mode), plaintext=o.plaintext),
-        ),
-        _codec(
-            CipherDecrypt,
-            pb.PsaCipherDecryptOperation,
-            lambda m: CipherDecrypt(m.key_name, Cipher(member(CipherMode, m.alg)), m.ciphertext),
-            lambda o: pb.PsaCipherDecryptOperation(
-                key_name=o.key_name, alg=number(o.alg.mode), ciphertext=o.ciphertext
-            ),
-        ),
-        _codec(
-            MacCompute,
-            pb.PsaMacComputeOperation,
-            lambda m: MacCompute(m.key_name, mac(m.alg.SerializeToString()), m.input),
-            lambda o: pb.PsaMacComputeOperation(key_name=o.key_name, alg=mac_message(o.alg), input=o.input),
-        ),
-        _codec(
-            MacVerify,
-            pb.PsaMacVerifyOperation,
-            lambda m: MacVerify(m.key_name, mac(m.alg.SerializeToString()), m.input, m.mac),
-            lambda o: pb.PsaMacVerifyOperation(key_name=o.key_name, alg=mac_message(o.alg), input=o.input, mac=o.mac),
-        ),
-        _codec(
-            RawKeyAgreement,
-            pb.PsaRawKeyAgreementOperation,
-            lambda m: RawKeyAgreement(m.private_key_name, KeyAgreement(member(RawAgreement, m.alg)), m.peer_key),
-            lambda o: pb.PsaRawKeyAgreementOperation(
-                alg=number(o.alg.raw), private_key_name=o.key_name, peer_key=o.peer_key
-            ),
-        ),
-        _codec(
-            GenerateRandom,
-            pb.PsaGenerateRandomOperation,
-            lambda m: GenerateRandom(m.size),
-            lambda o: pb.PsaGenerateRandomOperation(size=o.size),
-            ambiguous=True,  # ten bytes of a 64-bit number may have bits beyond the 64th
-        ),
-        _codec(
-            HashCompute,
-            pb.PsaHashComputeOperation,
-            lambda m: HashCompute(member(Hash, m.alg), m.input),
-            lambda o: pb.PsaHashComputeOperation(alg=number(o.alg), input=o.input),
-        ),
-        _codec(
-            HashCompare,
-            pb.PsaHashCompareOperation,
-            lambda m: HashCompare(member(Hash, m.alg), m.input, m.hash),
-            lambda o: pb.PsaHashCompareOperation(alg=number(o.alg), input=o.input, hash=o.hash),
-        ),
-        _codec(
-            CanDoCrypto,
-            pb.CanDoCryptoOperation,
-            lambda m: CanDoCrypto(member(CheckType, m.check_type), attributes(m.attributes.SerializeToString())),
-            lambda o: pb.CanDoCryptoOperation(
-                check_type=number(o.check_type), attributes=attributes_message(o.attributes)
-            ),
-        ),
-        _codec(AttestKey, pb.AttestKeyOperation, _attest_key, _attest_key_message),
-        _codec(PrepareKeyAttestation, pb.PrepareKeyAttestationOperation, _prepare, _prepare_message),
+        _same(Ping),
+        _same(ListProviders),
+        _row(ListOpcodes, _list_opcodes, lambda o: (o.provider_id,)),
+        _same(ListAuthenticators),
+        _same(ListKeys),
+        _same(ListClients),
+        _row(DeleteClient, _delete_client, lambda o: (o.client,)),
+        _same(GenerateKey, attributes=ATTRIBUTES),
+        _same(ImportKey, attributes=ATTRIBUTES),
+        _same(DestroyKey),
+        _same(ExportPublicKey),
+        _same(ExportKey),
+        _same(SignHash, alg=SIGNATURE),
+        _same(VerifyHash, alg=SIGNATURE),
+        _same(SignMessage, alg=SIGNATURE),
+        _same(VerifyMessage, alg=SIGNATURE),
+        _same(AsymmetricEncrypt, alg=ENCRYPTION),
+        _same(AsymmetricDecrypt, alg=ENCRYPTION),
+        _same(AeadEncrypt, alg=AEAD),
+        _same(AeadDecrypt, alg=AEAD),
+        _same(CipherEncrypt, alg=CIPHER),
+        _same(CipherDecrypt, alg=CIPHER),
+        _same(MacCompute, alg=MAC),
+        _same(MacVerify, alg=MAC),
+        _row(RawKeyAgreement, _agreement, lambda o: (o.alg.raw.value, o.key_name, o.peer_key)),
+        _same(GenerateRandom),
+        _same(HashCompute, alg=HASH),
+        _same(HashCompare, alg=HASH),
+        _same(CanDoCrypto, check_type=_CHECK_TYPE, attributes=ATTRIBUTES),
+        _row(AttestKey, _attest_key, lambda o: (o.key_name, (1, (o.credential_blob, o.secret)), o.attesting_key_name)),
+        _row(PrepareKeyAttestation, _prepare, lambda o: ((1, (o.key_name, o.attesting_key_name)),)),
     )
 )
 """Every operation, complete over `Opcode`.
