@@ -12,7 +12,6 @@ sizes that a client announces are checked before memory is used for them.
             opcode and provider exist
 """
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from cofferdam_contracts.registry import AuthType, Opcode, ProviderId
@@ -45,8 +44,7 @@ class WireError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a client may announce."""
 
     body_len: int
@@ -65,7 +63,6 @@ class Request(NamedTuple):
         return f"Request({self.header!r}, {len(self.body)} bytes of body, {len(self.auth)} of authentication)"
 
 
-@dataclass(frozen=True, slots=True)
 class NeedData:
     """There is no whole request yet."""
 

@@ -4,7 +4,6 @@ Source: docs/reference/parsec-protocol.md, "Header" and "Two headers of a respon
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from cofferdam_contracts.registry import AuthType, Opcode, ProviderId
@@ -47,8 +46,7 @@ class RequestHeader(NamedTuple):
     opcode: Opcode
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHeader:
+class ResponseHeader(NamedTuple):
     """The fields of a response that matter to a client; `status` may be a number that this version does not know."""
 
     provider: int
