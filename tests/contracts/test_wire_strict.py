@@ -226,6 +226,7 @@ def test_a_negative_enumeration_is_no_member() -> None:
         (num(1, 1) + text(1, b"\x02\x03") + num(1, 4), [1, 2, 3, 4]),
         (text(1, b""), []),
         (text(1, varint(7, 10)), [7]),
+        (text(1, varint(1 << 32 | 9)), [9]),
         (num(1, 1 << 32 | 9), [9]),
         (num(1, 9) + text(2, b"?"), [9]),
     ],
