@@ -129,7 +129,9 @@ class ThreadLane(Lane):
 
     def start(self) -> None:
         """Start the thread."""
-        threading.Thread(target=self._work, name="slow-lane", daemon=True).start()
+        # Whoever started the service may have lowered its priority further, and nobody may raise it again.
+        nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+        threading.Thread(target=self._work, args=(nice,), name="slow-lane", daemon=True).start()
 
     def submit(self, owner: Hashable, job: Job) -> None:
         """Run a job on the thread as soon as it is the owner's turn."""
@@ -153,9 +155,9 @@ class ThreadLane(Lane):
             self._finish(job, outcome)
         self._begin()
 
-    def _work(self) -> None:
+    def _work(self, nice: int) -> None:
         # Despite the name, 0 means the calling thread alone; the value cannot be lowered again.
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
         while True:
             job = self._begun.get()
             before = time.thread_time_ns()

@@ -83,8 +83,9 @@ def test_the_thread_goes_after_everybody_else_and_the_loop_does_not() -> None:
     nice: list[object] = []
     lane.submit("a", job(lambda: os.getpriority(os.PRIO_PROCESS, 0), nice.append))
     run(loop, lane)
-    assert nice == [NICE]
-    assert os.getpriority(os.PRIO_PROCESS, 0) == before < NICE
+    # The tests themselves may be run with a lower priority than that.
+    assert nice == [max(NICE, before)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_without_a_thread_a_job_runs_when_told_to_and_owners_have_their_turns() -> None:
