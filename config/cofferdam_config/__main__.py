@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Final
 
-from cofferdam_config.check import check
+from cofferdam_config.check import DEVICES, LOGIN, check
 from cofferdam_config.host_facts import gather, read_file
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
@@ -27,7 +27,8 @@ _BROKER: Final = 0
 def main() -> int:
     """Read the configuration and hand its parts to the broker, or check it for an operator."""
     if sys.argv[1] == "check":
-        return check(sys.argv[2])
+        path, *words = sys.argv[2:]
+        return check(path, devices=DEVICES in words, login=LOGIN in words)
     start = begin("config")
     path, credentials_folder = start.arguments
     log = Log("config", LogSettings(level="info", timestamp=False))

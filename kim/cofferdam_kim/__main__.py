@@ -9,6 +9,7 @@ from cofferdam_contracts.settings import KimSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.location import prepare, prepare_tree, split
+from cofferdam_kim.look import look
 from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
 from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
@@ -25,6 +26,8 @@ def main() -> int:
     """Run the key store."""
     start = begin("kim")
     settings = start.settings(KimSettings)
+    if start.is_rehearsal:
+        return look(start, settings)
     log = Log("kim", settings.log)
     loop = Loop()
     if not os.path.lexists(settings.path):

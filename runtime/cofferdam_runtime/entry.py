@@ -51,9 +51,14 @@ class Start:
     document: int
     """Descriptor of the settings document; in the configuration reader, of the configuration file."""
     arguments: tuple[str, ...]
-    """Further arguments, which only the configuration reader gets."""
+    """Further arguments, which only the configuration reader and rehearsals get."""
     early: deque[Record] = field(default_factory=deque)
     """Records that arrived before the child serves its control socket."""
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether this process is to find out whether it could work, and to change nothing (`rehearsal`)."""
+        return self.role is not Role.CONFIG and bool(self.arguments)
 
     def receive(self, kind: type[T], wanted: Callable[[T], bool] = lambda _record: True) -> T:
         """Wait for the first wanted record of a type; others are queued and handled when the child is ready.

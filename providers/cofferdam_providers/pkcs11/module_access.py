@@ -53,7 +53,8 @@ def module_access(settings: Pkcs11Settings) -> ModuleAccess:
                 "provider.module_readable or module_writable"
             )
     library = os.path.realpath(settings.library_path)
-    readable, writable = list(settings.readable), [settings.state_folder, *settings.writable]
+    # A rehearsal may have no folder of its own.
+    readable, writable = list(settings.readable), [*filter(None, [settings.state_folder]), *settings.writable]
     configuration = _configuration(settings, configuration_of(library))
     if configuration is not None:
         readable.append(configuration)
@@ -95,6 +96,15 @@ def own(folder: str, uid: int | None) -> None:
         raise ModuleAccessError(
             f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own"
         ) from error
+
+
+def owned(folder: str, uid: int | None) -> str:
+    """Return the folder of its own that the worker has already; empty if a start would have to make it."""
+    try:
+        state = os.stat(folder, follow_symlinks=False)
+    except OSError:
+        return ""
+    return folder if stat.S_ISDIR(state.st_mode) and state.st_uid == (os.geteuid() if uid is None else uid) else ""
 
 
 def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:

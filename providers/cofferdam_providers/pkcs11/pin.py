@@ -51,14 +51,16 @@ class Attempts:
     """The record of logins with one PIN to one token."""
 
     def __init__(self, folder: str, pin: bytes, token: str) -> None:
-        """Read the record in the worker's own folder.
+        """Read the record in the worker's own folder; without a folder, nothing is recorded.
 
         Raises:
             PinError: The file cannot be read or is damaged.
         """
-        self._path = os.path.join(folder, _FILE)
+        self._path = os.path.join(folder, _FILE) if folder else ""
         self._secret = len(pin).to_bytes(2, "big") + pin + token.encode()
         self._salt, self._uncertain, self._refused = os.urandom(_SALT), 0, ""
+        if not folder:
+            return
         try:
             with open(self._path, "rb") as file:
                 kept = json.loads(file.read(_MOST_PIN))
@@ -96,6 +98,8 @@ class Attempts:
         Raises:
             PinError: It cannot be deleted, so that later starts would take it for an attempt without an outcome.
         """
+        if not self._path:
+            return
         try:
             os.unlink(self._path)
         except FileNotFoundError:
@@ -117,6 +121,8 @@ class Attempts:
         return hashlib.scrypt(self._secret, salt=salt, **_SCRYPT)
 
     def _keep(self) -> None:
+        if not self._path:
+            return
         kept = {
             "salt": self._salt.hex(),
             "digest": self._digest(self._salt).hex(),

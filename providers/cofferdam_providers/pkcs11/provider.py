@@ -79,8 +79,12 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
     foreign_code = True
     missing_remedy = "the token, or its files, are not those that the keys were made with"
 
-    def __init__(self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log) -> None:
+    def __init__(
+        self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log, *, careful: bool = False
+    ) -> None:
+        """Use a module with these files; `careful` as in `open_token`."""
         super().__init__(log)
+        self._careful = careful
         self._settings = settings
         self._access = access
         self._pin = pin
@@ -100,7 +104,7 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         for obstacle in obstacles(self._access):
             self._log.error("the worker cannot use a file of its module; change its owner or mode", **obstacle)
         try:
-            opened = open_token(self._settings, self._pin, self._log)
+            opened = open_token(self._settings, self._pin, self._log, careful=self._careful)
             self._opened = self._learn(opened)
         except UnavailableError as error:
             self._wait(refusal(error), retry=error.retry)
@@ -178,6 +182,11 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         """Reject a key that the token cannot import."""
         self._check_export(attributes)
         self._device().capabilities.check_import(attributes)
+
+    def examine(self, log: Log) -> None:
+        """Say how the login went; whatever went wrong was said when the token was opened."""
+        if self._opened is not None and self._pin is not None:
+            log.info("the token took the PIN")
 
     def warm_up(self) -> None:
         """Use once each algorithm that runs here instead of in the token."""

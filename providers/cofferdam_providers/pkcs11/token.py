@@ -67,8 +67,14 @@ class OpenToken:
     pin: bytes | None
 
 
-def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenToken:
+def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log, *, careful: bool = False) -> OpenToken:
     """Load the module, find the token, open the session and log in.
+
+    Args:
+        settings: The module, the token, and the folder in which attempts to log in are recorded, empty for no record.
+        pin: The PIN, None for no login.
+        log: For what an operator should know.
+        careful: Whether to give up where a wrong PIN would bring the token nearer to its lockout than a start may.
 
     Raises:
         SetupError: The module cannot be loaded.
@@ -95,6 +101,8 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
         raise SetupError(f"provider.library_path: {error}") from error
     if pin is not None:
         _check_counters(token, log)
+        if careful:
+            _spare_tries(token, settings)
         _log_in(cryptoki, pin, Attempts(settings.state_folder, pin, _name(token)))
     elif token.flags & TokenFlag.LOGIN_REQUIRED:
         log.warning("the token requires a login and no PIN is configured; only its public objects can be used")
@@ -106,6 +114,7 @@ def about(opened: OpenToken) -> dict[str, object]:
     return {
         "token": opened.token.label,
         "serial": opened.token.serial.decode(errors="replace"),
+        "slot": opened.token.slot.slot_id,
         "model": opened.token.model,
         "manufacturer": opened.token.manufacturer_id,
         "module": opened.library.library_description,
@@ -209,6 +218,21 @@ def _check_counters(token: pkcs11.Token, log: Log) -> None:
             log.warning("somebody gave the token a wrong PIN since the last login", token=token.label)
         return
     raise UnavailableError(Status.PSA_ERROR_COMMUNICATION_FAILURE, reason, retry=True)
+
+
+def _spare_tries(token: pkcs11.Token, settings: Pkcs11Settings) -> None:
+    """Refuse an attempt that could be made more than once, or of which few are left."""
+    if token.flags & TokenFlag.USER_PIN_COUNT_LOW:
+        reason = "the token was given a wrong PIN since the last login, so few tries may be left"
+    elif not settings.state_folder:
+        reason = "there is no provider.state_folder yet in which an attempt could be recorded"
+    else:
+        return
+    raise UnavailableError(
+        Status.PSA_ERROR_COMMUNICATION_FAILURE,
+        f"the PIN was not tried: {reason}; `cofferdam check --devices --login` tries it",
+        retry=False,
+    )
 
 
 def _unavailable(what: str, error: library.PKCS11Error) -> UnavailableError:

@@ -194,6 +194,16 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         super().can_import(attributes)
         self._capabilities.check_use(attributes)
 
+    def examine(self, log: Log) -> None:
+        """Try the endorsement hierarchy's authorisation value; a wrong one does not count towards the lockout."""
+        if self._opened is None:
+            return
+        log.info("the TPM accepts the owner hierarchy's authorisation value")
+        try:
+            self._opened.flush(self._opened.endorsement_policy().handle)
+        except ServiceError as error:
+            log.warning("keys could not be attested with the endorsement hierarchy's value", cause=error.detail)
+
     def warm_up(self) -> None:
         """Use once each algorithm that runs here instead of in the TPM."""
         in_software.warm_up()

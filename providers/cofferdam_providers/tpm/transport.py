@@ -23,6 +23,7 @@ _MSSIM_POWER_ON: Final = 1
 _MSSIM_NV_ON: Final = 11
 _U32: Final = struct.Struct(">I")
 _CONNECT_S: Final = 3.0
+_TAKEN: Final = "; it serves one connection at a time, and another program may have that"
 _MANAGED: Final = "tpmrm"
 """Prefixes of the kernel's names of devices with a resource manager."""
 
@@ -99,6 +100,7 @@ class StreamTransport:
             where = tcti.path or f"{tcti.host}, port {tcti.port}"
             raise TransportError(f"{where}: {_why(tcti.path, error)}") from error
         self._socket.setblocking(False)  # noqa: FBT003  the standard library's signature
+        self._answered = False
         self._poll = select.poll()
         self._poll.register(self._socket.fileno(), select.POLLIN)
 
@@ -137,7 +139,7 @@ class StreamTransport:
         while len(data) < least:
             # A response has hardly ever arrived before the wait for it begins.
             if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TransportError(f"no answer within {timeout_s:.1f} s")
+                raise TransportError(f"no answer within {timeout_s:.1f} s{'' if self._answered else _TAKEN}")
             try:
                 part = self._socket.recv(most - len(data))
             except BlockingIOError:
@@ -147,6 +149,7 @@ class StreamTransport:
             if not part:
                 raise TransportError("the connection was closed")
             data += part
+        self._answered = True
         return data
 
 
