@@ -76,7 +76,7 @@ class Broker:
             reader = ConfigLoader(self._path, self._loop, self._log, finish)
             self._timers.after(READ_S, reader.give_up)
         except OSError as error:
-            self._log.error("the configuration cannot be read", file=self._path, cause=error.strerror)
+            self._log.error("the configuration cannot be read", file=self._path, cause=f"{error.strerror}; see -c PATH")
             finish(None)
 
     def _reload(self) -> None:
@@ -136,7 +136,7 @@ class Broker:
             self._sockets.bind(config.settings.socket_path, config.settings.status_path, self._status)
             deployment.start(started, failed)
         except (OSError, ListenError) as error:
-            failed(str(error))
+            failed(f"{error.strerror}; raise the limits of the unit" if isinstance(error, OSError) else str(error))
 
     def _status(self) -> bytes:
         return b"" if self._deployment is None else status.render(self._deployment, time.monotonic())

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 
 from cofferdam_contracts.roles import Role
 from cofferdam_runtime.boot import BOOT
+from cofferdam_runtime.faults import exhausted
 from cofferdam_runtime.relay.start import start
 
 _PACKAGES: Final = (
@@ -41,7 +42,7 @@ def main(words: Sequence[str]) -> int:
     try:
         serve(options.config)
     except (MissingPackageError, OSError) as error:
-        sys.stderr.write(f"cofferdam: serve: {error}\n")
+        sys.stderr.write(f"cofferdam: serve: {exhausted(error) or error}\n")
         return 1
 
 

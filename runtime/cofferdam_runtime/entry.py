@@ -20,6 +20,7 @@ from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import load
 from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.control import Control, ControlError
+from cofferdam_runtime.faults import log_what_nobody_catches
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
 from cofferdam_runtime.relay.join import join
@@ -86,6 +87,7 @@ class Start:
 def begin(title: str) -> Start:
     """Set the process title and priority, ignore signals, and adopt the descriptors and arguments from the broker."""
     set_title(title)
+    log_what_nobody_catches(title)
     _, role, number, uid, parent, *arguments = sys.argv
     # Terminals and supervisors send these to the whole process group; only the broker reacts to them.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):

@@ -11,6 +11,7 @@ successor releases them (`keyring.reconcile`).
 """
 
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -110,6 +111,12 @@ class Lane:
         job.done(outcome)
 
 
+def _tell(found: threading.ExceptHookArgs) -> None:
+    """Log what ends the thread as what ends the process."""
+    if found.exc_value is not None:
+        sys.excepthook(found.exc_type, found.exc_value, found.exc_traceback)
+
+
 class ThreadLane(Lane):
     """Runs jobs on one thread, which touches nothing but its job and two queues; a descriptor wakes the loop.
 
@@ -131,6 +138,7 @@ class ThreadLane(Lane):
         """Start the thread."""
         # Whoever started the service may have lowered its priority further, and nobody may raise it again.
         nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+        threading.excepthook = _tell
         threading.Thread(target=self._work, args=(nice,), name="slow-lane", daemon=True).start()
 
     def submit(self, owner: Hashable, job: Job) -> None:

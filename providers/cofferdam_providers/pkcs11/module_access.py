@@ -14,6 +14,7 @@ from cofferdam_contracts.folders import SYSTEM_FOLDERS, normal
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.pkcs11.pin import FILES
 from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
+from cofferdam_runtime.faults import explain
 
 _FOLDER_MODE: Final = 0o700
 _PARENT_MODE: Final = 0o755
@@ -24,6 +25,7 @@ _DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Where modules look if their variable is not set; the first existing file counts."""
 _TOKENS_ARE_IN: Final = "directories.tokendir"
+_ENVIRONMENT: Final = "provider.module_environment"
 
 
 class ModuleAccessError(Exception):
@@ -38,6 +40,8 @@ class ModuleAccess:
     readable: tuple[str, ...]
     writable: tuple[str, ...]
     needs: frozenset[str]
+    missing: tuple[tuple[str, str], ...] = ()
+    """What names a file or folder that is not there, and its path."""
 
 
 def module_access(settings: Pkcs11Settings) -> ModuleAccess:
@@ -56,14 +60,18 @@ def module_access(settings: Pkcs11Settings) -> ModuleAccess:
     # A rehearsal may have no folder of its own.
     readable, writable = list(settings.readable), [*filter(None, [settings.state_folder]), *settings.writable]
     configuration = _configuration(settings, configuration_of(library))
-    if configuration is not None:
+    missing = [] if configuration is None or os.path.isfile(configuration) else [(_ENVIRONMENT, configuration)]
+    if configuration is not None and not missing:
         readable.append(configuration)
-        writable.extend(folder for folder in _token_folders(configuration) if os.path.isdir(folder))
+        folders = list(_token_folders(configuration))
+        writable.extend(filter(os.path.isdir, folders))
+        missing.extend((f"{_TOKENS_ARE_IN} in {configuration}", each) for each in folders if not os.path.isdir(each))
     return ModuleAccess(
         loading=(os.path.dirname(library),),
         readable=tuple(dict.fromkeys(readable)),
         writable=tuple(dict.fromkeys(writable)),
         needs=needs_of(library) | frozenset(settings.needs),
+        missing=tuple(missing),
     )
 
 
@@ -94,7 +102,7 @@ def own(folder: str, uid: int | None) -> None:
             os.close(descriptor)
     except OSError as error:
         raise ModuleAccessError(
-            f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own"
+            explain(error, folder, "a folder of the worker's own, or that one can be made", "provider.state_folder")
         ) from error
 
 
@@ -142,7 +150,9 @@ def _configuration(settings: Pkcs11Settings, variable: str) -> str | None:
     if not variable:
         return None
     given = dict(entry.partition("=")[::2] for entry in settings.environment)
-    paths = (given[variable],) if variable in given else _DEFAULTS.get(variable, ())
+    if variable in given:
+        return given[variable]
+    paths = _DEFAULTS.get(variable, ())
     return next((path for path in paths if os.path.isfile(path)), None)
 
 

@@ -33,7 +33,7 @@ from cofferdam_providers.pkcs11.keys import TokenKey, main_class
 from cofferdam_providers.pkcs11.module_access import ModuleAccess, obstacles
 from cofferdam_providers.pkcs11.objects import Objects
 from cofferdam_providers.pkcs11.probe import offers_of, probe
-from cofferdam_providers.pkcs11.token import OpenToken, UnavailableError, about, open_token, refusal
+from cofferdam_providers.pkcs11.token import OpenToken, UnavailableError, about, open_token, refusal, said_by
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.errors import invalid_argument
@@ -103,12 +103,20 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
             os.environ[name] = value
         for obstacle in obstacles(self._access):
             self._log.error("the worker cannot use a file of its module; change its owner or mode", **obstacle)
+        for setting, path in self._access.missing:
+            self._log.error(
+                "a file or folder of the module is missing; make it, or correct what names it",
+                file=path,
+                named_by=setting,
+            )
         try:
             opened = open_token(self._settings, self._pin, self._log, careful=self._careful)
             self._opened = self._learn(opened)
         except UnavailableError as error:
             self._wait(refusal(error), retry=error.retry)
-        except (CryptokiError, ImplausibleAnswerError, library.PKCS11Error, UnicodeDecodeError) as error:
+        except library.PKCS11Error as error:
+            self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, said_by(error)), retry=True)
+        except (CryptokiError, ImplausibleAnswerError, UnicodeDecodeError) as error:
             self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"{error}"), retry=True)
 
     def object_of(self, stored: StoredKey) -> bytes:

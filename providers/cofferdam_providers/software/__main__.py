@@ -7,7 +7,7 @@ from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import SoftwareSettings
 from cofferdam_providers.base.key_encryption_key import CredentialError, read_kek
 from cofferdam_providers.base.run import serve
-from cofferdam_providers.software.credentials import read_its_files
+from cofferdam_providers.software.credentials import ItsError, read_its_files
 from cofferdam_providers.software.provider import SoftwareProvider
 from cofferdam_runtime.entry import begin, give_up
 from cofferdam_runtime.rehearsal import log_of
@@ -24,6 +24,9 @@ def main() -> int:
         its = read_its_files(settings.mbed_its_path) if settings.mbed_its_path else {}
     except CredentialError as error:
         log.error("the key-encryption key cannot be read", cause=error)
+        give_up(start.control, Failure.CREDENTIAL)
+    except ItsError as error:
+        log.error("Parsec's key files cannot be read", cause=error)
         give_up(start.control, Failure.CREDENTIAL)
     provider = SoftwareProvider(kek.key, its=its)
     # The loop ends by returning here; exit handlers of libraries are not needed.

@@ -13,7 +13,7 @@ from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import TpmSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.device_provider import DeviceProvider
-from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, Key, Results, Rows, StoredKey
+from cofferdam_providers.base.provider import OWN_FORM, REFERENCE_FORM, DeviceLostError, Key, Results, Rows, StoredKey
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.wrapping import Wrapping
@@ -112,6 +112,9 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
             self._capabilities = capability_discovery.discover(connection)
         except TransportError as error:
             self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, str(error)))
+        except DeviceLostError as error:
+            remedy = "see that provider.tcti leads to a TPM, and that no other program keeps it"
+            self._wait(ServiceError(error.status, f"{error.detail}; {remedy}"))
         except ServiceError as error:
             self._wait(error)
         else:
