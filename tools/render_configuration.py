@@ -68,6 +68,8 @@ A small complete file:
 - Text that is not TOML is reported with line and column.
 - Unknown tables and keys are ignored with a warning, which has file, line and key as well. So are keys that
   have no meaning with the type of their table.
+- `cofferdam check` says all of this without a start, and `cofferdam check --devices` whether the providers can be used
+  with these settings: [operate.md](../howto/operate.md#check-the-configuration).
 - Of a provider only its type, its name and the name of its key manager are ever printed, because the rest can be
   secret.
 

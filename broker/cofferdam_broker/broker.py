@@ -81,7 +81,7 @@ class Broker:
         try:
             ConfigLoader(self._path, self._loop, self._timers, self._log, finish)
         except OSError as error:
-            self._log.error("the configuration cannot be read", file=self._path, cause=error.strerror)
+            self._log.error("the configuration cannot be read", file=self._path, cause=f"{error.strerror}; see -c PATH")
             finish(None, "", [f"{self._path}: {error.strerror}"])
 
     def _reload(self) -> None:
@@ -146,7 +146,7 @@ class Broker:
             self._sockets.bind(config.settings, self._status)
             deployment.start(started, failed)
         except (OSError, ListenError) as error:
-            failed(str(error))
+            failed(f"{error.strerror}; raise the limits of the unit" if isinstance(error, OSError) else str(error))
 
     def _status(self, whole: bool) -> bytes:  # noqa: FBT001  called by the sockets
         if (active := self._deployment) is None:

@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> Output:
     if options.command == "serve":
         serve(options.config)
     if options.command == "check":
-        check(options.config)
+        check(options.config, *(word for word in ("devices", "login") if getattr(options, word)))
     if options.command == "status":
         document = fetch(_status_socket(options)).document
         status = parse(document)
@@ -145,7 +145,7 @@ def _add_client_options(target: argparse.ArgumentParser, default: str | None) ->
 def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     start = commands.add_parser("serve", help="start the service in the foreground", allow_abbrev=False)
     add_options(start)
-    add_options(commands.add_parser("check", help="check the configuration of the service", allow_abbrev=False))
+    _add_check(commands)
     # `cofferdam_cli.__main__` hands its words to the key store's own command; this is for the overview.
     store = commands.add_parser("store", help="convert a stopped service's key store", allow_abbrev=False)
     store.add_argument("action", choices=["convert"], help="see `cofferdam store convert --help`")
@@ -156,6 +156,29 @@ def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> No
         where = command.add_mutually_exclusive_group()
         where.add_argument("-c", "--config", metavar="PATH", help="the configuration file of the service")
         where.add_argument("--socket", metavar="PATH", help=f"the status socket ({DEFAULT_SOCKET})")
+
+
+def _add_check(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    tried = commands.add_parser(
+        "check",
+        help="check the configuration of the service, and its devices",
+        description="Say what the service would say about its configuration; start and change nothing.",
+        epilog="Exit status: 0 all can be used; 1 a provider lacks something; 3 a provider was tried and cannot be "
+        "used, or that remains unknown; 78 the configuration cannot be used.",
+        allow_abbrev=False,
+    )
+    add_options(tried)
+    tried.add_argument(
+        "--devices",
+        action="store_true",
+        help="also open modules, tokens and TPMs as the providers do, as confined as they are, beside the service or "
+        "without it; a PIN is tried once, and not at all if the token says that few tries may be left",
+    )
+    tried.add_argument(
+        "--login",
+        action="store_true",
+        help="with --devices: try the PIN also then, and before the service has ever run; never the token's last try",
+    )
 
 
 def _add_client_commands(commands: "Subparsers[argparse.ArgumentParser]") -> None:

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 
 from cofferdam_contracts.roles import Role
 from cofferdam_runtime.boot import BOOT
+from cofferdam_runtime.faults import exhausted
 from cofferdam_runtime.relay.start import start
 
 _PACKAGES: Final = (
@@ -41,7 +42,7 @@ def main(words: Sequence[str]) -> int:
     try:
         serve(options.config)
     except (MissingPackageError, OSError) as error:
-        sys.stderr.write(f"cofferdam: serve: {error}\n")
+        sys.stderr.write(f"cofferdam: serve: {exhausted(error) or error}\n")
         return 1
 
 
@@ -62,14 +63,18 @@ def serve(config: str) -> NoReturn:
     become(command(config))
 
 
-def check(config: str) -> NoReturn:
+def check(config: str, *options: str) -> NoReturn:
     """Replace this process by the one that checks a configuration file; it says what is wrong, and ends.
+
+    Args:
+        config: The path of the file.
+        options: `devices` to try the providers as well, `login` to do so where a PIN may have few tries left.
 
     Raises:
         MissingPackageError: A part of the service is missing.
         OSError: The interpreter cannot be executed.
     """
-    words = command(config, "cofferdam_config", "check")
+    words = [*command(config, "cofferdam_config", "check"), *options]
     os.execve(words[0], words, dict(os.environ))  # noqa: S606  no shell is wanted
 
 

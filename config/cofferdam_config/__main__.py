@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from cofferdam_config.check import check
+from cofferdam_config.check import DEVICES, LOGIN, check
 from cofferdam_config.host_facts import gather, read_file
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
@@ -32,7 +32,8 @@ _BROKER: Final = 0
 def main() -> int:
     """Read the configuration and hand its parts to the broker, or check it for an operator."""
     if sys.argv[1] == "check":
-        return check(sys.argv[2])
+        path, *words = sys.argv[2:]
+        return check(path, devices=DEVICES in words, login=LOGIN in words)
     start = begin("config")
     path, credentials_folder, variables = start.arguments
     log = Log("config", LogSettings(level="info", timestamp=False))

@@ -2,17 +2,29 @@
 
 import os
 import sys
+from typing import Final
 
+from cofferdam_config.devices import try_providers
 from cofferdam_config.host_facts import gather, read_file
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
 
-LACKING = 1
+LACKING: Final = 1
 """Exit status when the service would start and a provider of it would be down."""
+UNUSABLE: Final = 3
+"""Exit status when a provider was tried and cannot be used, or that remains unknown."""
+DEVICES, LOGIN = "devices", "login"
+"""Words after the path that ask for rehearsals."""
 
 
-def check(path: str) -> int:
-    """Check the file at a path; return the exit status (docs/howto/operate.md, "Check the configuration")."""
+def check(path: str, *, devices: bool = False, login: bool = False) -> int:
+    """Check the file at a path; return the exit status (docs/howto/operate.md, "Check the configuration").
+
+    Args:
+        path: Of the configuration.
+        devices: Whether the providers are tried as well.
+        login: Whether a PIN is tried also where that may be one of the last attempts.
+    """
     try:
         plan = _read(path)
     except ConfigError as error:
@@ -21,6 +33,9 @@ def check(path: str) -> int:
         return os.EX_CONFIG
     _say("warning", plan.warnings)
     _say("provider down", plan.lacks)
+    if devices and not try_providers(plan, _say, login=login):
+        sys.stdout.write(f"{path}: can be used, but not all of its providers\n")
+        return UNUSABLE
     sys.stdout.write(f"{path}: can be used{', but not all of its providers' if plan.lacks else ''}\n")
     return LACKING if plan.lacks else os.EX_OK
 
@@ -46,3 +61,5 @@ def _read(path: str) -> Plan:
 def _say(what: str, texts: tuple[str, ...]) -> None:
     for text in texts:
         sys.stdout.write(f"{what}: {text}\n")
+    # The rehearsals write to the same terminal.
+    sys.stdout.flush()

@@ -10,6 +10,7 @@ from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.counts import CountNotifier
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.location import Prepared, prepare, prepare_tree
+from cofferdam_kim.look import look
 from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
 from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
@@ -26,6 +27,8 @@ def main() -> int:
     """Run the key store."""
     start = begin("kim")
     settings = start.settings(KimSettings)
+    if start.is_rehearsal:
+        return look(start, settings)
     log = Log("kim", settings.log)
     loop = Loop()
     if not os.path.lexists(settings.path):

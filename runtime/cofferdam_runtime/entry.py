@@ -31,6 +31,7 @@ from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import MAX_DOCUMENT, load
 from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.control import Control, ControlError
+from cofferdam_runtime.faults import log_what_nobody_catches
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
 from cofferdam_runtime.relay.join import join
@@ -60,9 +61,14 @@ class Start(NamedTuple):
     document: int
     """Descriptor of the settings document; in the configuration reader, of the configuration file."""
     arguments: tuple[str, ...]
-    """Further arguments, which only the configuration reader gets."""
+    """Further arguments, which only the configuration reader and rehearsals get."""
     early: deque[Record]
     """Records that arrived before the child serves its control socket."""
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether this process is to find out whether it could work, and to change nothing (`rehearsal`)."""
+        return self.role is not Role.CONFIG and bool(self.arguments)
 
     def receive(self, kind: type[T], wanted: Callable[[T], bool] = lambda _record: True) -> T:
         """Wait for the first wanted record of a type; others are queued and handled when the child is ready.
@@ -90,6 +96,7 @@ class Start(NamedTuple):
 def begin(title: str) -> Start:
     """Set the process title and priority, ignore signals, and adopt the descriptors and arguments from the broker."""
     set_title(title)
+    log_what_nobody_catches(title)
     _, role, number, uid, parent, *arguments = sys.argv
     # Terminals and supervisors send these to the whole process group; only the broker reacts to them.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):

@@ -26,9 +26,9 @@ def describe(end: os.waitid_result | None) -> str:
     """Return how a child ended."""
     if end is None or end.si_code == os.CLD_EXITED:
         return f"exited with status {0 if end is None else end.si_status}"
-    return f"killed by {_name_of(end.si_status)}"
+    return f"killed by {name_of(end.si_status)}"
 
 
-def _name_of(number: int) -> str:
+def name_of(number: int) -> str:
     """Return the name of a signal; real-time signals have none."""
     return next((each.name for each in signal.Signals if each == number), f"signal {number}")

@@ -91,8 +91,8 @@ _SPECIAL: Final[dict[Opcode, Conversion]] = {
         lambda infos: [(info.provider_id, info.name, attributes_record(info.attributes)) for info in infos],
     ),
     Opcode.LIST_CLIENTS: Conversion(list, tuple),
-    Opcode.ATTEST_KEY: Conversion(_attestation, lambda values: ((1, values),)),
-    Opcode.PREPARE_KEY_ATTESTATION: Conversion(_attestation, lambda values: ((1, values),)),
+    Opcode.ATTEST_KEY: Conversion(_attestation, lambda values: ((1, tuple(values)),)),
+    Opcode.PREPARE_KEY_ATTESTATION: Conversion(_attestation, lambda values: ((1, tuple(values)),)),
 }
 """The results that are not the tuple of the fields of their message."""
 

@@ -14,6 +14,7 @@ from cofferdam_contracts.ipc.control import Sealed
 from cofferdam_contracts.opaque import Opaque
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 from cofferdam_runtime.entry import Start
+from cofferdam_runtime.faults import explain
 from cofferdam_runtime.files import make_folders
 
 KEK_LENGTH: Final = 32
@@ -56,11 +57,13 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
                 f"{path} does not exist, and the key store has rows that were made with that key; move it back, or "
                 f"restore it from a backup{remedy}"
             ) from error
-        return KeyEncryptionKey(_create(path), path, is_new=True)
+        return KeyEncryptionKey(os.urandom(KEK_LENGTH) if start.is_rehearsal else _create(path), path, is_new=True)
     except SecretFileError as error:
         raise CredentialError(str(error)) from error
     if len(key) != KEK_LENGTH:
-        raise CredentialError(f"{path} must hold exactly {KEK_LENGTH} bytes")
+        raise CredentialError(
+            f"{path}: found {len(key)} bytes or more, needed the key of exactly {KEK_LENGTH} bytes; restore it"
+        )
     return KeyEncryptionKey(key, path)
 
 
@@ -85,5 +88,6 @@ def _create(path: str) -> bytes:
         os.fsync(descriptor)
         os.close(descriptor)
     except OSError as error:
-        raise CredentialError(f"{path} cannot be created: {error.strerror}") from error
+        needed = f"a folder in which a new key-encryption key can be made, for {path}"
+        raise CredentialError(explain(error, folder, needed, "provider.key_encryption_key_file")) from error
     return kek

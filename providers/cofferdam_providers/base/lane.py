@@ -11,6 +11,7 @@ successor releases them (`keyring.reconcile`).
 """
 
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -110,6 +111,12 @@ class Lane:
         job.done(outcome)
 
 
+def _tell(found: threading.ExceptHookArgs) -> None:
+    """Log what ends the thread as what ends the process."""
+    if found.exc_value is not None:
+        sys.excepthook(found.exc_type, found.exc_value, found.exc_traceback)
+
+
 class ThreadLane(Lane):
     """Runs jobs on one thread, which touches nothing but its job and two queues; a descriptor wakes the loop.
 
@@ -129,7 +136,10 @@ class ThreadLane(Lane):
 
     def start(self) -> None:
         """Start the thread."""
-        threading.Thread(target=self._work, name="slow-lane", daemon=True).start()
+        # Whoever started the service may have lowered its priority further, and nobody may raise it again.
+        nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+        threading.excepthook = _tell
+        threading.Thread(target=self._work, args=(nice,), name="slow-lane", daemon=True).start()
 
     def submit(self, owner: Hashable, job: Job) -> None:
         """Run a job on the thread as soon as it is the owner's turn."""
@@ -153,9 +163,9 @@ class ThreadLane(Lane):
             self._finish(job, outcome)
         self._begin()
 
-    def _work(self) -> None:
+    def _work(self, nice: int) -> None:
         # Despite the name, 0 means the calling thread alone; the value cannot be lowered again.
-        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
         while True:
             job = self._begun.get()
             before = time.thread_time_ns()

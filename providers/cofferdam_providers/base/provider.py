@@ -22,6 +22,7 @@ from cofferdam_contracts.psa.algorithm import Algorithm
 from cofferdam_contracts.psa.attributes import KeyAttributes
 from cofferdam_contracts.registry import Opcode, ProviderDescription
 from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_runtime.log import Log
 
 HandleT = TypeVar("HandleT")
 
@@ -224,6 +225,9 @@ class Provider(ABC, Generic[HandleT]):
     def go_on(self) -> bool:
         """Do a small part of deferred work while no request waits; return whether there was any."""
         return False
+
+    def rehearse(self, log: Log) -> None:
+        """Find out, once the device is open, what else an operator should know before a start."""
 
     def close(self) -> None:
         """Restore the device to the state in which it was found, when the worker exits in good order."""

@@ -13,6 +13,7 @@ from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.kim_client import KimClient, SilentStoreError, WrongKeyError
 from cofferdam_providers.base.lane import Lane, ThreadLane
 from cofferdam_providers.base.provider import Provider
+from cofferdam_providers.base.rehearsal import conclude
 from cofferdam_providers.base.request_log import RequestLog
 from cofferdam_providers.base.row_codes import RowCodes
 from cofferdam_providers.base.worker import Worker
@@ -48,6 +49,8 @@ def serve(  # noqa: PLR0913, PLR0917  what a worker is made of
 
     sleep_exactly()
     achieved = confine(start, log, policy, groups=groups, prepare=prepare)
+    if start.is_rehearsal:
+        conclude(start, log, provider, kek)
     store = KimClient(_await_store(start), RowCodes(kek.key, provider), log)
     _open(store, kek, start, log, adopt=settings.adopt_rows)
     context = Context(

@@ -4,6 +4,8 @@ import os
 import stat
 from typing import Final
 
+from cofferdam_runtime.faults import explain
+
 _PRIVATE: Final = 0o077
 
 
@@ -23,11 +25,11 @@ def read_secret(path: str, most: int) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise SecretFileError(f"{path}: {error.strerror}") from error
+        raise SecretFileError(explain(error, path, "a file with a secret", "the setting that names it")) from error
     state = os.fstat(descriptor)
     if not stat.S_ISREG(state.st_mode):
         os.close(descriptor)
-        raise SecretFileError(f"{path} is not a regular file")
+        raise SecretFileError(f"{path} is not a regular file; name a file with the secret")
     with os.fdopen(descriptor, "rb") as file:
         if state.st_mode & _PRIVATE or state.st_uid not in (0, os.geteuid()):
             raise SecretFileError(

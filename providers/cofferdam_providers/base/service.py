@@ -1,7 +1,6 @@
 """From a request to its status and results: the one place where errors become statuses."""
 
 import time
-import traceback
 from typing import Any
 
 from cofferdam_contracts.identity import Application
@@ -10,6 +9,7 @@ from cofferdam_contracts.registry import Opcode
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.handlers import ANONYMOUS, HANDLERS, Context, Gradual, Slow
 from cofferdam_providers.base.provider import Results
+from cofferdam_runtime.faults import place_of
 
 
 def is_past(deadline: int) -> bool:
@@ -77,7 +77,6 @@ class Service:
 
     def unexpected(self, error: Exception) -> ServiceError:
         """Log a bug of ours, without any value in the message, and return the error for the client."""
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "unknown"
+        place = place_of(error.__traceback__)
         self._context.log.error("an unexpected error; please report it", kind=type(error).__name__, place=place)
         return ServiceError(Status.PSA_ERROR_GENERIC_ERROR, f"an unexpected {type(error).__name__}")

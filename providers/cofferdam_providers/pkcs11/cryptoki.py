@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from pkcs11 import Attribute
 
-from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.codes import Return, in_words
 
 UNAVAILABLE: Final = (1 << (8 * ctypes.sizeof(ctypes.c_ulong))) - 1
 """CK_UNAVAILABLE_INFORMATION."""
@@ -64,8 +64,7 @@ class CryptokiError(Exception):
 
     def __str__(self) -> str:
         """Name the function and the code."""
-        name = f"CKR_{Return(self.code).name}" if self.code in _KNOWN else f"return code {self.code:#x}"
-        return f"C_{self.function}: {name}"
+        return f"C_{self.function}: {in_words(self.code)}"
 
 
 class ImplausibleAnswerError(Exception):

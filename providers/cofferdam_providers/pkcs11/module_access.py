@@ -6,6 +6,7 @@ in it, without being configured. Whatever else it needs is listed in `module_rea
 
 import errno
 import os
+import stat
 from collections.abc import Container, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +17,7 @@ from cofferdam_contracts.folders import SYSTEM_FOLDERS, normal
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.pkcs11.pin import FILES
 from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
+from cofferdam_runtime.faults import explain
 from cofferdam_runtime.files import LinkError, make_folders, real_path
 from cofferdam_runtime.sandbox.obstacle import obstacle
 
@@ -27,6 +29,7 @@ _DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Where modules look if their variable is not set; the first existing file counts."""
 _TOKENS_ARE_IN: Final = "directories.tokendir"
+_ENVIRONMENT: Final = "provider.module_environment"
 
 
 class ModuleAccessError(Exception):
@@ -42,6 +45,8 @@ class ModuleAccess(Struct, frozen=True, kw_only=True):
     needs: frozenset[str]
     origins: Mapping[str, str] = MappingProxyType({})
     """Where paths come from, and what to do if they cannot be used."""
+    missing: tuple[tuple[str, str], ...] = ()
+    """What names a file or folder that is not there, and its path."""
 
 
 def module_access(settings: Pkcs11Settings) -> ModuleAccess:
@@ -57,17 +62,22 @@ def module_access(settings: Pkcs11Settings) -> ModuleAccess:
                 "provider.module_readable or module_writable"
             )
     library = os.path.realpath(settings.library_path)
-    readable, writable = list(settings.readable), [settings.state_folder, *settings.writable]
+    # A rehearsal may have no folder of its own.
+    readable, writable = list(settings.readable), [*filter(None, [settings.state_folder]), *settings.writable]
     configuration = _configuration(settings, configuration_of(library))
-    if configuration is not None:
+    missing = [] if configuration is None or os.path.isfile(configuration) else [(_ENVIRONMENT, configuration)]
+    if configuration is not None and not missing:
         readable.append(configuration)
-        writable.extend(folder for folder in _token_folders(configuration) if os.path.isdir(folder))
+        folders = list(_token_folders(configuration))
+        writable.extend(filter(os.path.isdir, folders))
+        missing.extend((f"{_TOKENS_ARE_IN} in {configuration}", each) for each in folders if not os.path.isdir(each))
     return ModuleAccess(
         loading=(os.path.dirname(library),),
         readable=tuple(dict.fromkeys(readable)),
         writable=tuple(dict.fromkeys(writable)),
         needs=needs_of(library) | frozenset(settings.needs),
         origins=_origins(settings, configuration, writable),
+        missing=tuple(missing),
     )
 
 
@@ -126,8 +136,17 @@ def own(folder: str, uid: int | None, predecessors: Container[int] = ()) -> None
         raise ModuleAccessError(f"provider.state_folder: {error}") from error
     except OSError as error:
         raise ModuleAccessError(
-            f"{folder}: {error.strerror}; set provider.state_folder to a folder of its own"
+            explain(error, folder, "a folder of the worker's own, or that one can be made", "provider.state_folder")
         ) from error
+
+
+def owned(folder: str, uid: int | None) -> str:
+    """Return the folder of its own that the worker has already; empty if a start would have to make it."""
+    try:
+        state = os.stat(folder, follow_symlinks=False)
+    except OSError:
+        return ""
+    return folder if stat.S_ISDIR(state.st_mode) and state.st_uid == (os.geteuid() if uid is None else uid) else ""
 
 
 def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:
@@ -162,7 +181,9 @@ def _configuration(settings: Pkcs11Settings, variable: str) -> str | None:
     if not variable:
         return None
     given = dict(entry.partition("=")[::2] for entry in settings.environment)
-    paths = (given[variable],) if variable in given else _DEFAULTS.get(variable, ())
+    if variable in given:
+        return given[variable]
+    paths = _DEFAULTS.get(variable, ())
     return next((path for path in paths if os.path.isfile(path)), None)
 
 

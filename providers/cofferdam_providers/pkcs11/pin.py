@@ -13,6 +13,7 @@ import os
 from typing import Final
 
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
+from cofferdam_runtime.faults import explain
 
 _MOST_PIN: Final = 1024
 _SALT: Final = 16
@@ -40,10 +41,14 @@ def read_pin(path: str) -> bytes:
     """
     try:
         pin = read_secret(path, _MOST_PIN + 1).removesuffix(b"\n")
-    except (FileNotFoundError, SecretFileError) as error:
+    except FileNotFoundError as error:
+        raise PinError(explain(error, path, "a file with the PIN", "provider.user_pin_file")) from error
+    except SecretFileError as error:
         raise PinError(str(error)) from error
     if not 0 < len(pin) <= _MOST_PIN:
-        raise PinError(f"{path} must hold a PIN of 1 to {_MOST_PIN} bytes")
+        raise PinError(
+            f"{path}: found {len(pin)} bytes, needed a PIN of 1 to {_MOST_PIN} bytes; put the token's PIN there"
+        )
     return pin
 
 
@@ -51,14 +56,16 @@ class Attempts:
     """The record of logins with one PIN to one token."""
 
     def __init__(self, folder: str, pin: bytes, token: str) -> None:
-        """Read the record in the worker's own folder.
+        """Read the record in the worker's own folder; without a folder, nothing is recorded.
 
         Raises:
             PinError: The file cannot be read or is damaged.
         """
-        self._path = os.path.join(folder, _FILE)
+        self._path = os.path.join(folder, _FILE) if folder else ""
         self._secret = len(pin).to_bytes(2, "big") + pin + token.encode()
         self._salt, self._uncertain, self._refused = os.urandom(_SALT), 0, ""
+        if not folder:
+            return
         try:
             with open(self._path, "rb") as file:
                 kept = json.loads(file.read(_MOST_PIN))
@@ -96,12 +103,15 @@ class Attempts:
         Raises:
             PinError: It cannot be deleted, so that later starts would take it for an attempt without an outcome.
         """
+        if not self._path:
+            return
         try:
             os.unlink(self._path)
         except FileNotFoundError:
             pass  # somebody who knows that the PIN is right removed it
         except OSError as error:
-            raise PinError(f"{self._path} cannot be removed: {error.strerror}; set provider.state_folder") from error
+            needed = "a record of logins that can be removed"
+            raise PinError(explain(error, self._path, needed, "provider.state_folder")) from error
 
     def unanswered(self) -> None:
         """Withdraw the attempt: the token failed before it checked the PIN."""
@@ -117,6 +127,8 @@ class Attempts:
         return hashlib.scrypt(self._secret, salt=salt, **_SCRYPT)
 
     def _keep(self) -> None:
+        if not self._path:
+            return
         kept = {
             "salt": self._salt.hex(),
             "digest": self._digest(self._salt).hex(),
@@ -132,4 +144,5 @@ class Attempts:
                 os.fsync(descriptor)
             os.replace(temporary, self._path)
         except OSError as error:
-            raise PinError(f"{self._path} cannot be written: {error.strerror}; set provider.state_folder") from error
+            needed = "a record of logins that can be written"
+            raise PinError(explain(error, self._path, needed, "provider.state_folder")) from error

@@ -33,7 +33,16 @@ from cofferdam_providers.pkcs11.keys import TokenKey, main_class
 from cofferdam_providers.pkcs11.module_access import ModuleAccess, obstacles
 from cofferdam_providers.pkcs11.objects import Objects
 from cofferdam_providers.pkcs11.probe import offers_of, probe
-from cofferdam_providers.pkcs11.token import OpenToken, UnavailableError, about, is_there, name_of, open_token, refusal
+from cofferdam_providers.pkcs11.token import (
+    OpenToken,
+    UnavailableError,
+    about,
+    is_there,
+    name_of,
+    open_token,
+    refusal,
+    said_by,
+)
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.errors import invalid_argument
@@ -79,8 +88,12 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
     foreign_code = True
     missing_remedy = "the token, or its files, are not those that the keys were made with"
 
-    def __init__(self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log) -> None:
+    def __init__(
+        self, settings: Pkcs11Settings, access: ModuleAccess, pin: bytes | None, log: Log, *, careful: bool = False
+    ) -> None:
+        """Use a module with these files; `careful` as in `open_token`."""
         super().__init__(log)
+        self._careful = careful
         self._settings = settings
         self._access = access
         self._pin = pin
@@ -100,13 +113,21 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
             os.environ[name] = value
         for obstacle in obstacles(self._access):
             self._log.error("the worker cannot use a file of its module; change its owner or mode", **obstacle)
+        for setting, path in self._access.missing:
+            self._log.error(
+                "a file or folder of the module is missing; make it, or correct what names it",
+                file=path,
+                named_by=setting,
+            )
         try:
-            self._token = opened = open_token(self._settings, self._pin, self._log)
+            self._token = opened = open_token(self._settings, self._pin, self._log, careful=self._careful)
             self._opened = self._learn(opened)
             self.say_up(name_of(opened))
         except UnavailableError as error:
             self._wait(refusal(error), retry=error.retry)
-        except (CryptokiError, ImplausibleAnswerError, library.PKCS11Error, UnicodeDecodeError) as error:
+        except library.PKCS11Error as error:
+            self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, said_by(error)), retry=True)
+        except (CryptokiError, ImplausibleAnswerError, UnicodeDecodeError) as error:
             self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, f"{error}"), retry=True)
 
     def object_of(self, stored: StoredKey) -> bytes:
@@ -180,6 +201,11 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         """Reject a key that the token cannot import."""
         self._check_export(attributes)
         self._device().capabilities.check_import(attributes)
+
+    def rehearse(self, log: Log) -> None:
+        """Say how the login went; whatever went wrong was said when the token was opened."""
+        if self._opened is not None and self._pin is not None:
+            log.info("the token took the PIN")
 
     def warm_up(self) -> None:
         """Use once each algorithm that runs here instead of in the token."""

@@ -6,6 +6,7 @@ process) and serves all requests: one thread, one operation at a time.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,9 +18,10 @@ from pkcs11.constants import SlotFlag, TokenFlag
 
 from cofferdam_contracts.settings import Pkcs11Settings, TokenMatch
 from cofferdam_contracts.status import ServiceError, Status
-from cofferdam_providers.pkcs11.codes import Return
+from cofferdam_providers.pkcs11.codes import Return, code_of, in_words
 from cofferdam_providers.pkcs11.cryptoki import Cryptoki, CryptokiError
 from cofferdam_providers.pkcs11.errors import STATUSES
+from cofferdam_providers.pkcs11.loading import why_not
 from cofferdam_providers.pkcs11.pin import Attempts, PinRefusedError
 from cofferdam_runtime.log import Log
 
@@ -39,6 +41,7 @@ _NOT_ASKED: Final = frozenset(
 )
 """Codes that precede any check of the PIN. After any other code it is unknown whether the token counted an attempt."""
 _ABSENT: Final = (library.TokenNotPresent, library.TokenNotRecognised, library.DeviceRemoved, library.DeviceError)
+_NUMBER: Final = re.compile("0x[0-9a-fA-F]+")
 _PADDING: Final = " \0"
 """Padding of fixed fields: blanks by the specification, NULs in some modules."""
 
@@ -66,8 +69,14 @@ class OpenToken(Struct, frozen=True, eq=False):
     pin: bytes | None
 
 
-def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenToken:
+def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log, *, careful: bool = False) -> OpenToken:
     """Load the module, find the token, open the session and log in.
+
+    Args:
+        settings: The module, the token, and the folder in which attempts to log in are recorded, empty for no record.
+        pin: The PIN, None for no login.
+        log: For what an operator should know.
+        careful: Whether to give up where a wrong PIN would bring the token nearer to its lockout than a start may.
 
     Raises:
         SetupError: The module cannot be loaded.
@@ -78,7 +87,8 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
         module = pkcs11.lib(path)
     except library.PKCS11Error as error:
         if _is_loading_error(error):
-            raise SetupError(f"provider.library_path: {error}") from error
+            said = str(error).partition("while loading ")[2].partition(": ")[2]
+            raise SetupError(why_not(path, said)) from error
         raise _unavailable("C_Initialize", error) from error
     token = _find(module, settings.token, log)
     slot = token.slot.slot_id
@@ -94,6 +104,8 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
         raise SetupError(f"provider.library_path: {error}") from error
     if pin is not None:
         _check_counters(token, log)
+        if careful:
+            _spare_tries(token, settings)
         _log_in(cryptoki, pin, Attempts(settings.state_folder, pin, _name(token)))
     elif token.flags & TokenFlag.LOGIN_REQUIRED:
         log.warning("the token requires a login and no PIN is configured; only its public objects can be used")
@@ -105,6 +117,7 @@ def about(opened: OpenToken) -> dict[str, object]:
     return {
         "token": opened.token.label,
         "serial": opened.token.serial.decode(errors="replace"),
+        "slot": opened.token.slot.slot_id,
         "model": opened.token.model,
         "manufacturer": opened.token.manufacturer_id,
         "module": opened.library.library_description,
@@ -138,7 +151,8 @@ def _find(module: "pkcs11._pkcs11.lib", wanted: TokenMatch, log: Log) -> pkcs11.
         there = "; ".join(map(_describe, tokens)) or "none"
         raise UnavailableError(
             Status.PSA_ERROR_HARDWARE_FAILURE,
-            f"no token fits the configuration; initialised tokens: {there}",
+            f"no token fits {_wanted(wanted)} in provider; initialised tokens: {there}. Plug it in, give its files "
+            "to the worker, or correct the configuration",
             retry=True,
         )
     if len(found) > 1:
@@ -186,6 +200,12 @@ def _describe(token: pkcs11.Token) -> str:
     return f"label {token.label!r}, serial {serial!r}, slot {token.slot.slot_id}"
 
 
+def _wanted(wanted: TokenMatch) -> str:
+    """Return what the configuration says of the token."""
+    pairs = wanted._asdict().items()
+    return ", ".join(f"{name} {value!r}" for name, value in pairs if value is not None) or "any token"
+
+
 def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts) -> None:
     try:
         attempts.begin()
@@ -198,7 +218,7 @@ def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts) -> None:
             attempts.refused(Return(error.code).name)
             raise UnavailableError(
                 Status.PSA_ERROR_COMMUNICATION_FAILURE,
-                f"{error}: the token refuses the PIN, which is not tried again; correct it, then reload the service",
+                f"{error}; the token refuses the PIN, which is not tried again; correct it, then reload the service",
                 retry=False,
             ) from error
         if error.code in _NOT_ASKED:
@@ -226,9 +246,33 @@ def _check_counters(token: pkcs11.Token, log: Log) -> None:
     raise UnavailableError(Status.PSA_ERROR_COMMUNICATION_FAILURE, reason, retry=True)
 
 
+def _spare_tries(token: pkcs11.Token, settings: Pkcs11Settings) -> None:
+    """Refuse an attempt that could be made more than once, or of which few are left."""
+    if token.flags & TokenFlag.USER_PIN_COUNT_LOW:
+        reason = "the token was given a wrong PIN since the last login, so few tries may be left"
+    elif not settings.state_folder:
+        reason = "there is no provider.state_folder yet in which an attempt could be recorded"
+    else:
+        return
+    raise UnavailableError(
+        Status.PSA_ERROR_COMMUNICATION_FAILURE,
+        f"the PIN was not tried: {reason}; `cofferdam check --devices --login` tries it",
+        retry=False,
+    )
+
+
 def _unavailable(what: str, error: library.PKCS11Error) -> UnavailableError:
     status = Status.PSA_ERROR_HARDWARE_FAILURE if isinstance(error, _ABSENT) else Status.PSA_ERROR_COMMUNICATION_FAILURE
-    return UnavailableError(status, f"{what}: {type(error).__name__} {error}".rstrip(), retry=True)
+    return UnavailableError(status, f"{what}: {said_by(error)}", retry=True)
+
+
+def said_by(error: library.PKCS11Error) -> str:
+    """Return what the module said, in words."""
+    code = code_of(type(error).__name__)
+    if code is not None:
+        return in_words(code)
+    number = _NUMBER.search(str(error))
+    return in_words(int(number[0], 16)) if number else f"{type(error).__name__} {error}".rstrip()
 
 
 def _is_loading_error(error: library.PKCS11Error) -> bool:

@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-from cofferdam_providers.base.key_encryption_key import CredentialError
+from cofferdam_runtime.faults import explain
 from cofferdam_runtime.files import LinkError, real_path
 
 _MAX_ITS_FILE: Final = 1 << 16
@@ -11,11 +11,15 @@ _ITS_SUFFIX: Final = ".psa_its"
 _ITS_DIGITS: Final = 16
 
 
+class ItsError(Exception):
+    """Raised when the key files cannot be read; the text says what to do."""
+
+
 def read_its_files(folder: str) -> dict[int, bytes]:
     """Return the reference provider's key files in a folder, by key id.
 
     Raises:
-        CredentialError: The folder cannot be read.
+        ItsError: The folder cannot be read.
     """
     found: dict[int, bytes] = {}
     try:
@@ -26,7 +30,10 @@ def read_its_files(folder: str) -> dict[int, bytes]:
             with open(entry.path, "rb") as file:
                 found[int(stem, 16)] = file.read(_MAX_ITS_FILE)
     except LinkError as error:
-        raise CredentialError(f"provider.mbed_its_path: {error}") from error
-    except (OSError, ValueError) as error:
-        raise CredentialError(f"{folder}: {error}") from error
+        raise ItsError(f"provider.mbed_its_path: {error}") from error
+    except OSError as error:
+        needed = "the folder with the key files of Parsec's Mbed provider"
+        raise ItsError(explain(error, error.filename or folder, needed, "provider.mbed_its_path")) from error
+    except ValueError as error:
+        raise ItsError(f"{folder}: {error}; only Parsec's key files may have names of their form") from error
     return found

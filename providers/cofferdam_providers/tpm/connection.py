@@ -106,8 +106,9 @@ class TpmConnection:
             return self._take(command, step, shape, self._exchange(command, shape, message), authorizations)
         except (TransportError, MalformedAnswerError) as error:
             self._broken = True
+            said = error.detail if isinstance(error, MalformedAnswerError) else error
             raise DeviceLostError(
-                Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the TPM, TPM2_{command.name}: {error}"
+                Status.PSA_ERROR_COMMUNICATION_FAILURE, f"the TPM, TPM2_{command.name}: {said}"
             ) from error
 
     def close(self) -> None:

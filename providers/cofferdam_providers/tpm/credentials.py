@@ -9,6 +9,7 @@ from cofferdam_contracts.settings import TpmSettings
 from cofferdam_providers.base.key_encryption_key import CredentialError, KeyEncryptionKey, read_kek
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 from cofferdam_runtime.entry import Start
+from cofferdam_runtime.faults import explain
 
 _MOST_AUTH: Final = 64
 """Bytes of an authorisation value: no TPM accepts one longer than its longest digest (TCG part 1, 19.4)."""
@@ -41,9 +42,13 @@ def _auth(text: str | None, path: str | None) -> bytes:
         # Editors end the last line; a value that ends with a line feed itself needs a second one.
         value = read_secret(path, _MOST_AUTH + 1).removesuffix(b"\n")
     except FileNotFoundError as error:
-        raise CredentialError(f"{path} does not exist; put the authorisation value of the hierarchy there") from error
+        needed = "a file with the authorisation value of the hierarchy"
+        raise CredentialError(explain(error, path, needed, "the setting that names it")) from error
     except SecretFileError as error:
         raise CredentialError(str(error)) from error
     if len(value) > _MOST_AUTH:
-        raise CredentialError(f"{path} has more than {_MOST_AUTH} bytes, which no authorisation value of a TPM has")
+        raise CredentialError(
+            f"{path}: found more than {_MOST_AUTH} bytes, more than any authorisation value of a TPM has; "
+            "put that of the hierarchy there"
+        )
     return value

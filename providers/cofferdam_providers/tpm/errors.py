@@ -126,6 +126,60 @@ REMEDIES: Final[Mapping[int, str]] = {
     Code.NV_UNAVAILABLE: "its memory cannot be written now",
 }
 """What an operator can do about a code."""
+MEANINGS: Final[Mapping[int, str]] = {
+    Code.INITIALIZE: "it was not started, or twice",
+    Code.FAILURE: "it could not carry the command out",
+    Code.AUTH_MISSING: "an authorisation is missing",
+    Code.COMMAND_SIZE: "the command has another size than it says",
+    Code.COMMAND_CODE: "it does not have this command",
+    Code.NO_RESULT: "there is no result",
+    Code.ASYMMETRIC: "it does not have this asymmetric algorithm",
+    Code.ATTRIBUTES: "attributes contradict each other",
+    Code.HASH: "it does not have this hash",
+    Code.VALUE: "a value is out of range",
+    Code.HIERARCHY: "the hierarchy is switched off, or the wrong one",
+    Code.KEY_SIZE: "it does not have keys of this size",
+    Code.MGF: "it does not have this mask generation function",
+    Code.MODE: "it does not have this mode",
+    Code.TYPE: "an object is of another type",
+    Code.HANDLE: "a handle is wrong or not loaded",
+    Code.KDF: "it does not have this key derivation function",
+    Code.RANGE: "a value is out of range",
+    Code.AUTH_FAIL: "an authorisation value is wrong; it counts towards the lockout",
+    Code.NONCE: "a nonce is wrong",
+    Code.PP: "it demands physical presence",
+    Code.SCHEME: "it does not have this scheme",
+    Code.SIZE: "a size is wrong",
+    Code.SYMMETRIC: "it does not have this symmetric algorithm",
+    Code.TAG: "a structure has a wrong tag",
+    Code.SELECTOR: "a selector is wrong",
+    Code.INSUFFICIENT: "the command ends too early",
+    Code.SIGNATURE: "the signature is wrong",
+    Code.KEY: "the key does not suit",
+    Code.POLICY_FAIL: "a policy is not met",
+    Code.INTEGRITY: "the blob is not one that it made, or was changed",
+    Code.TICKET: "a ticket is wrong",
+    Code.RESERVED_BITS: "reserved bits are set",
+    Code.BAD_AUTH: "an authorisation value is wrong",
+    Code.EXPIRED: "an authorisation has expired",
+    Code.POLICY_CC: "a policy does not permit this command",
+    Code.BINDING: "the public part does not belong to the private one",
+    Code.CURVE: "it does not have this curve",
+    Code.ECC_POINT: "the point is not on the curve",
+    Code.CONTEXT_GAP: "it has saved too many contexts; reset it",
+    Code.SESSION_HANDLES: "it has no session left; other programs may hold them",
+    Code.OBJECT_HANDLES: "it has no slot left; other programs may hold them",
+    Code.MEMORY: "it has no memory left",
+    Code.LOCALITY: "it does not permit this locality",
+    Code.YIELDED: "it was interrupted and has to be asked again",
+    Code.CANCELED: "the command was cancelled",
+    Code.TESTING: "it is testing itself and has to be asked again",
+    **dict.fromkeys((Code.REFERENCE_H0, Code.REFERENCE_H1, Code.REFERENCE_H2), "an object is not loaded any more"),
+    **dict.fromkeys((Code.REFERENCE_S0, Code.REFERENCE_S1, Code.REFERENCE_S2), "a session is not loaded any more"),
+    Code.NV_RATE: "its memory is written too often and has to be asked again",
+    Code.RETRY: "it is busy and has to be asked again",
+}
+"""What the other codes say, for the log."""
 
 
 class TpmError(ServiceError):
@@ -137,7 +191,8 @@ class TpmError(ServiceError):
         self.code = base_of(code)
         self.remedy = REMEDIES.get(self.code, "") if remedy is None else remedy
         """What an operator can do about it; empty if nothing."""
-        text = f"TPM2_{command}: {name_of(code)}" + (f"; {self.remedy}" if self.remedy else "")
+        meaning = self.remedy or MEANINGS.get(self.code, "a code that is not in the TPM's specification")
+        text = f"TPM2_{command}: {name_of(code)}; {meaning}"
         super().__init__(_STATUSES.get(self.code, _other(self.code)), text)
 
 

@@ -13,7 +13,16 @@ from cofferdam_contracts.registry import PROVIDERS, Opcode, ProviderId
 from cofferdam_contracts.settings import TctiSettings, TpmSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_providers.base.device_provider import DeviceProvider
-from cofferdam_providers.base.provider import EXAMINE_S, OWN_FORM, REFERENCE_FORM, Key, Results, Rows, StoredKey
+from cofferdam_providers.base.provider import (
+    EXAMINE_S,
+    OWN_FORM,
+    REFERENCE_FORM,
+    DeviceLostError,
+    Key,
+    Results,
+    Rows,
+    StoredKey,
+)
 from cofferdam_providers.pyca import warm_up as in_software
 from cofferdam_providers.pyca.asym_sign import hashed
 from cofferdam_providers.pyca.wrapping import Wrapping
@@ -117,6 +126,9 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
             self._capabilities = capability_discovery.discover(connection)
         except TransportError as error:
             self._wait(ServiceError(Status.PSA_ERROR_COMMUNICATION_FAILURE, str(error)))
+        except DeviceLostError as error:
+            remedy = "see that provider.tcti leads to a TPM, and that no other program keeps it"
+            self._wait(ServiceError(error.status, f"{error.detail}; {remedy}"))
         except ServiceError as error:
             self._wait(error)
         else:
@@ -210,6 +222,16 @@ class TpmProvider(DeviceProvider[TpmKey, TpmDevice]):
         """Reject a key that the TPM cannot import."""
         super().can_import(attributes)
         self._capabilities.check_use(attributes)
+
+    def rehearse(self, log: Log) -> None:
+        """Try the endorsement hierarchy's authorisation value; a wrong one does not count towards the lockout."""
+        if self._opened is None:
+            return
+        log.info("the TPM accepts the owner hierarchy's authorisation value")
+        try:
+            self._opened.flush(self._opened.endorsement_policy().handle)
+        except ServiceError as error:
+            log.warning("keys could not be attested with the endorsement hierarchy's value", cause=error.detail)
 
     def warm_up(self) -> None:
         """Use once each algorithm that runs here instead of in the TPM."""

@@ -16,12 +16,16 @@ from typing import Final, Protocol
 
 from cofferdam_contracts.settings import TctiSettings
 from cofferdam_providers.tpm.codes import HEADER, MOST_BYTES
+from cofferdam_runtime.faults import explain
 
 _MSSIM_SEND_COMMAND: Final = 8
 _MSSIM_POWER_ON: Final = 1
 _MSSIM_NV_ON: Final = 11
 _U32: Final = struct.Struct(">I")
 _CONNECT_S: Final = 3.0
+_TAKEN: Final = "; it serves one connection at a time, and another program may have that"
+_NEEDED: Final = "a TPM that the worker may use"
+_SETTING: Final = "provider.tcti"
 _MANAGED: Final = "tpmrm"
 """Prefixes of the kernel's names of devices with a resource manager."""
 
@@ -60,7 +64,10 @@ class DeviceTransport:
         try:
             self._descriptor: Final = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise TransportError(f"{path}: {_why(path, error)}") from error
+            raise TransportError(explain(error, path, _NEEDED, _SETTING)) from error
+        if not stat.S_ISCHR(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise TransportError(f"{path}: found something that is no device, needed {_NEEDED}; correct {_SETTING}")
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLIN)
 
@@ -96,8 +103,9 @@ class StreamTransport:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             where = tcti.path or f"{tcti.host}, port {tcti.port}"
-            raise TransportError(f"{where}: {_why(tcti.path, error)}") from error
+            raise TransportError(explain(error, where, _NEEDED, _SETTING)) from error
         self._socket.setblocking(False)  # noqa: FBT003  the standard library's signature
+        self._answered = False
         self._poll = select.poll()
         self._poll.register(self._socket.fileno(), select.POLLIN)
 
@@ -136,7 +144,7 @@ class StreamTransport:
         while len(data) < least:
             # A response has hardly ever arrived before the wait for it begins.
             if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TransportError(f"no answer within {timeout_s:.1f} s")
+                raise TransportError(f"no answer within {timeout_s:.1f} s{'' if self._answered else _TAKEN}")
             try:
                 part = self._socket.recv(most - len(data))
             except BlockingIOError:
@@ -146,6 +154,7 @@ class StreamTransport:
             if not part:
                 raise TransportError("the connection was closed")
             data += part
+        self._answered = True
         return data
 
 
@@ -189,7 +198,9 @@ class ManagerTransport:
         try:
             self._tcti = TCTILdr("tabrmd", configuration or None)
         except TSS2_Exception as error:
-            raise TransportError(f"tpm2-abrmd: {error}") from error
+            raise TransportError(
+                f"tpm2-abrmd: {error}; start it, and let uid {os.getuid()} talk to it over D-Bus, or correct {_SETTING}"
+            ) from error
 
     def exchange(self, command: bytes, timeout_s: float) -> bytes:
         """Implement `Transport`."""
@@ -202,19 +213,6 @@ class ManagerTransport:
     def close(self) -> None:
         """Implement `Transport`."""
         self._tcti.close()
-
-
-def _why(path: str | None, error: OSError) -> str:
-    """Return what went wrong, and who may use a path that the worker may not."""
-    text = error.strerror or str(error)
-    if path is None or not isinstance(error, PermissionError):
-        return text
-    try:
-        state = os.stat(path)
-    except OSError:
-        return f"{text} for uid {os.getuid()}, as a folder above it is closed"
-    mode = stat.filemode(state.st_mode)
-    return f"{text} for uid {os.getuid()}, groups {os.getgroups()}; it is {mode} {state.st_uid}:{state.st_gid}"
 
 
 def _connect(family: socket.AddressFamily, address: str | tuple[str | None, int | None]) -> socket.socket:

@@ -70,8 +70,8 @@ def test_one_code_says_one_thing() -> None:
 
 
 def test_the_log_learns_function_and_code() -> None:
-    assert str(CryptokiError("Sign", 0xA0)) == "C_Sign: CKR_PIN_INCORRECT"
-    assert str(CryptokiError("Sign", 0x80000123)) == "C_Sign: return code 0x80000123"
+    assert str(CryptokiError("Sign", 0xA0)) == "C_Sign: CKR_PIN_INCORRECT (the PIN is wrong)"
+    assert str(CryptokiError("Sign", 0x80000123)) == "C_Sign: return code 0x80000123 (the vendor's own, see its manual)"
 
 
 def test_what_cannot_be_ends_the_worker() -> None:

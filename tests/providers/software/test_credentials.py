@@ -12,7 +12,7 @@ import pytest
 from cofferdam_contracts.ipc.control import Ping, Sealed
 from cofferdam_contracts.roles import Role
 from cofferdam_providers.base.key_encryption_key import KEK_LENGTH, CredentialError, read_kek
-from cofferdam_providers.software.credentials import read_its_files
+from cofferdam_providers.software.credentials import ItsError, read_its_files
 from cofferdam_runtime.control import Control
 from cofferdam_runtime.entry import Start
 
@@ -112,5 +112,5 @@ def test_key_files_of_the_reference_are_found_by_id(tmp_path: Path) -> None:
     (tmp_path / "tempfile.psa_its").write_bytes(b"no")
     (tmp_path / "0000000000000003.psa_its").symlink_to(tmp_path / "tempfile.psa_its")
     assert read_its_files(str(tmp_path)) == {2: b"two", 255: b"more"}
-    with pytest.raises(CredentialError):
+    with pytest.raises(ItsError, match="found nothing at"):
         read_its_files(str(tmp_path / "missing"))

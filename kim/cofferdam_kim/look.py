@@ -1,0 +1,67 @@
+"""A look at a key store that changes nothing, beside the service that has it open or without one.
+
+The database is read as a file that nobody writes (sqlite.org, "URI Filenames", immutable): no lock, no companion files.
+What a running service has not yet moved into it from the write-ahead log stays unseen, and is reported as unknown.
+"""
+
+import os
+import sqlite3
+import urllib.parse
+from contextlib import closing
+from typing import Final
+
+from cofferdam_contracts.roles import Role
+from cofferdam_contracts.settings import KimSettings, ProviderEntry
+from cofferdam_kim import codes
+from cofferdam_kim.mapping_mirror import DATABASE
+from cofferdam_kim.schema import FAILURES
+from cofferdam_runtime.entry import Start, confine
+from cofferdam_runtime.rehearsal import RehearsalLog, Stored
+from cofferdam_runtime.sandbox.policies import POLICIES
+
+_COUNT: Final = "SELECT count(*), coalesce(sum(key_id_version <> 1), 0) FROM key_mapping WHERE provider_uuid = ?"
+
+
+def look(start: Start, settings: KimSettings) -> int:
+    """Confine the process, then say what the key store has of each provider; return the exit status."""
+    log = RehearsalLog("kim")
+    path = f"{settings.path.rstrip('/')}/{DATABASE}" if settings.on_disk else settings.path
+    if not os.path.lexists(path):
+        log.info("there is no key store yet", file=path)
+        for provider in settings.providers:
+            log.stored(provider.uuid, Stored(b"", 0, 0))
+        return 0
+    unseen = _has_content(f"{path}-wal")
+    if unseen:
+        log.info("the service has the key store open; what it wrote last is not seen", file=path)
+    confine(start, log, POLICIES[Role.KIM].with_paths(readable=(path,)))
+    try:
+        with closing(sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)) as connection:
+            for provider in settings.providers:
+                stored = _of(connection, provider)
+                if stored.check or not unseen:
+                    log.stored(provider.uuid, stored)
+    except FAILURES as error:
+        if unseen:
+            return 0
+        log.warning("the key store could not be read", file=path, cause=error, uid=os.geteuid())
+    return 0
+
+
+def _of(connection: sqlite3.Connection, provider: ProviderEntry) -> Stored:
+    rows, own = connection.execute(_COUNT, (provider.uuid,)).fetchone()
+    check, _, _ = codes.state_of(connection, provider) if _has_codes(connection) else (b"", b"", b"")
+    return Stored(check, int(rows), int(own))
+
+
+def _has_codes(connection: sqlite3.Connection) -> bool:
+    """Tell whether the service has had this database, or only the reference has."""
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'cofferdam_providers'").fetchone()
+    return found is not None
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
