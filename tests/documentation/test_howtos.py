@@ -17,7 +17,7 @@ from tools.howtos.scratch import UNSHARE
 
 PAGES = sorted({page for page, _ in ROUTE})
 MACHINES = (set(SCRATCH), FEATURES.keys() - {"tpm"}, FEATURES.keys() - {"swtpm"})
-"""What the machines have: that of this test, and the two of `./dev howtos`."""
+"""What the machines have: that of this test, and the two of `./dev howtos`, with what installs there."""
 OTHERS = {"", "ini", "python", "text", "toml"}
 """Languages of fences that hold no commands."""
 SECONDS = 600

@@ -1,6 +1,6 @@
 """Follow the how-tos on this machine, as their reader would: run what they say, and compare what they show.
 
-    python3 -m tools.howtos.follow --with systemd tpm
+    python3 -m tools.howtos.follow [--part install] --with systemd tpm
 
 It installs and configures the service and makes users: run it on a machine that is made for this, such as those of
 `tools/howtos/scratch.py` and `tools/howtos/machine.sh`. It ends at the first step that fails. Standard library only.
@@ -17,8 +17,13 @@ from typing import Final, NamedTuple
 
 from tools.howtos.pages import ROOT, Step, feature_words, logs, matches, steps
 
+INSTALLATION: Final = (
+    ("docs/howto/operate.md", ("Install",)),
+    ("docs/howto/python-client.md", ("Install",)),
+)
 ROUTE: Final = (
-    ("docs/howto/operate.md", ("Install", "Start under systemd")),
+    *INSTALLATION,
+    ("docs/howto/operate.md", ("Start under systemd",)),
     ("README.md", ("A session",)),
     ("docs/howto/operate.md", ("The key-encryption keys",)),
     ("docs/howto/pkcs11.md", ()),
@@ -27,10 +32,13 @@ ROUTE: Final = (
     ("docs/howto/operate.md", ()),
 )
 """The pages in the order in which somebody reads them; without headings: what was not run yet."""
+PARTS: Final = {"install": slice(0, len(INSTALLATION)), "use": slice(len(INSTALLATION), None), "all": slice(None)}
+"""The parts of the way: the first does not need a running system."""
 USER: Final = "ada"
 WORK: Final = Path("/run/howtos")
+STATE: Final = "cofferdam status"
 LOG_S: Final = 120.0
-"""How long a line may take to be in the log, on a slow machine."""
+"""How long a line may take to be in the log, and a process to be ready, on a slow machine."""
 _PYTHON: Final = "/opt/cofferdam/bin/python"
 _ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
@@ -95,8 +103,9 @@ class Shell:
 class Walk:
     """The way through the pages on a machine with these features."""
 
-    def __init__(self, features: frozenset[str]) -> None:
+    def __init__(self, features: frozenset[str], part: str) -> None:
         """Prepare; run nothing."""
+        self._part = part
         self._features = features
         self._shells: dict[tuple[str, str], Shell] = {}
 
@@ -106,7 +115,7 @@ class Walk:
         Raises:
             FailedError: A step did not do what its page says.
         """
-        for step in route():
+        for step in route(self._part):
             if step.block.features <= self._features:
                 self._run(step)
         for shell in self._shells.values():
@@ -117,7 +126,7 @@ class Walk:
         print(f"== {step.block.place}, {step.block.heading}, {step.user}\n{step.text.rstrip()}", flush=True)
         key = (step.block.page, step.user)
         shell = self._shells.get(key) or self._shells.setdefault(key, Shell(step.user))
-        done = shell.run(step)
+        done = _settled(shell, step)
         print(f"-- {time.monotonic() - began:.1f} s\n{done.printed.rstrip()}", flush=True)
         if not done.worked:
             raise FailedError(f"{step.block.place}: it fails:\n{step.text}\nIt printed:\n{done.printed}")
@@ -127,6 +136,17 @@ class Walk:
             )
         if step.logged is not None:
             _wait_for_log(step)
+
+
+def _settled(shell: Shell, step: Step) -> Done:
+    """Run a step, and one that shows the state of the service until it shows what is expected, as processes start."""
+    end = time.monotonic() + LOG_S
+    while True:
+        done = shell.run(step)
+        as_expected = step.expected is None or matches(step.expected, done.printed)
+        if as_expected or not done.worked or not step.text.startswith(STATE) or time.monotonic() > end:
+            return done
+        time.sleep(0.2)
 
 
 def _wait_for_log(step: Step) -> None:
@@ -144,21 +164,22 @@ def log() -> str:
     return subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout
 
 
-def route() -> list[Step]:
-    """Return all steps in the order of the way, each once."""
+def route(part: str = "all") -> list[Step]:
+    """Return the steps of a part of the way in their order, each once."""
     pages = {page: steps(page) for page, _ in ROUTE}
-    found: list[Step] = []
+    legs: list[list[Step]] = []
     for page, headings in ROUTE:
-        found.extend(step for step in pages[page] if (not headings or step.block.heading in headings))
-        pages[page] = [step for step in pages[page] if headings and step.block.heading not in headings]
-    return found
+        legs.append([step for step in pages[page] if not headings or step.block.heading in headings])
+        pages[page] = [step for step in pages[page] if step not in legs[-1]]
+    return [step for leg in legs[PARTS[part]] for step in leg]
 
 
 def prepare() -> None:
     """Make the ordinary user, and let apt-get ask nothing."""
     WORK.mkdir(parents=True, exist_ok=True)
     WORK.chmod(0o755)
-    subprocess.run(["useradd", "--create-home", USER], check=True)
+    if subprocess.run(["id", USER], check=False, capture_output=True).returncode != 0:
+        subprocess.run(["useradd", "--create-home", USER], check=True)
     # It reads the blocks, and its home, and nobody else's.
     os.umask(0o022)
     Path("/etc/apt/apt.conf.d/90-howtos").write_text('APT::Get::Assume-Yes "true";\n')
@@ -168,10 +189,11 @@ def main() -> int:
     """Follow the pages; the exit status tells whether all of it worked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--with", nargs="*", default=[], dest="features", metavar="FEATURE")
+    parser.add_argument("--part", choices=PARTS, default="all")
     arguments = parser.parse_args()
     prepare()
     try:
-        Walk(feature_words(arguments.features)).run()
+        Walk(feature_words(arguments.features), arguments.part).run()
     except FailedError as error:
         print(f"{error}\n-- the log:\n{log()[-20000:]}", file=sys.stderr)
         return 1

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).resolve().parents[2]
 FEATURES: Final = {
     "systemd": "systemd itself, rather than what stands in for it",
-    "network": "packages of PyPI, from a folder of them or the network",
+    "network": "a network with PyPI, for pip",
     "tpm": "a TPM behind /dev/tpmrm0",
     "swtpm": "no TPM but swtpm",
 }
