@@ -1,13 +1,17 @@
 #!/bin/sh
-# Follow the how-tos under systemd, on a bare Debian machine with a kernel and a TPM of its own, under software emulation.
+# Follow the how-tos under systemd, from a bare Debian on.
 #
-#   machine.sh SUITE [--keep]   bookworm or trixie; two boots, with a TPM and without; --keep: reuse the tree of the last run
+#   machine.sh SUITE [emulated|namespaces]...   SUITE is bookworm or trixie; without more: on both machines
 #
-# Needs root, a network, and the packages qemu-system-x86 mmdebstrap e2fsprogs swtpm. What the pages say about the
-# installation runs in a chroot, the rest in the machine, where everything is 5 times slower than outside, 20 times when
-# both processors of the host are busy. The machine has no network: apt-get finds in its cache what the pages install
-# there. KVM is not used: nested in another machine it may hang. HOWTOS_SLOW=1 raises the deadlines of the sample
-# configuration and of systemd, for a host that is busy.
+# Needs root and a network. What the pages say about the installation runs in a chroot, the rest without a network in
+#
+#   namespaces   systemd on this machine's kernel, at its speed, with swtpm;
+#   emulated     systemd on a kernel of its own, which has a TPM behind /dev/tpmrm0. Needs the packages qemu-system-x86,
+#                e2fsprogs and swtpm. Everything is 5 times slower than outside, 20 times when both processors of the
+#                host are busy. KVM is not used: nested in another machine it may hang.
+#
+# apt-get finds in its cache what the pages install. HOWTOS_DIR keeps the bare tree and the logs. HOWTOS_KEEP=1 takes the
+# tree that is there. HOWTOS_SLOW=1 raises the deadlines of the sample configuration and of systemd, for a busy host.
 set -eu
 
 checkout=$(cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -19,14 +23,18 @@ die() {
 }
 [ "$(id -u)" = 0 ] || die "must run as root"
 suite=${1-}
-keep=${2-}
 case $suite in
-bookworm | trixie) ;;
+bookworm | trixie) shift ;;
 *) die "which Debian? bookworm or trixie" ;;
 esac
-for program in qemu-system-x86_64 mmdebstrap mke2fs debugfs swtpm; do
-    command -v "$program" >/dev/null || die "$program is missing: apt-get install qemu-system-x86 mmdebstrap e2fsprogs swtpm"
-done
+[ $# -gt 0 ] || set -- namespaces emulated
+# needs PACKAGE:PROGRAM...
+needs() {
+    for one in "$@"; do
+        command -v "${one#*:}" >/dev/null || die "${one#*:} is missing: apt-get install ${one%:*}"
+    done
+}
+needs mmdebstrap:mmdebstrap
 home=$lab/$suite
 root=$home/root
 tree=$home/tree
@@ -88,37 +96,59 @@ raise_deadlines() {
     printf '[Manager]\nDefaultTimeoutStartSec=600\n' >"$tree/etc/systemd/system.conf.d/slow.conf"
 }
 
-# boot NAME FEATURE...: follows the pages on a machine that has these features, and prints what they did.
-boot() {
-    name=$1
-    shift
+# reader FEATURE...: leaves in the tree what systemd runs there: the way through the pages, but for the installation.
+reader() {
     rm -f "$tree/srv/log" "$tree/srv/rc"
-    printf '#!/bin/sh\ncd /srv/cofferdam && exec python3 -m tools.howtos.follow --part use --with %s\n' "$*" >"$tree/srv/script"
+    printf '#!/bin/sh\ncd /srv/cofferdam && exec python3 -m tools.howtos.follow --part use --with %s\n' "$*" \
+        >"$tree/srv/script"
     chmod 0755 "$tree/srv/script"
+}
+
+emulated() {
+    needs qemu-system-x86:qemu-system-x86_64 e2fsprogs:mke2fs e2fsprogs:debugfs swtpm:swtpm
+    reader systemd tpm
     work=$(mktemp -d)
-    mke2fs -q -t ext4 -d "$tree" "$work/disk" "$(($(du -sm "$tree" | cut -f1) + 2500))M" >/dev/null
-    swtpm=
-    set --
-    if [ "$name" = tpm ]; then
-        mkdir "$work/tpm"
-        swtpm socket --tpm2 --tpmstate "dir=$work/tpm" --ctrl "type=unixio,path=$work/tpm.sock" --flags startup-clear &
-        swtpm=$!
-        while [ ! -S "$work/tpm.sock" ]; do sleep 0.1; done
-        set -- -chardev "socket,id=tpm,path=$work/tpm.sock" -tpmdev emulator,id=tpm0,chardev=tpm \
-            -device tpm-tis,tpmdev=tpm0
-    fi
+    mke2fs -q -t ext4 -d "$tree" "$work/disk" "$(($(du -sm "$tree" | cut -f1) + 1000))M" >/dev/null
+    mkdir "$work/tpm"
+    swtpm socket --tpm2 --tpmstate "dir=$work/tpm" --ctrl "type=unixio,path=$work/tpm.sock" --flags startup-clear &
+    swtpm=$!
+    while [ ! -S "$work/tpm.sock" ]; do sleep 0.1; done
     timeout "$most_s" qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 2000 -nographic -no-reboot -nic none \
         -kernel "$(ls "$tree"/boot/vmlinuz-* | tail -n 1)" -initrd "$(ls "$tree"/boot/initrd.img-* | tail -n 1)" \
-        -drive "file=$work/disk,if=virtio,format=raw" "$@" -append \
-        "console=ttyS0 root=/dev/vda rw quiet panic=-1 systemd.show_status=0 lsm=landlock,lockdown,yama,integrity,apparmor,bpf" \
-        >"$home/console-$name" 2>&1 </dev/null || echo "machine: it was ended after $most_s s" >&2
-    debugfs -R 'cat /srv/log' "$work/disk" >"$home/log-$name" 2>/dev/null
-    rc=$(debugfs -R 'cat /srv/rc' "$work/disk" 2>/dev/null)
-    [ -z "$swtpm" ] || kill "$swtpm" 2>/dev/null || : # it ends with the machine
+        -drive "file=$work/disk,if=virtio,format=raw" \
+        -chardev "socket,id=tpm,path=$work/tpm.sock" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-tis,tpmdev=tpm0 \
+        -append "console=ttyS0 root=/dev/vda rw quiet panic=-1 systemd.show_status=0 lsm=landlock,lockdown,yama,apparmor" \
+        >"$home/console" 2>&1 </dev/null || echo "machine: it was ended after $most_s s" >&2
+    kill "$swtpm" 2>/dev/null || : # it ends with the machine
+    debugfs -R 'cat /srv/log' "$work/disk" 2>/dev/null >"$tree/srv/log"
+    debugfs -R 'cat /srv/rc' "$work/disk" 2>/dev/null >"$tree/srv/rc"
     rm -rf --one-file-system "$work"
-    cat "$home/log-$name"
-    echo "machine: $suite, $name: ${rc:-it did not end, see $home/console-$name}" >&2
-    [ "$rc" = 0 ]
+}
+
+# Every hierarchy of control groups gets a group, which is the root of what systemd sees of it.
+namespaces() {
+    reader systemd swtpm
+    group=howtos-$$
+    for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
+        [ -f "$hierarchy/cgroup.procs" ] && [ -d "$hierarchy" ] || continue
+        [ "$hierarchy" = /sys/fs/cgroup ] || [ ! -f /sys/fs/cgroup/cgroup.procs ] || continue # of version 2 alone
+        mkdir "$hierarchy/$group"
+        for file in cpuset.cpus cpuset.mems; do # without them a group of version 1 takes no process
+            [ "${hierarchy##*/}" != cpuset ] || cat "$hierarchy/$file" >"$hierarchy/$group/$file"
+        done
+    done
+    sh -eu -c '
+        for folder in /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1"; do
+            [ ! -d "$folder" ] || echo $$ >"$folder/cgroup.procs"
+        done
+        shift
+        exec "$@"
+    ' sh "$group" timeout "$most_s" \
+        unshare --mount --pid --fork --kill-child --uts --ipc --net --cgroup "$checkout/tools/howtos/become_systemd.sh" \
+        "$tree" >"$home/console" 2>&1 </dev/null || echo "machine: it was ended after $most_s s" >&2
+    for folder in /sys/fs/cgroup/"$group" /sys/fs/cgroup/*/"$group"; do
+        [ ! -d "$folder" ] || find "$folder" -depth -type d -exec rmdir {} +
+    done
 }
 
 # once STAGE: does it unless a kept tree has it.
@@ -127,11 +157,21 @@ once() {
     touch "$home/.$1"
 }
 
-[ "$keep" = --keep ] || rm -f "$home"/.[a-z]*
+[ -n "${HOWTOS_KEEP-}" ] || rm -f "$home"/.[a-z]*
 once make_tree
 once fetch_packages
-install_there
 status=0
-boot tpm systemd tpm || status=1
-boot swtpm systemd swtpm || status=1
+for machine in "$@"; do
+    case $machine in
+    emulated | namespaces) ;;
+    *) die "there is no machine '$machine'; expected: emulated, namespaces" ;;
+    esac
+    install_there
+    "$machine"
+    cp "$tree/srv/log" "$home/log-$machine"
+    cat "$tree/srv/log"
+    rc=$(cat "$tree/srv/rc" 2>/dev/null || :)
+    echo "machine: $suite, $machine: ${rc:-it did not end, see $home/console}" >&2
+    [ "$rc" = 0 ] || status=1
+done
 exit "$status"
