@@ -32,6 +32,7 @@ _ONLY_ROOT: Final = (
 )
 SKIPS: Final = (
     *(Skip(tests, reason, _NOT_ROOT) for tests in _ONLY_ROOT for reason in ("only root *", "needs root*")),
+    Skip("tests/documentation/test_howtos.py::*", "only root *", _NOT_ROOT),
     Skip("tests/broker/test_deployment.py::*", "groups belong to uids of their own", _NOT_ROOT),
     # The library comes from another distribution, or the tokens have other versions than the page documents.
     Skip("tests/providers/pkcs11/test_mechanisms.py::*", "not in this build of the library", allowed=True),

@@ -41,6 +41,10 @@ operations are encoded is in [parsec-protocol.md](parsec-protocol.md#operations)
 
 This page is about the software provider (`provider_type = "MbedCrypto"`, number 1). What the PKCS#11 provider supports
 depends on the token: [tokens.md](tokens.md).
+
+A key name belongs to one application and stands for one key of it, in whichever provider: a name that is taken in one
+provider cannot be given to a key of another (status 1139). Using and destroying a key need the provider that has it
+(otherwise 1140); ListKeys says which that is. Names of different applications are independent.
 """
 
 _ALGORITHMS: Final = """\

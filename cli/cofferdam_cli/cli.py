@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from cofferdam_cli.commands import COMMANDS, CURVES, CommandError, Output
+from cofferdam_cli.commands import COMMANDS, CURVES, CommandError, Output, with_place
 from cofferdam_cli.reload import ReloadError, reload
 from cofferdam_cli.serve import MissingPackageError, add_options, check, serve
 from cofferdam_cli.status import DEFAULT_SOCKET, DOWN, StatusError, fetch, parse, socket_of, table
@@ -97,7 +97,10 @@ def _run(options: argparse.Namespace) -> Output:
         return Output("\n".join(map(printable, text.split("\n"))), exit_status=exit_status)
     timeout = _TIMEOUT if options.timeout is None else options.timeout or None
     with Client(provider=options.provider, auth=FirstUsable(APPLICATION), timeout=timeout) as client:
-        return COMMANDS[options.command](client, options)
+        try:
+            return COMMANDS[options.command](client, options)
+        except ServiceStatusError as error:
+            raise with_place(client, getattr(options, "key_name", None), error) from error
 
 
 def _status_socket(options: argparse.Namespace) -> str:

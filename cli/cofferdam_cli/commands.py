@@ -11,10 +11,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from cofferdam_cli.text import AUTHENTICATOR_NAMES, describe, explain, opcode_name, printable, provider_name
+from cofferdam_cli.text import AUTHENTICATOR_NAMES, describe, explain, named, opcode_name, printable, provider_name
 from cofferdam_client.attributes import Curve, ecc_signing_key, public_key_of, rsa_encryption_key, rsa_signing_key
 from cofferdam_client.client import Client
-from cofferdam_client.errors import ServiceStatusError
+from cofferdam_client.errors import ClientError, ServiceStatusError
 from cofferdam_contracts.psa.algorithm import ANY_HASH, AsymmetricEncryption, AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, RSA_KINDS, KeyAttributes
 from cofferdam_contracts.registry import ProviderId
@@ -134,6 +134,32 @@ def create_rsa_key(client: Client, arguments: Namespace) -> Output:
         sizes = ", ".join(map(str, _RSA_SIZES))
         raise CommandError(f"{explain(error.status)}: RSA keys have {sizes} bits, not {bits}") from error
     return Output(note=f'Key "{printable(arguments.key_name)}" created.')
+
+
+def with_place(client: Client, name: str | None, error: ServiceStatusError) -> ServiceStatusError | CommandError:
+    """Return what to say about an error: where a key name is wrong, with the provider that has a key of that name.
+
+    Names are an application's own in all providers together, while a key can be used and deleted in its provider only.
+    """
+    place = _provider_of(client, name) if name is not None else None
+    if place is None:
+        return error
+    match error.status:
+        case Status.PSA_ERROR_ALREADY_EXISTS:
+            advice = f"has a key of that name; choose another name, or delete it with delete-key -p {place}"
+        case Status.PSA_ERROR_DOES_NOT_EXIST if place != client.provider:
+            advice = f"has the key of that name: -p {place}"
+        case _:
+            return error
+    return CommandError(f"{named(Status(error.status))}: the {provider_name(place)} {advice}")
+
+
+def _provider_of(client: Client, name: str) -> int | None:
+    """Return the provider that has the caller's key of a name, if it can be listed."""
+    try:
+        return next((key.provider_id for key in client.list_keys() if key.name == name), None)
+    except ClientError:
+        return None
 
 
 def create_ecc_key(client: Client, arguments: Namespace) -> Output:

@@ -70,7 +70,12 @@ def explain(status: int) -> str:
     """Return the name of a status, its number, and advice."""
     if not isinstance(status, Status):
         return f"status {status}: unknown to this version of the program"
-    return f"{status.name} ({status.value}): {ADVICE.get(status, _OTHER_ADVICE)}"
+    return f"{named(status)}: {ADVICE.get(status, _OTHER_ADVICE)}"
+
+
+def named(status: Status) -> str:
+    """Return the name of a status and its number."""
+    return f"{status.name} ({status.value})"
 
 
 def provider_name(number: int) -> str:
