@@ -88,12 +88,6 @@ FILES: Final = (
         (f"belongs to uid {UNPRIVILEGED_UID}", "chown root {folder}/config.toml"),
         root=True,
     ),
-    Fault(
-        "no memory for the reader",
-        lambda site: site.under("prlimit", f"--data={12 << 20}"),
-        CONFIG,
-        ("the process cannot go on", "no memory is left", "raise MemoryMax="),
-    ),
 )
 """Each keeps the configuration from being read at all."""
 SETTINGS: Final = (
@@ -133,7 +127,7 @@ RULES: Final = (
         "one file for two purposes",
         table("key_manager", sqlite_db_path="{folder}/parsec.sock"),
         CONFIG,
-        ("key_manager[0].sqlite_db_path: found the path of the clients' socket, allowed: another one",),
+        ("key_manager[0].sqlite_db_path: found the path of the clients' socket (listener.socket_path)",),
     ),
     Fault(
         "a module that others can write",
@@ -181,13 +175,6 @@ FATAL: Final = (
         mounted("kim", "ro"),
         KIM,
         ("kim.sqlite3: found Read-only file system", "check "),
-        root=True,
-    ),
-    Fault(
-        "few threads",
-        lambda site: site.under("prlimit", "--nproc=1"),
-        SOFTWARE,
-        ("the process cannot go on", "no thread can be started (its limit is 1); raise TasksMax="),
         root=True,
     ),
 )
@@ -246,6 +233,13 @@ OF_SOFTWARE: Final = (
         ("{folder}/full: found a full file system", "make room"),
         root=True,
     ),
+    Fault(
+        "few threads",
+        lambda site: site.under("prlimit", "--nproc=1"),
+        SOFTWARE,
+        ("the process cannot go on", "no thread can be started (its limit is 1); raise TasksMax="),
+        root=True,
+    ),
 )
 OF_PKCS11: Final = (
     Fault(
@@ -276,7 +270,7 @@ OF_PKCS11: Final = (
         "a closed SoftHSM configuration",
         lambda site: site.softhsm.chmod(0),
         PKCS11,
-        ("cannot use a file of its module; change its owner", "{folder}/softhsm2.conf", "mode=0000", "uid="),
+        ("cannot use a file of its module; change its owner", "{folder}/softhsm2.conf", "mode 0000", "uid="),
     ),
     Fault(
         "no folder of tokens",
@@ -288,7 +282,7 @@ OF_PKCS11: Final = (
         "somebody else's tokens",
         lambda site: give(site.tokens, 0),
         PKCS11,
-        ("cannot use a file of its module", "{folder}/tokens", "owner=0:0 mode=0700", f"uid={PKCS11_UID}"),
+        ("cannot use a file of its module", "{folder}/tokens", "mode 0700 and owner 0:0", f"uid={PKCS11_UID}"),
         root=True,
     ),
     Fault("a crash", module("C_Initialize segv"), BROKER, ("a process died", PKCS11, "killed by SIGSEGV")),
@@ -315,6 +309,63 @@ OF_PKCS11: Final = (
         module("C_Login return CKR_FUNCTION_FAILED"),
         PKCS11,
         ("C_Login: CKR_FUNCTION_FAILED (the module",),
+    ),
+    Fault(
+        "no PIN",
+        pkcs11(user_pin_file="{folder}/none"),
+        PKCS11,
+        ("found nothing at {folder}/none", "provider.user_pin_file"),
+    ),
+    Fault("an open PIN", pin(b"1234", 0o644), PKCS11, ("{folder}/pin2 has mode 0644", "nobody but uid", "chmod 0400")),
+    Fault(
+        "an empty PIN",
+        pin(b""),
+        PKCS11,
+        ("{folder}/pin2: found 0 bytes", "needed a PIN of 1 to", "put the token's PIN"),
+    ),
+    Fault(
+        "somebody else's PIN",
+        pin(b"1234", owner=UNPRIVILEGED_UID),
+        PKCS11,
+        (f"{{folder}}/pin2 has mode 0400 and owner {UNPRIVILEGED_UID}", "chown 0"),
+        root=True,
+    ),
+    Fault(
+        "no ELF file",
+        library(lambda site: site.secret("x.so", b"x", 0o755)),
+        PKCS11,
+        ("x.so: found no ELF file", "correct"),
+    ),
+    Fault(
+        "another machine",
+        library(copied(machine=183)),
+        PKCS11,
+        ("copy.so: found a library for another machine (ELF",),
+    ),
+    Fault(
+        "no module",
+        library(lambda site: compiled(site.folder, "int x;")),
+        PKCS11,
+        ("module.so: found a library without C_Get",),
+    ),
+    Fault(
+        "a closed module",
+        library(copied(0)),
+        PKCS11,
+        ("{folder}/copy.so with mode 0000", "closed to uid", "change its owner"),
+    ),
+    Fault(
+        "a file at the state",
+        file("pkcs11"),
+        PKCS11,
+        ("found no folder at {folder}/pkcs11", "correct provider.state_folder"),
+    ),
+    Fault(
+        "somebody else's state",
+        both(folder("pkcs11"), lambda site: os.chown(site.folder / "pkcs11", UNPRIVILEGED_UID, 0)),
+        PKCS11,
+        (f"{{folder}}/pkcs11 belongs to uid {UNPRIVILEGED_UID}", "set provider.state_folder"),
+        root=True,
     ),
 )
 OF_TPM: Final = (
@@ -393,63 +444,3 @@ OF_TPM: Final = (
     ),
 )
 """Each keeps one provider down."""
-SETUP: Final = (
-    Fault(
-        "no PIN",
-        pkcs11(user_pin_file="{folder}/none"),
-        PKCS11,
-        ("found nothing at {folder}/none", "provider.user_pin_file"),
-    ),
-    Fault("an open PIN", pin(b"1234", 0o644), PKCS11, ("{folder}/pin2 has mode 0644", "nobody but uid", "chmod 0400")),
-    Fault(
-        "an empty PIN",
-        pin(b""),
-        PKCS11,
-        ("{folder}/pin2: found 0 bytes", "needed a PIN of 1 to", "put the token's PIN"),
-    ),
-    Fault(
-        "somebody else's PIN",
-        pin(b"1234", owner=UNPRIVILEGED_UID),
-        PKCS11,
-        (f"{{folder}}/pin2 has mode 0400 and owner {UNPRIVILEGED_UID}", "chown 0"),
-        root=True,
-    ),
-    Fault(
-        "no ELF file",
-        library(lambda site: site.secret("x.so", b"x", 0o755)),
-        PKCS11,
-        ("x.so: found no ELF file", "correct"),
-    ),
-    Fault(
-        "another machine",
-        library(copied(machine=183)),
-        PKCS11,
-        ("copy.so: found a library for another machine (ELF",),
-    ),
-    Fault(
-        "no module",
-        library(lambda site: compiled(site.folder, "int x;")),
-        PKCS11,
-        ("module.so: found a library without C_Get",),
-    ),
-    Fault(
-        "a closed module",
-        library(copied(0)),
-        PKCS11,
-        ("{folder}/copy.so with mode 0000", "closed to uid", "change its owner"),
-    ),
-    Fault(
-        "a file at the state",
-        file("pkcs11"),
-        PKCS11,
-        ("found no folder at {folder}/pkcs11", "correct provider.state_folder"),
-    ),
-    Fault(
-        "somebody else's state",
-        both(folder("pkcs11"), lambda site: os.chown(site.folder / "pkcs11", UNPRIVILEGED_UID, 0)),
-        PKCS11,
-        (f"{{folder}}/pkcs11 belongs to uid {UNPRIVILEGED_UID}", "set provider.state_folder"),
-        root=True,
-    ),
-)
-"""Each keeps the PKCS#11 provider from being set up; what becomes of the others is not told here."""
