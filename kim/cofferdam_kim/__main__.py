@@ -1,6 +1,7 @@
 """The process of the key store (kim): open the database, drop privileges, answer until the broker sends STOP."""
 
 import os
+import time
 from collections.abc import Sequence
 
 from cofferdam_contracts.ipc.control import DownstreamChannel, Failure
@@ -10,6 +11,7 @@ from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.location import prepare, prepare_tree, split
 from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
+from cofferdam_kim.notices import Notices
 from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
@@ -39,12 +41,13 @@ def main() -> int:
         give_up(start.control, Failure.STORE)
     for line in store.report.warnings():
         log.warning(line)
+    notices = Notices(store, log)
     owners = OwnerNotifier(store, start.control.send)
     service = KimService(
         store,
         settings.providers,
         settings.authenticators,
-        on_failure=lambda error: log.error("the key store failed", cause=error),
+        on_failure=lambda error: notices.failed(error, time.monotonic()),
         on_change=owners.changed,
     )
     reporter = Reporter(start.control)
@@ -54,7 +57,7 @@ def main() -> int:
     child.ready(achieved, checks=checks, rows=rows)
 
     def tick() -> float:
-        more, idle = owners.tell(), server.tick()
+        more, idle = owners.tell(), min(server.tick(), notices.look(time.monotonic()))
         return 0.0 if more else idle
 
     loop.run(tick)
