@@ -72,8 +72,9 @@ class Broker:
                 self._refuse_reload("the new configuration cannot be used")
 
         self._reading = True
+        known = "-" if self._deployment is None else self._deployment.config.settings.notices
         try:
-            reader = ConfigLoader(self._path, self._loop, self._log, finish)
+            reader = ConfigLoader(self._path, known, self._loop, self._log, finish)
             self._timers.after(READ_S, reader.give_up)
         except OSError as error:
             self._log.error("the configuration cannot be read", file=self._path, cause=error.strerror)
@@ -151,8 +152,7 @@ class Broker:
         """Shut down gracefully; at once if asked a second time, or if no configuration is in force yet."""
         self._log.info("stopping")
         self._notifier.stopping()
-        again, self._stopping = self._stopping, True
-        deployment = self._deployment
+        again, self._stopping, deployment = self._stopping, True, self._deployment
         if again or deployment is None or deployment.phase is Phase.STARTING:
             self._end(0)
         else:

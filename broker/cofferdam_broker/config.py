@@ -36,11 +36,14 @@ class LoadedConfig(NamedTuple):
             os.close(descriptor)
 
 
+Done = Callable[[LoadedConfig | None, str], None]
+
+
 class ConfigLoader:
     """Runs a configuration reader; calls back once, with the configuration, or None, and how the reader ended."""
 
-    def __init__(self, path: str, loop: Loop, log: Log, done: Callable[[LoadedConfig | None, str], None]) -> None:
-        """Start reading the file.
+    def __init__(self, path: str, known: str, loop: Loop, log: Log, done: Done) -> None:
+        """Start reading the file; `known` is what was said of the configuration in force, "-" if there is none.
 
         Raises:
             OSError: The file cannot be opened, or the reader cannot be started.
@@ -54,7 +57,7 @@ class ConfigLoader:
         try:
             credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
             uid = READER_UID if os.geteuid() == 0 else None
-            spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials))
+            spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials, known))
         finally:
             os.close(descriptor)
         self.process = ChildProcess((Role.CONFIG, 0), uid, spawned, log, Patience(READ_S, READ_S))

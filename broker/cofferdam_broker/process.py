@@ -33,11 +33,9 @@ class ChildProcess:
 
     def __init__(self, key: Key, uid: int | None, spawned: Spawned, log: Log, patience: Patience) -> None:
         """Represent a child that was just started as `uid`, None for the broker's own."""
-        self.key, self.uid = key, uid
+        self.key, self.uid, self.spawned, self._log = key, uid, spawned, log
         self.role, self.number = role, number = key
-        self.spawned = spawned
         self.title = f"{role.row.title}[{number}]" if role.row.copies is Copies.PER_PRINCIPAL else role.row.title
-        self._log = log
         self.serial = next(_SERIALS)
         """Unique number of this process, unlike the number within the role, which is reused."""
         self.started = time.monotonic()

@@ -10,6 +10,7 @@ from typing import Final
 
 from cofferdam_config.check import check
 from cofferdam_config.host_facts import gather, read_file
+from cofferdam_config.notices import refuse_harm, take_over, unknown
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
 from cofferdam_contracts.ipc.control import SettingsDocument
@@ -29,18 +30,21 @@ def main() -> int:
     if sys.argv[1] == "check":
         return check(sys.argv[2])
     start = begin("config")
-    path, credentials_folder = start.arguments
+    path, credentials_folder, said = start.arguments
+    known = take_over(said)
     log = Log("config", LogSettings(level="info", timestamp=False))
     try:
         document = read_file(start.document, path)
-        facts = gather(document, path=path, credentials_folder=credentials_folder, is_root=start.uid is not None)
+        is_root = start.uid is not None
+        facts = gather(document, path=path, credentials_folder=credentials_folder, is_root=is_root, known=known)
         confine(start, log, POLICIES[Role.CONFIG])
         plan = read(document, path=path, facts=facts)
+        refuse_harm(plan.lacks, path, known)
     except ConfigError as error:
         for problem in error.problems:
             log.error(problem)
         os._exit(os.EX_CONFIG)
-    for warning in (*plan.warnings, *plan.lacks):
+    for warning in unknown((*plan.warnings, *plan.lacks), path, known):
         log.warning(warning)
     _hand_over(start, plan)
     os._exit(0)

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.host_rules import HOST_RULES
+from cofferdam_config.notices import hand_on, identity, served
 from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
 from cofferdam_config.report import Report
 from cofferdam_config.rules import RULES, apply_rules, authenticators, gid_of
@@ -101,7 +102,9 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
 
 def _plan(document: Document, facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors."""
+    said = (identity(text, report.file) for text in (*report.warnings(), *report.lacks()))
     values = _values(document, facts)
+    values |= {"notices": hand_on((*map(served, document.all(Provider)), *said))}
     workers = (_worker(provider, index, values, facts) for index, provider in enumerate(document.all(Provider)))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),

@@ -93,6 +93,8 @@ class BrokerSettings:
     """Longest time that a device may take to generate one key before its worker counts as hanging."""
     drain_ms: int
     """Longest wait for requests under way at shutdown and reload."""
+    notices: str
+    """What the reader said of this configuration, for the reader of the next one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

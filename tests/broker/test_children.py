@@ -62,6 +62,7 @@ SETTINGS = BrokerSettings(
     start_ms=1000,
     generate_ms=10_000,
     drain_ms=1000,
+    notices="",
 )
 DEVICES = {role for role in Role if role.row.death is Death.PROVIDER_DOWN}
 KINDS: list[Any] = [kind for _, kind, _ in _KINDS]

@@ -33,7 +33,7 @@ def read(folder: Path, records: Records, *, give_up: bool = False, **script: int
     done: list[tuple[LoadedConfig | None, str]] = []
     gc.collect()  # what earlier tests left must not go meanwhile
     before = len(os.listdir("/proc/self/fd"))
-    reader = ConfigLoader(str(path), loop, Log("broker", SETTINGS.log), lambda *told: done.append(told))
+    reader = ConfigLoader(str(path), "-", loop, Log("broker", SETTINGS.log), lambda *told: done.append(told))
     if give_up:
         reader.give_up()
 
