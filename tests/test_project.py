@@ -39,7 +39,7 @@ MAX_MEDIAN_FUNCTION_LINES = 7
 IMPORTED_BY_THE_BROKER = {
     "contracts": "ipc.control roles settings",
     "runtime": "accusations backoff boot command control intake listener log loop notify pairs places pulse queues "
-    "signals timers",
+    "said signals timers",
     "runtime.sandbox": "broker errors inspect kernel prctl rank title",
 }
 MAX_LINES_IMPORTED_BY_THE_BROKER = 1325

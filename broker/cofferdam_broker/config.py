@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from cofferdam_broker.process import ChildProcess, Key
+from cofferdam_broker.process import PLANNED, ChildProcess, Key
 from cofferdam_broker.spawn import spawn
 from cofferdam_contracts.ipc.control import SettingsDocument
 from cofferdam_contracts.roles import READER_UID, Role, documents_of
@@ -48,9 +48,7 @@ class ConfigLoader:
         Raises:
             OSError: The file cannot be opened, or the reader cannot be started.
         """
-        self._loop = loop
-        self._log = log
-        self._done = done
+        self._loop, self._log, self._done = loop, log, done
         self._documents: dict[tuple[int, int], int] = {}
         # The path may be a FIFO, on which a blocking open would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
@@ -84,7 +82,7 @@ class ConfigLoader:
     def _on_end(self) -> None:
         config, how = None, self.process.reap()
         self._loop.remove(self.process.spawned.pidfd)
-        if how != "exited with status 0" or self.process.killed:
+        if how != PLANNED or self.process.killed:
             self._log.error("the configuration was not accepted", reader=how)
         else:
             try:

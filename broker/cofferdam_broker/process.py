@@ -21,6 +21,7 @@ from cofferdam_runtime.signals import name_of
 Key = tuple[Role, int]
 """A role and the number within it; a successor has the same."""
 
+PLANNED: Final = "exited with status 0"
 _SERIALS: Final = count(1)
 _ROOM: Final = 1 << 18
 """Size of a send buffer that has room for `Stop` even after a frontend's is full of connections."""

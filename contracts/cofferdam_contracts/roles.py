@@ -16,6 +16,7 @@ from cofferdam_contracts.ipc.control import (
     KeyOwner,
     Pong,
     Ready,
+    Said,
     SettingsDocument,
     Violation,
 )
@@ -186,9 +187,9 @@ SERVERS: Final = WORKERS | _roles(Copies.ONE)
 """Roles that run as long as the configuration is in force, and are replaced when they die."""
 PLAIN: Final = _roles(Copies.ONE) - {Role.KIM}
 """Roles without settings of their own: they are told how to log."""
-BEFORE_READY: Final[frozenset[type]] = frozenset({Ready, Failed})
+BEFORE_READY: Final[frozenset[type]] = frozenset({Ready, Failed, Said})
 """What every process may send until it is ready, and nothing else."""
-ALWAYS: Final[frozenset[type]] = frozenset({Pong})
+ALWAYS: Final[frozenset[type]] = frozenset({Pong, Said})
 """What every process may send from then on."""
 
 

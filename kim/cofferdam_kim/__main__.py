@@ -17,8 +17,8 @@ from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
 from cofferdam_kim.store import MappingStore
 from cofferdam_runtime.entry import Child, Reporter, begin, confine, give_up
-from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.notices import ChildLog
 from cofferdam_runtime.sandbox.policies import POLICIES, for_mapping_files
 from cofferdam_runtime.sandbox.policy import Policy
 
@@ -27,20 +27,20 @@ def main() -> int:
     """Run the key store."""
     start = begin("kim")
     settings = start.settings(KimSettings)
-    log = Log("kim", settings.log)
+    log = ChildLog("kim", settings.log, start)
     loop = Loop()
     if not os.path.lexists(settings.path):
         log.warning("a new key store is made; keys in another one are not served", file=settings.path)
     try:
         for warning in _prepare(settings, start.uid):
-            log.warning(warning)
+            log.notice(warning)
         achieved = confine(start, log, _policy(settings))
         store = _open(settings)
     except StoreError as error:
         log.error("the key store cannot be opened", cause=error)
         give_up(start.control, Failure.STORE)
     for line in store.report.warnings():
-        log.warning(line)
+        log.notice(line)
     notices = Notices(store, log)
     owners = OwnerNotifier(store, start.control.send)
     service = KimService(

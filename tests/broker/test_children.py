@@ -33,6 +33,7 @@ from cofferdam_contracts.ipc.control import (
     Pong,
     Ready,
     Record,
+    Said,
     UpstreamChannel,
     Violation,
     decode,
@@ -132,8 +133,8 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 
 def allowed(role: Role, *, ready: bool) -> set[type]:
     if not ready:
-        return {Ready, Failed}
-    kinds: set[type] = {Pong} | ({Busy} if role in DEVICES else set()) | ({KeyOwner} if role is Role.KIM else set())
+        return {Ready, Failed, Said}
+    kinds: set[type] = {Pong, Said} | ({Busy} if role in DEVICES else set()) | ({KeyOwner} if role is Role.KIM else set())
     return kinds | ({Broken} if role is Role.FRONTEND else {Violation})
 
 

@@ -59,9 +59,12 @@ class Attempts:
         self._path = os.path.join(folder, _FILE)
         self._secret = len(pin).to_bytes(2, "big") + pin + token.encode()
         self._salt, self._uncertain, self._refused = os.urandom(_SALT), 0, ""
+        self.failed_before = False
+        """Whether the last login of this service failed, with this PIN or another one."""
         try:
             with open(self._path, "rb") as file:
                 kept = json.loads(file.read(_MOST_PIN))
+            self.failed_before = bool(kept["uncertain"] or kept["refused"])
             salt, digest = bytes.fromhex(kept["salt"]), bytes.fromhex(kept["digest"])
             if hmac.compare_digest(self._digest(salt), digest):
                 self._salt, self._uncertain, self._refused = salt, int(kept["uncertain"]), str(kept["refused"])

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Mapping
 from typing import Final
 
-from cofferdam_runtime.sandbox import kernel
+from cofferdam_runtime.sandbox import landlock_calls as calls
 from cofferdam_runtime.sandbox.policy import Policy
 
 
@@ -78,13 +78,13 @@ def restrict(policy: Policy, *, prepared: bool) -> int:
     Raises:
         OSError: A path does not exist, or the kernel refused.
     """
-    abi = kernel.landlock_version()
+    abi = calls.landlock_version()
     if not abi:
         return 0
     known, net, scope = (_up_to(abi, rights) for rights in (ACCESS_SINCE, NET_SINCE, SCOPE_SINCE))
     if policy.sockets:
         known, net, scope = known & ~Access.RESOLVE_UNIX, 0, scope & ~Scope.ABSTRACT_UNIX_SOCKET
-    ruleset = kernel.landlock_create_ruleset(kernel.RulesetAttributes(known, net, scope))
+    ruleset = calls.landlock_create_ruleset(calls.RulesetAttributes(known, net, scope))
     try:
         for path in policy.readable:
             _allow(ruleset, path, READ_FILE & known, READ_FOLDER & known)
@@ -93,7 +93,7 @@ def restrict(policy: Policy, *, prepared: bool) -> int:
             _allow(ruleset, path, WRITE_FILE & known, in_folder & known)
         if not prepared:
             _allow_preparing(ruleset, policy, known, net)
-        kernel.landlock_restrict_self(ruleset)
+        calls.landlock_restrict_self(ruleset)
     finally:
         os.close(ruleset)
     return abi
@@ -112,7 +112,7 @@ def _allow_preparing(ruleset: int, policy: Policy, known: int, net: int) -> None
             _allow(ruleset, path, Access.RESOLVE_UNIX, 0)
     if net & Net.CONNECT_TCP:
         for port in policy.tcp_ports:
-            kernel.landlock_add_port(ruleset, Net.CONNECT_TCP, port)
+            calls.landlock_add_port(ruleset, Net.CONNECT_TCP, port)
 
 
 def _up_to(abi: int, since: Mapping[int, enum.IntFlag]) -> int:
@@ -124,6 +124,6 @@ def _allow(ruleset: int, path: str, on_file: int, on_folder: int) -> None:
     try:
         # The kernel rejects a rule that gives a file the rights of a folder.
         is_folder = stat.S_ISDIR(os.fstat(parent).st_mode)
-        kernel.landlock_add_rule(ruleset, on_folder if is_folder else on_file, parent)
+        calls.landlock_add_rule(ruleset, on_folder if is_folder else on_file, parent)
     finally:
         os.close(parent)

@@ -1,0 +1,70 @@
+"""The system calls of Landlock, one function per call."""
+
+import ctypes
+import errno
+from typing import Final
+
+from cofferdam_runtime.sandbox.kernel import syscall
+
+# Sources: linux/landlock.h, asm-generic/unistd.h (the numbers are the same on every architecture).
+LANDLOCK_CREATE_RULESET_VERSION: Final = 1
+LANDLOCK_RULE_NET_PORT: Final = 2
+LANDLOCK_RULE_PATH_BENEATH: Final = 1
+NR_LANDLOCK_ADD_RULE: Final = 445
+NR_LANDLOCK_CREATE_RULESET: Final = 444
+NR_LANDLOCK_RESTRICT_SELF: Final = 446
+
+
+class RulesetAttributes(ctypes.Structure):
+    """`struct landlock_ruleset_attr`; an older kernel accepts fields that it does not know as long as they are zero."""
+
+    _fields_ = (
+        ("handled_access_fs", ctypes.c_uint64),
+        ("handled_access_net", ctypes.c_uint64),
+        ("scoped", ctypes.c_uint64),
+    )
+
+
+class PathBeneath(ctypes.Structure):
+    """`struct landlock_path_beneath_attr`."""
+
+    _pack_ = 1
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+class NetPort(ctypes.Structure):
+    """`struct landlock_net_port_attr`."""
+
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("port", ctypes.c_uint64))
+
+
+def landlock_version() -> int:
+    """Return the Landlock ABI of the kernel, 0 if Landlock is missing or disabled."""
+    try:
+        return syscall(NR_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
+            return 0
+        raise
+
+
+def landlock_create_ruleset(attributes: RulesetAttributes) -> int:
+    """Create a ruleset and return its descriptor."""
+    return syscall(NR_LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
+
+
+def landlock_add_rule(ruleset: int, access: int, parent: int) -> None:
+    """Allow the rights `access` on the file `parent`, or beneath it if it is a folder."""
+    rule = PathBeneath(access, parent)
+    syscall(NR_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+
+
+def landlock_add_port(ruleset: int, access: int, port: int) -> None:
+    """Allow the rights `access` on a TCP port."""
+    rule = NetPort(access, port)
+    syscall(NR_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_NET_PORT, ctypes.byref(rule), 0)
+
+
+def landlock_restrict_self(ruleset: int) -> None:
+    """Enforce a ruleset on the calling thread and on threads and processes it starts."""
+    syscall(NR_LANDLOCK_RESTRICT_SELF, ruleset, 0)
