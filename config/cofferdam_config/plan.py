@@ -186,6 +186,7 @@ def _worker(provider: Provider, index: int, values: Mapping[str, object], facts:
     }
     for secret in kind.secrets:
         own |= {secret.field: secret.plain(provider, facts), f"{secret.field}_file": secret.file(provider, facts)}
+        own[f"{secret.field}_change"] = secret.change(facts)
     return kind.role, index, _fill(kind.settings, own)
 
 

@@ -200,6 +200,8 @@ class Pkcs11Settings:
     """The bytes of the PIN, in hexadecimal."""
     pin_file: str | None = field(repr=False)
     """File with the PIN, read before the worker is confined. With neither `pin` nor `pin_file`, no login."""
+    pin_change: str = field(repr=False)
+    """What makes another PIN known: `reload`, or `restart` of a service whose PIN is a systemd credential."""
     kek_file: str = field(repr=False)
     """Path of the key that authenticates this provider's mappings, as in `SoftwareSettings`."""
     kek_create: bool

@@ -134,7 +134,9 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 def allowed(role: Role, *, ready: bool) -> set[type]:
     if not ready:
         return {Ready, Failed, Said}
-    kinds: set[type] = {Pong, Said} | ({Busy} if role in DEVICES else set()) | ({KeyOwner} if role is Role.KIM else set())
+    kinds: set[type] = (
+        {Pong, Said} | ({Busy} if role in DEVICES else set()) | ({KeyOwner} if role is Role.KIM else set())
+    )
     return kinds | ({Broken} if role is Role.FRONTEND else {Violation})
 
 

@@ -421,6 +421,7 @@ def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monke
         # The rows were made with another key, so their provider does not serve.
         assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status == 1145
         assert "the key-encryption key is not that of the stored rows" in service.log()
+        assert "then restart the service" in service.log()
         process.terminate()
         assert process.wait(20) == 0
     finally:

@@ -94,9 +94,9 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log) -> OpenTok
     except OSError as error:
         raise SetupError(f"provider.library_path: {error}") from error
     if pin is not None:
-        attempts = Attempts(settings.state_folder, pin, _name(token))
+        attempts = Attempts(settings.state_folder, pin, _name(token), settings.pin_change)
         _check_counters(token, log, failed_before=attempts.failed_before)
-        _log_in(cryptoki, pin, attempts)
+        _log_in(cryptoki, pin, attempts, settings.pin_change)
     elif token.flags & TokenFlag.LOGIN_REQUIRED:
         log.notice("the token requires a login and no PIN is configured; only its public objects can be used")
     return OpenToken(module, token, session, cryptoki, pin)
@@ -172,7 +172,7 @@ def _describe(token: pkcs11.Token) -> str:
     return f"label {token.label!r}, serial {serial!r}, slot {token.slot.slot_id}"
 
 
-def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts) -> None:
+def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts, change: str) -> None:
     try:
         attempts.begin()
     except PinRefusedError as error:
@@ -184,7 +184,7 @@ def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts) -> None:
             attempts.refused(Return(error.code).name)
             raise UnavailableError(
                 Status.PSA_ERROR_COMMUNICATION_FAILURE,
-                f"{error}: the token refuses the PIN, which is not tried again; correct it, then reload the service",
+                f"{error}: the token refuses the PIN, which is not tried again; correct it, then {change} the service",
                 retry=False,
             ) from error
         if error.code in _NOT_ASKED:
