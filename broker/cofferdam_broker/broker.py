@@ -30,8 +30,7 @@ class Broker:
 
     def __init__(self, path: str, log: Log) -> None:
         """Serve the configuration at `path`."""
-        self._path = path
-        self._log = log
+        self._path, self._log = path, log
         self._loop = Loop()
         self._timers = Timers()
         self._notifier = Notifier(log)
@@ -146,6 +145,7 @@ class Broker:
         """Check all processes, and feed the watchdog of the service manager."""
         if self._deployment and self._deployment.check(time.monotonic()) and self._notifier.watchdog_s:
             self._notifier.alive()
+        self._sockets.look(self._log)
         self._timers.after(CHECK_S, self._check)
 
     def _stop(self) -> None:

@@ -1,16 +1,21 @@
-"""Files of a running service that are removed, moved away, replaced or full: noticed, and never a lost key."""
+"""Files and sockets of a running service that are removed, moved away, replaced or full: noticed, and no key lost."""
 
 import hashlib
+import os
 import shutil
+import socket
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.harness.answers import refused
+from tests.harness.events import reload
 from tests.harness.identities import AS_ROOT
 from tests.harness.service import Service
 from tests.harness.watch import wait_for
+from tests.harness.wire import Request, call
 
 from cofferdam_client import Curve, Hash, Status, ecc_signing_key, ecdsa
 
@@ -115,3 +120,77 @@ def test_a_removed_database_is_copied_back_as_the_line_says() -> None:
         service.start()
         client.sign_hash("known", DIGEST, ecdsa())
         client.generate_key("new", KEY)
+
+
+MADE_AGAIN = '"a socket\'s file was removed and is made again"'
+NOT_MADE = '"a socket\'s file is gone; nobody can connect"'
+
+
+def test_sockets_that_are_removed_are_made_again() -> None:
+    with Service() as service, socket.socket(socket.AF_UNIX) as waiting:
+        wait_for(lambda: call(service.socket_path, Request()).status == 0)
+        for path in (service.socket_path, service.status_path):
+            os.unlink(path)
+        wait_until(MADE_AGAIN, service, 2)
+        assert call(service.socket_path, Request()).status == 0
+        assert stat.S_IMODE(os.stat(service.socket_path).st_mode) == 0o666
+        assert stat.S_IMODE(os.stat(service.status_path).st_mode) == 0o600
+        assert service.status()["phase"] == "running"
+        reload(service)
+        os.unlink(service.socket_path)
+        wait_until(MADE_AGAIN, service, 3)
+        assert call(service.socket_path, Request()).status == 0
+        waiting.connect(service.socket_path)
+        assert service.stop() == 0
+        assert not os.path.exists(service.socket_path)
+
+
+def test_a_socket_in_whose_place_something_else_is_is_left_and_named() -> None:
+    with Service() as service:
+        os.unlink(service.socket_path)
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(service.socket_path)
+            other.listen(1)
+            line = wait_until(NOT_MADE, service)
+            assert "level=error" in line
+            assert "another service is listening there" in line
+            assert "remedy=" in line
+        os.unlink(service.socket_path)
+        wait_until(MADE_AGAIN, service)
+        assert call(service.socket_path, Request()).status == 0
+        assert service.log().count(NOT_MADE) == 1
+        other_file = Path(service.socket_path)
+        other_file.unlink()
+        other_file.write_text("precious")
+        wait_until(NOT_MADE, service, 2)
+        assert service.stop() == 0
+        # It is not the service's to remove.
+        assert other_file.read_text() == "precious"
+
+
+def test_the_folder_of_a_socket_that_goes_and_comes(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = str(folder / "s")
+    with Service(tables={"listener": {"socket_path": path}}) as service:
+        shutil.rmtree(folder)
+        assert "make its folder first" in wait_until(NOT_MADE, service)
+        folder.mkdir()
+        wait_until(MADE_AGAIN, service)
+        assert call(path, Request()).status == 0
+
+
+def test_a_socket_of_systemd_is_not_made_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "activated.sock")
+    with Service(tables={"listener": {"socket_path": path}}) as service, socket.socket(socket.AF_UNIX) as listener:
+        service.stop()
+        listener.bind(path)
+        listener.listen(100)
+        process = service.launch(listener=listener)
+        wait_for(service.is_ready)
+        os.unlink(path)
+        line = wait_until(NOT_MADE, service)
+        assert "systemctl restart cofferdam.socket" in line
+        assert not os.path.exists(path)
+        process.terminate()
+        assert process.wait(20) == 0

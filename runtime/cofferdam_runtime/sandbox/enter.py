@@ -15,7 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cofferdam_contracts.ipc.control import Level
-from cofferdam_runtime.sandbox import identity, imports, inspect, kernel, landlock, limits, prctl, seccomp, selftest
+from cofferdam_runtime.sandbox import (
+    child_calls,
+    identity,
+    imports,
+    inspect,
+    landlock,
+    limits,
+    prctl,
+    seccomp,
+    selftest,
+)
 from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.policy import Policy
 
@@ -90,7 +100,7 @@ def _refuse_executable_memory(policy: Policy) -> None:
     if policy.executable_memory:
         return
     try:
-        kernel.refuse_executable_memory()
+        child_calls.refuse_executable_memory()
     except OSError as error:
         # Linux before 6.3 has no MDWE; the filter denies the same.
         if error.errno != errno.EINVAL:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 
-from cofferdam_runtime.sandbox import inspect, kernel, prctl
+from cofferdam_runtime.sandbox import child_calls, inspect, prctl
 from cofferdam_runtime.sandbox.errors import SandboxError
 
 
@@ -23,7 +23,7 @@ def drop(uid: int | None, groups: Iterable[int] = ()) -> None:
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     prctl.limit_capabilities()
-    kernel.clear_ambient_capabilities()
+    child_calls.clear_ambient_capabilities()
 
 
 def verify(uid: int | None, groups: Iterable[int] = ()) -> None:

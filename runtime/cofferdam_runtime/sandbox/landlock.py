@@ -11,7 +11,7 @@ import stat
 from collections.abc import Mapping
 from typing import Final
 
-from cofferdam_runtime.sandbox import landlock_calls as calls
+from cofferdam_runtime.sandbox import child_calls as calls
 from cofferdam_runtime.sandbox.policy import Policy
 
 
