@@ -14,10 +14,10 @@ from cofferdam_cli.commands import COMMANDS, CURVES, CommandError, Output
 from cofferdam_cli.reload import ReloadError, reload
 from cofferdam_cli.serve import MissingPackageError, add_options, check, serve
 from cofferdam_cli.status import DEFAULT_SOCKET, DOWN, StatusError, fetch, parse, socket_of, table
-from cofferdam_cli.text import explain, printable
+from cofferdam_cli.text import explain, has_key, printable
 from cofferdam_client.authentication import FirstUsable
 from cofferdam_client.client import Client
-from cofferdam_client.errors import ClientError, ConnectionFailedError, ServiceStatusError
+from cofferdam_client.errors import ClientError, ConnectionFailedError, KeyExistsError, ServiceStatusError
 
 APPLICATION: Final = "parsec-tool"
 """The application name for Direct authentication. It is parsec-tool's, so both programs see the same keys."""
@@ -60,6 +60,8 @@ def _asked(options: argparse.Namespace) -> str:
 
 def _reason(error: Exception) -> str:
     match error:
+        case KeyExistsError(provider=int(provider)):
+            return explain(error.status, has_key(provider))
         case ServiceStatusError():
             return explain(error.status)
         case ConnectionFailedError(may_have_run=True):

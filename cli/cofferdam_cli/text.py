@@ -49,7 +49,7 @@ ADVICE: Final = {
     Status.PSA_ERROR_NOT_PERMITTED: "the key does not permit this use; list-keys shows its algorithm",
     Status.PSA_ERROR_NOT_SUPPORTED: "the provider does not support this; list-opcodes shows what it supports",
     Status.PSA_ERROR_INVALID_ARGUMENT: "the provider rejected a value in the request",
-    Status.PSA_ERROR_ALREADY_EXISTS: "a key of that name exists; choose another name, or delete it with delete-key",
+    Status.PSA_ERROR_ALREADY_EXISTS: "a key of that name exists, or is being made or destroyed; choose another name",
     Status.PSA_ERROR_DOES_NOT_EXIST: "no key has that name; list-keys shows the keys, -p names another provider",
     Status.PSA_ERROR_INSUFFICIENT_MEMORY: "the service is busy or short of memory; try again",
     Status.PSA_ERROR_INSUFFICIENT_STORAGE: "the provider has no room for more keys; delete-key frees some",
@@ -66,11 +66,19 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def explain(status: int) -> str:
-    """Return the name of a status, its number, and advice."""
+def has_key(provider: int) -> str:
+    """Return the advice when a provider has a key of the name that a new one should get."""
+    return (
+        f"a key of that name exists in the {provider_name(provider)}, and names are the same for all providers; choose "
+        f"another name, or delete the key with delete-key -p {provider}"
+    )
+
+
+def explain(status: int, advice: str | None = None) -> str:
+    """Return the name of a status, its number, and advice, by default that for the status."""
     if not isinstance(status, Status):
         return f"status {status}: unknown to this version of the program"
-    return f"{status.name} ({status.value}): {ADVICE.get(status, _OTHER_ADVICE)}"
+    return f"{status.name} ({status.value}): {advice or ADVICE.get(status, _OTHER_ADVICE)}"
 
 
 def provider_name(number: int) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 from cofferdam_config.check import check
 from cofferdam_config.host_facts import gather, read_file
+from cofferdam_config.notices import refuse_harm, take_over, unknown
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
 from cofferdam_contracts.ipc.control import Refusal, SettingsDocument
@@ -34,7 +35,8 @@ def main() -> int:
     if sys.argv[1] == "check":
         return check(sys.argv[2])
     start = begin("config")
-    path, credentials_folder, variables = start.arguments
+    path, credentials_folder, variables, said = start.arguments
+    known = take_over(said)
     log = Log("config", LogSettings(level="info", timestamp=False))
     try:
         document = read_file(start.document, path)
@@ -44,15 +46,16 @@ def main() -> int:
             credentials_folder=credentials_folder,
             is_root=start.uid is not None,
             variables=frozenset(variables.split()),
-        )
+        )._replace(known=known)
         confine(start, log, POLICIES[Role.CONFIG])
         plan = read(document, path=path, facts=facts)
+        refuse_harm(plan.lacks, path, known)
     except ConfigError as error:
         for problem in error.problems:
             log.error(problem)
         _refuse(start, error.problems)
         os._exit(os.EX_CONFIG)
-    for warning in (*plan.warnings, *plan.lacks):
+    for warning in unknown((*plan.warnings, *plan.lacks), path, known):
         log.warning(warning)
     _hand_over(start, plan)
     os._exit(0)

@@ -20,6 +20,11 @@ from cofferdam_contracts.settings import UidRange
 STATE_FOLDER: Final = "/var/lib/parsec"
 SOCKET_FOLDER: Final = "/run/parsec"
 """Folder of the sockets whose path the configuration does not set."""
+DEFAULT_FILES: Final = tuple(
+    f"{STATE_FOLDER}/{name}"
+    for name in ("cofferdam/software.kek", "cofferdam/pkcs11.kek", "cofferdam/tpm.kek", "pkcs11")
+)
+"""Files and folders of providers whose path the configuration does not set."""
 _MAX_TABLE: Final = 1 << 20
 _USES_GROUPS: Final = (b"module_groups", b"status_group", b"Tpm")
 """What in a configuration makes groups matter; the name services may be far away."""
@@ -55,6 +60,8 @@ class HostFacts(NamedTuple):
     """Who may own what the service trusts: root, and the user that starts the service."""
     state_folder: str = STATE_FOLDER
     """Folder of files whose path the configuration does not set."""
+    known: frozenset[int] | None = None
+    """What was said of the configuration in force (`notices`), None if there is none, as at the start."""
 
 
 def read_file(descriptor: int, path: str) -> bytes:
@@ -103,7 +110,9 @@ def _paths(document: bytes, path: str) -> Iterable[str]:
     named = list(dict.fromkeys(os.fsdecode(match) for match in _PATHS.findall(document)))[:_MAX_PATHS]
     around = (posixpath.dirname(normal(each)) for each in named)
     return {
-        each for each in (path, DEVICE, SOCKET_FOLDER, *named, *around) if each.startswith("/") and "\0" not in each
+        each
+        for each in (path, DEVICE, SOCKET_FOLDER, *DEFAULT_FILES, *named, *around)
+        if each.startswith("/") and "\0" not in each
     }
 
 

@@ -60,7 +60,7 @@ class Start(NamedTuple):
     document: int
     """Descriptor of the settings document; in the configuration reader, of the configuration file."""
     arguments: tuple[str, ...]
-    """Further arguments, which only the configuration reader gets."""
+    """Further arguments: those of the configuration reader, or what the predecessor has warned of (`said`)."""
     early: deque[Record]
     """Records that arrived before the child serves its control socket."""
 

@@ -257,7 +257,7 @@ def test_the_text_is_taken_byte_for_byte(run: Cli) -> None:
 FAILURES = {
     "create-rsa-key -k new -b 2047": "a value in the request: RSA keys have 1024, 2048, 3072, 4096 bits, not 2047",
     "create-ecc-key -k=": "create-ecc-key '': a key name is not empty",
-    "create-ecc-key -k rsa": "create-ecc-key 'rsa': PSA_ERROR_ALREADY_EXISTS (1139): a key of that name exists",
+    "create-ecc-key -k rsa": "PSA_ERROR_ALREADY_EXISTS (1139): a key of that name exists in the Mbed Crypto provider",
     "delete-key -k nix": "delete-key 'nix': PSA_ERROR_DOES_NOT_EXIST (1140): no key has that name; list-keys",
     "sign -k nix text": "sign 'nix': PSA_ERROR_DOES_NOT_EXIST (1140)",
     "sign -k enc text": "sign 'enc': the key is not a signing key",

@@ -28,6 +28,8 @@ class KeyEncryptionKey(Opaque, Struct, frozen=True):
     key: bytes
     path: str
     is_new: bool = False
+    change: str = "reload"
+    """What makes another one known: a reload, or a restart if it is a systemd credential."""
 
 
 def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt: bool = False) -> KeyEncryptionKey:
@@ -47,20 +49,20 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
         key = read_secret(path, KEK_LENGTH)
     except FileNotFoundError as error:
         if not create:
-            raise CredentialError(f"{path} does not exist; put the key there") from error
+            raise CredentialError(f"{path} does not exist; put the key there, then restart the service") from error
         sealed = start.receive(Sealed)
         if (sealed.has_check and not (adopt and not seals)) or (sealed.has_rows and seals):
             remedy = "" if seals else "; if it is lost, set kim.adopt_rows for one start"
             raise CredentialError(
                 f"{path} does not exist, and the key store has rows that were made with that key; move it back, or "
-                f"restore it from a backup{remedy}"
+                f"restore it from a backup, then reload the service{remedy}"
             ) from error
         return KeyEncryptionKey(_create(path), path, is_new=True)
     except SecretFileError as error:
         raise CredentialError(str(error)) from error
     if len(key) != KEK_LENGTH:
         raise CredentialError(f"{path} must hold exactly {KEK_LENGTH} bytes")
-    return KeyEncryptionKey(key, path)
+    return KeyEncryptionKey(key, path, change="reload" if create else "restart")
 
 
 def _create(path: str) -> bytes:

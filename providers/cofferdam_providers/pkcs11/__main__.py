@@ -14,7 +14,7 @@ from cofferdam_providers.pkcs11.provider import Pkcs11Provider
 from cofferdam_providers.pkcs11.quirks import QuirkError
 from cofferdam_providers.pkcs11.token import SetupError
 from cofferdam_runtime.entry import begin, give_up
-from cofferdam_runtime.log import Log
+from cofferdam_runtime.notices import ChildLog
 from cofferdam_runtime.sandbox.policies import POLICIES, for_module
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     """Run the PKCS#11 provider."""
     start = begin("worker[pkcs11]")
     settings = start.settings(Pkcs11Settings)
-    log = Log("worker[pkcs11]", settings.worker.log)
+    log = ChildLog("worker[pkcs11]", settings.worker.log, start)
     try:
         kek = read_kek(
             settings.kek_file, start, create=settings.kek_create, seals=False, adopt=settings.worker.adopt_rows

@@ -10,7 +10,7 @@ from cofferdam_providers.base.run import serve
 from cofferdam_providers.software.credentials import read_its_files
 from cofferdam_providers.software.provider import SoftwareProvider
 from cofferdam_runtime.entry import begin, give_up
-from cofferdam_runtime.log import Log
+from cofferdam_runtime.notices import ChildLog
 from cofferdam_runtime.sandbox.policies import POLICIES
 
 
@@ -18,7 +18,7 @@ def main() -> int:
     """Run the software provider."""
     start = begin("worker[software]")
     settings = start.settings(SoftwareSettings)
-    log = Log("worker[software]", settings.worker.log)
+    log = ChildLog("worker[software]", settings.worker.log, start)
     try:
         kek = read_kek(settings.kek_file, start, create=settings.kek_create)
         its = read_its_files(settings.mbed_its_path) if settings.mbed_its_path else {}

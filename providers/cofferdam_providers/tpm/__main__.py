@@ -10,7 +10,7 @@ from cofferdam_providers.base.run import serve
 from cofferdam_providers.tpm.credentials import read_credentials
 from cofferdam_providers.tpm.provider import TpmProvider
 from cofferdam_runtime.entry import begin, give_up
-from cofferdam_runtime.log import Log
+from cofferdam_runtime.notices import ChildLog
 from cofferdam_runtime.sandbox.policies import POLICIES, for_tpm
 
 
@@ -18,7 +18,7 @@ def main() -> int:
     """Run the TPM provider."""
     start = begin("worker[tpm]")
     settings = start.settings(TpmSettings)
-    log = Log("worker[tpm]", settings.worker.log)
+    log = ChildLog("worker[tpm]", settings.worker.log, start)
     try:
         credentials = read_credentials(settings, start)
     except CredentialError as error:
