@@ -42,9 +42,14 @@ operations are encoded is in [parsec-protocol.md](parsec-protocol.md#operations)
 This page is about the software provider (`provider_type = "MbedCrypto"`, number 1). What the PKCS#11 provider supports
 depends on the token: [tokens.md](tokens.md).
 
-A key name belongs to one application and stands for one key of it, in whichever provider: a name that is taken in one
-provider cannot be given to a key of another (status 1139). Using and destroying a key need the provider that has it
-(otherwise 1140); ListKeys says which that is. Names of different applications are independent.
+## Names of keys
+
+A name belongs to one application and stands for one key, whichever provider has the key: another provider refuses a new
+key of that name with 1139, and every operation but ListKeys finds a key only in its own provider, with 1140 elsewhere.
+Applications do not see each other's names. A name is taken from the moment a key is begun until it is destroyed
+completely, and also while the key's row, file or token object is damaged or missing. A new name has at most 4,096
+bytes. ListKeys shows which provider has a key; the client library and the command line name it in their error for 1139,
+and refuse new names that are empty or contain zero bytes.
 """
 
 _ALGORITHMS: Final = """\

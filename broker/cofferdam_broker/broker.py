@@ -31,8 +31,7 @@ class Broker:
 
     def __init__(self, path: str, log: Log) -> None:
         """Serve the configuration at `path`."""
-        self._path = path
-        self._log = log
+        self._path, self._log = path, log
         self._loop = Loop()
         self._timers = Timers()
         self._notifier = Notifier(log)
@@ -78,8 +77,9 @@ class Broker:
                 self._refuse_reload("the new configuration cannot be used", *said)
 
         self._reading = True
+        known = "-" if self._deployment is None else self._deployment.config.settings.notices
         try:
-            ConfigLoader(self._path, self._loop, self._timers, self._log, finish)
+            ConfigLoader((self._path, known), self._loop, self._timers, self._log, finish)
         except OSError as error:
             self._log.error("the configuration cannot be read", file=self._path, cause=f"{error.strerror}; see -c PATH")
             finish(None, "", [f"{self._path}: {error.strerror}"])
@@ -159,14 +159,14 @@ class Broker:
             self._notifier.alive()
         if self._deployment and self._deployment.phase is Phase.SERVING:
             self._reports.repeat()
+        self._sockets.look(self._log)
         self._timers.after(CHECK_S, self._check)
 
     def _stop(self) -> None:
         """Shut down gracefully; at once if asked a second time, or if no configuration is in force yet."""
         self._log.info("stopping")
         self._notifier.stopping()
-        again, self._stopping = self._stopping, True
-        deployment = self._deployment
+        again, self._stopping, deployment = self._stopping, True, self._deployment
         if again or deployment is None or deployment.phase is Phase.STARTING:
             self._end(0)
         else:

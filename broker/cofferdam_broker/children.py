@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from cofferdam_broker.config import LoadedConfig
-from cofferdam_broker.process import ChildProcess, Key
+from cofferdam_broker.process import PLANNED, ChildProcess, Key
 from cofferdam_broker.wiring import Wiring
 from cofferdam_contracts.ipc.control import (
     Broken,
@@ -21,6 +21,7 @@ from cofferdam_contracts.ipc.control import (
     Pong,
     Ready,
     Record,
+    Said,
     Sealed,
     Violation,
 )
@@ -33,12 +34,15 @@ from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.places import KeyOwners, Users
 from cofferdam_runtime.pulse import Patience
+from cofferdam_runtime.said import Memory
 from cofferdam_runtime.sandbox.broker import missing_for, no_uids
 from cofferdam_runtime.sandbox.inspect import lacking, observe
 from cofferdam_runtime.spawn import spawn
 from cofferdam_runtime.starting import usage_of
 
 _MOST_ABI: Final = 255
+_SAID: Final = Memory()
+"""What children have warned of; it outlives deployments."""
 
 
 class Observer(Protocol):
@@ -59,11 +63,8 @@ class Children:
 
     def __init__(self, loop: Loop, log: Log, config: LoadedConfig, observer: Observer) -> None:
         """Start without children."""
-        self._loop = loop
-        self._log = log
+        self._loop, self._log, self._observer, self._documents = loop, log, observer, config.documents
         self._settings = settings = config.settings
-        self._documents = config.documents
-        self._observer = observer
         self._patience = Patience(settings.hang_ms / 1000, settings.generate_ms / 1000, settings.start_ms / 1000)
         self._groups = {(Role(worker.role), 0): worker.groups for worker in settings.workers}
         self._by_key: dict[Key, ChildProcess] = {}
@@ -88,6 +89,7 @@ class Children:
             KeyOwner: lambda _child, owner: self.key_owners.note(owner.uid, owns=owner.owns),
             Violation: self._violation,
             Broken: self._broken,
+            Said: lambda child, record: _SAID.note(child.key, record.digest),
         }
 
     def __iter__(self) -> Iterator[ChildProcess]:
@@ -107,7 +109,8 @@ class Children:
         uid = None if no_uids() else self._settings.uid_base + role.row.uid_offset + number
         document = self._documents[role, 0 if role.row.copies is Copies.PER_PRINCIPAL else number]
         patience = self._patience.for_start(self.histories[role, number].late)
-        child = ChildProcess((role, number), uid, spawn(role, number, uid, document), self._log, patience)
+        spawned = spawn(role, number, uid, document, (_SAID.hand_over((role, number)),))
+        child = ChildProcess((role, number), uid, spawned, self._log, patience)
         self._by_key[child.key] = child
         self._loop.add(child.spawned.pidfd, READ, lambda _events: self._end(child))
         self._loop.add(child.spawned.control.fileno(), READ, lambda events: self._on_control(child, events))
@@ -172,7 +175,11 @@ class Children:
             self.histories[child.key].record(time.monotonic(), child.starting.late_s)
             self.conditions.end(child.key, child.killed or how, time.monotonic())
             who = {} if child.principal is None else {"uid": child.principal}
-            self._log.error("a process died", process=child.title, pid=child.spawned.pid, how=how, **who)
+            about = {"process": child.title, "pid": child.spawned.pid, "how": how, **who}
+            if child.killed or child.failed or how == PLANNED:
+                self._log.info("a process ended, as was logged before", **about)
+            else:
+                self._log.error("a process died", **about)
         self._observer.on_death(child)
 
     def _forget(self, child: ChildProcess) -> None:

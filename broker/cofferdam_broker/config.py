@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias
 
-from cofferdam_broker.process import ChildProcess, Key
+from cofferdam_broker.process import PLANNED, ChildProcess, Key
 from cofferdam_contracts.ipc.control import Refusal, SettingsDocument
 from cofferdam_contracts.roles import READER_UID, Role, documents_of
 from cofferdam_contracts.settings import MAX_DOCUMENT, BrokerSettings, load
@@ -45,23 +45,23 @@ Done: TypeAlias = Callable[[LoadedConfig | None, str, list[str]], None]
 class ConfigLoader:
     """Runs a configuration reader; calls back once."""
 
-    def __init__(self, path: str, loop: Loop, timers: Timers, log: Log, done: Done) -> None:
-        """Start reading the file.
+    def __init__(self, source: tuple[str, str], loop: Loop, timers: Timers, log: Log, done: Done) -> None:
+        """Start reading a file; `source` is its path, and what was said of the configuration in force ("-": none is).
 
         Raises:
             OSError: The file cannot be opened, or the reader cannot be started.
         """
-        self._loop, self._timers = loop, timers
-        self._log = log
-        self._done = done
+        self._loop, self._timers, self._log, self._done = loop, timers, log, done
         self._documents: dict[tuple[int, int], int] = {}
         self._refused: list[str] = []
         # The path may be a FIFO, on which a blocking open would wait for ever.
+        path, known = source
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
             uid = None if no_uids() else READER_UID
-            spawned = spawn(Role.CONFIG, 0, uid, descriptor, (path, credentials, " ".join(os.environ)))
+            arguments = (path, credentials, " ".join(os.environ), known)
+            spawned = spawn(Role.CONFIG, 0, uid, descriptor, arguments)
         finally:
             os.close(descriptor)
         self.process = ChildProcess((Role.CONFIG, 0), uid, spawned, log, _PATIENCE)
@@ -95,7 +95,7 @@ class ConfigLoader:
     def _on_end(self) -> None:
         config, how = None, self.process.reap()
         self._loop.remove(self.process.spawned.pidfd)
-        is_accepted = how == "exited with status 0" and not self.process.killed
+        is_accepted = how == PLANNED and not self.process.killed
         if not is_accepted:
             self._log.error("the configuration was not accepted", reader=how)
         try:

@@ -22,6 +22,7 @@ from cofferdam_runtime.starting import Starting
 Key = tuple[Role, int]
 """A role and the number within it; a successor has the same."""
 
+PLANNED: Final = "exited with status 0"
 _SERIALS: Final = count(1)
 _ROOM: Final = 1 << 18
 """Size of a send buffer that has room for `Stop` even after a frontend's is full of connections."""
@@ -34,11 +35,9 @@ class ChildProcess:
 
     def __init__(self, key: Key, uid: int | None, spawned: Spawned, log: Log, patience: Patience) -> None:
         """Represent a child that was just started as `uid`, None for the broker's own."""
-        self.key, self.uid = key, uid
+        self.key, self.uid, self.spawned, self._log = key, uid, spawned, log
         self.role, self.number = role, number = key
-        self.spawned = spawned
         self.title = f"{role.row.title}[{number}]" if role.row.copies is Copies.PER_PRINCIPAL else role.row.title
-        self._log = log
         self.serial = next(_SERIALS)
         """Unique number of this process, unlike the number within the role, which is reused."""
         self.started = time.monotonic()

@@ -49,7 +49,7 @@ ADVICE: Final = {
     Status.PSA_ERROR_NOT_PERMITTED: "the key does not permit this use; list-keys shows its algorithm",
     Status.PSA_ERROR_NOT_SUPPORTED: "the provider does not support this; list-opcodes shows what it supports",
     Status.PSA_ERROR_INVALID_ARGUMENT: "the provider rejected a value in the request",
-    Status.PSA_ERROR_ALREADY_EXISTS: "a key of that name exists; choose another name, or delete it with delete-key",
+    Status.PSA_ERROR_ALREADY_EXISTS: "a key of that name exists, or is being made or destroyed; choose another name",
     Status.PSA_ERROR_DOES_NOT_EXIST: "no key has that name; list-keys shows the keys, -p names another provider",
     Status.PSA_ERROR_INSUFFICIENT_MEMORY: "the service is busy or short of memory; try again",
     Status.PSA_ERROR_INSUFFICIENT_STORAGE: "the provider has no room for more keys; delete-key frees some",

@@ -35,6 +35,7 @@ from cofferdam_client.client import Client as Client
 from cofferdam_client.endpoint import DEFAULT_ENDPOINT as DEFAULT_ENDPOINT
 from cofferdam_client.errors import ClientError as ClientError
 from cofferdam_client.errors import ConnectionFailedError as ConnectionFailedError
+from cofferdam_client.errors import KeyExistsError as KeyExistsError
 from cofferdam_client.errors import NothingUsableError as NothingUsableError
 from cofferdam_client.errors import ProtocolError as ProtocolError
 from cofferdam_client.errors import ServiceStatusError as ServiceStatusError

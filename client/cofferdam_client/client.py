@@ -1,11 +1,12 @@
 """The client, with one method for each operation of the Parsec protocol."""
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 
 from cofferdam_client.authentication import Auth, FirstUsable
 from cofferdam_client.endpoint import socket_path
-from cofferdam_client.errors import ServiceStatusError
+from cofferdam_client.errors import ClientError, KeyExistsError, ServiceStatusError
 from cofferdam_client.session import Session
 from cofferdam_contracts import operations
 from cofferdam_contracts.identity import MAX_KEY_NAME
@@ -127,14 +128,19 @@ class Client:
     # Keys.
 
     def generate_key(self, key_name: str, attributes: KeyAttributes) -> None:
-        """Generate a key; raise `ValueError` for a name that no new key may have."""
+        """Generate a key.
+
+        Raises:
+            ValueError: No new key may have this name.
+            KeyExistsError: There is a key of this name, in this or another provider.
+        """
         _check_new_name(key_name)
-        self._crypto(operations.GenerateKey(key_name, attributes))
+        self._make(operations.GenerateKey(key_name, attributes))
 
     def import_key(self, key_name: str, attributes: KeyAttributes, data: bytes) -> None:
-        """Import a key; if the attributes have a size of 0 bits, the data decides. Names as for `generate_key`."""
+        """Import a key; if the attributes have a size of 0 bits, the data decides. Errors as of `generate_key`."""
         _check_new_name(key_name)
-        self._crypto(operations.ImportKey(key_name, attributes, data))
+        self._make(operations.ImportKey(key_name, attributes, data))
 
     def destroy_key(self, key_name: str) -> None:
         """Destroy a key."""
@@ -253,6 +259,19 @@ class Client:
     def _offers(self, opcode: Opcode) -> bool:
         """Tell whether the provider has an operation; if not, NOT_SUPPORTED is about the operation, not about a key."""
         return opcode in self.list_opcodes()
+
+    def _make(self, operation: operations.GenerateKey | operations.ImportKey) -> None:
+        try:
+            self._crypto(operation)
+        except ServiceStatusError as error:
+            if error.status != Status.PSA_ERROR_ALREADY_EXISTS:
+                raise
+            raise KeyExistsError(error.opcode, self._provider_with(operation.key_name)) from error
+
+    def _provider_with(self, key_name: str) -> int | None:
+        with suppress(ClientError):
+            return next((key.provider_id for key in self.list_keys() if key.name == key_name), None)
+        return None
 
     def _crypto(self, operation: CryptoOperation) -> tuple[bytes, ...]:
         if self.provider == ProviderId.CORE:

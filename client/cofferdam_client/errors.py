@@ -4,6 +4,7 @@ ClientError
   ConnectionFailedError   the connection failed, or was lost or silent before the response was complete
   ProtocolError           the service sent something else than a response
   ServiceStatusError      the service refused the operation
+    KeyExistsError        as the application has a key of this name, in whichever provider
   NothingUsableError      the service lists no provider, or no authenticator, that this client can use
 
 Arguments that cannot be encoded, and names that no new key may have, raise `ValueError` or `TypeError`, and nothing is
@@ -48,6 +49,22 @@ class ServiceStatusError(ClientError):
         """Name the operation and the status."""
         name = self.status.name if isinstance(self.status, Status) else "an unknown status"
         return f"{self.opcode.name}: {name} ({int(self.status)})"
+
+
+class KeyExistsError(ServiceStatusError):
+    """Raised when a new key has the name of another one: an application's names are the same for all providers.
+
+    `provider` has the key; it is None if the service lists none of this name, as while it is being made or destroyed.
+    """
+
+    def __init__(self, opcode: Opcode, provider: int | None) -> None:
+        super().__init__(Status.PSA_ERROR_ALREADY_EXISTS, opcode)
+        self.provider = provider
+
+    def __str__(self) -> str:
+        """Name the operation, the status and the provider that has the key."""
+        who = "" if self.provider is None else f": provider {self.provider} has a key of this name"
+        return f"{super().__str__()}{who}"
 
 
 class NothingUsableError(ClientError):

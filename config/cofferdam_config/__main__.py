@@ -12,6 +12,7 @@ from typing import Final
 
 from cofferdam_config.check import DEVICES, LOGIN, check
 from cofferdam_config.host_facts import gather, read_file
+from cofferdam_config.notices import refuse_harm, take_over, unknown
 from cofferdam_config.plan import Plan, read
 from cofferdam_config.source import ConfigError
 from cofferdam_contracts.ipc.control import Refusal, SettingsDocument
@@ -35,7 +36,8 @@ def main() -> int:
         path, *words = sys.argv[2:]
         return check(path, devices=DEVICES in words, login=LOGIN in words)
     start = begin("config")
-    path, credentials_folder, variables = start.arguments
+    path, credentials_folder, variables, said = start.arguments
+    known = take_over(said)
     log = Log("config", LogSettings(level="info", timestamp=False))
     try:
         document = read_file(start.document, path)
@@ -45,15 +47,16 @@ def main() -> int:
             credentials_folder=credentials_folder,
             is_root=start.uid is not None,
             variables=frozenset(variables.split()),
-        )
+        )._replace(known=known)
         confine(start, log, POLICIES[Role.CONFIG])
         plan = read(document, path=path, facts=facts)
+        refuse_harm(plan.lacks, path, known)
     except ConfigError as error:
         for problem in error.problems:
             log.error(problem)
         _refuse(start, error.problems)
         os._exit(os.EX_CONFIG)
-    for warning in (*plan.warnings, *plan.lacks):
+    for warning in unknown((*plan.warnings, *plan.lacks), path, known):
         log.warning(warning)
     _hand_over(start, plan)
     os._exit(0)

@@ -20,6 +20,11 @@ from cofferdam_runtime.files import Found, look, trusted_owners
 STATE_FOLDER: Final = "/var/lib/parsec"
 SOCKET_FOLDER: Final = "/run/parsec"
 """Folder of the sockets whose path the configuration does not set."""
+DEFAULT_FILES: Final = tuple(
+    f"{STATE_FOLDER}/{name}"
+    for name in ("cofferdam/software.kek", "cofferdam/pkcs11.kek", "cofferdam/tpm.kek", "pkcs11")
+)
+"""Files and folders of providers whose path the configuration does not set."""
 _MAX_TABLE: Final = 1 << 20
 _USES_GROUPS: Final = (b"module_groups", b"status_group", b"Tpm")
 """What in a configuration makes groups matter; the name services may be far away."""
@@ -57,6 +62,8 @@ class HostFacts(NamedTuple):
     """The working directory of the service; empty if it has none."""
     state_folder: str = STATE_FOLDER
     """Folder of files whose path the configuration does not set."""
+    known: frozenset[int] | None = None
+    """What was said of the configuration in force (`notices`), None if there is none, as at the start."""
 
 
 def read_file(descriptor: int, path: str) -> bytes:
@@ -124,7 +131,7 @@ def _paths(document: bytes, path: str, folder: str) -> Iterable[str]:
         named += [absolute(folder, os.fsdecode(match)) for match in _RELATIVE.findall(document)]
     named = list(dict.fromkeys(named))[:_MAX_PATHS]
     around = (posixpath.dirname(normal(each)) for each in named)
-    known = (path, DEVICE, SOCKET_FOLDER, STATE_FOLDER, *named, *around)
+    known = (path, DEVICE, SOCKET_FOLDER, STATE_FOLDER, *DEFAULT_FILES, *named, *around)
     return {each for each in known if each.startswith("/") and "\0" not in each}
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.notices import is_served_by
 from cofferdam_config.paths import DATABASE, Place, places, secret_files
+from cofferdam_config.places import type_of
 from cofferdam_config.report import key_path
 from cofferdam_config.rules import Case, Rule, all_of, for_each, of_type
 from cofferdam_config.schema import Setting, Table
@@ -207,6 +209,35 @@ def _secrets_are_private(case: Case, provider: Provider) -> None:
         _is_private(case, provider.at(Provider.key_encryption_key_file), kek)
 
 
+def _key_stays(case: Case, provider: Provider) -> None:
+    """Record that the key-encryption key of a provider is missing which the configuration in force has, too.
+
+    It is made with the first start only. Whether keys depend on it, the key store knows; a provider that is served has
+    it, so at a reload another one would be made, or its worker would refuse to start.
+    """
+    kind = type_of(provider)
+    if kind is None or kind.kek.credential in case.facts.credentials or not is_served_by(case.facts.known, provider):
+        return
+    path = kind.kek.file(provider, case.facts)
+    found = case.facts.files.get(path)
+    if found is not None and (found.last is None or not stat.S_ISREG(found.last.mode)):
+        what = f"nothing at {_absent(path, found)}" if found.last is None else f"something else at {path}"
+        _lack(case, provider.at(Provider.key_encryption_key_file), what, "the key that its keys were made with")
+
+
+def _state_folder_can_be_used(case: Case, provider: Provider) -> None:
+    """Record what keeps a worker from making, or entering, its folder."""
+    path = provider.find(Provider.state_folder) or posixpath.join(case.facts.state_folder, "pkcs11")
+    found, above = case.facts.files.get(path), case.facts.files.get(posixpath.dirname(normal(path)))
+    where = provider.at(Provider.state_folder)
+    if found is not None and any(stat.S_ISLNK(each.mode) and each.path == normal(path) for each in found.elements):
+        _lack(case, where, f"a symbolic link at {path}", "a folder of its own")
+    elif found is not None and found.last is not None and not stat.S_ISDIR(found.last.mode):
+        _lack(case, where, f"something else at {path}", "a folder of its own")
+    elif above is not None and above.last is not None and not stat.S_ISDIR(above.last.mode):
+        _lack(case, where, f"something else at {above.last.path}", "a folder in which it makes its own")
+
+
 def _is_private(case: Case, where: Path, path: str) -> None:
     found = case.facts.files.get(path)
     if found is None:
@@ -252,5 +283,7 @@ HOST_RULES: Final[tuple[Rule, ...]] = (
     for_each(of_type(PKCS11), _environment_is_not_inherited),
     for_each(of_type(TPM), _tpm_is_there),
     for_each(all_of(Provider), _secrets_are_private),
+    for_each(all_of(Provider), _key_stays),
+    for_each(of_type(PKCS11), _state_folder_can_be_used),
     _sockets_have_folders,
 )

@@ -67,6 +67,10 @@ class Secret(NamedTuple):
         """Return its bytes in hexadecimal if they are taken from the configuration itself."""
         return None if self.credential in facts.credentials else provider.find(self.settings[0])
 
+    def change(self, facts: HostFacts) -> str:
+        """Return what makes another one known: systemd copies credentials when it starts the service, and only then."""
+        return "restart" if self.credential in facts.credentials else "reload"
+
     def file(self, provider: Provider, facts: HostFacts) -> str | None:
         """Return the file that it is in."""
         named = uri_of(provider).pin_file if self is PIN else None

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.host_rules import HOST_RULES
+from cofferdam_config.notices import hand_on, identity, served
 from cofferdam_config.paths import shares_its_folder
 from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
 from cofferdam_config.relative import complete
@@ -96,8 +97,10 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
 
 def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors, which lacks some `configured` providers."""
+    said = (identity(text, report.file) for text in (*report.warnings(), *report.lacks()))
     values = _values(document, facts, report.file)
     values["configured"] = tuple(_configured(provider, document.all(Provider)) for provider in configured)
+    values["notices"] = hand_on((*map(served, document.all(Provider)), *said))
     workers = (_worker(provider, values, facts) for provider in document.all(Provider))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),
@@ -199,6 +202,7 @@ def _worker(provider: Provider, values: Mapping[str, object], facts: HostFacts) 
     }
     for secret in kind.secrets:
         own |= {secret.field: secret.plain(provider, facts), f"{secret.field}_file": secret.file(provider, facts)}
+        own[f"{secret.field}_change"] = secret.change(facts)
     return kind.role, 0, _fill(kind.settings, own)
 
 

@@ -19,6 +19,7 @@ from cofferdam_contracts.ipc.control import (
     Pong,
     Ready,
     Refusal,
+    Said,
     SettingsDocument,
     Violation,
 )
@@ -190,11 +191,11 @@ SERVERS: Final = WORKERS | _roles(Copies.ONE)
 """Roles that run as long as the configuration is in force, and are replaced when they die."""
 PLAIN: Final = _roles(Copies.ONE) - {Role.KIM}
 """Roles without settings of their own: they are told how to log."""
-BEFORE_READY: Final[frozenset[type]] = frozenset({Ready, Failed})
+BEFORE_READY: Final[frozenset[type]] = frozenset({Ready, Failed, Said})
 """What every process may send until it is ready."""
 EARLY: Final[frozenset[type]] = frozenset({Condition})
 """What a process that says it may say before it is ready as well."""
-ALWAYS: Final[frozenset[type]] = frozenset({Pong})
+ALWAYS: Final[frozenset[type]] = frozenset({Pong, Said})
 """What every process may send from then on."""
 
 

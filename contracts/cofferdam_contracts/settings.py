@@ -104,6 +104,8 @@ class BrokerSettings(NamedTuple):
     """Longest time that a device may take to generate one key before its worker counts as hanging."""
     drain_ms: int
     """Longest wait for requests under way at shutdown and reload."""
+    notices: str
+    """What the reader said of this configuration, for the reader of the next one."""
 
 
 class FrontendSettings(NamedTuple):
@@ -212,6 +214,8 @@ class Pkcs11Settings(NamedTuple):
     """The bytes of the PIN, in hexadecimal."""
     pin_file: str | None
     """File with the PIN, read before the worker is confined. With neither `pin` nor `pin_file`, no login."""
+    pin_change: str
+    """What makes another PIN known: `reload`, or `restart` of a service whose PIN is a systemd credential."""
     kek_file: str
     """Path of the key that authenticates this provider's mappings, as in `SoftwareSettings`."""
     kek_create: bool

@@ -1,6 +1,7 @@
 """The process of the key store (kim): open the database, drop privileges, answer until the broker sends STOP."""
 
 import os
+import time
 from collections.abc import Sequence
 
 from cofferdam_contracts.ipc.control import DownstreamChannel, Failure
@@ -12,13 +13,14 @@ from cofferdam_kim.errors import StoreError
 from cofferdam_kim.location import Prepared, prepare, prepare_tree
 from cofferdam_kim.look import look
 from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
+from cofferdam_kim.notices import Notices
 from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
 from cofferdam_kim.store import MappingStore
 from cofferdam_runtime.entry import Child, Reporter, begin, confine, give_up
-from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
+from cofferdam_runtime.notices import ChildLog
 from cofferdam_runtime.sandbox.policies import POLICIES, for_mapping_files
 from cofferdam_runtime.sandbox.policy import Policy
 
@@ -29,21 +31,22 @@ def main() -> int:
     settings = start.settings(KimSettings)
     if start.is_rehearsal:
         return look(start, settings)
-    log = Log("kim", settings.log)
+    log = ChildLog("kim", settings.log, start)
     loop = Loop()
     if not os.path.lexists(settings.path):
         log.warning("a new key store is made; keys in another one are not served", file=settings.path)
     try:
         prepared = _prepare(settings, start.uid)
         for warning in prepared.warnings:
-            log.warning(warning)
+            log.notice(warning)
         achieved = confine(start, log, _policy(settings, prepared))
         store = _open(settings, prepared)
     except StoreError as error:
         log.error("the key store cannot be opened", cause=error)
         give_up(start.control, Failure.STORE)
     for line in store.report.warnings():
-        log.warning(line)
+        log.notice(line)
+    notices = Notices(store, log)
     owners = OwnerNotifier(store, start.control.send)
     counts = CountNotifier(store, settings.providers, start.control.send)
 
@@ -55,7 +58,7 @@ def main() -> int:
         store,
         settings.providers,
         settings.authenticators,
-        on_failure=lambda error: log.error("the key store failed", cause=error),
+        on_failure=lambda error: notices.failed(error, time.monotonic()),
         on_change=changed,
     )
     reporter = Reporter(start.control)
@@ -65,7 +68,8 @@ def main() -> int:
     child.ready(achieved, checks=checks, rows=rows)
 
     def tick() -> float:
-        more, idle, due = owners.tell(), server.tick(), counts.tell()
+        more, idle = owners.tell(), min(server.tick(), notices.look(time.monotonic()))
+        due = counts.tell()
         return 0.0 if more else idle if due is None else min(idle, due)
 
     loop.run(tick)

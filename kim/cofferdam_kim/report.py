@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from cofferdam_contracts.ipc.keystore import PENDING_STATES
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR
 from cofferdam_kim import schema
 from cofferdam_kim.errors import DamagedError
 from cofferdam_kim.rows import COLUMNS, PROVIDER_UUID, RawRow, fault
@@ -73,7 +74,7 @@ class StoreReport(Struct, frozen=True, kw_only=True):
         if len(self.quarantined) > _SHOWN:
             yield f"{len(self.quarantined) - _SHOWN} more rows are not served, see the table cofferdam_quarantine"
         if self.unconfigured:
-            yield f"{self.unconfigured} keys belong to providers that are not configured"
+            yield f"{self.unconfigured} keys belong to providers that are not configured; they are kept and not served"
 
 
 def inspect(
@@ -105,7 +106,7 @@ def _scan_keys(connection: sqlite3.Connection, uuids: Collection[str]) -> tuple[
             bad.append(Quarantined("key_mapping", row[_ROW_ID], reason))
         elif row[PROVIDER_UUID] in uuids:
             served += 1
-        else:
+        elif row[0] != INTERNAL_AUTHENTICATOR:
             unconfigured += 1
     return served, unconfigured, bad
 

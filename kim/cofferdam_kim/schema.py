@@ -95,6 +95,17 @@ _GROUPS: Final = (
 """Groups of tables that exist together or not at all, each with the table that holds its version."""
 FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 """What the sqlite3 module raises, also for messages that quote damaged text and for damaged lengths."""
+_WORDS: Final = {
+    "SQLITE_FULL": "the disk is full",
+    # SQLite reports some full disks and quotas like this.
+    "SQLITE_IOERR": "the disk is full or fails: see df and dmesg",
+    "SQLITE_READONLY": "the file system, the file or its folder is read-only",
+    "SQLITE_CANTOPEN": "the file or its folder is gone, or its owner or mode was changed",
+    "SQLITE_NOMEM": "memory has run out",
+    "SQLITE_CORRUPT": "the file is damaged; restart the service, which then says what to do",
+    "SQLITE_NOTADB": "the file is damaged; restart the service, which then says what to do",
+}
+"""What errors mean, by the beginning of their names."""
 _FORMAT: Final = 18
 """Offset of the format version for writing in the header."""
 _FORMATS: Final = frozenset({b"\1", b"\2"})
@@ -254,6 +265,11 @@ def error_name(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "SQLITE_CORRUPT (text that is not UTF-8)"
     return str(getattr(error, "sqlite_errorname", type(error).__name__))
+
+
+def in_words(name: str) -> str:
+    """Return what an operator should look at after an error of this name."""
+    return next((words for prefix, words in _WORDS.items() if name.startswith(prefix)), "see sqlite.org/rescode.html")
 
 
 def unusable(path: str, error: Exception) -> StoreError:

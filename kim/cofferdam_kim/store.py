@@ -28,6 +28,7 @@ from cofferdam_kim import codes, location, schema
 from cofferdam_kim.catalogue import Catalogue
 from cofferdam_kim.errors import DamagedError
 from cofferdam_kim.mapping_mirror import FileMirror
+from cofferdam_kim.presence import Loss, Presence
 from cofferdam_kim.report import StoreReport, inspect
 from cofferdam_kim.rows import (
     ATTRIBUTES_VERSION,
@@ -90,6 +91,10 @@ _NOTE_BAD: Final = (
 _LOST_WRITES: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 
 
+class _LostError(ServiceError):
+    """Raised when a file of the database is not in its place: what is written now may be gone after a restart."""
+
+
 class MappingStore:
     """The mapping of one service; every method may raise `ServiceError`."""
 
@@ -110,6 +115,8 @@ class MappingStore:
         self._partial = report.damage is not None
         self._max_keys = max_keys
         self._read_only = None if report.damage is None else report.damage.found
+        # A damaged database is served from memory.
+        self._presence = None if self._partial else Presence(path)
         self.report = report
         refusal = f"{path} is damaged: nobody can tell which keys are missing" if report.incomplete else None
         self.catalogue = Catalogue(connection, providers, self._fault, self._failed, self._misled, refusal=refusal)
@@ -154,6 +161,14 @@ class MappingStore:
             self._files.close(self._connection)
         self._tidy()
         self._connection.close()
+
+    def loss(self) -> Loss | None:
+        """Return which file of the database is not in its place any more, None if all are; nothing is changed then."""
+        return None if self._presence is None else self._presence.loss()
+
+    def flush(self) -> None:
+        """Write everything into the database file itself, as far as that is possible."""
+        self._tidy()
 
     def lookup(self, provider: ProviderEntry, identity: KeyIdentity) -> KeyRecord:
         """Return the record of a provider's active key; `PSA_ERROR_DOES_NOT_EXIST` when there is none."""
@@ -381,7 +396,8 @@ class MappingStore:
         return ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, "no such key")
 
     def _failed(self, error: Exception) -> ServiceError:
-        return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{schema.error_name(error)} in {self._path}")
+        name = schema.error_name(error)
+        return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{name} in {self._path}: {schema.in_words(name)}")
 
     def _misled(self) -> ServiceError:
         return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path}: an index points at another row")
@@ -420,6 +436,13 @@ class MappingStore:
     def _refuse_read_only(self) -> None:
         if self._read_only is not None:
             raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is read only: {self._read_only}")
+        self._refuse_lost()
+
+    def _refuse_lost(self) -> None:
+        if (loss := self.loss()) is not None:
+            raise _LostError(
+                Status.KEY_INFO_MANAGER_ERROR, f"found {loss.found} at {loss.file}, expected the file that is open"
+            )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -436,13 +459,14 @@ class MappingStore:
             try:
                 with schema.transaction(self._connection):
                     yield
-            except schema.FAILURES as error:
+                self._refuse_lost()
+            except (*schema.FAILURES, _LostError) as error:
                 if changed is not None:
                     # Only the disk can tell whether the change was written.
                     self.catalogue.listings.forget(Application(changed.authenticator, changed.application))
                 if schema.error_name(error) in _LOST_WRITES:
                     # The kernel has dropped the pages and will report success next time: nothing may rely on them.
-                    self._read_only = f"{schema.error_name(error)}; start the service anew"
+                    self._read_only = f"{schema.error_name(error)}; restart the service"
                 raise
 
 

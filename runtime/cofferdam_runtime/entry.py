@@ -61,14 +61,15 @@ class Start(NamedTuple):
     document: int
     """Descriptor of the settings document; in the configuration reader, of the configuration file."""
     arguments: tuple[str, ...]
-    """Further arguments, which only the configuration reader and rehearsals get."""
+    """Further arguments: those of the configuration reader, what the predecessor has warned of (`said`), or those of a
+    rehearsal."""
     early: deque[Record]
     """Records that arrived before the child serves its control socket."""
 
     @property
     def is_rehearsal(self) -> bool:
         """Whether this process is to find out whether it could work, and to change nothing (`rehearsal`)."""
-        return self.role is not Role.CONFIG and bool(self.arguments)
+        return self.role is not Role.CONFIG and len(self.arguments) > 1
 
     def receive(self, kind: type[T], wanted: Callable[[T], bool] = lambda _record: True) -> T:
         """Wait for the first wanted record of a type; others are queued and handled when the child is ready.

@@ -5,6 +5,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from cofferdam_contracts.settings import BrokerSettings
@@ -128,6 +129,83 @@ class Acceptor:
             self._reserve = -1  # another open took the descriptor; `_shed` tries again
 
 
+class Door:
+    """A listening socket at a path; its file is made again if somebody removes it."""
+
+    def __init__(self, loop: Loop, path: str, mode: int, passed: _socket.socket | None = None) -> None:
+        """Adopt the socket that systemd passed, or bind one; connections have to wait until `open`.
+
+        Raises:
+            ListenError: The path is in use or cannot be bound.
+        """
+        self._loop, self._path, self._mode, self._passed = loop, path, mode, passed
+        self._socket = bind(path, mode) if passed is None else passed
+        self._file = self._seen = _file_at(path)
+        self._serve: Callable[[_socket.socket], None] | None = None
+        self._group: int | None = None
+
+    def admit(self, group: int | None) -> None:
+        """Let the members of a group connect as well; with None, only the socket's owner and root may.
+
+        Raises:
+            ListenError: The group cannot be given the socket.
+        """
+        self._group = group
+        admit(self._path, group)
+
+    def open(self, serve: Callable[[_socket.socket], None]) -> None:
+        """Call back with the socket while connections are pending on it."""
+        self._serve = serve
+        self._loop.add(self._socket.fileno(), READ, lambda _events: serve(self._socket))
+
+    def shut(self) -> None:
+        """Stop calling back; connections wait in the kernel's backlog."""
+        self._loop.remove(self._socket.fileno())
+        self._serve = None
+
+    def close(self) -> None:
+        """Close the socket, and remove its file unless systemd, or somebody else, made it."""
+        if self._passed is None and _file_at(self._path) == self._file is not None:
+            with suppress(OSError):  # its folder may have gone, too
+                os.unlink(self._path)
+        self._socket.close()
+
+    def look(self, log: Log) -> None:
+        """Bind again if the file is not there any more; log what cannot be mended once."""
+        before, self._seen = self._seen, _file_at(self._path)
+        if self._seen == self._file or (before == self._seen and (self._seen or self._passed)):
+            return
+        try:
+            fresh = bind(self._path, self._mode) if self._passed is None else None
+            cause = "it is systemd's, which makes it"
+        except ListenError as error:
+            fresh, cause = None, str(error)
+        if fresh is not None:
+            self._replace(fresh)
+            log.warning("a socket's file was removed and is made again", file=self._path)
+            self._admit_again(log)
+        elif before != self._seen:
+            remedy = "systemctl restart cofferdam.socket cofferdam.service"
+            log.error("a socket's file is gone; nobody can connect", file=self._path, cause=cause, remedy=remedy)
+
+    def _admit_again(self, log: Log) -> None:
+        try:
+            if self._group is not None:
+                admit(self._path, self._group)
+        except ListenError as error:
+            log.error("the group of a socket's file is lost; its members cannot connect", file=self._path, cause=error)
+
+    def _replace(self, fresh: _socket.socket) -> None:
+        serve, old = self._serve, self._socket
+        self.shut()
+        self._socket, self._file = fresh, _file_at(self._path)
+        self._seen = self._file
+        if serve is not None:
+            serve(old)  # who has connected before
+            self.open(serve)
+        old.close()
+
+
 class Sockets:
     """The two listening sockets of the service, on its loop."""
 
@@ -138,9 +216,8 @@ class Sockets:
             ListenError: The passed socket cannot be used.
         """
         self._loop = loop
-        self._clients = activated()
-        self._is_ours = self._clients is None
-        self._status: _socket.socket | None = None
+        self._passed = activated()
+        self._doors: list[Door] = []
 
     def bind(self, settings: BrokerSettings, status: Callable[[bool], bytes]) -> None:
         """Bind the sockets that are not bound yet, and serve the status; clients have to wait until `serve`.
@@ -152,30 +229,41 @@ class Sockets:
         Raises:
             ListenError: A path is in use or cannot be bound, or the group cannot be given the socket.
         """
-        if self._clients is None:
-            self._clients = bind(settings.socket_path, CLIENT_MODE)
-        if self._status is None:
-            bound = self._status = bind(settings.status_path, STATUS_MODE)
-            self._loop.add(bound.fileno(), READ, lambda _events: hand_out(bound, status))
-        admit(settings.status_path, settings.status_group)
+        if not self._doors:
+            path = settings.socket_path if self._passed is None else str(self._passed.getsockname())
+            self._doors.append(Door(self._loop, path, CLIENT_MODE, self._passed))
+        if len(self._doors) == 1:
+            self._doors.append(Door(self._loop, settings.status_path, STATUS_MODE))
+            self._doors[1].open(lambda bound: hand_out(bound, status))
+        self._doors[1].admit(settings.status_group)
 
     def serve(self, accept: Callable[[_socket.socket], None]) -> None:
         """Call back with the clients' socket while connections are pending on it."""
-        if (bound := self._clients) is not None:
-            self._loop.add(bound.fileno(), READ, lambda _events: accept(bound))
+        self._doors[0].open(accept)
 
     def pause(self) -> None:
         """Stop accepting; clients wait in the kernel's backlog."""
-        if self._clients is not None:
-            self._loop.remove(self._clients.fileno())
+        if self._doors:
+            self._doors[0].shut()
+
+    def look(self, log: Log) -> None:
+        """Make files of sockets again that were removed, to be called once a second."""
+        for door in self._doors:
+            door.look(log)
 
     def close(self) -> None:
         """Close both sockets, and remove their files except one that systemd made."""
-        for bound, is_ours in ((self._clients, self._is_ours), (self._status, True)):
-            if bound is not None:
-                if is_ours:
-                    remove(bound)
-                bound.close()
+        for door in self._doors:
+            door.close()
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Return device and inode of what is at a path, None if there is nothing."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except (OSError, ValueError):  # an abstract address has no file
+        return None
+    return found.st_dev, found.st_ino
 
 
 def admit(path: str, group: int | None) -> None:
@@ -188,7 +276,7 @@ def admit(path: str, group: int | None) -> None:
         # By descriptor: a path could become a link between two calls.
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return  # somebody removed it; a restart makes it again
+        return  # somebody removed it; it is made again within a second
     found = os.fstat(descriptor)
     itself = f"/proc/self/fd/{descriptor}"
     try:
@@ -223,14 +311,6 @@ def hand_out(bound: _socket.socket, document: Callable[[bool], bytes]) -> None:
 def _uid_of(connection: _socket.socket) -> int:
     _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
     return int(uid)
-
-
-def remove(bound: _socket.socket) -> None:
-    """Remove the file of a listening socket, if it still exists."""
-    try:
-        os.unlink(bound.getsockname())
-    except OSError:
-        pass  # somebody else removed it, or its folder is gone
 
 
 def _clear(path: str) -> None:

@@ -66,6 +66,10 @@ class Log:
         self._write("warning", event, values)
         return sentence(event, values)
 
+    def notice(self, event: str, **values: object) -> None:
+        """Log a warning about a state that lasts; a child whose predecessor has logged it does not repeat it."""
+        self.warning(event, **values)
+
     def info(self, event: str, **values: object) -> None:
         """Log what the service does: starts, stops, changes of keys."""
         self._write("info", event, values)

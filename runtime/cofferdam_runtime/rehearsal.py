@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from cofferdam_contracts.settings import LogSettings
 from cofferdam_runtime.entry import Start
 from cofferdam_runtime.log import Log
+from cofferdam_runtime.notices import ChildLog
 
 _STDOUT: Final = 1
 _STDERR: Final = 2
@@ -77,4 +78,4 @@ class RehearsalLog(Log):
 
 def log_of(start: Start, component: str, settings: LogSettings) -> Log:
     """Return the log of a process, or of its rehearsal."""
-    return RehearsalLog(component) if start.is_rehearsal else Log(component, settings)
+    return RehearsalLog(component) if start.is_rehearsal else ChildLog(component, settings, start)

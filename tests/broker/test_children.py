@@ -33,6 +33,7 @@ from cofferdam_contracts.ipc.control import (
     Pong,
     Ready,
     Record,
+    Said,
     UpstreamChannel,
     Violation,
     decode,
@@ -66,6 +67,7 @@ SETTINGS = BrokerSettings(
     start_ms=1000,
     generate_ms=10_000,
     drain_ms=1000,
+    notices="",
 )
 DEVICES = {Role.PKCS11_WORKER, Role.TPM_WORKER}
 KINDS: list[Any] = [kind for _, kind, _ in _KINDS]
@@ -139,8 +141,8 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 def allowed(role: Role, *, ready: bool) -> set[type]:
     said: set[type] = {Condition} if role in WORKERS else set()
     if not ready:
-        return {Ready, Failed} | said
-    kinds: set[type] = {Pong} | said
+        return {Ready, Failed, Said} | said
+    kinds: set[type] = {Pong, Said} | said
     kinds |= ({Busy} if role in DEVICES else set()) | ({KeyOwner, KeyCount} if role is Role.KIM else set())
     return kinds | ({Broken} if role is Role.FRONTEND else {Violation})
 

@@ -37,7 +37,8 @@ def read(
     gc.collect()  # what earlier tests left must not go meanwhile
     before = len(os.listdir("/proc/self/fd"))
     timers = Timers()
-    reader = ConfigLoader(str(path), loop, timers, Log("broker", SETTINGS.log), lambda *told: done.append(told))
+    told = done.append
+    reader = ConfigLoader((str(path), "-"), loop, timers, Log("broker", SETTINGS.log), lambda *end: told(end))
     if silence_s is not None:
         reader.process.starting._silence_s = silence_s
 

@@ -57,6 +57,7 @@ def test_the_defaults_of_a_provider() -> None:
         slot_number=None,
         pin=None,
         pin_file=None,
+        pin_change="reload",
         kek_file="/var/lib/parsec/cofferdam/pkcs11.kek",
         kek_create=True,
         state_folder="/var/lib/parsec/pkcs11",
@@ -187,6 +188,7 @@ def test_a_credential_takes_the_place_of_every_pin(key: str, warning: str) -> No
     assert read_text(_text(""), credentials=credentials).warnings == ()
     plan = read_text(_text(key), credentials=credentials)
     assert (_settings(plan).pin, _settings(plan).pin_file) == (None, "/run/credentials/pin")
+    assert _settings(plan).pin_change == "restart"
     assert plan.warnings == (
         f"config.toml:14: provider[0].{warning}, as the credential cofferdam.pkcs11.pin takes its place",
     )

@@ -61,6 +61,7 @@ def test_the_settings_from_a_file_of_parsec() -> None:
         start_ms=10000,
         generate_ms=120_000,
         drain_ms=10000,
+        notices=plan.broker.notices,
     )
     worker = WorkerSettings(
         log=log,

@@ -1,5 +1,6 @@
 """Which uids belong to which user, from the tables of the machine: malformed lines are skipped, never fatal."""
 
+from cofferdam_config.notices import MOST, hand_on
 from cofferdam_config.subuids import MAX_RANGES, ranges
 from cofferdam_contracts.settings import BrokerSettings, LogSettings, UidRange, dump
 
@@ -50,5 +51,6 @@ def test_the_most_ranges_fit_the_document_of_the_broker() -> None:
         start_ms=1,
         generate_ms=1,
         drain_ms=1,
+        notices=hand_on([(1 << 32) - 1 - number for number in range(2 * MOST)]),
     )
     assert len(dump(settings)) < (1 << 20) - 4096

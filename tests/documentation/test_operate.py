@@ -13,10 +13,12 @@ ROOTS = ("broker", "config", "frontend", "kim", "providers", "runtime")
 LEVELS = {"error", "warning"}
 KILL = "kill"
 """A method that logs its reason as an error."""
+NOTICE = "notice"
+"""A method that logs a warning about a state that lasts."""
 CHOSEN = "level"
 """What a variable is called that holds one of the two methods."""
 TEXTS_OF_KIM = {
-    "report.py": {"the database is damaged", "is not served"},
+    "report.py": {"the database is damaged", "is not served", "keys belong to providers that are not configured"},
     "location.py": {"had mode", "had owner", "belonged to uid", "others may replace the database"},
 }
 """Parts of texts that `StoreReport.warnings` and `prepare` compose."""
@@ -31,7 +33,7 @@ def _events(tree: ast.AST) -> Iterator[str]:
         if isinstance(node.func, ast.Name):
             if node.func.id == CHOSEN and texts and isinstance(texts[0], str):
                 yield texts[0]
-        elif node.func.attr in {*LEVELS, KILL} and texts and isinstance(texts[0], str):
+        elif node.func.attr in {*LEVELS, KILL, NOTICE} and texts and isinstance(texts[0], str):
             yield texts[0]
         elif node.func.attr == "_write" and texts[0] in LEVELS and isinstance(texts[1], str):
             yield texts[1]

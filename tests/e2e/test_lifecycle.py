@@ -261,13 +261,41 @@ def test_a_reload_changes_what_the_file_says() -> None:
     [
         ({"listener": {"timeout": 0}}, "listener.timeout"),
         ({"listener": {"socket_path": "/elsewhere.sock"}}, "change with a restart only"),
-        ({"provider": {"key_encryption_key_file": "/dev/null"}}, "is not a regular file"),
+        ({"provider": {"key_encryption_key_file": "/dev/null"}}, "found something else at /dev/null"),
+        ({"provider": {"key_encryption_key_file": "/nonexistent"}}, "found nothing at /nonexistent"),
     ],
 )
-def test_a_reload_that_cannot_be_leaves_the_old_service_running(
-    tables: dict[str, dict[str, str | int | bool]], complaint: str
-) -> None:
+def test_a_reload_that_cannot_be_stops_nothing(tables: dict[str, dict[str, str | int | bool]], complaint: str) -> None:
     with Service() as service:
+        processes = service.pids()
+        service.configure(tables)
+        service.signal(signal.SIGHUP)
+        wait_until("the reload is refused, the old configuration goes on", service)
+        assert complaint in service.log()
+        assert service.pids() == processes
+        service.configure({})
+        reload(service)
+
+
+def test_a_reload_without_a_change_repeats_no_warning() -> None:
+    with Service(extra="[unheard-of]\n[[strange]]\n") as service:
+        warnings = [line for line in service.log().splitlines() if "level=warning component=config" in line]
+        assert len(warnings) == 2
+        for _ in range(2):
+            reload(service)
+        assert service.log().count("level=warning component=config") == 2
+        service.configure({}, "[unheard-of]\n[new]\n")
+        reload(service)
+        (said,) = [line for line in service.log().splitlines() if "level=warning component=config" in line][2:]
+        assert ": new: " in said
+
+
+def test_a_reload_that_fails_later_leaves_the_old_service_running() -> None:
+    with Service() as service:
+        short = service.folder / "short.kek"
+        short.write_bytes(bytes(5))
+        short.chmod(0o400)
+        tables, complaint = {"provider": {"key_encryption_key_file": str(short)}}, "must hold exactly 32 bytes"
         assert call(service.socket_path, MINE.generate("k", P256_SIGN)).status == 0
         service.configure(tables)
         service.signal(signal.SIGHUP)
@@ -401,6 +429,7 @@ def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monke
         # The rows were made with another key, so their provider does not serve.
         assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status == 1145
         assert "the key-encryption key is not that of the stored rows" in service.log()
+        assert "then restart the service" in service.log()
         process.terminate()
         assert process.wait(20) == 0
     finally:

@@ -320,7 +320,9 @@ def test_one_name_for_two_providers(root: Path) -> None:
 def test_files_of_a_provider_that_is_not_configured_are_left(root: Path) -> None:
     put(path_of(root))
     store = open_on_disk(root, [PKCS11])
-    assert list(store.report.warnings()) == ["1 keys belong to providers that are not configured"]
+    assert list(store.report.warnings()) == [
+        "1 keys belong to providers that are not configured; they are kept and not served"
+    ]
     store.close()
     assert files(root) == {path_of(root): CONTENT}
 

@@ -211,6 +211,13 @@ class KeyOwner(NamedTuple):
     owns: bool
 
 
+class Said(NamedTuple):
+    """From any child: it has warned the operator of a state that lasts; a successor is told when it starts."""
+
+    digest: int
+    """Identifies the words."""
+
+
 Record: TypeAlias = tuple[Any, ...]
 """One of the records above. A field `descriptor` is no part of the datagram: the kernel passes it along."""
 
@@ -237,6 +244,7 @@ _KINDS: Final = (
     (24, Condition, "?Q100s400s"),
     (25, KeyCount, "QQ"),
     (26, Refusal, "500s"),
+    (27, Said, "Q"),
 )
 """Number of each kind, and the layout of its fields behind the number (struct, little endian, no padding).
 

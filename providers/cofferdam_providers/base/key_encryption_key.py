@@ -30,6 +30,8 @@ class KeyEncryptionKey(Opaque, Struct, frozen=True):
     key: bytes
     path: str
     is_new: bool = False
+    change: str = "reload"
+    """What makes another one known: a reload, or a restart if it is a systemd credential."""
 
 
 def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt: bool = False) -> KeyEncryptionKey:
@@ -49,13 +51,13 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
         key = read_secret(path, KEK_LENGTH)
     except FileNotFoundError as error:
         if not create:
-            raise CredentialError(f"{path} does not exist; put the key there") from error
+            raise CredentialError(f"{path} does not exist; put the key there, then restart the service") from error
         sealed = start.receive(Sealed)
         if (sealed.has_check and not (adopt and not seals)) or (sealed.has_rows and seals):
             remedy = "" if seals else "; if it is lost, set kim.adopt_rows for one start"
             raise CredentialError(
                 f"{path} does not exist, and the key store has rows that were made with that key; move it back, or "
-                f"restore it from a backup{remedy}"
+                f"restore it from a backup, then reload the service{remedy}"
             ) from error
         return KeyEncryptionKey(os.urandom(KEK_LENGTH) if start.is_rehearsal else _create(path), path, is_new=True)
     except SecretFileError as error:
@@ -64,7 +66,7 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
         raise CredentialError(
             f"{path}: found {len(key)} bytes or more, needed the key of exactly {KEK_LENGTH} bytes; restore it"
         )
-    return KeyEncryptionKey(key, path)
+    return KeyEncryptionKey(key, path, change="reload" if create else "restart")
 
 
 def _create(path: str) -> bytes:

@@ -178,7 +178,7 @@ class Keyring(Generic[HandleT]):
                         some.append(f"{identity.application}/{identity.key_name}")
             yield
         if count:
-            self._log.warning(
+            self._log.notice(
                 "keys are listed that the provider does not have",
                 keys=count,
                 remedy=self._provider.missing_remedy,

@@ -31,6 +31,13 @@ _MIN_ANSWER: Final = 3
 _REPEATS: Final = 3
 """How often a question is sent again to a successor."""
 _STATUSES: Final[Mapping[object, Status]] = {int(status): status for status in Status}
+_REASONS: Final = {
+    Status.PSA_ERROR_DOES_NOT_EXIST: "the provider has no key of this name",
+    Status.PSA_ERROR_ALREADY_EXISTS: "the application has a key of this name, in this provider or another one",
+    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "the application has as many keys as limits.max_keys permits",
+    Status.KEY_INFO_MANAGER_ERROR: "the key store failed, as its own line says",
+}
+"""What answers of the key store mean for who reads the log."""
 _PROVED: Final = 16
 """How many sealed rows are tried, of which one has to open before a key is accepted as theirs: some may be damaged."""
 
@@ -281,7 +288,7 @@ class KimClient:
                 self._change(KimMessage.ADOPT, packed, added=[code for _, code in coded])
             count += len(coded)
         if count:
-            self._log.warning("rows of the key store were trusted as they are", rows=count)
+            self._log.notice("rows of the key store were trusted as they are", rows=count)
 
     def _prove(self) -> None:
         """Reject a key that opens none of the first sealed rows, when nothing else tells whether it is theirs."""
@@ -322,7 +329,7 @@ class KimClient:
         if status is None or (not status and not SCHEMAS[number].accepts_answer(message[_MIN_ANSWER:])):
             raise _malformed(number.name)
         if status:
-            raise ServiceError(status, f"the key store refused {number.name}")
+            raise ServiceError(status, _REASONS.get(status) or f"the key store answers {status.name} to {number.name}")
         return message[_MIN_ANSWER:]
 
     def _await(self, question: tuple[object, ...], deadline: float) -> tuple[Any, ...]:

@@ -90,7 +90,7 @@ def _open(store: KimClient, kek: KeyEncryptionKey, start: Start, log: Log, *, ad
             file=kek.path,
             expected=error.expected,
             found=error.found,
-            remedy="put the right key there, then reload",
+            remedy=f"put the right key there, then {kek.change} the service",
         )
         give_up(start.control, Failure.CREDENTIAL, why)
     if kek.is_new:

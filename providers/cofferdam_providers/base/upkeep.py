@@ -57,7 +57,7 @@ class Upkeep:
         if self._reconciling is not None or self._context.keyring.unresolved:
             self._reconcile()
         if self._health is not None and not self.lost and (complaint := self._health.complaint()) is not None:
-            self._context.log.error("the device's library leaks; the worker ends", cause=complaint)
+            self._context.log.warning("the device's library leaks; the worker ends", cause=complaint)
             self.lost = self.stopping = True
 
     def look_after_lane(self) -> None:
@@ -97,7 +97,7 @@ class Upkeep:
         """Take notice of an error that a client gets: it may say that the device is lost."""
         if isinstance(error, DeviceLostError) and not self.lost:
             log = self._context.log
-            why = log.error("the device has to be started afresh; the worker ends", cause=error.detail)
+            why = log.warning("the device has to be started afresh; the worker ends", cause=error.detail)
             self._context.provider.say_down(why, retry_s=SETTLE_S)
             self.lost = self.stopping = True
             self._next_settling = 0.0

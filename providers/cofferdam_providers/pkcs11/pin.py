@@ -55,20 +55,26 @@ def read_pin(path: str) -> bytes:
 class Attempts:
     """The record of logins with one PIN to one token."""
 
-    def __init__(self, folder: str, pin: bytes, token: str) -> None:
+    def __init__(self, folder: str, pin: bytes, token: str, change: str = "reload") -> None:
         """Read the record in the worker's own folder; without a folder, nothing is recorded.
+
+        `change` is what makes another PIN known.
 
         Raises:
             PinError: The file cannot be read or is damaged.
         """
         self._path = os.path.join(folder, _FILE) if folder else ""
+        self._change = change
         self._secret = len(pin).to_bytes(2, "big") + pin + token.encode()
         self._salt, self._uncertain, self._refused = os.urandom(_SALT), 0, ""
+        self.failed_before = False
+        """Whether the last login of this service failed, with this PIN or another one."""
         if not folder:
             return
         try:
             with open(self._path, "rb") as file:
                 kept = json.loads(file.read(_MOST_PIN))
+            self.failed_before = bool(kept["uncertain"] or kept["refused"])
             salt, digest = bytes.fromhex(kept["salt"]), bytes.fromhex(kept["digest"])
             if hmac.compare_digest(self._digest(salt), digest):
                 self._salt, self._uncertain, self._refused = salt, int(kept["uncertain"]), str(kept["refused"])
@@ -87,12 +93,12 @@ class Attempts:
         if self._refused:
             raise PinRefusedError(
                 f"the token refused this PIN before ({self._refused}), so it is not tried again; correct the PIN, "
-                f"or remove {self._path} if it is right now, then reload the service"
+                f"or remove {self._path} if it is right now, then {self._change} the service"
             )
         if self._uncertain >= UNCERTAIN:
             raise PinRefusedError(
                 f"{self._uncertain} logins with this PIN ended without an answer, so it is not tried again; look after "
-                f"the token, then remove {self._path} and reload the service"
+                f"the token, then remove {self._path} and {self._change} the service"
             )
         self._uncertain += 1
         self._keep()

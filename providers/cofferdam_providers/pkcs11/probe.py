@@ -173,7 +173,7 @@ class _Findings:
     def _complain(self, number: Number, outcomes: trials.Outcomes, what: str) -> None:
         wrong = [length for length, outcome in outcomes.items() if outcome is Outcome.WRONG]
         if wrong:
-            self._log.warning(
+            self._log.notice(
                 "the token uses a parameter of some lengths wrongly and is not asked to",
                 mechanism=number.name,
                 parameter=what,

@@ -93,7 +93,7 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log, *, careful
     token = _find(module, settings.token, log)
     slot = token.slot.slot_id
     if settings.slot_number is not None and settings.slot_number != slot:
-        log.warning("the token is in another slot than configured", slot=slot, slot_number=settings.slot_number)
+        log.notice("the token is in another slot than configured", slot=slot, slot_number=settings.slot_number)
     try:
         session = token.open(rw=not token.flags & TokenFlag.WRITE_PROTECTED)
         # Not in the interface that python-pkcs11 declares, only in the class that implements it.
@@ -103,12 +103,13 @@ def open_token(settings: Pkcs11Settings, pin: bytes | None, log: Log, *, careful
     except OSError as error:
         raise SetupError(f"provider.library_path: {error}") from error
     if pin is not None:
-        _check_counters(token, log)
+        attempts = Attempts(settings.state_folder, pin, _name(token), settings.pin_change)
+        _check_counters(token, log, failed_before=attempts.failed_before)
         if careful:
             _spare_tries(token, settings)
-        _log_in(cryptoki, pin, Attempts(settings.state_folder, pin, _name(token)))
+        _log_in(cryptoki, pin, attempts, settings.pin_change)
     elif token.flags & TokenFlag.LOGIN_REQUIRED:
-        log.warning("the token requires a login and no PIN is configured; only its public objects can be used")
+        log.notice("the token requires a login and no PIN is configured; only its public objects can be used")
     return OpenToken(module, token, session, cryptoki, pin)
 
 
@@ -171,7 +172,7 @@ def _initialised(module: "pkcs11._pkcs11.lib", log: Log) -> Iterator[pkcs11.Toke
         try:
             token = slot.get_token()
         except (library.TokenNotPresent, library.TokenNotRecognised, UnicodeDecodeError) as error:
-            log.warning("a slot is skipped", slot=slot.slot_id, cause=type(error).__name__)
+            log.notice("a slot is skipped", slot=slot.slot_id, cause=type(error).__name__)
             continue
         if token.flags & TokenFlag.TOKEN_INITIALIZED and slot.flags & SlotFlag.TOKEN_PRESENT:
             yield token
@@ -206,7 +207,7 @@ def _wanted(wanted: TokenMatch) -> str:
     return ", ".join(f"{name} {value!r}" for name, value in pairs if value is not None) or "any token"
 
 
-def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts) -> None:
+def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts, change: str) -> None:
     try:
         attempts.begin()
     except PinRefusedError as error:
@@ -218,7 +219,7 @@ def _log_in(cryptoki: Cryptoki, pin: bytes, attempts: Attempts) -> None:
             attempts.refused(Return(error.code).name)
             raise UnavailableError(
                 Status.PSA_ERROR_COMMUNICATION_FAILURE,
-                f"{error}; the token refuses the PIN, which is not tried again; correct it, then reload the service",
+                f"{error}; the token refuses the PIN, which is not tried again; correct it, then {change} the service",
                 retry=False,
             ) from error
         if error.code in _NOT_ASKED:
@@ -233,14 +234,17 @@ def _name(token: pkcs11.Token) -> str:
     return f"{token.label}/{token.serial.decode(errors='replace')}"
 
 
-def _check_counters(token: pkcs11.Token, log: Log) -> None:
-    """Leave the last attempt to a person (CKF_USER_PIN_FINAL_TRY)."""
+def _check_counters(token: pkcs11.Token, log: Log, *, failed_before: bool) -> None:
+    """Leave the last attempt to a person (CKF_USER_PIN_FINAL_TRY).
+
+    `failed_before` tells whether the last attempt of this service failed, so that the token may have counted that one.
+    """
     if token.flags & TokenFlag.USER_PIN_LOCKED:
         reason = "the token says that its PIN is locked; unlock it with the security officer's PIN"
     elif token.flags & TokenFlag.USER_PIN_FINAL_TRY:
         reason = "the token has one try left for its PIN; log in once by hand, with pkcs11-tool --login"
     else:
-        if token.flags & TokenFlag.USER_PIN_COUNT_LOW:
+        if token.flags & TokenFlag.USER_PIN_COUNT_LOW and not failed_before:
             log.warning("somebody gave the token a wrong PIN since the last login", token=token.label)
         return
     raise UnavailableError(Status.PSA_ERROR_COMMUNICATION_FAILURE, reason, retry=True)

@@ -361,5 +361,6 @@ def _explained(error: TpmError, command: Command, hierarchy: Handle) -> TpmError
         command.name,
         error.whole,
         f"the password of the {name} hierarchy differs from {name}_hierarchy_auth, its file or its credential; "
-        "or the TPM was cleared, which empties it, or is another one",
+        "or the TPM was cleared, which empties it, or is another one; correct it, then reload the "
+        "service, or restart it if the password is a credential",
     )

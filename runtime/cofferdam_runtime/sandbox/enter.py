@@ -15,7 +15,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cofferdam_contracts.ipc.control import Level
-from cofferdam_runtime.sandbox import identity, imports, inspect, kernel, landlock, limits, prctl, seccomp, selftest
+from cofferdam_runtime.sandbox import (
+    child_calls,
+    identity,
+    imports,
+    inspect,
+    landlock,
+    limits,
+    prctl,
+    seccomp,
+    selftest,
+)
 from cofferdam_runtime.sandbox.errors import SandboxError, step
 from cofferdam_runtime.sandbox.policy import Policy
 
@@ -92,10 +102,10 @@ def _refuse_executable_memory(policy: Policy) -> None:
     if policy.executable_memory:
         return
     try:
-        kernel.refuse_executable_memory()
+        child_calls.refuse_executable_memory()
     except OSError as error:
         # Linux before 6.3 has no MDWE, and a container may forbid it; the filter denies the same.
-        if error.errno != errno.EINVAL and error.errno not in kernel.NOT_HERE:
+        if error.errno != errno.EINVAL and error.errno not in child_calls.NOT_HERE:
             raise
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from cofferdam_runtime.sandbox import inspect, kernel, prctl
+from cofferdam_runtime.sandbox import child_calls, inspect, prctl
 from cofferdam_runtime.sandbox.errors import SandboxError, step
 
 _ALLOWED: Final = "a user namespace"
@@ -29,7 +29,7 @@ def drop(uid: int | None, groups: Iterable[int] = ()) -> None:
         with step(f"become uid {uid}", f"CAP_SETUID, and {_ALLOWED} that maps this uid"):
             os.setresuid(uid, uid, uid)
     prctl.limit_capabilities()
-    kernel.clear_ambient_capabilities()
+    child_calls.clear_ambient_capabilities()
 
 
 def verify(uid: int | None, groups: Iterable[int] = ()) -> None:

@@ -11,7 +11,8 @@ import stat
 from collections.abc import Mapping
 from typing import Final
 
-from cofferdam_runtime.sandbox import inspect, kernel
+from cofferdam_runtime.sandbox import child_calls as calls
+from cofferdam_runtime.sandbox import inspect
 from cofferdam_runtime.sandbox.errors import SandboxError
 from cofferdam_runtime.sandbox.obstacle import obstacle
 from cofferdam_runtime.sandbox.policy import Policy
@@ -80,16 +81,16 @@ def restrict(policy: Policy, *, prepared: bool) -> int:
     Raises:
         SandboxError: The process cannot reach a path, or the kernel refused a rule.
     """
-    abi = kernel.landlock_version()
+    abi = calls.landlock_version()
     if not abi:
         return 0
     known, net, scope = (_up_to(abi, rights) for rights in (ACCESS_SINCE, NET_SINCE, SCOPE_SINCE))
     if policy.sockets:
         known, net, scope = known & ~Access.RESOLVE_UNIX, 0, scope & ~Scope.ABSTRACT_UNIX_SOCKET
     try:
-        ruleset = kernel.landlock_create_ruleset(kernel.RulesetAttributes(known, net, scope))
+        ruleset = calls.landlock_create_ruleset(calls.RulesetAttributes(known, net, scope))
     except OSError as error:
-        if error.errno in kernel.NOT_HERE:
+        if error.errno in calls.NOT_HERE:
             return 0
         raise
     try:
@@ -108,10 +109,10 @@ def restrict(policy: Policy, *, prepared: bool) -> int:
 def _enforce(ruleset: int) -> bool:
     """Enforce a ruleset; return False where this is forbidden."""
     try:
-        kernel.landlock_restrict_self(ruleset)
+        calls.landlock_restrict_self(ruleset)
     except OSError as error:
         # Without no_new_privs the kernel refuses as well, but that is a mistake of ours.
-        if error.errno not in kernel.NOT_HERE or not inspect.observe(os.getpid())[0].no_new_privs:
+        if error.errno not in calls.NOT_HERE or not inspect.observe(os.getpid())[0].no_new_privs:
             raise
         return False
     return True
@@ -130,7 +131,7 @@ def _allow_preparing(ruleset: int, policy: Policy, known: int, net: int) -> None
             _allow(ruleset, policy, path, Access.RESOLVE_UNIX, 0)
     if net & Net.CONNECT_TCP:
         for port in policy.tcp_ports:
-            kernel.landlock_add_port(ruleset, Net.CONNECT_TCP, port)
+            calls.landlock_add_port(ruleset, Net.CONNECT_TCP, port)
 
 
 def _up_to(abi: int, since: Mapping[int, enum.IntFlag]) -> int:
@@ -146,6 +147,6 @@ def _allow(ruleset: int, policy: Policy, path: str, on_file: int, on_folder: int
     try:
         # The kernel rejects a rule that gives a file the rights of a folder.
         is_folder = stat.S_ISDIR(os.fstat(parent).st_mode)
-        kernel.landlock_add_rule(ruleset, on_folder if is_folder else on_file, parent)
+        calls.landlock_add_rule(ruleset, on_folder if is_folder else on_file, parent)
     finally:
         os.close(parent)

@@ -69,6 +69,7 @@ def settings_for(token: Token, folder: Path, /, **changes: Any) -> Pkcs11Setting
         slot_number=None,
         pin=os.fsencode(token.pin).hex(),
         pin_file=None,
+        pin_change="reload",
         kek_file="",
         kek_create=False,
         state_folder=str(folder / "state"),

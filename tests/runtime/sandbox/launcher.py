@@ -22,10 +22,10 @@ from tests.runtime.sandbox import attacks  # noqa: E402
 
 from cofferdam_contracts.roles import Role  # noqa: E402
 from cofferdam_runtime.sandbox import (  # noqa: E402
+    child_calls,
     enter,
     identity,
     imports,
-    kernel,
     landlock,
     limits,
     prctl,
@@ -49,11 +49,11 @@ def _no_landlock(*_arguments: object, **_named: object) -> int:
 
 MUTATIONS: Final[dict[str, tuple[object, str, Callable[..., object]]]] = {
     "capabilities": (prctl, "limit_capabilities", _nothing),
-    "conditions on memory": (kernel, "refuse_executable_memory", _nothing),
+    "conditions on memory": (child_calls, "refuse_executable_memory", _nothing),
     "imports": (imports, "freeze", _nothing),
     "landlock": (landlock, "restrict", _no_landlock),
     "limits": (limits, "apply", _nothing),
-    "no executable memory": (kernel, "refuse_executable_memory", _nothing),
+    "no executable memory": (child_calls, "refuse_executable_memory", _nothing),
     "no new privileges": (prctl, "forbid_new_privileges", _nothing),
     "seccomp": (seccomp, "load", _nothing),
     "uid": (identity, "drop", _nothing),

@@ -13,12 +13,12 @@ from tests.runtime.sandbox.loading_scenes import LOADING
 
 from cofferdam_contracts.ipc.control import Level
 from cofferdam_contracts.roles import Role
-from cofferdam_runtime.sandbox import kernel, landlock
+from cofferdam_runtime.sandbox import child_calls, landlock
 from cofferdam_runtime.sandbox.inspect import observe, shortfalls
 
 UID = OWN_UID if IS_ROOT else None
 BEST = Level.UID if IS_ROOT else Level.LANDLOCK
-FULL = {"level": BEST, "abi": kernel.landlock_version(), "notes": []}
+FULL = {"level": BEST, "abi": child_calls.landlock_version(), "notes": []}
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ REACHED = {
     # Before Linux 6.7 Landlock knows no ports, so that every other one can be reached until the last filter closes.
     "tcp_ports": {
         "port": "done",
-        "other port": "EACCES" if kernel.landlock_version() >= min(landlock.NET_SINCE) else "done",
+        "other port": "EACCES" if child_calls.landlock_version() >= min(landlock.NET_SINCE) else "done",
         "local socket": "EAFNOSUPPORT",
     },
     "local_sockets": {"local socket": "done", **dict.fromkeys(("port", "other port"), "EAFNOSUPPORT")},

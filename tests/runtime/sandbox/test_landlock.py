@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from tests.runtime.sandbox.harness import IS_ROOT, playground, scene
 
-from cofferdam_runtime.sandbox import kernel, landlock
+from cofferdam_runtime.sandbox import child_calls, landlock
 from cofferdam_runtime.sandbox.landlock import ACCESS_SINCE, NET_SINCE, SCOPE_SINCE, Access, Net, Scope
 
 NEEDS_ROOT = {Access.MAKE_CHAR, Access.MAKE_BLOCK}
@@ -17,7 +17,7 @@ DENIALS = {"EACCES", "EPERM"}
 
 
 def _rights() -> list[Access | Net | Scope]:
-    abi = kernel.landlock_version()
+    abi = child_calls.landlock_version()
     tables: list[Mapping[int, Access | Net | Scope]] = [ACCESS_SINCE, NET_SINCE, SCOPE_SINCE]
     known = [right for table in tables for since, rights in table.items() if since <= abi for right in rights]
     return [right for right in known if type(right) is not Access or right not in ALWAYS_DENIED | _impossible()]

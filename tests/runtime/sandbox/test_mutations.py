@@ -8,9 +8,9 @@ import pytest
 from tests.runtime.sandbox.harness import IDENTITIES, IS_ROOT, Job, attempt
 
 from cofferdam_contracts.roles import Role
-from cofferdam_runtime.sandbox import kernel, landlock
+from cofferdam_runtime.sandbox import child_calls, landlock
 
-HAS_SCOPES = kernel.landlock_version() >= min(landlock.SCOPE_SINCE)
+HAS_SCOPES = child_calls.landlock_version() >= min(landlock.SCOPE_SINCE)
 PR_GET_MDWE = 66
 HAS_MDWE = ctypes.CDLL(None).prctl(PR_GET_MDWE, 0, 0, 0, 0) >= 0
 """Linux 6.3."""

@@ -1,0 +1,61 @@
+"""What the key store tells the operator while it serves: a fault when it begins and ends, not at each use."""
+
+from typing import Final
+
+from cofferdam_contracts.status import ServiceError
+from cofferdam_kim.presence import Loss
+from cofferdam_kim.store import MappingStore
+from cofferdam_runtime.log import Log
+
+LOOK_S: Final = 1.0
+"""Seconds between looks at the files."""
+AGAIN_S: Final = 60.0
+"""Seconds after which a failure that goes on is logged again."""
+_MOST: Final = 64
+"""Different failures that are remembered."""
+
+
+class Notices:
+    """Logs losses of files and failures of the store."""
+
+    def __init__(self, store: MappingStore, log: Log) -> None:
+        self._store = store
+        self._log = log
+        self._loss: Loss | None = None
+        self._due = 0.0
+        self._logged: dict[str, float] = {}
+
+    def look(self, now: float) -> float:
+        """Look whether the files are in their places, if that is due; return the seconds until the next look."""
+        if now >= self._due:
+            self._due = now + LOOK_S
+            self._compare(self._store.loss())
+        return self._due - now
+
+    def failed(self, error: ServiceError, now: float) -> None:
+        """Log a failure of the store, the same one once a minute."""
+        text = str(error)
+        if now < self._logged.get(text, now):
+            return
+        if len(self._logged) >= _MOST:
+            self._logged.clear()
+        self._logged[text] = now + AGAIN_S
+        # If a file is lost, its own line comes first, as it has the remedy.
+        self._compare(self._store.loss())
+        self._log.error("the key store failed", cause=error)
+
+    def _compare(self, loss: Loss | None) -> None:
+        if loss == self._loss:
+            return
+        self._loss = loss
+        if loss is None:
+            self._log.warning("the file of the key store is back; keys can be made and destroyed again")
+            return
+        # What is acknowledged is then in the file that is open, which is all that can be brought back.
+        self._store.flush()
+        self._log.error(
+            "a file of the key store is gone; no key can be made or destroyed",
+            file=loss.file,
+            found=loss.found,
+            remedy=loss.remedy,
+        )
