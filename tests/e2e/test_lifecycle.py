@@ -272,9 +272,13 @@ def test_a_reload_that_cannot_be_stops_nothing(tables: dict[str, dict[str, str |
         service.signal(signal.SIGHUP)
         wait_until("the reload is refused, the old configuration goes on", service)
         assert complaint in service.log()
+        said = service.status()["reload"]
+        assert said["outcome"] == "refused"
+        assert any(complaint in problem for problem in said["problems"]), said
         assert service.pids() == processes
         service.configure({})
         reload(service)
+        assert service.status()["reload"]["problems"] == []
 
 
 def test_a_reload_without_a_change_repeats_no_warning() -> None:
@@ -319,9 +323,17 @@ def test_systemd_is_told_what_happens(manager: Manager) -> None:
         process.send_signal(signal.SIGHUP)
         assert int(manager.wait_for("RELOADING")["MONOTONIC_USEC"]) > 0
         manager.wait_for("READY")
-        # What it said of the key is what the status says.
         key = service.folder / "kek" / "software.kek"
         key.chmod(0o644)
+        process.send_signal(signal.SIGHUP)
+        told = manager.wait_for("READY")["STATUS"]
+        assert "down" not in told
+        assert f"reload refused: {service.configuration_path}" in told
+        assert f"{key} with mode 0644" in told
+        # What only its worker finds out about a key is told as the status tells it.
+        key.chmod(0o600)
+        key.write_bytes(bytes(5))
+        key.chmod(0o400)
         process.send_signal(signal.SIGHUP)
         manager.wait_for("RELOADING")
         told = manager.wait_for("STATUS")["STATUS"]
@@ -329,7 +341,7 @@ def test_systemd_is_told_what_happens(manager: Manager) -> None:
             told = manager.wait_for("STATUS")["STATUS"]
         found = service.provider("MbedCrypto")
         assert found["cause"] in told
-        assert f"{key} has mode 0644" in found["cause"]
+        assert f"{key} must hold exactly 32 bytes" in found["cause"]
         assert "reload refused: " in told
         process.terminate()
         manager.wait_for("STOPPING")

@@ -120,17 +120,30 @@ def without_its_key(service: TokenService) -> None:
     (service.folder / "kek" / "pkcs11.kek").rename(service.folder / "moved")
 
 
+def reloading(service: Service) -> None:
+    assert run(service, "reload").status != 0
+
+
+def dying(service: Service) -> None:
+    """Refuse to reload, and let the worker die: its successor finds what the reload would have found."""
+    reloading(service)
+    assert service.provider("Pkcs11")["state"] == "up"
+    (worker,) = service.pids("worker[pkcs11]")
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: "stays down until a reload" in service.log())
+
+
 @pytest.mark.parametrize(
-    ("harm", "words"),
+    ("harm", "begin", "words"),
     [
-        (without_label, ["no token fits the configuration", "label 'cofferdam'"]),
-        (without_tokens, ["no token fits the configuration; initialised tokens: none"]),
-        (with_an_open_pin, ["pin has mode 0644", "chmod 0400"]),
-        (without_its_key, ["pkcs11.kek does not exist", "move it back"]),
+        (without_label, reloading, ["no token fits the configuration", "label 'cofferdam'"]),
+        (without_tokens, reloading, ["no token fits the configuration; initialised tokens: none"]),
+        (with_an_open_pin, dying, ["pin has mode 0644", "chmod 0400"]),
+        (without_its_key, dying, ["pkcs11.kek does not exist", "move it back"]),
     ],
 )
-def test_a_token_that_cannot_be_used_after_a_reload_says_why(
-    harm: Callable[[TokenService], None], words: list[str]
+def test_a_token_that_cannot_be_used_any_more_says_why(
+    harm: Callable[[TokenService], None], begin: Callable[[Service], None], words: list[str]
 ) -> None:
     service = TokenService()
     pin = service.folder / "pin"
@@ -146,7 +159,7 @@ def test_a_token_that_cannot_be_used_after_a_reload_says_why(
         assert service.token.serial in well["device"]
         assert run(service.service, "status").status == 0
         harm(service)
-        assert run(service.service, "reload").status != 0
+        begin(service.service)
         assert run(service.service, "status").status == 3
         found = service.service.provider("Pkcs11")
         assert found["state"] == "down"
@@ -261,6 +274,10 @@ def test_a_group_may_read_the_status_but_not_whom_a_frontend_serves() -> None:
             f"you may not connect to {service.status_path}: the socket is of user root, of group {GROUP}"
             in stranger.err
         )
+        # A socket that is made again is the group's as well.
+        os.unlink(service.status_path)
+        wait_for(lambda: os.path.exists(service.status_path) and os.stat(service.status_path).st_gid == GROUP)
+        assert run(service, "status", **member).status == 0
         # Without the group it is root's alone again.
         service.configure({})
         assert run(service, "reload").status == 0
