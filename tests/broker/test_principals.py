@@ -6,7 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -294,7 +294,10 @@ def test_nothing_of_the_broker_is_inherited(clients: Callable[..., Clients]) -> 
     for process in scene.play.deployment.children:
         if AS_ROOT:
             # stdin and stderr, twice; control socket, epoll, test socket pairs: far from what the broker has.
-            sockets = [os.readlink(f"/proc/{process.spawned.pid}/fd/{fd}") for fd in descriptors(process)]
+            sockets = []
+            for fd in descriptors(process):
+                with suppress(FileNotFoundError):  # it was closed meanwhile
+                    sockets.append(os.readlink(f"/proc/{process.spawned.pid}/fd/{fd}"))
             ours = {os.readlink(f"/proc/self/fd/{link.descriptor}") for link in links if link.server != process.key}
             assert not ours & set(sockets)
 

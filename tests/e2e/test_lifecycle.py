@@ -299,7 +299,7 @@ def test_a_reload_that_fails_later_leaves_the_old_service_running() -> None:
         short = service.folder / "short.kek"
         short.write_bytes(bytes(5))
         short.chmod(0o400)
-        tables, complaint = {"provider": {"key_encryption_key_file": str(short)}}, "must hold exactly 32 bytes"
+        tables, complaint = {"provider": {"key_encryption_key_file": str(short)}}, "needed the key of exactly 32 bytes"
         assert call(service.socket_path, MINE.generate("k", P256_SIGN)).status == 0
         service.configure(tables)
         service.signal(signal.SIGHUP)
@@ -341,7 +341,7 @@ def test_systemd_is_told_what_happens(manager: Manager) -> None:
             told = manager.wait_for("STATUS")["STATUS"]
         found = service.provider("MbedCrypto")
         assert found["cause"] in told
-        assert f"{key} must hold exactly 32 bytes" in found["cause"]
+        assert f"{key}: found 5 bytes" in found["cause"]
         assert "reload refused: " in told
         process.terminate()
         manager.wait_for("STOPPING")

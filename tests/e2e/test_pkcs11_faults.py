@@ -14,7 +14,6 @@ import pytest
 from tests.harness.answers import refused
 from tests.harness.pkcs11.service import WORKER, TokenService
 from tests.harness.pkcs11.token import Token, objects, softhsm
-from tests.harness.service import ServiceFailedError
 from tests.harness.watch import contains, wait_for
 
 from cofferdam_client import (
@@ -333,7 +332,7 @@ def test_the_pin_can_stand_in_a_file() -> None:
         client.generate_key("k", KEY)
 
 
-def test_mistakes_in_the_configuration_end_the_start() -> None:
+def test_mistakes_in_the_configuration_keep_the_provider_down_and_say_why() -> None:
     service = TokenService()
     pin = service.folder / "pin"
     pin.write_text("1234")
@@ -343,9 +342,9 @@ def test_mistakes_in_the_configuration_end_the_start() -> None:
         ({"user_pin": None, "user_pin_file": str(pin)}, "chmod 0400"),
     ):
         service = TokenService(values=values)  # type: ignore[arg-type]
-        with pytest.raises(ServiceFailedError) as failed, service:
-            pass
-        assert text in str(failed.value)
+        with service:
+            row = service.service.provider("Pkcs11")
+            assert (row["state"], text in row["cause"]) == ("down", True), row
 
 
 def test_two_tokens_that_fit_are_refused_by_name() -> None:
