@@ -81,7 +81,9 @@ def test_a_token_that_cannot_be_used_costs_nobody_else_anything(fault: str) -> N
 def test_a_reload_that_takes_a_token_away_is_undone() -> None:
     with TokenService() as service, service.client() as client:
         client.generate_key("k", KEY)
-        service.configure(module_readable=["/nope"])
+        # The reader sees a file, and only the worker that it is no library.
+        (service.folder / "no-library.so").write_bytes(b"no library")
+        service.configure(library_path=str(service.folder / "no-library.so"))
         service.service.signal(signal.SIGHUP)
         wait_for(lambda: service.service.log().count("event=serving") == 2, 30)
         assert "the old configuration is started again" in service.service.log()
