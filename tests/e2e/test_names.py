@@ -33,6 +33,6 @@ def test_who_asks_for_a_taken_name_is_told_which_provider_has_it() -> None:
         refused = run("create-ecc-key", "-p", "2", "-k", "taken")
         assert refused.returncode == 1
         # The advice works as it stands.
-        _, _, advice = refused.stderr.partition("delete the key with ")
+        _, _, advice = refused.stderr.partition("delete it with ")
         assert run(*shlex.split(advice), "-k", "taken").returncode == 0
         assert run("create-ecc-key", "-p", "2", "-k", "taken").returncode == 0

@@ -323,6 +323,6 @@ def decode(datagram: bytes, descriptor: int | None) -> Record:
 
 def _text(name: str, field: bytes) -> str:
     text = field.rstrip(b"\0").decode()
-    if not text.isprintable():
-        raise ValueError(f"a {name} record with a text that does not print")
+    if not text.isprintable() or text.endswith(" "):
+        raise ValueError(f"a {name} record with a text that does not print, or that ends with a space")
     return text

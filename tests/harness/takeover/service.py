@@ -113,7 +113,7 @@ class TakenOver(Service):
 
     def death_of(self, pid: int) -> str:
         """Return what the broker says about the end of a process, once it knows."""
-        pattern = re.compile(rf'"a process died" process=\S+ pid={pid} how="([^"]*)"')
+        pattern = re.compile(rf'"a process (?:died|ended, as was logged before)" process=\S+ pid={pid} how="([^"]*)"')
         wait_for(lambda: pattern.search(self.log()) is not None, explain=lambda: f"no death of {pid}: {self.log()}")
         found = pattern.search(self.log())
         return found.group(1) if found else ""
