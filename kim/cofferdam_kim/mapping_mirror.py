@@ -206,14 +206,16 @@ class FileMirror:
     def _settle(self, connection: sqlite3.Connection, announced: RawRow) -> None:
         """Finish or undo an announced change of a file, as its row says."""
         *name, uuid, content = announced
+        if uuid not in self._by_uuid:
+            # It waits until the provider is configured again: the file of a destroyed key would be its revival.
+            return
         row = connection.execute(_FIND, name).fetchone()
-        if uuid in self._by_uuid:
-            parts = self._parts((*name, uuid))
-            there = self._tree.read(parts)
-            if row is None and there == content:
-                self._tree.remove(parts)
-            elif row is not None and there is None and row[PROVIDER_UUID] == uuid and self.concerns(row):
-                self._tree.write(parts, encode(row[5], row[7]))
+        parts = self._parts((*name, uuid))
+        there = self._tree.read(parts)
+        if row is None and there == content:
+            self._tree.remove(parts)
+        elif row is not None and there is None and row[PROVIDER_UUID] == uuid and self.concerns(row):
+            self._tree.write(parts, encode(row[5], row[7]))
         connection.execute(_DONE, (*name, uuid))
 
     def _take_all(self, connection: sqlite3.Connection) -> Iterator[Quarantined]:

@@ -4,8 +4,10 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -325,6 +327,25 @@ def test_files_of_a_provider_that_is_not_configured_are_left(root: Path) -> None
     ]
     store.close()
     assert files(root) == {path_of(root): CONTENT}
+
+
+def test_a_destroyed_key_does_not_revive_while_its_provider_is_not_configured(root: Path) -> None:
+    """Its row was gone and its file not yet, when the service was killed, and then started without the provider."""
+    store = open_on_disk(root)
+    create(store, name())
+    store.close()
+    with closing(sqlite3.connect(root / DATABASE)) as database:
+        database.execute("DELETE FROM key_mapping")
+        identity = name()
+        values = (identity.authenticator, identity.application, identity.key_name, MBED.uuid, CONTENT)
+        database.execute("INSERT INTO cofferdam_files VALUES (?, ?, ?, ?, ?)", values)
+        database.commit()
+    open_on_disk(root, [PKCS11]).close()
+    assert files(root) == {path_of(root): CONTENT}
+    store = open_on_disk(root)
+    assert list_keys(store, CLIENT) == []
+    store.close()
+    assert files(root) == {}
 
 
 @pytest.mark.parametrize("key_name", ["", "n" * 190])
