@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cofferdam_contracts.ipc.control import Condition, KeyCount
 from cofferdam_contracts.settings import ConfiguredProvider
+from cofferdam_runtime.pulse import MOST
 
 _STARTING: Final = "its process is starting"
 Place = tuple[int, int]
@@ -65,7 +66,7 @@ class Conditions:
         """Keep what the key store says."""
         for provider in self._providers:
             if provider.entry.id == said.provider:
-                provider.keys = said.keys
+                provider.keys = min(said.keys, MOST)
 
     def end(self, place: Place, how: str, now: float) -> None:
         """Note that a worker is gone, and how; no other is started, unless `wait` follows."""

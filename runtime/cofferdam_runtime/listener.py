@@ -6,6 +6,7 @@ import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from cofferdam_contracts.settings import BrokerSettings
@@ -294,17 +295,19 @@ def admit(path: str, group: int | None) -> None:
 
 
 def hand_out(bound: _socket.socket, document: Callable[[bool], bytes]) -> None:
-    """Accept all pending connections, write a document to each and close it; nothing is read from them."""
-    while True:
+    """Accept up to `_ACCEPTS` connections, write a document to each and close it; nothing is read from them.
+
+    Readers that connect all the time take turns with everybody else, and those of one turn get the same document.
+    """
+    made = cache(document)
+    for _ in range(_ACCEPTS):
         try:
             descriptor, _ = bound._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
         except OSError:
             return
         reader = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
-        try:
-            reader.send(document(_uid_of(reader) in {0, os.geteuid()}), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
-        except OSError:
-            pass  # the reader is gone or accepts nothing now
+        with suppress(OSError):  # the reader is gone or accepts nothing now
+            reader.send(made(_uid_of(reader) in {0, os.geteuid()}), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         reader.close()
 
 
@@ -323,11 +326,11 @@ def _clear(path: str) -> None:
     try:
         probe.setblocking(False)  # noqa: FBT003
         probe.connect(path)
-    except BlockingIOError:
-        pass
-    except OSError:
+    except ConnectionRefusedError:
         os.unlink(path)
         return
+    except OSError:
+        pass  # too many wait for it, or it is a socket of another type, such as the journal's
     finally:
         probe.close()
     raise ListenError(f"socket {path}: another service is listening there; stop it first")

@@ -10,14 +10,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from cofferdam_contracts.ipc.control import Level
+from cofferdam_contracts.ipc.control import Level, bounded
 from cofferdam_runtime.backoff import History
 from cofferdam_runtime.conditions import Conditions
 from cofferdam_runtime.notify import Notifier
 from cofferdam_runtime.pulse import Pulse
 
 _MOST_STATUS: Final = 1024
-"""Characters of the line for the service manager."""
+"""Bytes of the line for the service manager, of each line that says why a reload was refused, and of the file's path.
+
+What prints is UTF-8 and has no line breaks, which the service manager takes for another assignment.
+"""
 
 
 class _Spawned(Protocol):
@@ -46,7 +49,7 @@ class Reports:
 
     def __init__(self, path: str, notifier: Notifier) -> None:
         """Report on the service of a configuration file, to this service manager; nothing is loaded yet."""
-        self._path = path
+        self._path = bounded(path, _MOST_STATUS)
         self._notifier = notifier
         self.conditions = Conditions((), 0.0)
         """Of the providers that are served now."""
@@ -70,7 +73,8 @@ class Reports:
         if not refused:
             self._loaded = now
         if self._done < self._begun:
-            self._done, self._ended, self._refused = self._begun, now, tuple(refused)
+            self._done, self._ended = self._begun, now
+            self._refused = tuple(bounded(text, _MOST_STATUS) for text in refused)
         self._notifier.ready(self._line())
         return self._asked > self._done
 
@@ -97,7 +101,7 @@ class Reports:
 
     def _line(self) -> str:
         refused = f"; reload refused: {self._refused[0]}" if self._refused else ""
-        return f"Serving{self.conditions.summary()}{refused}"[:_MOST_STATUS]
+        return bounded(f"Serving{self.conditions.summary()}{refused}", _MOST_STATUS)
 
 
 def _age(then: float | None, now: float) -> float | None:

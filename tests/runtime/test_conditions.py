@@ -88,6 +88,11 @@ def test_the_key_store_counts_by_the_number_of_the_protocol(conditions: Conditio
     assert [found["keys"] for found in conditions.rows(101.0)] == [None, 12, None]
 
 
+def test_no_number_of_the_key_store_is_too_large_for_json(conditions: Conditions) -> None:
+    conditions.count(KeyCount(50, (1 << 64) - 1))
+    assert conditions.rows(101.0)[1]["keys"] == 1 << 53
+
+
 def test_the_line_names_what_is_down(conditions: Conditions) -> None:
     conditions.note(SOFTWARE, UP, 101.0)
     conditions.note(TOKEN, WRONG_PIN, 101.0)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cofferdam_contracts.ipc.control import Condition
@@ -97,3 +98,17 @@ def test_the_service_manager_is_told_what_is_news(manager: Manager) -> None:
     assert manager.told() == [], "the reload is under way"
     reports.end(["config.toml:3: wrong", "config.toml:4: wrong"])
     assert manager.told() == ["READY=1\nSTATUS=Serving; token down: wrong PIN; reload refused: config.toml:3: wrong"]
+
+
+def test_no_text_can_end_the_broker_or_be_another_assignment(manager: Manager) -> None:
+    """Paths are any bytes: os.fsdecode makes characters of them that are no UTF-8."""
+    reports = Reports("/etc/\udcff\n.toml", manager.reports._notifier)
+    reports.ask()
+    reports.begin()
+    reports.end(["/etc/\udcff\nSTOPPING=1: no such file " + "é" * 2000])
+    _, told = manager.told()
+    assert told.split("\n")[1:] == [told.split("\n")[-1]]
+    assert told.startswith("READY=1\nSTATUS=Serving; reload refused: /etc/??STOPPING=1: no such file é")
+    assert len(told.encode()) < 1100
+    shown = msgspec.json.decode(reports.document("running", (), {}, whole=True))
+    assert shown["configuration"]["file"] == "/etc/??.toml"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from cofferdam_contracts.roles import WORKER_OFFSETS
-from cofferdam_providers.pkcs11.module_access import ModuleAccessError
+from cofferdam_providers.pkcs11.module_access import ModuleAccessError, give
 from cofferdam_runtime.entry import Start
 
 MOST: Final = 100_000
@@ -52,10 +52,7 @@ def _give(folder: str, predecessors: set[int], uid: int) -> int:
     given = 0
     for path, _, files, descriptor in os.fwalk(folder, topdown=False, follow_symlinks=False):
         for name in (*files, "."):
-            state = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if state.st_uid in predecessors:
-                os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
-                given += 1
+            given += give(descriptor, name, uid, predecessors)
         if given > MOST:
             raise ModuleAccessError(f"{path} has too many files of other workers; chown -R {uid}:{uid} {folder}")
     return given

@@ -128,7 +128,7 @@ def own(folder: str, uid: int | None, predecessors: Container[int] = ()) -> None
                 names = os.listdir(descriptor)
                 _refuse_foreign(folder, owner, names)
                 for name in (*names, "."):
-                    os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+                    give(descriptor, name, uid)
             os.fchmod(descriptor, _FOLDER_MODE)
         finally:
             os.close(descriptor)
@@ -138,6 +138,31 @@ def own(folder: str, uid: int | None, predecessors: Container[int] = ()) -> None
         raise ModuleAccessError(
             explain(error, folder, "a folder of the worker's own, or that one can be made", "provider.state_folder")
         ) from error
+
+
+def give(folder: int, name: str, uid: int, owners: Container[int] | None = None) -> bool:
+    """Give what has a name in an open folder to a uid, if it is one of these owners'; tell whether it was given.
+
+    Raises:
+        ModuleAccessError: It is a file with other names as well.
+        OSError: The kernel refused.
+    """
+    # By descriptor: the name could lead to another file between two calls.
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        itself = f"/proc/self/fd/{descriptor}"
+        state = os.fstat(descriptor)
+        if owners is not None and state.st_uid not in owners:
+            return False
+        if not stat.S_ISDIR(state.st_mode) and state.st_nlink != 1:
+            raise ModuleAccessError(
+                f"{os.readlink(itself)} of uid {state.st_uid} has {state.st_nlink} names, needed one, as it may be "
+                "somebody else's file; copy it, or remove its other names"
+            )
+        os.chown(itself, uid, uid)
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def owned(folder: str, uid: int | None) -> str:

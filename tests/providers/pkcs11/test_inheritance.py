@@ -58,6 +58,21 @@ def test_nobody_elses_files_are_given_away(tmp_path: Path, uid: int) -> None:
     assert owners(tmp_path / "softhsm") == made
 
 
+def test_a_file_with_another_name_is_not_given_away(tmp_path: Path) -> None:
+    """It may be the key of another worker, which somebody linked into the folder."""
+    folder, key = tmp_path / "softhsm", tmp_path / "key"
+    tree(folder, PLACES[0])
+    key.touch(mode=0o600)
+    os.chown(key, PLACES[1], PLACES[1])
+    (folder / "tokens" / "key").hardlink_to(key)
+    with pytest.raises(ModuleAccessError, match=r"tokens/key of uid \d+ has 2 names"):
+        inherit([str(folder)], START)
+    assert key.stat().st_uid == PLACES[1]
+    (folder / "tokens" / "key").unlink()
+    inherit([str(folder)], START)
+    assert set(owners(folder).values()) == {UID, 1000}
+
+
 def test_what_was_interrupted_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "softhsm"
     tree(folder, PLACES[0])
@@ -81,6 +96,18 @@ def test_the_record_of_logins_is_kept(tmp_path: Path, uid: int) -> None:
     own(str(folder), UID, uids_of_workers(START))
     inherit([str(folder)], START)
     assert set(owners(folder).values()) == {UID}
+
+
+def test_a_record_of_logins_with_another_name_is_not_given_away(tmp_path: Path) -> None:
+    """The folder's owner may have linked anybody's file there."""
+    folder, other = tmp_path / "state", tmp_path / "other"
+    folder.mkdir()
+    os.chown(folder, 1000, 1000)
+    other.touch()
+    (folder / "login").hardlink_to(other)
+    with pytest.raises(ModuleAccessError, match=r"state/login of uid 0 has 2 names"):
+        own(str(folder), UID, uids_of_workers(START))
+    assert (other.stat().st_uid, folder.stat().st_uid) == (0, 1000)
 
 
 def test_where_no_process_has_a_uid_of_its_own_nothing_is_given(tmp_path: Path) -> None:
