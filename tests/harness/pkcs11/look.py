@@ -36,12 +36,18 @@ def _text(item: pkcs11.Object, attribute: Attribute) -> str:
 
 
 def main() -> None:
-    """Print class, id, label and key type of every object."""
+    """Print class, id, label and key type of every object.
+
+    The exit status is `EX_TEMPFAIL` if one was destroyed while they were searched for.
+    """
     library, slot, pin = sys.argv[1:]
     (one_slot,) = [one for one in pkcs11.lib(library).get_slots(token_present=True) if one.slot_id == int(slot)]
     session = one_slot.get_token().open(user_pin=pin)
     # By class: SoftHSM also shows files of which it wrote nothing yet when its process was killed, and those have none.
-    found = [item for kind in KINDS for item in session.get_objects({Attribute.CLASS: kind})]
+    try:
+        found = [item for kind in KINDS for item in session.get_objects({Attribute.CLASS: kind})]
+    except ObjectHandleInvalid:
+        os._exit(os.EX_TEMPFAIL)
     json.dump([texts for item in found if (texts := _texts(item))], sys.stdout)
     sys.stdout.flush()
     os._exit(0)  # without SoftHSM's destructors, which crash

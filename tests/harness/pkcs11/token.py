@@ -27,6 +27,8 @@ _FOLDERS: Final = (
     "/usr/local/lib/softhsm",
 )
 _TIMEOUT_S: Final = 30.0
+_TRIES: Final = 20
+"""Looks at a token that changes meanwhile."""
 
 
 class ModuleMissingError(Exception):
@@ -140,7 +142,18 @@ def _serials(environment: Mapping[str, str]) -> dict[int, str]:
 
 
 def _run(words: list[str], environment: Mapping[str, str]) -> str:
-    done = subprocess.run(
+    done = _once(words, environment)
+    for _ in range(_TRIES):
+        if done.returncode != os.EX_TEMPFAIL:
+            break
+        done = _once(words, environment)
+    if done.returncode:
+        raise RuntimeError(f"{words[0]} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _once(words: list[str], environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         words,
         check=False,
         env={**os.environ, **environment},
@@ -148,6 +161,3 @@ def _run(words: list[str], environment: Mapping[str, str]) -> str:
         text=True,
         timeout=_TIMEOUT_S,
     )
-    if done.returncode:
-        raise RuntimeError(f"{words[0]} ended with {done.returncode}: {done.stdout}{done.stderr}")
-    return done.stdout
