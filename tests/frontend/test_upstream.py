@@ -1,5 +1,6 @@
 """Channels to servers that are honest, replaced, silent, mad or gone."""
 
+import math
 from typing import Any
 
 import pytest
@@ -361,8 +362,14 @@ def test_a_client_is_deleted_where_that_is_possible() -> None:
         assert client.statuses() == [LOST]
 
 
-def test_answers_that_take_long_leave_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_module, "_TURN", 2)
+@pytest.mark.parametrize(
+    ("most", "seconds", "left"), [(2, math.inf, [3, 1, 0]), (64, -math.inf, [4, 3, 2, 1, 0]), (64, math.inf, [0])]
+)
+def test_answers_that_take_long_leave_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch, most: int, seconds: float, left: list[int]
+) -> None:
+    monkeypatch.setattr(upstream_module, "_TURN", most)
+    monkeypatch.setattr(upstream_module, "_TURN_S", seconds)
     with Stage() as stage:
         clients = [stage.client() for _ in range(5)]
         for client in clients:
@@ -370,7 +377,7 @@ def test_answers_that_take_long_leave_others_their_turn(monkeypatch: pytest.Monk
         for request_id in ids(stage.messages(stage.worker(0))):
             stage.worker(0).send((RANDOM | ANSWER, request_id, 0, b"x"))
         upstream = stage.frontend._upstreams[WORKERS[0]]
-        assert [len(upstream) for _ in stage._turns()] == [3, 1, 0]
+        assert [len(upstream) for _ in stage._turns()] == left
 
 
 def test_every_operation_reaches_its_server_as_it_was_sent() -> None:
