@@ -75,8 +75,8 @@ LAUNCH: Final = (
     _mutant(
         "all frontends have one uid",
         CHILDREN,
-        "role.row.uid_offset + number\n",
-        "role.row.uid_offset\n",
+        "uid_of(self._settings.uid_base, role, number)",
+        "uid_of(self._settings.uid_base, role, 0)",
         PROCESSES,
         root=True,
     ),

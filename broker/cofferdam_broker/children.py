@@ -35,9 +35,9 @@ from cofferdam_runtime.loop import READ, WRITE, Loop
 from cofferdam_runtime.places import KeyOwners, Users
 from cofferdam_runtime.pulse import Patience
 from cofferdam_runtime.said import Memory
-from cofferdam_runtime.sandbox.broker import missing_for, no_uids
+from cofferdam_runtime.sandbox.broker import missing_for
 from cofferdam_runtime.sandbox.inspect import lacking, observe
-from cofferdam_runtime.spawn import spawn
+from cofferdam_runtime.spawn import spawn, uid_of
 from cofferdam_runtime.starting import usage_of
 
 _MOST_ABI: Final = 255
@@ -106,7 +106,7 @@ class Children:
         Raises:
             OSError: The child could not be started.
         """
-        uid = None if no_uids() else self._settings.uid_base + role.row.uid_offset + number
+        uid = uid_of(self._settings.uid_base, role, number)
         document = self._documents[role, 0 if role.row.copies is Copies.PER_PRINCIPAL else number]
         patience = self._patience.for_start(self.histories[role, number].late)
         spawned = spawn(role, number, uid, document, (_SAID.hand_over((role, number)),))

@@ -21,6 +21,7 @@ from cofferdam_runtime.command import execute
 from cofferdam_runtime.control import Control
 from cofferdam_runtime.rehearsal import STORED, Rehearsal, Stored
 from cofferdam_runtime.signals import name_of
+from cofferdam_runtime.spawn import uid_of
 
 _MOST: Final = 1 << 16
 """Bytes that a rehearsal may say."""
@@ -79,11 +80,12 @@ def _run(plan: Plan, role: Role, number: int, settings: object, rehearsal: Rehea
     document = os.memfd_create("settings", os.MFD_CLOEXEC)
     try:
         os.write(document, dump(settings))
+        uid = uid_of(plan.broker.uid_base, role, number)
         stored = rehearsal.stored or Stored(b"", 0, 0)
         Control(ours).send(Sealed(bool(stored.check), bool(stored.own_rows)))
         pid, pidfd = execute(
             role.row.package,
-            (str(int(role)), str(number), _uid(plan, role, number), str(os.getpid()), *rehearsal.words()),
+            (str(int(role)), str(number), "-" if uid is None else str(uid), str(os.getpid()), *rehearsal.words()),
             {0: null, 1: answering, CONTROL_DESCRIPTOR: theirs.fileno(), SETTINGS_DESCRIPTOR: document},
         )
     finally:
@@ -98,11 +100,6 @@ def _run(plan: Plan, role: Role, number: int, settings: object, rehearsal: Rehea
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     lines = tuple(_line(line) for line in said.decode(errors="replace").splitlines())
     return _Ended(lines, _how(status, lines, plan.broker.start_ms if not in_time else 0))
-
-
-def _uid(plan: Plan, role: Role, number: int) -> str:
-    """Return the uid that the broker would give to a process."""
-    return str(plan.broker.uid_base + role.row.uid_offset + number) if os.geteuid() == 0 else "-"
 
 
 def _read(descriptor: int, patience: float) -> tuple[bytes, bool]:

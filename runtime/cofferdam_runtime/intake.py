@@ -63,8 +63,7 @@ class Intake:
         if connections and (now := time.monotonic()) > self._warned + 1:
             closed, others = self._closed.pop(uid), self._closed.total()
             self._log.warning("connections are closed unserved", uid=uid, closed=closed, others=others, cause=why)
-            self._closed.clear()
-            self._warned = now
+            self._closed, self._warned = Counter(), now
 
     def close(self) -> None:
         """Close the connections that still wait."""

@@ -117,8 +117,7 @@ class Acceptor:
         self._log.error("a connection cannot be accepted; raise LimitNOFILE=", cause=error.strerror)
         self.close()
         try:
-            descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
-            os.close(descriptor)
+            os.close(listener._accept()[0])  # type: ignore[attr-defined]  # noqa: SLF001
         except OSError:
             pass  # the peer is gone, or another resource is short
         self._keep_reserve()
@@ -184,17 +183,14 @@ class Door:
         if fresh is not None:
             self._replace(fresh)
             log.warning("a socket's file was removed and is made again", file=self._path)
-            self._admit_again(log)
+            try:
+                if self._group is not None:
+                    admit(self._path, self._group)
+            except ListenError as error:
+                log.error("the group of a socket is lost; its members cannot connect", file=self._path, cause=error)
         elif before != self._seen:
             remedy = "systemctl restart cofferdam.socket cofferdam.service"
             log.error("a socket's file is gone; nobody can connect", file=self._path, cause=cause, remedy=remedy)
-
-    def _admit_again(self, log: Log) -> None:
-        try:
-            if self._group is not None:
-                admit(self._path, self._group)
-        except ListenError as error:
-            log.error("the group of a socket's file is lost; its members cannot connect", file=self._path, cause=error)
 
     def _replace(self, fresh: _socket.socket) -> None:
         serve, old = self._serve, self._socket

@@ -10,6 +10,7 @@ from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.command import execute
 from cofferdam_runtime.control import Control
 from cofferdam_runtime.pairs import refuse_descriptors
+from cofferdam_runtime.sandbox.broker import no_uids
 
 _IN_FLIGHT: Final = 1 << 14
 """Send buffer towards a frontend, in bytes; the kernel fits about 40 connections into it."""
@@ -21,6 +22,11 @@ class Spawned(NamedTuple):
     pid: int
     pidfd: int
     control: Control
+
+
+def uid_of(uid_base: int, role: Role, number: int) -> int | None:
+    """Return the uid of a child, None if it keeps the broker's."""
+    return None if no_uids() else uid_base + role.row.uid_offset + number
 
 
 def spawn(role: Role, number: int, uid: int | None, document: int, arguments: tuple[str, ...] = ()) -> Spawned:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+from functools import cache
 from typing import Final
 
 from cofferdam_contracts.ipc.control import Level
@@ -23,8 +24,9 @@ CAPABILITIES: Final = {
 """Kept: to set the owners of folders and sockets, to give children uids and empty bounding sets, and to signal them."""
 
 
+@cache
 def no_uids() -> str:
-    """Return why children cannot have uids of their own; empty if they can."""
+    """Return why children cannot have uids of their own; empty if they can. It is found out once."""
     if os.geteuid() != 0:
         return "processes have uids of their own only if root starts the service"
     held = inspect.observe(os.getpid())[0].effective
