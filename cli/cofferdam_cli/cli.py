@@ -12,7 +12,7 @@ from typing import Final
 
 from cofferdam_cli.commands import COMMANDS, CURVES, CommandError, Output, with_place
 from cofferdam_cli.reload import ReloadError, reload
-from cofferdam_cli.serve import MissingPackageError, add_options, check, serve
+from cofferdam_cli.serve import add_options, check, serve
 from cofferdam_cli.status import DEFAULT_SOCKET, DOWN, StatusError, fetch, parse, socket_of, table
 from cofferdam_cli.text import explain, printable
 from cofferdam_client.authentication import FirstUsable
@@ -27,7 +27,7 @@ _MAX_DIGITS: Final = 9
 _INTERRUPTED: Final = 130
 """The status that a shell reports for a program that SIGINT ended."""
 _FAILURES: Final = (
-    *(ClientError, CommandError, StatusError, ReloadError, MissingPackageError),
+    *(ClientError, CommandError, StatusError, ReloadError),
     *(ValueError, OSError),
 )
 _MAY_HAVE_RUN: Final = "; the service may have carried out the request"

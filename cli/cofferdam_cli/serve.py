@@ -9,14 +9,14 @@ sandbox that separates the processes, not the search path.
 """
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from cofferdam_contracts.roles import Role
-from cofferdam_runtime.boot import BOOT
+from cofferdam_runtime.command import command as interpret
+from cofferdam_runtime.command import root_of
 from cofferdam_runtime.faults import exhausted
 from cofferdam_runtime.relay.start import start
 
@@ -28,10 +28,6 @@ _LIBRARIES: Final = ("cryptography", "msgpack", "msgspec", "pkcs11", "prctl", "s
 """What the service's packages import. The broker searches its own path for them to make the path of a child."""
 
 
-class MissingPackageError(Exception):
-    """Raised when a part of the service is not installed, or is in a folder that no search path can name."""
-
-
 def main(words: Sequence[str]) -> int:
     """Run `cofferdam serve` with the words that follow it; return only on failure."""
     parser = argparse.ArgumentParser(
@@ -41,7 +37,7 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     try:
         serve(options.config)
-    except (MissingPackageError, OSError) as error:
+    except OSError as error:
         sys.stderr.write(f"cofferdam: serve: {exhausted(error) or error}\n")
         return 1
 
@@ -57,8 +53,7 @@ def serve(config: str) -> NoReturn:
     """Replace this process by the broker, with the path of a configuration file.
 
     Raises:
-        MissingPackageError: A part of the service is missing.
-        OSError: The interpreter cannot be executed.
+        OSError: A part of the service is missing, or the interpreter cannot be executed.
     """
     become(command(config))
 
@@ -71,8 +66,7 @@ def check(config: str, *options: str) -> NoReturn:
         options: `devices` to try the providers as well, `login` to do so where a PIN may have few tries left.
 
     Raises:
-        MissingPackageError: A part of the service is missing.
-        OSError: The interpreter cannot be executed.
+        OSError: A part of the service is missing, or the interpreter cannot be executed.
     """
     words = [*command(config, "cofferdam_config", "check"), *options]
     os.execve(words[0], words, dict(os.environ))  # noqa: S606  no shell is wanted
@@ -88,30 +82,15 @@ def become(words: list[str]) -> NoReturn:
     os.execve(words[0], words, dict(os.environ))  # noqa: S606  no shell is wanted
 
 
-def command(config: str, *package: str) -> list[str]:
-    """Return the command line that starts the broker, or another package with its arguments, for a configuration file.
+def command(config: str, *program: str) -> list[str]:
+    """Return the command that runs the broker, or another package with its arguments, for a configuration file.
 
     Raises:
-        MissingPackageError: A part of the service is missing.
+        FileNotFoundError: A part of the service is not installed.
+        NotADirectoryError: A part of it is in a folder that no search path can name.
     """
-    path = ":".join(dict.fromkeys(_root_of(name) for name in (*_PACKAGES, *_LIBRARIES)))
-    isolated = [sys.executable, "-I", "-S", "-B", "-X", "utf8"]
-    return [*isolated, "-c", BOOT, path, *(package or ("cofferdam_broker",)), os.path.abspath(config)]
-
-
-def _root_of(name: str) -> str:
-    """Return the folder that makes a module importable when it is on the path, without importing the module."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or spec.origin is None:
-        raise MissingPackageError(f"the package {name} is not installed")
-    # The origin of a package is its __init__.py, one level deeper than a plain module.
-    levels = name.count(".") + 1 + (spec.submodule_search_locations is not None)
-    root = os.path.abspath(spec.origin)
-    for _ in range(levels):
-        root = os.path.dirname(root)
-    if ":" in root:
-        raise MissingPackageError(f"{root} cannot be on a search path: it contains a colon")
-    return root
+    roots = [root_of(name) for name in (*_PACKAGES, *_LIBRARIES)]
+    for root in roots:
+        if ":" in root:
+            raise NotADirectoryError(f"{root} cannot be on a search path: it contains a colon")
+    return interpret(*(program or ("cofferdam_broker",)), os.path.abspath(config), roots=roots)

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from cofferdam_runtime.boot import BOOT
@@ -53,19 +53,30 @@ def execute(
         raise
 
 
-def command(package: str, *words: str) -> list[str]:
-    """Return the command that runs a package in a fresh isolated interpreter, without importing it."""
-    path = ":".join(dict.fromkeys(root_of(name) for name in (*_SHARED, package)))
+def command(package: str, *words: str, roots: Iterable[str] = ()) -> list[str]:
+    """Return the command that runs a package in a fresh isolated interpreter, without importing it.
+
+    Args:
+        package: The package whose `__main__.main` runs.
+        words: Its arguments.
+        roots: The folders where it finds what it imports; those of this package and of what all share by default.
+
+    Raises:
+        FileNotFoundError: A package is not installed.
+    """
+    path = ":".join(dict.fromkeys(roots or map(root_of, (*_SHARED, package))))
     return [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", BOOT, path, package, *words]
 
 
-def root_of(package: str) -> str:
-    """Return the folder to put on the path for a package, without importing it.
+def root_of(name: str) -> str:
+    """Return the folder that makes a module importable when it is on the path, without importing anything.
 
     Raises:
-        FileNotFoundError: There is no such package.
+        FileNotFoundError: It is not installed.
     """
-    spec = importlib.util.find_spec(package.partition(".")[0])
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(f"the package {package} is not installed")
-    return os.path.dirname(os.path.abspath(spec.submodule_search_locations[0]))
+    spec = importlib.util.find_spec(name.partition(".")[0])
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(f"the package {name} is not installed")
+    folder = os.path.dirname(os.path.abspath(spec.origin))
+    # The origin of a package is its __init__.py, one level deeper than a plain module.
+    return folder if spec.submodule_search_locations is None else os.path.dirname(folder)

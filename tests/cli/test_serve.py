@@ -1,14 +1,15 @@
 """Starting the service: an isolated interpreter finds all packages of the service."""
 
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from cofferdam_cli.serve import MissingPackageError, _root_of, command
+from cofferdam_cli.serve import command
 from cofferdam_runtime.boot import BOOT
+from cofferdam_runtime.command import root_of
 
 ROLES = ("broker", "config", "frontend", "kim")
 
@@ -49,10 +50,10 @@ def test_the_command_becomes_the_broker(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named() -> None:
-    with pytest.raises(MissingPackageError, match="package nonexistent is not installed"):
-        _root_of("nonexistent")
-    with pytest.raises(MissingPackageError, match=r"package nonexistent\.inner is not installed"):
-        _root_of("nonexistent.inner")
+    with pytest.raises(FileNotFoundError, match="package nonexistent is not installed"):
+        root_of("nonexistent")
+    with pytest.raises(FileNotFoundError, match=r"package nonexistent\.inner is not installed"):
+        root_of("nonexistent.inner")
 
 
 def test_a_folder_with_a_colon_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,8 +61,9 @@ def test_a_folder_with_a_colon_is_rejected(tmp_path: Path, monkeypatch: pytest.M
     folder.mkdir()
     (folder / "lonely_module.py").touch()
     monkeypatch.syspath_prepend(folder)
-    with pytest.raises(MissingPackageError, match="colon"):
-        _root_of("lonely_module")
+    monkeypatch.setattr("cofferdam_cli.serve._LIBRARIES", ("lonely_module",))
+    with pytest.raises(NotADirectoryError, match="colon"):
+        command("config.toml")
 
 
 def test_a_plain_module_is_found_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,4 +73,4 @@ def test_a_plain_module_is_found_in_its_folder(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "whole_package" / "inner" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    assert [_root_of(name) for name in ("plain_module", "whole_package", "whole_package.inner")] == [str(tmp_path)] * 3
+    assert [root_of(name) for name in ("plain_module", "whole_package", "whole_package.inner")] == [str(tmp_path)] * 3
