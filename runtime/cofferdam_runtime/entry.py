@@ -41,6 +41,8 @@ from cofferdam_runtime.sandbox.policy import Policy
 from cofferdam_runtime.sandbox.rank import lower_rank
 from cofferdam_runtime.sandbox.title import set_title
 
+REHEARSAL: Final = "rehearsal"
+"""The first argument of a rehearsal."""
 _TURN: Final = 16
 """Control records handled before the loop serves other descriptors."""
 
@@ -69,7 +71,7 @@ class Start(NamedTuple):
     @property
     def is_rehearsal(self) -> bool:
         """Whether this process is to find out whether it could work, and to change nothing (`rehearsal`)."""
-        return self.role is not Role.CONFIG and len(self.arguments) > 1
+        return self.arguments[:1] == (REHEARSAL,)
 
     def receive(self, kind: type[T], wanted: Callable[[T], bool] = lambda _record: True) -> T:
         """Wait for the first wanted record of a type; others are queued and handled when the child is ready.

@@ -1,7 +1,7 @@
 """Rehearsals: processes that do what they do at a start, up to the point where they would serve, and say how it went.
 
 `cofferdam check --devices` starts them as the broker would, with the same descriptors, uid and settings, and with
-further arguments. A rehearsal makes nothing: no key, no folder, no file. What it would have logged goes line by line,
+further arguments, of which `rehearsal` is the first. A rehearsal makes nothing: no key, no folder, no file. What it would have logged goes line by line,
 the level before a tab, to the descriptor that it was started with as stdout.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from cofferdam_contracts.settings import LogSettings
-from cofferdam_runtime.entry import Start
+from cofferdam_runtime.entry import REHEARSAL, Start
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.notices import ChildLog
 
@@ -47,12 +47,12 @@ class Rehearsal(NamedTuple):
     def words(self) -> tuple[str, ...]:
         """Return the arguments for the process."""
         stored = (_UNKNOWN,) if self.stored is None else (self.stored.check.hex(), *map(str, self.stored[1:]))
-        return ("login" if self.login else "careful", *stored)
+        return (REHEARSAL, "login" if self.login else "careful", *stored)
 
     @classmethod
     def of(cls, words: Sequence[str]) -> "Rehearsal":
         """Return what these arguments mean."""
-        login, check, *numbers = words
+        _, login, check, *numbers = words
         stored = None if check == _UNKNOWN else Stored(bytes.fromhex(check), *map(int, numbers))
         return cls(login == "login", stored)
 
