@@ -7,8 +7,6 @@ from cofferdam_runtime.starting import Usage
 
 MOST: Final = 1 << 53
 """Largest count accepted from a child: above it, readers of the status may not parse the JSON number as an integer."""
-
-
 DOUBLINGS: Final = 3
 """Starts that were too late, in a row, after each of which the next one has twice the time."""
 STARVED: Final = 0.1
