@@ -17,9 +17,8 @@ from cofferdam_contracts.folders import SYSTEM_FOLDERS, normal
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.pkcs11.pin import FILES
 from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
-from cofferdam_runtime.faults import explain
+from cofferdam_runtime.faults import explain, obstacle
 from cofferdam_runtime.files import LinkError, make_folders, real_path
-from cofferdam_runtime.sandbox.obstacle import obstacle
 
 _FOLDER_MODE: Final = 0o700
 _MOST_CONFIGURATION: Final = 1 << 16
@@ -187,8 +186,8 @@ def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:
             os.stat(path)
         except OSError as found:
             error = found
-        cause = obstacle(path, error)
-        yield {"file": path, "uid": os.getuid(), "cause": cause, "named": access.origins.get(path, "")}
+        named = access.origins.get(path, "")
+        yield {"file": path, "uid": os.getuid(), "found": obstacle(error, path), "named": named}
 
 
 def _refuse_foreign(folder: str, owner: int, names: list[str]) -> None:

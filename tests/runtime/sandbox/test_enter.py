@@ -146,7 +146,7 @@ def test_no_file_is_made_that_runs_as_who_made_it(folder: Path, role: Role, how:
 
 
 def test_a_path_that_does_not_exist_is_named() -> None:
-    found = "cannot grant /nonexistent, which this role needs: No such file or directory at /nonexistent"
+    found = "cannot grant /nonexistent, which this role needs: found nothing at /nonexistent"
     assert scene("missing_path") == found
 
 
