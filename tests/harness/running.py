@@ -15,9 +15,10 @@ def started(
     environment: Mapping[str, str] | None = None,
     stdin: int | None = None,
     stdout: int | None = None,
+    stderr: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program, which is killed in the end if it still runs."""
-    with subprocess.Popen(words, env=environment, stdin=stdin, stdout=stdout, bufsize=0) as process:
+    with subprocess.Popen(words, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0) as process:
         try:
             yield process
         finally:
