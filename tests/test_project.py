@@ -61,6 +61,14 @@ MACHINE_PATHS = ["/" + "work/", "/" + "opt/wheels", "." + "pyenv/"]
 
 FORBIDDEN_MODULES = {"marshal", "multiprocessing", "pickle", "shelve"}
 
+STARTS_PROGRAMS = {
+    "tests/broker/test_children.py",
+    "tests/e2e/test_takeover.py",
+    *(f"tests/harness/{name}.py" for name in ("running", "service", "tpm/shim", "tpm/swtpm", "tpm/tabrmd")),
+    *(f"tests/providers/pkcs11/{name}.py" for name in ("child", "driver")),
+}
+"""The tests that start programs which outlive a call, and end them whatever happens; others use `started`."""
+
 REQUIREMENT = re.compile(
     r"(?P<name>[a-z0-9.-]+)==(?P<version>\S+)(?: ; (?P<marker>[^\\]+?))?(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)"
 )
@@ -289,6 +297,14 @@ def test_no_module_decodes_bytes_into_arbitrary_objects() -> None:
         if (bad := FORBIDDEN_MODULES.intersection(_imported(ast.parse(path.read_bytes()))))
     }
     assert found == {}
+
+
+def test_who_starts_a_program_ends_it() -> None:
+    """A test that fails leaves nothing running: only what is closed in any case starts programs by `Popen`."""
+    starting = {
+        _name(path) for path in _python_files() if path.is_relative_to(ROOT / "tests") and "Popen(" in path.read_text()
+    }
+    assert starting == STARTS_PROGRAMS | {_name(Path(__file__))}
 
 
 def test_no_handler_catches_everything() -> None:

@@ -36,7 +36,7 @@ class Broker:
         self._timers = Timers()
         self._notifier = Notifier(log)
         self._reports = Reports(path, self._notifier)
-        self._sockets = Sockets(self._loop)
+        self._sockets = Sockets(self._loop, log)
         self._deployment: Deployment | None = None
         self._reading = self._stopping = False
         self._exit_status = 0

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 from cofferdam_broker.process import PLANNED, ChildProcess, Key
 from cofferdam_contracts.ipc.control import Refusal, SettingsDocument
 from cofferdam_contracts.roles import READER_UID, Role, documents_of
-from cofferdam_contracts.settings import MAX_DOCUMENT, BrokerSettings, load
+from cofferdam_contracts.settings import MAX_DOCUMENT, MODULE_FILES, BrokerSettings, load
 from cofferdam_runtime.control import ControlClosedError, ControlError, release
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import READ, Loop
@@ -60,7 +60,8 @@ class ConfigLoader:
         try:
             credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
             uid = None if no_uids() else READER_UID
-            arguments = (path, credentials, " ".join(os.environ), known)
+            # Everybody on the machine can read the arguments of a process.
+            arguments = (path, credentials, " ".join(each for each in MODULE_FILES if each in os.environ), known)
             spawned = spawn(Role.CONFIG, 0, uid, descriptor, arguments)
         finally:
             os.close(descriptor)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from cofferdam_cli.text import AUTHENTICATOR_NAMES, describe, explain, named, opcode_name, printable, provider_name
 from cofferdam_client.attributes import Curve, ecc_signing_key, public_key_of, rsa_encryption_key, rsa_signing_key
 from cofferdam_client.client import Client
-from cofferdam_client.errors import ClientError, ServiceStatusError
+from cofferdam_client.errors import ClientError, KeyExistsError, ServiceStatusError
 from cofferdam_contracts.psa.algorithm import ANY_HASH, AsymmetricEncryption, AsymmetricSignature, Hash, SignatureScheme
 from cofferdam_contracts.psa.attributes import PUBLIC_KINDS, RSA_KINDS, KeyAttributes
 from cofferdam_contracts.registry import ProviderId
@@ -141,25 +141,24 @@ def with_place(client: Client, name: str | None, error: ServiceStatusError) -> S
 
     Names are an application's own in all providers together, while a key can be used and deleted in its provider only.
     """
-    place = _provider_of(client, name) if name is not None else None
+    if isinstance(error, KeyExistsError):
+        place, advice = error.provider, "a key of that name; choose another name, or delete it with delete-key -p"
+    elif error.status == Status.PSA_ERROR_DOES_NOT_EXIST and name is not None:
+        place, advice = _elsewhere(client, name), "the key of that name: -p"
+    else:
+        return error
     if place is None:
         return error
-    match error.status:
-        case Status.PSA_ERROR_ALREADY_EXISTS:
-            advice = f"has a key of that name; choose another name, or delete it with delete-key -p {place}"
-        case Status.PSA_ERROR_DOES_NOT_EXIST if place != client.provider:
-            advice = f"has the key of that name: -p {place}"
-        case _:
-            return error
-    return CommandError(f"{named(Status(error.status))}: the {provider_name(place)} {advice}")
+    return CommandError(f"{named(Status(error.status))}: the {provider_name(place)} has {advice} {place}")
 
 
-def _provider_of(client: Client, name: str) -> int | None:
-    """Return the provider that has the caller's key of a name, if it can be listed."""
+def _elsewhere(client: Client, name: str) -> int | None:
+    """Return the other provider that has the key of a name; None if none has it, or keys cannot be listed."""
     try:
-        return next((key.provider_id for key in client.list_keys() if key.name == name), None)
+        place = client.provider_of(name)
     except ClientError:
         return None
+    return place if place != client.provider else None
 
 
 def create_ecc_key(client: Client, arguments: Namespace) -> Output:

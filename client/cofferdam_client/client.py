@@ -117,6 +117,10 @@ class Client:
                 return key.attributes
         raise ServiceStatusError(Status.PSA_ERROR_DOES_NOT_EXIST, Opcode.LIST_KEYS)
 
+    def provider_of(self, key_name: str) -> int | None:
+        """Return the provider that has this client's key of a name, None if the service lists no such key."""
+        return next((key.provider_id for key in self.list_keys() if key.name == key_name), None)
+
     def list_clients(self) -> list[str]:
         """Return the names of all applications that have keys; for administrators."""
         return cast("list[str]", self._session.run(operations.ListClients()))
@@ -266,12 +270,10 @@ class Client:
         except ServiceStatusError as error:
             if error.status != Status.PSA_ERROR_ALREADY_EXISTS:
                 raise
-            raise KeyExistsError(error.opcode, self._provider_with(operation.key_name)) from error
-
-    def _provider_with(self, key_name: str) -> int | None:
-        with suppress(ClientError):
-            return next((key.provider_id for key in self.list_keys() if key.name == key_name), None)
-        return None
+            provider = None
+            with suppress(ClientError):
+                provider = self.provider_of(operation.key_name)
+            raise KeyExistsError(error.opcode, provider) from error
 
     def _crypto(self, operation: CryptoOperation) -> tuple[bytes, ...]:
         if self.provider == ProviderId.CORE:

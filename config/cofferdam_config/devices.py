@@ -19,12 +19,15 @@ from cofferdam_contracts.settings import KimSettings, WorkerSettings, dump
 from cofferdam_runtime.boot import CONTROL_DESCRIPTOR, SETTINGS_DESCRIPTOR
 from cofferdam_runtime.command import execute
 from cofferdam_runtime.control import Control
+from cofferdam_runtime.log import escaped
 from cofferdam_runtime.rehearsal import STORED, Rehearsal, Stored
 from cofferdam_runtime.signals import name_of
 from cofferdam_runtime.spawn import uid_of
 
 _MOST: Final = 1 << 16
 """Bytes that a rehearsal may say."""
+_MOST_LINES: Final = 20
+"""Lines that are shown of what a rehearsal writes besides."""
 _PREFIXES: Final = {"error": "provider down", "warning": "warning", "info": "found"}
 Say = Callable[[str, tuple[str, ...]], None]
 
@@ -36,6 +39,8 @@ class _Ended(NamedTuple):
     """Levels and texts."""
     how: str
     """What was wrong with its end, empty if nothing was."""
+    written: tuple[str, ...]
+    """What its module, or itself, wrote to stdout or stderr, escaped."""
 
 
 def try_providers(plan: Plan, say: Say, *, login: bool) -> bool:
@@ -52,6 +57,7 @@ def try_providers(plan: Plan, say: Say, *, login: bool) -> bool:
         lines = ended.lines if not ended.how else (*ended.lines, ("error", f'"its rehearsal {ended.how}"'))
         for level, text in lines:
             say(_PREFIXES.get(level, "found"), (f"{entry.name}: {text}",))
+        say("written", tuple(f"{entry.name}: {text}" for text in ended.written))
         usable &= all(level != "error" for level, _ in lines)
     return usable
 
@@ -69,13 +75,15 @@ def _look(plan: Plan, settings: object, say: Say) -> Mapping[str, Stored]:
             say(_PREFIXES.get(level, "found") if level != "error" else "warning", (f"key store: {text}",))
     if ended.how:
         say("warning", (f"key store: reading it {ended.how}",))
+    say("written", tuple(f"key store: {text}" for text in ended.written))
     return found
 
 
 def _run(plan: Plan, role: Role, number: int, settings: object, rehearsal: Rehearsal) -> _Ended:
     """Run a process as a rehearsal, as long as one may take to start."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    answers, answering = os.pipe2(os.O_CLOEXEC)
+    # What a module writes could command the terminal, from which it could read, too.
+    (answers, answering), (written, writing) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     document = os.memfd_create("settings", os.MFD_CLOEXEC)
     try:
@@ -86,35 +94,47 @@ def _run(plan: Plan, role: Role, number: int, settings: object, rehearsal: Rehea
         pid, pidfd = execute(
             role.row.package,
             (str(int(role)), str(number), "-" if uid is None else str(uid), str(os.getpid()), *rehearsal.words()),
-            {0: null, 1: answering, CONTROL_DESCRIPTOR: theirs.fileno(), SETTINGS_DESCRIPTOR: document},
+            {0: null, 1: answering, 2: writing, CONTROL_DESCRIPTOR: theirs.fileno(), SETTINGS_DESCRIPTOR: document},
         )
     finally:
-        for descriptor in (answering, null, document):
+        for descriptor in (answering, writing, null, document):
             os.close(descriptor)
         theirs.close()
-    said, in_time = _read(answers, plan.broker.start_ms / 1000)
+    (said, besides), in_time = _read((answers, written), plan.broker.start_ms / 1000)
     os.close(answers)
+    os.close(written)
     ours.close()
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     os.close(pidfd)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     lines = tuple(_line(line) for line in said.decode(errors="replace").splitlines())
-    return _Ended(lines, _how(status, lines, plan.broker.start_ms if not in_time else 0))
+    return _Ended(lines, _how(status, lines, plan.broker.start_ms if not in_time else 0), _shown(besides))
 
 
-def _read(descriptor: int, patience: float) -> tuple[bytes, bool]:
-    """Return what arrives until the other end is closed, and whether that was in time."""
-    said, until = b"", time.monotonic() + patience
+def _read(descriptors: tuple[int, int], patience: float) -> tuple[list[bytes], bool]:
+    """Return the first `_MOST` bytes of each until the other ends are closed, and whether that was in time."""
+    said, until = dict.fromkeys(descriptors, b""), time.monotonic() + patience
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    while len(said) < _MOST:
-        if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-            return said, False
-        part = os.read(descriptor, _MOST)
-        if not part:
-            break
-        said += part
-    return said, True
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    left = set(descriptors)
+    while left:
+        ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
+        if not ready or time.monotonic() > until:
+            return list(said.values()), False
+        for descriptor, _ in ready:
+            part = os.read(descriptor, _MOST)
+            said[descriptor] = (said[descriptor] + part)[:_MOST]
+            if not part:
+                poll.unregister(descriptor)
+                left.remove(descriptor)
+    return list(said.values()), True
+
+
+def _shown(written: bytes) -> tuple[str, ...]:
+    lines = written.decode(errors="replace").splitlines()
+    more = len(lines) - _MOST_LINES
+    return (*map(escaped, lines[:_MOST_LINES]), *([f"and {more} more lines"] if more > 0 else []))
 
 
 def _line(line: str) -> tuple[str, str]:

@@ -55,7 +55,7 @@ class HostFacts(NamedTuple):
     files: Mapping[str, Found] = MappingProxyType({})
     """What is at the paths that the document names; nothing is known of others."""
     variables: frozenset[str] = frozenset()
-    """Names of the variables in the environment of the service."""
+    """Those of `settings.MODULE_FILES` that are in the environment of the service."""
     owners: frozenset[int] = frozenset({0})
     """Who may own what the service trusts: root, and the user that starts the service."""
     folder: str = ""

@@ -39,10 +39,6 @@ _FOLDER: Final = Sort("a folder", stat.S_ISDIR)
 _EITHER: Final = Sort("a file or folder", lambda _mode: True)
 _DEVICE: Final = Sort("a device", stat.S_ISCHR)
 _SOCKET: Final = Sort("a socket", stat.S_ISSOCK)
-_MODULE_VARIABLES: Final = frozenset(
-    {"KRYOPTIC_CONF", "OPENSC_CONF", "P11NETHSM_CONFIG_FILE", "SOFTHSM2_CONF", "YUBIHSM_PKCS11_CONF"}
-)
-"""Variables that name the configuration files of PKCS#11 modules."""
 _NEEDED: Final[tuple[tuple[Setting[Any], Sort], ...]] = (
     (Provider.library_path, _FILE),
     (Provider.mbed_its_path, _FOLDER),
@@ -187,7 +183,7 @@ def _variables_name_files(case: Case, provider: Provider) -> None:
 
 def _environment_is_not_inherited(case: Case, provider: Provider) -> None:
     given = {variable.partition("=")[0] for variable in provider.find(Provider.module_environment) or ()}
-    for name in sorted(_MODULE_VARIABLES & case.facts.variables - given):
+    for name in sorted(case.facts.variables - given):
         text = f"{name} in the environment of the service is ignored: no module gets it; set it in module_environment"
         case.warn(provider, Provider.library_path, text)
 

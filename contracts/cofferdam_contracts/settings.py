@@ -11,6 +11,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from cofferdam_contracts.opaque import opaque
 
+MODULE_FILES: Final = ("KRYOPTIC_CONF", "OPENSC_CONF", "P11NETHSM_CONFIG_FILE", "SOFTHSM2_CONF", "YUBIHSM_PKCS11_CONF")
+"""Variables of the environment that name the configuration files of PKCS#11 modules."""
+
 
 class LogSettings(NamedTuple):
     """Logging of a process."""

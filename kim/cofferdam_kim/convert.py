@@ -26,6 +26,7 @@ from cofferdam_kim.mapping_tree import MappingTree
 from cofferdam_kim.mend import become_owner
 from cofferdam_kim.report import StoreReport, inspect
 from cofferdam_kim.store import MappingStore
+from cofferdam_runtime.files import DIRECTORY
 
 _EVERY: Final = 1000
 """Files after which progress is shown."""
@@ -169,7 +170,7 @@ def _copy(old: sqlite3.Connection, path: str, change: Callable[[sqlite3.Connecti
         with schema.transaction(new):
             result = change(new)
     os.rename(unfinished, path)
-    folder = os.open(os.path.dirname(path), location.DIRECTORY)
+    folder = os.open(os.path.dirname(path), DIRECTORY)
     try:
         os.fsync(folder)
     finally:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from cofferdam_kim.errors import StoreError, in_use
 from cofferdam_kim.mapping_files import Parts, is_folder
-from cofferdam_runtime.files import SHARED_MODE, LinkError, no_umask, real_path
+from cofferdam_runtime.files import DIRECTORY, SHARED_MODE, LinkError, open_folder, real_path
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -29,7 +29,6 @@ _SMALLEST: Final = 512
 _LOCK_BYTE: Final = 1 << 30
 _LOCK_LENGTH: Final = 512
 """The bytes that SQLite locks, beyond the content of the file (sqlite.org, "Database File Format", 1.4)."""
-DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -314,37 +313,17 @@ def _without_links(folder: str, setting: str) -> str:
 
 
 def _open_folder(folder: str, owner: tuple[int, int], mode: int) -> tuple[int, bool]:
-    """Walk to the folder, creating missing parts; return its descriptor and whether it was made.
+    """Walk to the folder, creating missing parts; return its descriptor and whether it was made."""
 
-    Links were resolved before, and are not followed here: somebody may have put one there meanwhile.
-    """
-    parts = [part for part in folder.split("/") if part]
-    walked, made = "/", False
-    descriptor = os.open("/", DIRECTORY)
-    for number, part in enumerate(parts, 1):
-        try:
-            found = os.fstat(descriptor)
-            if not _is_searchable(found, *owner):
-                raise _closed(walked, found, owner[0], "the way to the database")
-            walked = f"{walked.rstrip('/')}/{part}"
-            following, made = _enter(descriptor, part, walked, mode if number == len(parts) else SHARED_MODE)
-        finally:
-            os.close(descriptor)
-        descriptor = following
-    return descriptor, made
+    def passes(walked: str, found: os.stat_result) -> None:
+        if not _is_searchable(found, *owner):
+            raise _closed(walked, found, owner[0], "the way to the database")
 
-
-def _enter(parent: int, part: str, path: str, mode: int) -> tuple[int, bool]:
     try:
-        try:
-            with no_umask():
-                os.mkdir(part, mode, dir_fd=parent)
-        except FileExistsError:
-            return os.open(part, DIRECTORY, dir_fd=parent), False
-        return os.open(part, DIRECTORY, dir_fd=parent), True
+        return open_folder(folder, mode, passes)
     except OSError as error:
         raise StoreError(
-            path,
+            str(error.filename),
             found=str(error.strerror),
             expected="a folder and no symbolic link",
             remedy="make it, or correct `sqlite_db_path`",

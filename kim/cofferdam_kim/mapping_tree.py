@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
-from cofferdam_kim.location import DIRECTORY, FILE_MODE, FOLDER_MODE
+from cofferdam_kim.location import FILE_MODE, FOLDER_MODE
 from cofferdam_kim.mapping_files import INTERNAL, MAX_FILE, Parts
+from cofferdam_runtime.files import DIRECTORY
 
 UNFINISHED: Final = ".cofferdam-new"
 """Name of a file that is being written, in the folder of its final name; no mapping file has it."""

@@ -24,7 +24,8 @@ def execute(
     Args:
         package: The package whose `__main__.main` runs.
         words: Its arguments.
-        descriptors: The descriptors to pass, by their number in the new process. It also inherits stderr, nothing else.
+        descriptors: The descriptors to pass, by their number in the new process. It also inherits stderr,
+            unless that is among them, and nothing else.
         blocked: Signals that are blocked when it starts.
 
     Raises:

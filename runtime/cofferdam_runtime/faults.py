@@ -31,10 +31,19 @@ def explain(error: OSError, path: str, needed: str, setting: str) -> str:
         needed: What should be there.
         setting: What names it: a key of the configuration.
     """
-    look = _FOUND.get(error.errno or 0)
-    found, remedy = look(path) if look else (error.strerror or str(error), "see the log of the kernel")
+    found, remedy = _cause(error, path)
     where = "" if path in found else f"{path}: "
     return f"{where}found {found}, needed {needed}; {remedy.format(setting=setting)}"
+
+
+def obstacle(error: OSError, path: str) -> str:
+    """Return what was found at a path, or in the way to it, as `explain` says it, without a remedy."""
+    return _cause(error, path)[0]
+
+
+def _cause(error: OSError, path: str) -> tuple[str, str]:
+    look = _FOUND.get(error.errno or 0)
+    return look(path) if look else (error.strerror or str(error), "see the log of the kernel")
 
 
 def exhausted(error: BaseException) -> str:
@@ -86,14 +95,10 @@ def _limit(number: int) -> str:
 
 def _elements(path: str) -> Iterator[str]:
     """Yield the folders that a path leads through, from the root on, and the path itself."""
-    if path not in {"/", ""}:
-        yield from _elements(posixpath.dirname(path))
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        yield "/".join(parts[:count]) or "/"
     yield path
-
-
-def _described(path: str, state: os.stat_result) -> str:
-    """Return what is at a path, with mode and owner."""
-    return f"{path} with mode {stat.S_IMODE(state.st_mode):04o} and owner {state.st_uid}:{state.st_gid}"
 
 
 def _missing(path: str) -> tuple[str, str]:
@@ -107,16 +112,18 @@ def _no_folder(path: str) -> tuple[str, str]:
 
 
 def _closed(path: str) -> tuple[str, str]:
-    """Find the element of a path that this process may not use."""
-    remedy = "change its owner or mode, or correct {setting}"
+    """Find the element of a path that this process may not use: the first that is closed, or else the last there is."""
+    found = "nothing"
     for each in _elements(path):
         try:
             state = os.stat(each)
         except OSError:
             break
-        if not os.access(each, os.X_OK if each != path else os.R_OK):
-            return f"{_described(each, state)}, closed to uid {os.geteuid()}, groups {os.getgroups()}", remedy
-    return f"what uid {os.geteuid()} may not use", remedy
+        found = f"{each} with mode {stat.S_IMODE(state.st_mode):04o} and owner {state.st_uid}:{state.st_gid}"
+        if not os.access(each, os.X_OK if each != path else os.R_OK, effective_ids=True):
+            break
+    who = f"uid {os.geteuid()}, groups {os.getgroups()}"
+    return f"{found}, closed to {who}", "change its owner or mode, or correct {setting}"
 
 
 def _fixed(found: str, remedy: str) -> Callable[[str], tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What is at a path: the owner and mode of everything that it leads through, links included; and making folders.
+"""What is at a path: the owner and mode of everything that it leads through, links included; and opening folders.
 
 Whoever can change what a path leads through decides what it leads to. So a link is followed only if nobody but root
 and the user that starts the service can change it, or anything on the way to it, as sshd has it (sshd_config(5),
@@ -7,12 +7,17 @@ StrictModes).
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 _MAX_LINKS: Final = 40
 """As many as the kernel follows (path_resolution(7))."""
+DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PASSING: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""A folder on the way needs no right to be read."""
+Visitor = Callable[[str, os.stat_result], object]
+"""Is told the path and the state of a folder."""
 SHARED_MODE: Final = 0o755
 """Mode of a folder that several processes may pass through."""
 _MAX_TABLE: Final = 1 << 12
@@ -116,19 +121,51 @@ def trusted_owners() -> frozenset[int]:
     return frozenset({0, os.geteuid(), *_unmapped()})
 
 
-def make_folders(folder: str) -> None:
-    """Make a folder and those above it, as far as they are missing, whatever the umask; others may make them too.
+def open_folder(folder: str, mode: int | None = None, visit: Visitor | None = None) -> tuple[int, bool]:
+    """Open a folder element by element, following no link: somebody may put one there after the path was looked at.
+
+    Args:
+        folder: Its absolute path without links, as `real_path` returns it.
+        mode: What it gets if it is missing, whatever the umask; those above it get `SHARED_MODE`. None to make nothing.
+        visit: Is called for each folder above it, and may raise.
+
+    Returns:
+        Its descriptor, and whether it was made just now.
 
     Raises:
-        OSError: One of them cannot be made.
+        OSError: An element is no folder, or cannot be opened or made; `filename` is its path.
     """
-    with no_umask():
-        made = ""
-        for part in folder.strip("/").split("/"):
-            made = f"{made}/{part}"
-            if not os.path.isdir(made):
-                with suppress(FileExistsError):
-                    os.mkdir(made, SHARED_MODE)
+    parts = [part for part in folder.split("/") if part]
+    descriptor, walked, made = os.open("/", _PASSING if parts else DIRECTORY), "/", False
+    for left in reversed(range(len(parts))):
+        try:
+            if visit is not None:
+                visit(walked, os.fstat(descriptor))
+            part = parts[-1 - left]
+            walked = os.path.join(walked, part)
+            missing = mode if not left or mode is None else SHARED_MODE
+            following, made = _enter(descriptor, part, missing, _PASSING if left else DIRECTORY)
+        except OSError as error:
+            error.filename = walked
+            raise
+        finally:
+            os.close(descriptor)
+        descriptor = following
+    return descriptor, made
+
+
+def _enter(parent: int, part: str, mode: int | None, flags: int) -> tuple[int, bool]:
+    """Open a folder in another one; make it if it is missing, though others may make it at the same time."""
+    made = False
+    try:
+        return os.open(part, flags, dir_fd=parent), made
+    except FileNotFoundError:
+        if mode is None:
+            raise
+    with no_umask(), suppress(FileExistsError):
+        os.mkdir(part, mode, dir_fd=parent)
+        made = True
+    return os.open(part, flags, dir_fd=parent), made
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import _socket
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Final
@@ -20,6 +20,8 @@ _GROUP_MODE: Final = 0o660
 _BACKLOG: Final = 4096
 """During a flood of connects, other clients' connects fail if the queue is short, and wait, up to 70 ms, if long."""
 _UCRED: Final = struct.Struct("=iII")
+MOST_STATUS: Final = 1 << 18
+"""More bytes than the status can have: 3 for a byte of each text, and 300 for a process."""
 _ACCEPTS: Final = 64
 """Connections accepted before the loop serves other descriptors."""
 
@@ -171,48 +173,50 @@ class Door:
         self._socket.close()
 
     def look(self, log: Log) -> None:
-        """Bind again if the file is not there any more; log what cannot be mended once."""
-        before, self._seen = self._seen, _file_at(self._path)
-        if self._seen == self._file or (before == self._seen and (self._seen or self._passed)):
+        """Bind again if the file is not there any more; log what cannot be mended once.
+
+        While nobody is called back, those who have connected wait in the old socket, so that stays until `open`.
+        """
+        before, self._seen = self._seen, _file_at(self._path) if self._serve else self._seen
+        if self._serve is None or self._seen == self._file or (before == self._seen and (self._seen or self._passed)):
             return
+        cause: object = "it is systemd's, which makes it"
         try:
-            fresh = bind(self._path, self._mode) if self._passed is None else None
-            cause = "it is systemd's, which makes it"
+            if self._passed is None:
+                self._replace(bind(self._path, self._mode), self._serve, log)
+                return
         except ListenError as error:
-            fresh, cause = None, str(error)
-        if fresh is not None:
-            self._replace(fresh)
-            log.warning("a socket's file was removed and is made again", file=self._path)
-            try:
-                if self._group is not None:
-                    admit(self._path, self._group)
-            except ListenError as error:
-                log.error("the group of a socket is lost; its members cannot connect", file=self._path, cause=error)
-        elif before != self._seen:
+            cause = error
+        if before != self._seen:
             remedy = "systemctl restart cofferdam.socket cofferdam.service"
             log.error("a socket's file is gone; nobody can connect", file=self._path, cause=cause, remedy=remedy)
 
-    def _replace(self, fresh: _socket.socket) -> None:
-        serve, old = self._serve, self._socket
+    def _replace(self, fresh: _socket.socket, serve: Callable[[_socket.socket], None], log: Log) -> None:
         self.shut()
-        self._socket, self._file = fresh, _file_at(self._path)
-        self._seen = self._file
-        if serve is not None:
-            serve(old)  # who has connected before
-            self.open(serve)
+        old, self._socket = self._socket, fresh
+        self._file = self._seen = _file_at(self._path)
+        for _ in range(0, _BACKLOG + 1, _ACCEPTS):
+            serve(old)  # all who have connected before
         old.close()
+        self.open(serve)
+        log.warning("a socket's file was removed and is made again", file=self._path)
+        try:
+            if self._group is not None:
+                admit(self._path, self._group)
+        except ListenError as error:
+            log.error("the group of a socket is lost; its members cannot connect", file=self._path, cause=error)
 
 
 class Sockets:
     """The two listening sockets of the service, on its loop."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, log: Log) -> None:
         """Adopt the socket that systemd passed, if any.
 
         Raises:
             ListenError: The passed socket cannot be used.
         """
-        self._loop = loop
+        self._loop, self._acceptor = loop, Acceptor(log)
         self._passed = activated()
         self._doors: list[Door] = []
 
@@ -231,7 +235,7 @@ class Sockets:
             self._doors.append(Door(self._loop, path, CLIENT_MODE, self._passed))
         if len(self._doors) == 1:
             self._doors.append(Door(self._loop, settings.status_path, STATUS_MODE))
-            self._doors[1].open(lambda bound: hand_out(bound, status))
+            self._doors[1].open(lambda bound: hand_out(self._acceptor.accept(bound), status))
         self._doors[1].admit(settings.status_group)
 
     def serve(self, accept: Callable[[_socket.socket], None]) -> None:
@@ -252,6 +256,7 @@ class Sockets:
         """Close both sockets, and remove their files except one that systemd made."""
         for door in self._doors:
             door.close()
+        self._acceptor.close()
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
@@ -290,20 +295,17 @@ def admit(path: str, group: int | None) -> None:
         os.close(descriptor)
 
 
-def hand_out(bound: _socket.socket, document: Callable[[bool], bytes]) -> None:
-    """Accept up to `_ACCEPTS` connections, write a document to each and close it; nothing is read from them.
+def hand_out(arrivals: Iterable[Arrival], document: Callable[[bool], bytes]) -> None:
+    """Write a document to each connection and close it; nothing is read from them, and none is waited for.
 
     Readers that connect all the time take turns with everybody else, and those of one turn get the same document.
     """
     made = cache(document)
-    for _ in range(_ACCEPTS):
-        try:
-            descriptor, _ = bound._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
-        except OSError:
-            return
-        reader = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
-        with suppress(OSError):  # the reader is gone or accepts nothing now
-            reader.send(made(_uid_of(reader) in {0, os.geteuid()}), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+    for uid, reader in arrivals:
+        with suppress(OSError):  # the reader is gone
+            # The kernel keeps all of it until the reader takes it: it allows twice this much, as far as it allows it.
+            reader.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, MOST_STATUS)
+            reader.send(made(uid in {0, os.geteuid()}), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         reader.close()
 
 

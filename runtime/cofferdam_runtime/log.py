@@ -22,7 +22,8 @@ _MAX_VALUE: Final = 1024
 _NOT_SAID: Final = frozenset({"cause", "next_try"})
 
 
-def _escape(value: object) -> str:
+def escaped(value: object) -> str:
+    """Return a value in one word or in quotes, cut to its maximum, without characters that do not print."""
     text = str(value)
     if len(text) > _MAX_VALUE:
         text = text[:_MAX_VALUE] + "…"
@@ -97,12 +98,12 @@ class Log:
 
     def format(self, level: str, event: str, values: dict[str, object]) -> str:
         """Return the line of an event."""
-        pairs = "".join(f" {name}={_escape(value)}" for name, value in values.items())
+        pairs = "".join(f" {name}={escaped(value)}" for name, value in values.items())
         head = f"<{_PRIORITY[level]}>" if self._journal else ""
         if self._timestamp:
             now = time.time()
             head = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z "
-        return f"{head}level={level} component={self._component} event={_escape(event)}{pairs}\n"
+        return f"{head}level={level} component={self._component} event={escaped(event)}{pairs}\n"
 
     def _take(self) -> bool:
         now = time.monotonic()

@@ -13,7 +13,7 @@ from cofferdam_broker.config import ConfigLoader, LoadedConfig
 from cofferdam_config.kinds import NotAllowedError
 from cofferdam_config.tables import Isolation
 from cofferdam_contracts.roles import READER_UID, RELAY_UID, Role
-from cofferdam_contracts.settings import dump
+from cofferdam_contracts.settings import MODULE_FILES, dump
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.timers import Timers
@@ -27,7 +27,7 @@ Records = list[list[object]]
 
 
 def read(
-    folder: Path, records: Records, *, silence_s: float | None = None, **script: float
+    folder: Path, records: Records, *, silence_s: float | None = None, **script: object
 ) -> tuple[LoadedConfig | None, int]:
     """Return the config that comes of a reader that sends these records, and how many descriptors are left."""
     path = folder / "config.toml"
@@ -63,6 +63,21 @@ def test_every_document_goes_to_whom_it_is_for(tmp_path: Path) -> None:
         (Role.FRONTEND, 0): FRONTEND[-1],
     }
     assert left == 2
+    config.close()
+
+
+def test_the_reader_hears_of_the_variables_of_modules_and_of_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody on the machine can read its arguments, and names may say much."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    for name in MODULE_FILES:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("SOFTHSM2_CONF", "TOKEN_OF_SOMEBODY", "KRYOPTIC_CONF"):
+        monkeypatch.setenv(name, "/value")
+    words = [str(tmp_path / "config.toml"), "", "KRYOPTIC_CONF SOFTHSM2_CONF", "-"]
+    config, _ = read(tmp_path, [OWN, KIM, FRONTEND], arguments=words)
+    assert config is not None
     config.close()
 
 

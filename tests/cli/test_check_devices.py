@@ -1,5 +1,6 @@
 """`cofferdam check --devices` opens tokens and TPMs as the workers do, says how it went, and changes nothing."""
 
+import errno
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from tests.harness.interpreter import cofferdam
 from tests.harness.pkcs11.service import TokenService
 from tests.harness.pkcs11.token import objects
+from tests.harness.running import started
 from tests.harness.service import UNPRIVILEGED_UID, Service
 from tests.harness.tpm.service import TpmService
 from tests.harness.tpm.swtpm import tool
@@ -163,6 +165,47 @@ def test_a_module_that_fails_is_told(token: TokenService, rule: str, words: str)
     (line,) = (line for line in said.splitlines() if line.startswith("provider down: pkcs11-provider: "))
     assert words in line
     assert "provider down: mbed-crypto-provider" not in said
+
+
+def test_what_a_module_writes_does_not_command_the_terminal(token: TokenService) -> None:
+    """It may be hostile: the terminal is that of root, and obeys escape sequences."""
+    served_once(token)
+    ours, terminal = os.openpty()
+    try:
+        token.shim.set("C_Initialize garbage-stdout", "C_GetSlotList garbage-stdout")
+        words = [*cofferdam(), "check", "-c", str(token.service.configuration_path), "--devices"]
+        with started(words, stdin=terminal, stdout=terminal, stderr=terminal) as running:
+            os.close(terminal)
+            terminal = -1
+            shown = b"".join(iter(lambda: _part(ours), b""))
+            assert running.wait(TIMEOUT_S) == os.EX_OK
+    finally:
+        for descriptor in {ours, terminal} - {-1}:
+            os.close(descriptor)
+    said = shown.decode()
+    assert [mark for mark in said if not mark.isprintable() and mark not in "\r\n"] == []
+    written = [line for line in said.splitlines() if line.startswith("written: pkcs11-provider: ")]
+    assert len(written) >= 2
+    assert "[31mmodule: " in written[0]
+    assert '"the token took the PIN"' in said
+
+
+def test_a_module_that_writes_without_end_is_cut(token: TokenService) -> None:
+    served_once(token)
+    token.shim.set("C_GetMechanismInfo@1+ garbage-stdout")
+    status, said = tried(token)
+    assert status == os.EX_OK
+    assert len([line for line in said.splitlines() if line.startswith("written: ")]) == 21
+    assert re.search(r"^written: pkcs11-provider: and \d+ more lines$", said, re.MULTILINE)
+
+
+def _part(descriptor: int) -> bytes:
+    """Return what a terminal shows next; nothing when nobody has it open any more."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError as error:
+        assert error.errno == errno.EIO
+        return b""
 
 
 def test_a_module_that_hangs_is_told() -> None:

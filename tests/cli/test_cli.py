@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from tests.cli.test_status import ROW, document
-from tests.client.simulator import Simulator, hang_up_read, respond, service
+from tests.client.simulator import Simulator, hang_up_read, raise_status, respond, service
 from tests.client.vault import ECC, RSA, Vault
 from tests.contracts.golden import vector
 
@@ -42,6 +42,9 @@ from cofferdam_client import (
 )
 from cofferdam_client.attributes import Curve
 from cofferdam_contracts.psa.attributes import KeyAttributes
+from cofferdam_contracts.registry import Opcode
+from cofferdam_contracts.status import Status
+from cofferdam_contracts.wire.bodies import KeyInfo, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +286,30 @@ def test_a_failure_is_one_line_and_status_1(run: Cli, line: str) -> None:
     assert FAILURES[line] in ran.err
     assert ran.err.endswith("\n")
     assert ran.err.count("\n") == 1
+
+
+LISTED = {Status.PSA_ERROR_ALREADY_EXISTS: 1, Status.PSA_ERROR_DOES_NOT_EXIST: 1, Status.PSA_ERROR_NOT_PERMITTED: 0}
+
+
+@pytest.mark.parametrize("status", LISTED, ids=str)
+@pytest.mark.parametrize("opcode", [Opcode.PSA_GENERATE_KEY, Opcode.PSA_DESTROY_KEY], ids=str)
+def test_the_keys_are_listed_once_and_only_if_the_name_is_wrong(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opcode: Opcode, status: Status
+) -> None:
+    listed = list[Opcode]()
+
+    def list_keys(_operation: object) -> Result:
+        listed.append(Opcode.LIST_KEYS)
+        return [KeyInfo(1, "rsa", rsa_signing_key())]
+
+    answers = {**Vault().answers(), Opcode.LIST_KEYS: list_keys, opcode: raise_status(status)}
+    with service(tmp_path / "s", answers) as simulator:
+        monkeypatch.setenv("PARSEC_SERVICE_ENDPOINT", simulator.endpoint)
+        command = {Opcode.PSA_GENERATE_KEY: "create-ecc-key", Opcode.PSA_DESTROY_KEY: "delete-key"}[opcode]
+        assert f"({int(status)})" in run(command, "-k", "rsa").err
+    # Only a new key is refused because of another one; for any other operation 1139 means something else.
+    expected = 0 if (opcode, status) == (Opcode.PSA_DESTROY_KEY, Status.PSA_ERROR_ALREADY_EXISTS) else LISTED[status]
+    assert len(listed) == expected
 
 
 def test_a_hash_that_the_command_line_cannot_compute_is_named(run: Cli, vault: Vault) -> None:

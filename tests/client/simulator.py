@@ -139,6 +139,13 @@ Answer = Callable[[Any], Result]
 """What a service answers to the operation it is given: a result, or it raises a `ServiceError`."""
 
 
+def raise_status(status: Status) -> Answer:
+    def answer(_operation: object) -> Result:
+        raise ServiceError(status)
+
+    return answer
+
+
 @contextmanager
 def service(path: Path, answers: Mapping[Opcode, Answer]) -> Iterator[Simulator]:
     """Yield a service that answers these operations to whoever connects, until the block ends."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.simulator import Simulator, respond, service
+from tests.client.simulator import Simulator, raise_status, respond, service
 from tests.contracts.golden import BODIES, vector
 
 from cofferdam_client import (
@@ -56,7 +56,6 @@ from cofferdam_contracts import operations
 from cofferdam_contracts.operations import Operation
 from cofferdam_contracts.psa.attributes import KeyAttributes, KeyKind, Usage
 from cofferdam_contracts.registry import CORE_OPCODES, AuthType
-from cofferdam_contracts.status import ServiceError
 from cofferdam_contracts.wire.bodies import KeyInfo, Result, encode_operation
 from cofferdam_contracts.wire.header import HEADER, MAGIC, ResponseHeader
 
@@ -201,13 +200,6 @@ CALLS: dict[Opcode, tuple[Callable[[Client], object], Operation, Result, object]
         (b"n", b"p", b"k"),
     ),
 }
-
-
-def raise_status(status: Status) -> Callable[[object], Result]:
-    def answer(_operation: object) -> Result:
-        raise ServiceError(status)
-
-    return answer
 
 
 @pytest.fixture
@@ -412,6 +404,7 @@ def test_the_attributes_of_a_key_are_those_in_the_provider_of_the_client(path: P
         assert client.key_attributes("a") == P256
         with pytest.raises(ServiceStatusError) as caught:
             client.key_attributes("c")
+        assert [client.provider_of(name) for name in ("b", "c")] == [1, None]
     assert caught.value.status is Status.PSA_ERROR_DOES_NOT_EXIST
 
 

@@ -144,6 +144,16 @@ def service_wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return _files(_build(CHECKOUT, "wheel", tmp_path_factory.mktemp("service")))
 
 
+@pytest.mark.parametrize(
+    "page", ["client/README.md", "docs/howto/python-client.md", "docs/adr/0027-two-distributions.md"]
+)
+def test_the_pages_name_what_the_client_depends_on(client_wheel: dict[str, bytes], page: str) -> None:
+    required = _metadata(client_wheel).get_all("Requires-Dist", [])
+    text = (CHECKOUT / page).read_text()
+    assert [name for name in required if name not in text] == []
+    assert "no other package" not in text
+
+
 def test_the_distributions_share_no_file(client_wheel: dict[str, bytes], service_wheel: dict[str, bytes]) -> None:
     assert client_wheel.keys() & service_wheel.keys() == set()
     packages = {path.relative_to(path.parent.parent) for path in CHECKOUT.glob("*/cofferdam_*/py.typed")}

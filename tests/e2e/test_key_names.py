@@ -1,4 +1,4 @@
-"""Key names are an application's own in all providers together, and the command line says which provider has one."""
+"""Key names are an application's own in all providers together, and clients are told which provider has one."""
 
 import os
 import subprocess
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from tests.harness.interpreter import cofferdam
 from tests.harness.pkcs11.service import TokenService
+
+from cofferdam_client import Client, KeyExistsError, ecc_signing_key
 
 TAKEN = "(1139): the {} has a key of that name; choose another name, or delete it with delete-key -p {}"
 ELSEWHERE = "(1140): the {} has the key of that name: -p {}"
@@ -40,3 +42,14 @@ def test_a_name_that_another_provider_has(service: TokenService, here: tuple[str
 
 def test_a_name_that_no_provider_has(service: TokenService) -> None:
     assert "(1140): no key has that name; list-keys" in _run(service, "-p 2 delete-key -k pier").stderr
+
+
+def test_a_client_is_told_which_provider_has_a_name(service: TokenService) -> None:
+    with Client(service.service.endpoint, provider=1) as software, service.client() as token:
+        software.generate_key("taken", ecc_signing_key())
+        for asking in (software, token):
+            with pytest.raises(KeyExistsError, match="provider 1 has a key of this name") as caught:
+                asking.generate_key("taken", ecc_signing_key())
+            assert caught.value.provider == asking.provider_of("taken") == 1
+        software.destroy_key("taken")
+        assert token.provider_of("taken") is None

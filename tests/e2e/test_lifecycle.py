@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from tests.harness.configuration import Tables
 from tests.harness.events import reload
 from tests.harness.identities import AS_ROOT, Identity, people
 from tests.harness.interpreter import cofferdam
-from tests.harness.service import Service, ServiceFailedError, acting_as
+from tests.harness.service import Service, ServiceFailedError, acting_as, is_alive
 from tests.harness.watch import wait_for
 from tests.harness.wire import ECDSA_SHA_256, KEEP_ALIVE, P256_SIGN, Caller, Request, call
 
@@ -313,19 +313,29 @@ def test_a_reload_that_fails_later_leaves_the_old_service_running() -> None:
             assert call(service.socket_path, PING).status == 0
 
 
+def test_whatever_was_launched_ends_with_its_harness() -> None:
+    with closing(Service()) as service:
+        service.launch()
+        wait_for(service.is_ready)
+        first = service.pids()
+        service.kill()
+        service.launch()
+        wait_for(service.is_ready)
+        second = service.pids()
+    assert [pid for pid in (*first, *second) if is_alive(pid)] == []
+
+
 def test_systemd_is_told_what_happens(manager: Manager) -> None:
-    service = Service()
-    try:
-        os.environ |= {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "3000000"}
-        process = service.launch(inherit=("NOTIFY_SOCKET", "WATCHDOG_USEC"))
+    with closing(Service()) as service:
+        service.launch(variables={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "3000000"})
         assert "Serving" in manager.wait_for("READY")["STATUS"]
         manager.wait_for("WATCHDOG")
-        process.send_signal(signal.SIGHUP)
+        service.signal(signal.SIGHUP)
         assert int(manager.wait_for("RELOADING")["MONOTONIC_USEC"]) > 0
         manager.wait_for("READY")
         key = service.folder / "kek" / "software.kek"
         key.chmod(0o644)
-        process.send_signal(signal.SIGHUP)
+        service.signal(signal.SIGHUP)
         told = manager.wait_for("READY")["STATUS"]
         assert "down" not in told
         assert f"reload refused: {service.configuration_path}" in told
@@ -334,7 +344,7 @@ def test_systemd_is_told_what_happens(manager: Manager) -> None:
         key.chmod(0o600)
         key.write_bytes(bytes(5))
         key.chmod(0o400)
-        process.send_signal(signal.SIGHUP)
+        service.signal(signal.SIGHUP)
         manager.wait_for("RELOADING")
         told = manager.wait_for("STATUS")["STATUS"]
         while "down" not in told:
@@ -343,32 +353,26 @@ def test_systemd_is_told_what_happens(manager: Manager) -> None:
         assert found["cause"] in told
         assert f"{key}: found 5 bytes" in found["cause"]
         assert "reload refused: " in told
-        process.terminate()
+        service.signal(signal.SIGTERM)
         manager.wait_for("STOPPING")
-        assert process.wait(20) == 0
-    finally:
-        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
-            os.environ.pop(name, None)
-        service.close()
+        assert service.stop() == 0
 
 
 def test_a_socket_of_systemd_is_used_and_left(tmp_path: Path) -> None:
     path = str(tmp_path / "activated.sock")
-    service = Service(tables={"listener": {"socket_path": path}})
-    try:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
-            listener.listen(100)
-            process = service.launch(listener=listener)
+    with (
+        closing(Service(tables={"listener": {"socket_path": path}})) as service,
+        socket.socket(socket.AF_UNIX) as listener,
+    ):
+        listener.bind(path)
+        listener.listen(100)
+        service.launch(listener=listener)
+        assert call(path, PING).status == 0
+        service.signal(signal.SIGHUP)
+        for _ in range(100):
             assert call(path, PING).status == 0
-            process.send_signal(signal.SIGHUP)
-            for _ in range(100):
-                assert call(path, PING).status == 0
-            process.terminate()
-            assert process.wait(20) == 0
-            assert os.path.exists(path)
-    finally:
-        service.close()
+        assert service.stop() == 0
+        assert os.path.exists(path)
 
 
 def test_the_service_outlives_every_timer_of_its_start() -> None:
@@ -419,30 +423,25 @@ def test_a_supervisor_may_signal_the_whole_group() -> None:
         assert "event=stopped" in service.log()
 
 
-def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_credential_of_systemd_is_the_key_encryption_key(tmp_path: Path) -> None:
     credential = tmp_path / "cofferdam.software.kek"
     credential.write_bytes(os.urandom(32))
     credential.chmod(0o400)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    service = Service()
-    try:
+    variables = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    with closing(Service()) as service:
         for _ in range(2):
-            process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
+            service.launch(variables=variables)
             wait_for(service.is_ready)
             assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status in {0, 1140}
             call(service.socket_path, MINE.generate("k", P256_SIGN))
-            process.terminate()
-            assert process.wait(20) == 0
+            assert service.stop() == 0
         assert not (service.folder / "kek").exists()
         credential.chmod(0o600)
         credential.write_bytes(os.urandom(32))
-        process = service.launch(inherit=("CREDENTIALS_DIRECTORY",))
+        service.launch(variables=variables)
         wait_for(service.is_ready)
         # The rows were made with another key, so their provider does not serve.
         assert call(service.socket_path, MINE.sign("k", ECDSA_SHA_256, bytes(32))).status == 1145
         assert "the key-encryption key is not that of the stored rows" in service.log()
         assert "then restart the service" in service.log()
-        process.terminate()
-        assert process.wait(20) == 0
-    finally:
-        service.close()
+        assert service.stop() == 0

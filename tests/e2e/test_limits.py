@@ -6,7 +6,6 @@ import resource
 import select
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.harness import wire
 from tests.harness.interpreter import program_as
+from tests.harness.running import started
 from tests.harness.service import Service, acting_as
 from tests.harness.watch import wait_for
 from tests.harness.wire import ECDSA_SHA_256, KEEP_ALIVE, P256_SIGN, RSA_SIGN, Caller, Request, call, exchange
@@ -361,17 +361,13 @@ def test_a_uid_that_owns_keys_finds_a_place_among_those_that_work() -> None:
         with acting_as(NOBODY_ELSE):
             assert call(path, owner.generate("k", P256_SIGN)).status == 0
         os.kill(service.pids("kim")[0], signal.SIGKILL)
-        busy = subprocess.Popen(program_as(working, WITHOUT_PAUSE, path, PING.to_bytes().hex()))
-        try:
+        with started(program_as(working, WITHOUT_PAUSE, path, PING.to_bytes().hex())) as busy:
             while not any(row["principal"] == working and row["requests"] for row in service.rows("frontend")):
                 assert busy.poll() is None
                 time.sleep(0.05)
             with acting_as(NOBODY_ELSE):
                 assert call(path, owner.sign("k", ECDSA_SHA_256, bytes(32))).status == 0
                 assert call(path, owner.destroy("k")).status == 0
-        finally:
-            busy.kill()
-            busy.wait()
         assert f'"a frontend makes room" uid={working}' in service.log()
 
 
@@ -421,8 +417,7 @@ def test_a_loop_that_only_connects_takes_nobody_anything() -> None:
         path = service.socket_path
         with acting_as(NOBODY_ELSE):
             assert call(path, PING).status == 0
-        flood = subprocess.Popen(program_as(MANY[0], FLOOD, path))
-        try:
+        with started(program_as(MANY[0], FLOOD, path)):
             # Each round a ping of a client that connects without waiting, until the flood has lost something.
             for rounds in range(2000):
                 with acting_as(NOBODY_ELSE), socket.socket(socket.AF_UNIX) as client:
@@ -435,9 +430,6 @@ def test_a_loop_that_only_connects_takes_nobody_anything() -> None:
                     break
             else:
                 pytest.fail("the flood never filled its own queue")
-        finally:
-            flood.kill()
-            flood.wait()
         assert f'unserved" uid={NOBODY_ELSE}' not in service.log()
         assert "is killed" not in service.log()
 

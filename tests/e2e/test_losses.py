@@ -187,11 +187,10 @@ def test_a_socket_of_systemd_is_not_made_again(tmp_path: Path) -> None:
         service.stop()
         listener.bind(path)
         listener.listen(100)
-        process = service.launch(listener=listener)
+        service.launch(listener=listener)
         wait_for(service.is_ready)
         os.unlink(path)
         line = wait_until(NOT_MADE, service)
         assert "systemctl restart cofferdam.socket" in line
         assert not os.path.exists(path)
-        process.terminate()
-        assert process.wait(20) == 0
+        assert service.stop() == 0

@@ -5,9 +5,9 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
-import pytest
 from tests.harness.answers import refused
 from tests.harness.pkcs11.service import TokenService
 from tests.harness.watch import wait_for
@@ -83,12 +83,8 @@ def test_a_reload_that_the_token_s_provider_cannot_follow_costs_nobody_else_the_
         client.sign_hash("k", DIGEST, ecdsa())
 
 
-def test_the_line_about_a_wrong_pin_says_what_helps_and_it_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_line_about_a_wrong_pin_says_what_helps_and_it_does(tmp_path: Path) -> None:
     credential = tmp_path / "cofferdam.pkcs11.pin"
-    service = TokenService()
-    service.configure(user_pin=None)
 
     def write(pin: str) -> None:
         credential.unlink(missing_ok=True)
@@ -98,18 +94,17 @@ def test_the_line_about_a_wrong_pin_says_what_helps_and_it_does(
     def log_of(change: str) -> None:
         wait_for(lambda: f"then {change} the service" in service.service.log())
 
-    # A credential is what it was when the service started, whatever the administrator writes meanwhile.
-    write("9999")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    process = service.service.launch(inherit=("CREDENTIALS_DIRECTORY",))
-    wait_for(service.service.is_ready)
-    log_of("restart")
-    process.terminate()
-    assert process.wait(20) == 0
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    service.configure(user_pin=None, user_pin_file=str(credential))
-    write("8888")
-    with service, service.client() as client:
+    with closing(TokenService()) as service, service.client() as client:
+        service.configure(user_pin=None)
+        # A credential is what it was when the service started, whatever the administrator writes meanwhile.
+        write("9999")
+        service.service.launch(variables={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+        wait_for(service.service.is_ready)
+        log_of("restart")
+        assert service.service.stop() == 0
+        service.configure(user_pin=None, user_pin_file=str(credential))
+        write("8888")
+        service.start()
         log_of("reload")
         with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
             client.generate_key("k", KEY)

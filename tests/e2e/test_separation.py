@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.harness import kernel_view, wire
+from tests.harness.running import started
 from tests.harness.service import UNPRIVILEGED_UID, Service, acting_as, is_alive
 from tests.harness.watch import contains, wait_for
 from tests.harness.wire import ECDSA_SHA_256, P256_SIGN, Caller, Request, call, exchange
@@ -261,15 +262,15 @@ def test_the_broker_reads_not_one_byte_of_a_client() -> None:
     with Service() as service:
         call(service.socket_path, PING)
         trace = service.folder / "trace"
-        tracer = subprocess.Popen(["strace", "-f", "-qq", "-y", "-o", str(trace), "-p", str(service.pid)])
-        wait_for(lambda: kernel_view.status(service.pid)["TracerPid"] == str(tracer.pid))
-        marker = b"no broker may ever see this"
-        for _ in range(20):
-            body = wire.number(1, wire.SHA_256) + wire.blob(2, marker)
-            assert call(service.socket_path, Request(opcode=wire.HASH_COMPUTE, provider=1, body=body)).status == 0
-            assert exchange(service.socket_path, PING.to_bytes() + marker).status == 0
-        tracer.terminate()
-        tracer.wait(10)
+        with started(["strace", "-f", "-qq", "-y", "-o", trace, "-p", str(service.pid)]) as tracer:
+            wait_for(lambda: kernel_view.status(service.pid)["TracerPid"] == str(tracer.pid))
+            marker = b"no broker may ever see this"
+            for _ in range(20):
+                body = wire.number(1, wire.SHA_256) + wire.blob(2, marker)
+                assert call(service.socket_path, Request(opcode=wire.HASH_COMPUTE, provider=1, body=body)).status == 0
+                assert exchange(service.socket_path, PING.to_bytes() + marker).status == 0
+            tracer.terminate()
+            tracer.wait(10)
         lines = trace.read_text().splitlines()
         assert any("accept4(" in line for line in lines)
         assert not any("no broker" in line for line in lines)

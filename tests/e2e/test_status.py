@@ -7,12 +7,14 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.harness.interpreter import cofferdam
 from tests.harness.pkcs11.service import TokenService
+from tests.harness.running import started
 from tests.harness.service import UNPRIVILEGED_UID, Service
 from tests.harness.tpm.service import TpmService
 from tests.harness.tpm.swtpm import Swtpm, SwtpmError, tool
@@ -251,8 +253,9 @@ def test_a_reload_returns_what_became_of_it(service: Service) -> None:
 
 def test_reloads_at_one_time_all_get_their_answer(service: Service) -> None:
     words = [*cofferdam(), "reload", "--socket", service.status_path]
-    asking = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    done = [(one.communicate(timeout=120)[0], one.returncode) for one in asking]
+    with ExitStack() as running:
+        asking = [running.enter_context(started(words, stdout=subprocess.PIPE)) for _ in range(3)]
+        done = [(one.communicate(timeout=120)[0].decode(), one.returncode) for one in asking]
     assert done == [(f"taken over: {service.configuration_path}\n", 0)] * 3
 
 

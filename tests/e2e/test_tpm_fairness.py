@@ -1,7 +1,6 @@
 """One TPM makes one key at a time, and a key takes long: what a quiet client sees meanwhile."""
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.harness.interpreter import CHECKOUT
+from tests.harness.running import started
 from tests.harness.service import UNPRIVILEGED_UID, acting_as
 from tests.harness.tpm.rules import FOR_EVER, delay
 from tests.harness.tpm.service import PROVIDER, TpmService
@@ -47,13 +47,10 @@ def greed(service: TpmService) -> Iterator[None]:
     words = [sys.executable, "-c", _GREED, service.service.endpoint, str(PROVIDER), str(GREEDY)]
     path = ":".join(str(CHECKOUT / root) for root in ("client", "contracts", "runtime"))
     before = service.shim.mark()
-    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": path}) as process:
-        try:
-            while service.shim.count("Create", since=before) < 2:
-                time.sleep(0.01)
-            yield
-        finally:
-            process.kill()
+    with started(words, environment={**os.environ, "PYTHONPATH": path}):
+        while service.shim.count("Create", since=before) < 2:
+            time.sleep(0.01)
+        yield
 
 
 @pytest.mark.root

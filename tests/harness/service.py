@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypedDict, cast
 
@@ -162,25 +162,27 @@ class Service(Running):
             ServiceFailedError: It ended, or does not serve in time.
         """
         started = time.monotonic()
-        self._process = self.launch()
+        process = self.launch()
         while not self.is_ready():
-            if self._process.poll() is not None:
-                raise self.failure(f"the service ended with status {self._process.returncode} during its start")
+            if process.poll() is not None:
+                raise self.failure(f"the service ended with status {process.returncode} during its start")
             if time.monotonic() - started > START_S:
                 raise self.failure(f"the service does not serve after {START_S} s")
             time.sleep(_POLL_S)
         self.ready_s = time.monotonic() - started
 
-    def launch(self, *, inherit: Sequence[str] = (), listener: socket.socket | None = None) -> subprocess.Popen[bytes]:
+    def launch(
+        self, *, variables: Mapping[str, str] | None = None, listener: socket.socket | None = None
+    ) -> subprocess.Popen[bytes]:
         """Execute the command without waiting for anything; `start` is for the usual case.
 
         Args:
-            inherit: Variables of the environment that the service gets too.
+            variables: What the service has in its environment besides the usual.
             listener: A listening socket that the service gets as systemd's socket activation passes it.
         """
+        self._end_last()
         command = self.words()
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-        environment |= {name: os.environ[name] for name in inherit}
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **(variables or {})}
         if listener is not None:
             # Only the process itself knows what LISTEN_PID has to be.
             words = f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
@@ -201,7 +203,7 @@ class Service(Running):
                 group=identity,
                 extra_groups=self.groups if identity is None else (),
             )
-        self._group = process.pid
+        self._process, self._group = process, process.pid
         return process
 
     def words(self) -> list[str]:
@@ -225,8 +227,7 @@ class Service(Running):
             wait_until_written(self._group)
             return status
         finally:
-            self._end_group(process)
-            self._process = None
+            self._end_last()
 
     def kill(self) -> None:
         """Kill the broker, and wait until all of its processes have ended."""
@@ -242,13 +243,11 @@ class Service(Running):
 
     def close(self) -> None:
         """End all processes that still run, and remove the folder."""
-        process, self._process = self._process, None
-        if process is not None:
-            if process.poll() is None:
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(STOP_S)
-            self._end_group(process)
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_S)
+        self._end_last()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def signal(self, number: signal.Signals) -> None:
@@ -304,11 +303,13 @@ class Service(Running):
             raise RuntimeError("the service is not running")
         return self._process
 
-    @staticmethod
-    def _end_group(process: subprocess.Popen[bytes]) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    def _end_last(self) -> None:
+        """Kill what is left of the last launch, if it was not stopped."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def is_alive(pid: int) -> bool:

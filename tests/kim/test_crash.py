@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.harness.running import started
 from tests.kim.crash_child import FILED, SCENARIO
 from tests.kim.support import (
     MBED,
@@ -81,16 +82,10 @@ def reopen(path: Path, store: MappingStore | None = None) -> State:
     return state
 
 
-def start(path: Path) -> "subprocess.Popen[bytes]":
-    open_store(path).close()
-    return subprocess.Popen([sys.executable, CHILD, path], stdout=subprocess.PIPE, bufsize=0)
-
-
 def test_the_scenario_ends_well(path: Path) -> None:
-    child = start(path)
-    acknowledged = child.communicate(timeout=30)[0]
-    assert child.returncode == 0
-    assert acknowledged == b"done\n" * len(SCENARIO)
+    open_store(path).close()
+    done = subprocess.run([sys.executable, CHILD, path], capture_output=True, check=True, timeout=30)
+    assert done.stdout == b"done\n" * len(SCENARIO)
     assert reopen(path) == HISTORIES[-1]
 
 
@@ -163,13 +158,14 @@ def test_power_cut_that_loses_the_files_but_not_the_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_moment(path: Path, seed: int) -> None:
-    child = start(path)
-    assert child.stdout is not None
-    # Past the start, which takes longer than all the rest.
-    lines = child.stdout.readline()
-    time.sleep(random.Random(seed).uniform(0, 0.01))
-    child.kill()
-    lines += child.communicate(timeout=30)[0]
+    open_store(path).close()
+    with started([sys.executable, CHILD, path], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        # Past the start, which takes longer than all the rest.
+        lines = child.stdout.readline()
+        time.sleep(random.Random(seed).uniform(0, 0.01))
+        child.kill()
+        lines += child.communicate(timeout=30)[0]
     acknowledged = lines.count(b"done\n")
     assert reopen(path) in HISTORIES[acknowledged : acknowledged + 2]
 

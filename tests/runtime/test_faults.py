@@ -1,10 +1,17 @@
-"""What a process says that ends by an error that nobody catches: one line, with the remedy where there is one."""
+"""What a process says of an error of the operating system, and of one that nobody catches."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.harness.interpreter import CHECKOUT
+from tests.harness.service import acting_as
+
+from cofferdam_runtime.faults import explain, obstacle
 
 _PROGRAM = """
 import sys
@@ -32,3 +39,64 @@ def test_the_last_line_says_what_has_run_out_and_no_secret(end: str, said: str) 
     assert said in line
     assert "secret" not in line
     assert ended.returncode == 1
+
+
+UID = 60_312
+"""A uid without rights to anything of these tests."""
+
+
+@pytest.fixture
+def tree() -> Iterator[Path]:
+    """Yield a folder that everybody can pass through, with a file and a folder."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        folder.joinpath("file").touch()
+        folder.joinpath("folder").mkdir()
+        folder.joinpath("folder", "file").touch()
+        yield folder
+
+
+def refused(path: str) -> OSError:
+    """Return the error of opening or making a file."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011  every error number
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("path", "element"), [("none/a/b", "none"), ("folder/none/a", "folder/none"), ("/folder//none/a", "/folder//none")]
+)
+def test_the_first_element_that_is_not_there_is_named(tree: Path, path: str, element: str) -> None:
+    given = f"{tree}/{path}"
+    assert obstacle(refused(given), given) == f"nothing at {tree}/{element}"
+    assert obstacle(refused(f"/{given}"), f"/{given}") == f"nothing at /{tree}/{element}"
+
+
+def test_the_first_element_that_is_no_folder_is_named(tree: Path) -> None:
+    path = f"{tree}/file/a/b"
+    told = explain(refused(path), path, "a file", "table.key")
+    assert told == f"{path}: found no folder at {tree}/file, needed a file; correct table.key"
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("path", "modes", "closed"),
+    [
+        ("folder/file", {"folder": 0o750}, "folder with mode 0750"),
+        ("folder/file", {"folder": 0o750, "folder/file": 0o600}, "folder with mode 0750"),
+        ("folder/file", {"folder": 0o755, "folder/file": 0o600}, "folder/file with mode 0600"),
+        ("folder/file", {"folder": 0o755, "folder/file": 0o644}, "folder/file with mode 0644"),
+        ("folder/new", {"folder": 0o755}, "folder with mode 0755"),
+    ],
+)
+def test_the_element_that_is_closed_is_named(tree: Path, path: str, modes: dict[str, int], closed: str) -> None:
+    for name, mode in modes.items():
+        os.chown(tree / name, 0, 60_300)
+        os.chmod(tree / name, mode)
+    given = f"{tree}/{path}"
+    with acting_as(UID):
+        told = explain(refused(given), given, "a file", "table.key")
+    assert f"found {tree}/{closed} and owner 0:60300, closed to uid {UID}, groups [" in told
+    assert told.endswith("], needed a file; change its owner or mode, or correct table.key")

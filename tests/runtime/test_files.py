@@ -1,11 +1,13 @@
 """What a path leads through is what the kernel follows, and all of it."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from tests.harness.service import UNPRIVILEGED_UID, acting_as
 
-from cofferdam_runtime.files import LinkError, look, make_folders, real_path
+from cofferdam_runtime.files import LinkError, look, open_folder, real_path
 
 
 def _paths(path: str | Path) -> list[str]:
@@ -85,15 +87,66 @@ def test_a_path_without_links_leads_to_the_same(tree: Path, name: str, real: str
             real_path(f"{tree}/{name}")
 
 
+def opened(path: Path, mode: int | None = None) -> bool:
+    """Open a folder, and tell whether it was made."""
+    descriptor, made = open_folder(str(path), mode)
+    found = os.fstat(descriptor)
+    os.close(descriptor)
+    assert os.path.samestat(found, path.stat())
+    return made
+
+
 @pytest.mark.parametrize("mask", [0o000, 0o077])
 def test_folders_are_made_whatever_the_umask(tree: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
-        for _ in range(2):
-            make_folders(str(tree / "relative" / "a" / "b"))
+        assert [opened(tree / "real" / "a" / "b", 0o700) for _ in range(2)] == [True, False]
         assert os.umask(mask) == mask
     finally:
         os.umask(before)
-    assert [(tree / "real" / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o755, 0o755]
-    with pytest.raises(OSError, match="Not a directory"):
-        make_folders(str(tree / "real" / "file" / "a"))
+    assert [(tree / "real" / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o755, 0o700]
+
+
+@pytest.mark.parametrize(
+    ("name", "element", "reason"),
+    [
+        ("real/file/a", "real/file", "Not a directory"),
+        ("relative/a", "relative", "Not a directory"),
+        ("relative", "relative", "Not a directory"),
+        ("gone/a", "gone", "Not a directory"),
+    ],
+)
+@pytest.mark.parametrize("mode", [None, 0o700])
+def test_no_link_is_followed_and_the_element_is_named(
+    tree: Path, name: str, element: str, reason: str, mode: int | None
+) -> None:
+    with pytest.raises(OSError, match=reason) as caught:
+        open_folder(f"{tree}/{name}", mode)
+    assert caught.value.filename == f"{tree}/{element}"
+    assert not (tree / "nowhere").exists()
+
+
+def test_nothing_is_made_that_is_not_wanted(tree: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        open_folder(f"{tree}/real/a/b")
+    assert caught.value.filename == f"{tree}/real/a"
+    assert not (tree / "real" / "a").exists()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_a_folder_on_the_way_need_not_be_readable() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        Path(name, "below").mkdir(mode=0o777)
+        Path(name, "below").chmod(0o777)
+        with acting_as(UNPRIVILEGED_UID):
+            assert opened(Path(name, "below", "own"), 0o700)
+
+
+def test_every_folder_above_is_visited(tree: Path) -> None:
+    seen: list[tuple[str, int]] = []
+    descriptor, _ = open_folder(f"{tree}/real/deep", visit=lambda path, state: seen.append((path, state.st_ino)))
+    os.close(descriptor)
+    above = [*reversed((tree / "real").parents), tree / "real"]
+    assert seen == [(str(path), path.stat().st_ino) for path in above]

@@ -4,21 +4,46 @@ import json
 import socket
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from cofferdam_contracts.ipc.control import Condition
+from cofferdam_contracts.ipc.control import Condition, Level, Pong
+from cofferdam_contracts.roles import FRONTENDS
 from cofferdam_contracts.settings import ConfiguredProvider
 from cofferdam_runtime.backoff import History
 from cofferdam_runtime.conditions import Conditions
+from cofferdam_runtime.listener import MOST_STATUS
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.notify import Notifier
+from cofferdam_runtime.pulse import MOST, Patience, Pulse
 from cofferdam_runtime.reports import Reports
 
 TOKEN = ConfiguredProvider(name="token", type="Pkcs11", id=2, role=5, absent="")
+
+
+@dataclass
+class Row:
+    """A process, with the longest values that it can have."""
+
+    title: str
+    pulse: Pulse
+    pid: int = 1 << 22
+    key: Any = (0, 0)
+    uid: int | None = (1 << 32) - 1
+    principal: int | None = (1 << 32) - 1
+    ready: bool = True
+    stopping: bool = True
+    level: Level = Level.LANDLOCK
+    landlock_abi: int = 1 << 16
+    started: float = -1e9
+
+    @property
+    def spawned(self) -> "Row":
+        return self
 
 
 class Manager:
@@ -112,3 +137,24 @@ def test_no_text_can_end_the_broker_or_be_another_assignment(manager: Manager) -
     assert len(told.encode()) < 1100
     shown = msgspec.json.decode(reports.document("running", (), {}, whole=True))
     assert shown["configuration"]["file"] == "/etc/??.toml"
+
+
+def test_the_largest_status_can_be_handed_out(manager: Manager) -> None:
+    """JSON has six bytes for a letter of two."""
+    long = "é" * 600
+    entries = [ConfiguredProvider(name=long, type="MbedCrypto", id=1, role=4, absent=long) for _ in range(3)]
+    manager.reports = Reports(long, manager.reports._notifier)
+    manager.reports.conditions = Conditions(entries, -1e9)
+    manager.reports.ask()
+    manager.reports.begin()
+    # As many as the broker keeps, as long as their record allows.
+    manager.reports.end([long[:250]] * 64)
+    pulse = Pulse(0.0, Patience(1.0, 1.0, 1.0))
+    pulse.answer(Pong(0, MOST, MOST, MOST), 0.0)
+    processes = [
+        Row("worker[software]", pulse),
+        *(Row(f"frontend[{number}]", pulse) for number in range(len(FRONTENDS) + 8)),
+    ]
+    histories: defaultdict[Any, History] = defaultdict(History)
+    size = len(manager.reports.document("running", processes, histories, whole=True))
+    assert MOST_STATUS / 2 < size < MOST_STATUS

@@ -2,13 +2,14 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.harness.running import started
 from tests.harness.watch import wait_for
 
 from cofferdam_contracts.ipc.control import Pong
@@ -25,16 +26,8 @@ Run = Callable[[str], int]
 @pytest.fixture
 def run() -> Iterator[Run]:
     """Start a program, and return its pid."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(program: str) -> int:
-        running.append(subprocess.Popen([sys.executable, "-I", "-S", "-c", program]))
-        return running[-1].pid
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
+    with ExitStack() as running:
+        yield lambda program: running.enter_context(started([sys.executable, "-I", "-S", "-c", program])).pid
 
 
 def rests(pid: int) -> bool:

@@ -15,7 +15,7 @@ from cofferdam_contracts.opaque import Opaque
 from cofferdam_providers.base.secret_file import SecretFileError, read_secret
 from cofferdam_runtime.entry import Start
 from cofferdam_runtime.faults import explain
-from cofferdam_runtime.files import make_folders
+from cofferdam_runtime.files import SHARED_MODE, LinkError, open_folder, real_path
 
 KEK_LENGTH: Final = 32
 
@@ -70,26 +70,34 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
 
 
 def _create(path: str) -> bytes:
-    """Create the key, whole or not at all: under a temporary name, synced, then linked into place."""
+    """Create the key in its folder, which is made if it is missing."""
     folder = os.path.dirname(path)
-    temporary = f"{path}.{os.getpid()}"
-    kek = os.urandom(KEK_LENGTH)
     try:
         # Others may pass through, as another process may need to; the key itself is private.
-        make_folders(folder)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+        descriptor, _ = open_folder(real_path(folder), SHARED_MODE)
+        try:
+            return _create_in(descriptor, os.path.basename(path))
+        finally:
+            os.close(descriptor)
+    except LinkError as error:
+        raise CredentialError(f"provider.key_encryption_key_file: {error}") from error
+    except OSError as error:
+        needed = f"a folder in which a new key-encryption key can be made, for {path}"
+        raise CredentialError(explain(error, folder, needed, "provider.key_encryption_key_file")) from error
+
+
+def _create_in(folder: int, name: str) -> bytes:
+    """Create the key, whole or not at all: under a temporary name, synced, then linked into place."""
+    kek, temporary = os.urandom(KEK_LENGTH), f"{name}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o400, dir_fd=folder)
+    try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(kek)
             file.flush()
             os.fsync(descriptor)
-        try:
-            os.link(temporary, path)
-        finally:
-            os.unlink(temporary)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    except OSError as error:
-        needed = f"a folder in which a new key-encryption key can be made, for {path}"
-        raise CredentialError(explain(error, folder, needed, "provider.key_encryption_key_file")) from error
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    finally:
+        os.unlink(temporary, dir_fd=folder)
+    os.fsync(folder)
     return kek

@@ -4,13 +4,13 @@ Until workers had uids of their own, a worker's uid followed from its provider's
 """
 
 import os
-import stat
 from collections.abc import Iterable
 from typing import Final
 
 from cofferdam_contracts.roles import WORKER_OFFSETS
 from cofferdam_providers.pkcs11.module_access import ModuleAccessError, give
 from cofferdam_runtime.entry import Start
+from cofferdam_runtime.files import LinkError, open_folder, real_path
 
 MOST: Final = 100_000
 """Files and folders that are handed over in one start."""
@@ -37,22 +37,26 @@ def inherit(folders: Iterable[str], start: Start) -> dict[str, int]:
     given: dict[str, int] = {}
     for folder in folders:
         try:
-            state = os.lstat(folder)
-            if stat.S_ISDIR(state.st_mode) and state.st_uid in predecessors:
-                given[folder] = _give(folder, predecessors, start.uid or 0)
-        except FileNotFoundError:
+            descriptor, _ = open_folder(real_path(folder))
+            try:
+                if os.fstat(descriptor).st_uid in predecessors:
+                    given[folder] = _give(folder, descriptor, predecessors, start.uid or 0)
+            finally:
+                os.close(descriptor)
+        except (FileNotFoundError, NotADirectoryError, LinkError):
             pass  # the worker complains, if it needs it
         except OSError as error:
             raise ModuleAccessError(f"{error.filename or folder} cannot be given to {start.uid}: {error}") from error
     return given
 
 
-def _give(folder: str, predecessors: set[int], uid: int) -> int:
+def _give(folder: str, opened: int, predecessors: set[int], uid: int) -> int:
     """Change the owner of everything in a folder, and last of the folder itself, so that an interrupted run resumes."""
     given = 0
-    for path, _, files, descriptor in os.fwalk(folder, topdown=False, follow_symlinks=False):
+    for path, _, files, descriptor in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=opened):
         for name in (*files, "."):
             given += give(descriptor, name, uid, predecessors)
         if given > MOST:
-            raise ModuleAccessError(f"{path} has too many files of other workers; chown -R {uid}:{uid} {folder}")
+            full = os.path.normpath(os.path.join(folder, path))
+            raise ModuleAccessError(f"{full} has too many files of other workers; chown -R {uid}:{uid} {folder}")
     return given

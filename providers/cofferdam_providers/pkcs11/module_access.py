@@ -17,9 +17,8 @@ from cofferdam_contracts.folders import SYSTEM_FOLDERS, normal
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.pkcs11.pin import FILES
 from cofferdam_providers.pkcs11.quirks import configuration_of, needs_of
-from cofferdam_runtime.faults import explain
-from cofferdam_runtime.files import LinkError, make_folders, real_path
-from cofferdam_runtime.sandbox.obstacle import obstacle
+from cofferdam_runtime.faults import explain, obstacle
+from cofferdam_runtime.files import LinkError, open_folder, real_path
 
 _FOLDER_MODE: Final = 0o700
 _MOST_CONFIGURATION: Final = 1 << 16
@@ -114,14 +113,8 @@ def own(folder: str, uid: int | None, predecessors: Container[int] = ()) -> None
             f"{folder} is a folder of the whole machine; set provider.state_folder to a folder of its own"
         )
     try:
-        # What the path leads through may be a link; what it leads to is opened without following another one.
         folder = real_path(folder)
-        make_folders(os.path.dirname(folder))
-        try:
-            os.mkdir(folder, _FOLDER_MODE)
-        except FileExistsError:
-            pass
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor, _ = open_folder(folder, _FOLDER_MODE)
         try:
             owner = os.fstat(descriptor).st_uid
             if uid is not None and owner != uid and owner not in predecessors:
@@ -187,8 +180,8 @@ def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:
             os.stat(path)
         except OSError as found:
             error = found
-        cause = obstacle(path, error)
-        yield {"file": path, "uid": os.getuid(), "cause": cause, "named": access.origins.get(path, "")}
+        named = access.origins.get(path, "")
+        yield {"file": path, "uid": os.getuid(), "found": obstacle(error, path), "named": named}
 
 
 def _refuse_foreign(folder: str, owner: int, names: list[str]) -> None:

@@ -11,10 +11,10 @@ import stat
 from collections.abc import Mapping
 from typing import Final
 
+from cofferdam_runtime.faults import obstacle
 from cofferdam_runtime.sandbox import child_calls as calls
 from cofferdam_runtime.sandbox import inspect
 from cofferdam_runtime.sandbox.errors import SandboxError
-from cofferdam_runtime.sandbox.obstacle import obstacle
 from cofferdam_runtime.sandbox.policy import Policy
 
 
@@ -143,7 +143,7 @@ def _allow(ruleset: int, policy: Policy, path: str, on_file: int, on_folder: int
         parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         origin = policy.origins.get(path, "which this role needs")
-        raise SandboxError(f"cannot grant {path}, {origin}: {obstacle(path, error)}") from error
+        raise SandboxError(f"cannot grant {path}, {origin}: found {obstacle(error, path)}") from error
     try:
         # The kernel rejects a rule that gives a file the rights of a folder.
         is_folder = stat.S_ISDIR(os.fstat(parent).st_mode)

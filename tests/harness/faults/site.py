@@ -120,11 +120,7 @@ class Site:
         """Start the service, without waiting for anything."""
         if self.configured:
             self.configure()
-        os.environ |= self.environment
-        self._process = self.service.launch(inherit=tuple(self.environment))
-        for name in self.environment:
-            del os.environ[name]
-        self.service._process = self._process
+        self._process = self.service.launch(variables=self.environment)
 
     def ended(self) -> int | None:
         """Return the exit status of the service, None while it runs."""

@@ -94,7 +94,7 @@ class Shim(Running):
         # Free ports may have been taken meanwhile; ports that clients know already cannot be changed.
         for port in [self._port] if self._port else [free_port() for _ in range(_TRIES)]:
             words = [sys.executable, "-m", _MODULE, str(port), str(self._tpm), str(self._schedule), str(self._journal)]
-            process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [*words, *(["wire"] if self._is_wire_wanted else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -102,11 +102,9 @@ class Shim(Running):
                 text=True,
             )
             if process.stdout is not None and process.stdout.readline() == "ready\n":
-                self._process, self._port = process, port
+                self._port = port
                 return
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            self.stop()
         raise RuntimeError("the shim did not start; what it wrote is on stderr")
 
     def stop(self) -> None:

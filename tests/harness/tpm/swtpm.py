@@ -262,6 +262,7 @@ class Swtpm(Running):
         words += ["--server", data, "--ctrl", control, "--flags", flags]
         with self._log.open("ab") as log:
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        self._process = process
         deadline = time.monotonic() + _START_S
         while process.poll() is None:
             with contextlib.suppress(OSError):
@@ -269,12 +270,12 @@ class Swtpm(Running):
                 for place in (control_of(address), address):
                     connect(place, _ANSWER_S).close()
                 if process.poll() is None:
-                    self._process = process
                     return True
             if time.monotonic() > deadline:
                 process.kill()
             time.sleep(_POLL_S)
         process.wait()
+        self._process = None
         return False
 
     def _power(self, name: str, *, state: bool) -> int:

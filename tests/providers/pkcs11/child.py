@@ -99,7 +99,12 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self.about: Final = self._ask(dump(settings).decode())
+        try:
+            self.about: Final = self._ask(dump(settings).decode())
+        except BaseException:
+            self._process.kill()
+            self.end()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -1,20 +1,16 @@
 """The files that a module needs, and the worker's own folder."""
 
-import errno
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 import pytest
 from tests.harness.pkcs11.token import Token
-from tests.harness.service import acting_as
 from tests.providers.pkcs11.child import settings_for
 
 from cofferdam_contracts.settings import Pkcs11Settings
 from cofferdam_providers.pkcs11 import module_access as module
 from cofferdam_providers.pkcs11.module_access import ModuleAccess, ModuleAccessError, module_access, obstacles, own
-from cofferdam_runtime.sandbox.obstacle import obstacle
 
 UID = 59002
 
@@ -233,7 +229,7 @@ def test_files_that_are_not_there_are_obstacles(tmp_path: Path) -> None:
         )
     )
     assert [one["file"] for one in found] == [str(tmp_path / "missing"), str(tmp_path / "gone")]
-    assert [one["cause"] for one in found] == [f"No such file or directory at {one['file']}" for one in found]
+    assert [one["found"] for one in found] == [f"nothing at {one['file']}" for one in found]
 
 
 @pytest.mark.parametrize(("environment", "named"), [((), "where SoftHSM looks"), (True, "provider.module_environment")])
@@ -258,18 +254,3 @@ def test_a_path_says_which_setting_names_it(
     for path, setting in {"/srv/r": "module_readable", "/srv/w": "module_writable"}.items():
         assert f"provider.{setting}" in found.origins[path]
     assert "provider.state_folder" in found.origins[settings.state_folder]
-
-
-@pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_an_obstacle_is_the_folder_that_is_closed() -> None:
-    """As Debian's /etc/softhsm, which only root and the group softhsm may enter."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)  # noqa: S103  others pass through
-        closed = Path(folder, "softhsm")
-        closed.mkdir(0o750)
-        (closed / "softhsm2.conf").touch()
-        os.chown(closed, 0, 60_300)
-        with acting_as(UID):
-            found = obstacle(str(closed / "softhsm2.conf"), PermissionError(errno.EACCES, "Permission denied"))
-    assert found.startswith(f"Permission denied at {closed}, with mode 0750 and owner 0:60300, for uid {UID} in ")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.harness.running import started
 from tests.runtime.sandbox.harness import IS_ROOT, OWN_UID, PATHS, SCENE, playground, scene
 from tests.runtime.sandbox.loading_scenes import LOADING
 
@@ -146,7 +147,7 @@ def test_no_file_is_made_that_runs_as_who_made_it(folder: Path, role: Role, how:
 
 
 def test_a_path_that_does_not_exist_is_named() -> None:
-    found = "cannot grant /nonexistent, which this role needs: No such file or directory at /nonexistent"
+    found = "cannot grant /nonexistent, which this role needs: found nothing at /nonexistent"
     assert scene("missing_path") == found
 
 
@@ -157,13 +158,10 @@ def test_what_the_administrator_opened_is_no_hole() -> None:
 @pytest.mark.parametrize("role", Role)
 def test_the_kernel_confirms_it(role: Role) -> None:
     command = [sys.executable, "-I", "-S", "-B", "-c", SCENE, json.dumps(PATHS), "wait", role.name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"confined\n"
-            threads = observe(child.pid)
-        finally:
-            child.kill()
+    with started(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"confined\n"
+        threads = observe(child.pid)
     assert len(threads) == threads[0].threads == (2 if role is Role.SOFTWARE_WORKER else 1)
     assert [shortfalls(thread, uid=UID, seccomp=True) for thread in threads] == [()] * len(threads)
 
