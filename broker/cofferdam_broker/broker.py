@@ -49,7 +49,7 @@ class Broker:
         self._loop.run(self._tick)
         if self._deployment is not None:
             self._deployment.close()
-        self._sockets.close()
+        self._sockets.close(refuse=self._exit_status == os.EX_CONFIG)
         self._log.info("stopped")
         return self._exit_status
 

@@ -116,10 +116,8 @@ class Acceptor:
         """Use the reserve to accept and close one connection, which would otherwise wake the loop for ever."""
         self._log.error("a connection cannot be accepted; raise LimitNOFILE=", cause=error.strerror)
         self.close()
-        try:
+        with suppress(OSError):  # the peer is gone, or another resource is short
             os.close(listener._accept()[0])  # type: ignore[attr-defined]  # noqa: SLF001
-        except OSError:
-            pass  # the peer is gone, or another resource is short
         self._keep_reserve()
 
     def _keep_reserve(self) -> None:
@@ -248,10 +246,19 @@ class Sockets:
         for door in self._doors:
             door.look(log)
 
-    def close(self) -> None:
-        """Close both sockets, and remove their files except one that systemd made."""
+    def close(self, *, refuse: bool) -> None:
+        """Close both sockets, and remove their files except one that systemd made.
+
+        Args:
+            refuse: Whether to close the connections that wait in systemd's socket, for which it would start the service
+                again at once.
+        """
         for door in self._doors:
             door.close()
+        if refuse and self._passed is not None:
+            with suppress(OSError):  # nobody waits any more
+                for _ in range(_BACKLOG):
+                    os.close(self._passed._accept()[0])  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
@@ -298,18 +305,18 @@ def hand_out(bound: _socket.socket, document: Callable[[bool], bytes]) -> None:
     made = cache(document)
     for _ in range(_ACCEPTS):
         try:
-            descriptor, _ = bound._accept()  # type: ignore[attr-defined]  # noqa: SLF001  the plain accept4(2)
+            # The plain accept4(2).
+            reader = _socket.socket(fileno=bound._accept()[0])  # type: ignore[attr-defined]  # noqa: SLF001
         except OSError:
             return
-        reader = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
         with suppress(OSError):  # the reader is gone or accepts nothing now
             reader.send(made(_uid_of(reader) in {0, os.geteuid()}), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         reader.close()
 
 
 def _uid_of(connection: _socket.socket) -> int:
-    _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
-    return int(uid)
+    """Return the uid of the peer, as the kernel noted it when it connected."""
+    return int(_UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))[1])
 
 
 def _clear(path: str) -> None:
