@@ -49,7 +49,7 @@ class Broker:
         self._loop.run(self._tick)
         if self._deployment is not None:
             self._deployment.close()
-        self._sockets.close()
+        self._sockets.close(refuse=self._exit_status == os.EX_CONFIG)
         self._log.info("stopped")
         return self._exit_status
 
@@ -154,8 +154,8 @@ class Broker:
         return self._reports.document(active.phase.value, active.children, active.children.histories, whole=whole)
 
     def _check(self) -> None:
-        """Check all processes, feed the watchdog of the service manager, and tell it what is down."""
-        if self._deployment and self._deployment.check(time.monotonic()) and self._notifier.watchdog_s:
+        """Check all processes, and tell the service manager whether all is well, and what is down."""
+        if self._deployment is None or self._deployment.check(time.monotonic()):
             self._notifier.alive()
         if self._deployment and self._deployment.phase is Phase.SERVING:
             self._reports.repeat()

@@ -101,8 +101,18 @@ def _elements(path: str) -> Iterator[str]:
     yield path
 
 
+def _described(path: str, state: os.stat_result) -> str:
+    """Return what is at a path, with mode and owner."""
+    return f"{path} with mode {stat.S_IMODE(state.st_mode):04o} and owner {state.st_uid}:{state.st_gid}"
+
+
+_ALLOW: Final = "allow it in the unit (PrivateDevices=no, DeviceAllow= with the device)"
+
+
 def _missing(path: str) -> tuple[str, str]:
     element = next((each for each in _elements(path) if not os.path.exists(each)), path)
+    if path.startswith("/dev/"):
+        return f"nothing at {element}", f"plug it in, {_ALLOW}, or correct {{setting}}"
     return f"nothing at {element}", "make it, or correct {setting}"
 
 
@@ -119,11 +129,22 @@ def _closed(path: str) -> tuple[str, str]:
             state = os.stat(each)
         except OSError:
             break
-        found = f"{each} with mode {stat.S_IMODE(state.st_mode):04o} and owner {state.st_uid}:{state.st_gid}"
+        found = _described(each, state)
         if not os.access(each, os.X_OK if each != path else os.R_OK, effective_ids=True):
             break
     who = f"uid {os.geteuid()}, groups {os.getgroups()}"
     return f"{found}, closed to {who}", "change its owner or mode, or correct {setting}"
+
+
+def _withheld(path: str) -> tuple[str, str]:
+    """Tell a device that a control group withholds, for which modes do not matter, from what belongs to others."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return _closed(path)
+    if not stat.S_ISCHR(state.st_mode) and not stat.S_ISBLK(state.st_mode):
+        return _closed(path)
+    return f"{_described(path, state)}, which the unit or the container withholds", f"{_ALLOW}, or correct {{setting}}"
 
 
 def _fixed(found: str, remedy: str) -> Callable[[str], tuple[str, str]]:
@@ -137,7 +158,7 @@ _FOUND: Final[Mapping[int, Callable[[str], tuple[str, str]]]] = {
     errno.ENOTDIR: _no_folder,
     errno.EEXIST: _no_folder,
     errno.EACCES: _closed,
-    errno.EPERM: _closed,
+    errno.EPERM: _withheld,
     errno.ELOOP: _fixed("a symbolic link", "name the file itself in {setting}"),
     errno.EISDIR: _fixed("a folder", "correct {setting}"),
     errno.ENOSPC: _FULL,

@@ -118,10 +118,8 @@ class Acceptor:
         """Use the reserve to accept and close one connection, which would otherwise wake the loop for ever."""
         self._log.error("a connection cannot be accepted; raise LimitNOFILE=", cause=error.strerror)
         self.close()
-        try:
+        with suppress(OSError):  # the peer is gone, or another resource is short
             os.close(listener._accept()[0])  # type: ignore[attr-defined]  # noqa: SLF001
-        except OSError:
-            pass  # the peer is gone, or another resource is short
         self._keep_reserve()
 
     def _keep_reserve(self) -> None:
@@ -252,11 +250,20 @@ class Sockets:
         for door in self._doors:
             door.look(log)
 
-    def close(self) -> None:
-        """Close both sockets, and remove their files except one that systemd made."""
+    def close(self, *, refuse: bool) -> None:
+        """Close both sockets, and remove their files except one that systemd made.
+
+        Args:
+            refuse: Whether to close the connections that wait in systemd's socket, for which it would start the service
+                again at once.
+        """
         for door in self._doors:
             door.close()
         self._acceptor.close()
+        if refuse and self._passed is not None:
+            with suppress(OSError):  # nobody waits any more
+                for _ in range(_BACKLOG):
+                    os.close(self._passed._accept()[0])  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
@@ -310,8 +317,8 @@ def hand_out(arrivals: Iterable[Arrival], document: Callable[[bool], bytes]) -> 
 
 
 def _uid_of(connection: _socket.socket) -> int:
-    _, uid, _ = _UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
-    return int(uid)
+    """Return the uid of the peer, as the kernel noted it when it connected."""
+    return int(_UCRED.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))[1])
 
 
 def _clear(path: str) -> None:

@@ -80,8 +80,7 @@ class Reports:
 
     def repeat(self) -> None:
         """Report to the service manager what is news, unless a reload is under way."""
-        if self._done == self._begun:
-            self._notifier.status(self._line())
+        self._notifier.status(self._line())
 
     def document(
         self, phase: str, processes: Iterable[_Process], histories: Mapping[Any, History], *, whole: bool

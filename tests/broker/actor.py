@@ -67,6 +67,9 @@ def prepare(start: Start, word: str, lives: Path) -> None:
     if word == "waits to hear":
         sealed = start.receive(Sealed)
         lives.with_suffix(".heard").write_text(f"{sealed.has_check:d} {sealed.has_rows:d}")
+    if word == "waits to be let":
+        while not lives.with_suffix(".let").exists():
+            time.sleep(0.01)
     if word == "sleeps":
         time.sleep(60)
     if word.startswith("computes "):

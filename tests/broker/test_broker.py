@@ -7,6 +7,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,50 @@ def test_it_serves_tells_its_status_reloads_and_ends(scene: Scene) -> None:
     scene.configure()
     assert scene.run(story) == 0
     assert {path.name for path in scene.folder.iterdir()} == {"config.toml", "KIM", "FRONTEND"}
+
+
+def test_the_service_manager_gives_a_start_and_a_reload_more_time_while_they_get_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has one time for a start, on every machine."""
+    more, well = b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000", b"WATCHDOG=1"
+    let = scene.folder / "KIM.let"
+    last = b""
+
+    def told(text: bytes) -> Condition:
+        def is_told() -> bool:
+            nonlocal last
+            with suppress(BlockingIOError):
+                last = manager.recv(4096, socket.MSG_DONTWAIT)
+            return last.startswith(text)
+
+        return is_told
+
+    def change() -> Story:
+        nonlocal last
+        for _ in range(2):
+            yield told(more)
+            last = b""
+        let.touch()
+        yield told(b"READY=1")
+        let.unlink()
+        yield told(well)
+        assert last == well
+
+    def story(_scene: Scene) -> Story:
+        yield from change()
+        send(signal.SIGHUP)
+        yield from change()
+        send(signal.SIGTERM)
+
+    scene.configure(kim="waits to be let")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(scene.folder / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(scene.folder / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+        assert scene.run(story) == 0
+    assert scene.broker._notifier._socket is not None
+    scene.broker._notifier._socket.close()
 
 
 def is_readable(end: socket.socket) -> bool:

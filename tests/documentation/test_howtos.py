@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools.howtos.follow import ROUTE, Shell, route
+from tools.howtos.follow import ROUTE, Shell, Walk, route
 from tools.howtos.pages import FEATURES, ROOT, SHELLS, Block, PageError, Step, blocks, logs, matches, steps
 from tools.howtos.scratch import FEATURES as SCRATCH
 from tools.howtos.scratch import UNSHARE
@@ -104,6 +104,17 @@ def test_each_line_has_to_be_in_the_log() -> None:
     log = 'level=info component=broker event=serving pid=7\nlevel=info event="the TPM is open" slots=3\n'
     assert logs('event="the TPM is open" slots=…\ncomponent=broker event=serving', log)
     assert not logs('event="the token is open"\nevent=serving', log)
+
+
+@pytest.mark.parametrize("has", MACHINES)
+def test_the_way_says_in_the_end_what_it_left_out_and_why(has: set[str]) -> None:
+    said = Walk(frozenset(has), "all").summary().splitlines()
+    left = [step for step in route() if not step.block.features <= has]
+    assert said[0].startswith(f"{len(route()) - len(left)} of {len(route())} steps were run")
+    assert len(said) == 1 + len(left)
+    for step, line in zip(left, said[1:], strict=True):
+        assert f"{step.block.place}, " in line
+        assert any(FEATURES[feature] in line for feature in step.block.features - has)
 
 
 def test_a_block_fails_with_its_first_command_that_fails(tmp_path: Path) -> None:

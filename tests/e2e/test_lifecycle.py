@@ -375,6 +375,26 @@ def test_a_socket_of_systemd_is_used_and_left(tmp_path: Path) -> None:
         assert os.path.exists(path)
 
 
+def test_who_waits_in_a_socket_of_systemd_is_turned_away_with_the_configuration(tmp_path: Path) -> None:
+    """A service is started again by systemd as long as somebody waits in its socket, also after an exit with 78."""
+    path = str(tmp_path / "activated.sock")
+    service = Service(tables={"listener": {"socket_path": path}, "core_settings": {"log_level": "loud"}})
+    try:
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+            listener.bind(path)
+            listener.listen(100)
+            client.connect(path)
+            assert service.launch(listener=listener).wait(60) == os.EX_CONFIG
+            client.settimeout(0)
+            assert client.recv(1) == b""
+            listener.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+            client.close()
+    finally:
+        service.close()
+
+
 def test_the_service_outlives_every_timer_of_its_start() -> None:
     # The timers of the configuration reader and of the start refer to processes and descriptors that are long gone.
     with Service(tables={"limits": {"start_ms": 5000}}) as service:

@@ -1,5 +1,6 @@
 """What a process says of an error of the operating system, and of one that nobody catches."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -100,3 +101,26 @@ def test_the_element_that_is_closed_is_named(tree: Path, path: str, modes: dict[
         told = explain(refused(given), given, "a file", "table.key")
     assert f"found {tree}/{closed} and owner 0:60300, closed to uid {UID}, groups [" in told
     assert told.endswith("], needed a file; change its owner or mode, or correct table.key")
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "found", "remedy"),
+    [
+        (
+            errno.ENOENT,
+            "/dev/none",
+            "found nothing at /dev/none",
+            "plug it in, allow it in the unit (PrivateDevices=no, ",
+        ),
+        (errno.ENOENT, "/etc/none", "found nothing at /etc/none", "make it, or correct provider.tcti"),
+        (errno.EPERM, "/dev/null", "which the unit or the container withholds", "DeviceAllow= with the device)"),
+        (errno.EPERM, "/etc/passwd", "may not use", "change its owner or mode, or correct provider.tcti"),
+        (errno.EPERM, "/dev/none", "may not use", "change its owner or mode, or correct provider.tcti"),
+    ],
+)
+def test_a_device_is_not_made_and_its_mode_is_not_to_blame(number: int, path: str, found: str, remedy: str) -> None:
+    """A unit hides devices (ENOENT), or has a control group that withholds them whatever their mode is (EPERM)."""
+    said = explain(OSError(number, os.strerror(number)), path, "a TPM", "provider.tcti")
+    before, _, after = said.partition("; ")
+    assert found in before
+    assert remedy in after

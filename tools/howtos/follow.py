@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tools.howtos.pages import ROOT, Step, feature_words, logs, matches, steps
+from tools.howtos.pages import FEATURES, ROOT, Step, feature_words, logs, matches, steps
 
 INSTALLATION: Final = (
     ("docs/howto/operate.md", ("Install",)),
@@ -117,9 +117,25 @@ class Walk:
         """
         for step in route(self._part):
             if step.block.features <= self._features:
+                self._forget_starts()
                 self._run(step)
         for shell in self._shells.values():
             shell.close()
+
+    def summary(self) -> str:
+        """Return which steps were run, and which this machine has no place for."""
+        steps = route(self._part)
+        left = [step for step in steps if not step.block.features <= self._features]
+        lines = [f"{len(steps) - len(left)} of {len(steps)} steps were run, with what their pages show"]
+        for step in left:
+            lacking = "; ".join(FEATURES[feature] for feature in sorted(step.block.features - self._features))
+            lines.append(f"not on this machine: {step.block.place}, {step.block.heading}: it needs {lacking}")
+        return "\n".join(lines)
+
+    def _forget_starts(self) -> None:
+        """Have systemd count starts anew: it allows five in ten seconds, and readers take longer."""
+        if "systemd" in self._features:
+            subprocess.run(["systemctl", "reset-failed", "cofferdam.service"], check=False, capture_output=True)
 
     def _run(self, step: Step) -> None:
         began = time.monotonic()
@@ -192,11 +208,13 @@ def main() -> int:
     parser.add_argument("--part", choices=PARTS, default="all")
     arguments = parser.parse_args()
     prepare()
+    walk = Walk(feature_words(arguments.features), arguments.part)
     try:
-        Walk(feature_words(arguments.features), arguments.part).run()
+        walk.run()
     except FailedError as error:
         print(f"{error}\n-- the log:\n{log()[-20000:]}", file=sys.stderr)
         return 1
+    print(f"== {walk.summary()}")
     return 0
 
 

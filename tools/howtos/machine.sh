@@ -1,17 +1,20 @@
 #!/bin/sh
 # Follow the how-tos under systemd, from a bare Debian on.
 #
-#   machine.sh SUITE [emulated|namespaces]...   SUITE is bookworm or trixie; without more: on both machines
+#   machine.sh SUITE [namespaces|emulated|slow]...   SUITE is bookworm or trixie; without more: on the first two machines
 #
 # Needs root and a network. What the pages say about the installation runs in a chroot, the rest without a network in
 #
 #   namespaces   systemd on this machine's kernel, at its speed, with swtpm;
 #   emulated     systemd on a kernel of its own, which has a TPM behind /dev/tpmrm0. Needs the packages qemu-system-x86,
 #                e2fsprogs and swtpm. Everything is 5 times slower than outside, 20 times when both processors of the
-#                host are busy. KVM is not used: nested in another machine it may hang.
+#                host are busy. KVM is not used: nested in another machine it may hang;
+#   slow         the emulated one with a share of one processor, HOWTOS_SHARE per cent (40): not for the how-tos, which
+#                would take hours, but to see that the service, as it is shipped, comes up by itself at boot.
 #
 # apt-get finds in its cache what the pages install. HOWTOS_DIR keeps the bare tree and the logs. HOWTOS_KEEP=1 takes the
-# tree that is there. HOWTOS_SLOW=1 raises the deadlines of the sample configuration and of systemd, for a busy host.
+# tree that is there. HOWTOS_SLOW=1 raises the deadlines of requests in the sample configuration, for a busy host; those
+# of a start do not depend on the machine.
 set -eu
 
 checkout=$(cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -91,29 +94,63 @@ raise_deadlines() {
     sample=$tree/srv/cofferdam/packaging/config.toml
     sed -i 's/^timeout = .*/timeout = 10000/' "$sample"
     # Its last table is [limits].
-    printf '%s = 60000\n' answer_timeout_ms drain_ms hang_ms request_timeout_ms start_ms >>"$sample"
-    mkdir -p "$tree/etc/systemd/system.conf.d"
-    printf '[Manager]\nDefaultTimeoutStartSec=600\n' >"$tree/etc/systemd/system.conf.d/slow.conf"
+    printf '%s = 60000\n' answer_timeout_ms drain_ms request_timeout_ms >>"$sample"
 }
 
-# reader FEATURE...: leaves in the tree what systemd runs there: the way through the pages, but for the installation.
+# reader FEATURE...: has systemd follow the way through the pages, but for the installation.
 reader() {
+    script "tools.howtos.follow --part use --with $*"
+}
+
+# script MODULE ARGUMENT...: leaves in the tree what systemd runs there.
+script() {
     rm -f "$tree/srv/log" "$tree/srv/rc"
-    printf '#!/bin/sh\ncd /srv/cofferdam && exec python3 -m tools.howtos.follow --part use --with %s\n' "$*" \
-        >"$tree/srv/script"
+    printf '#!/bin/sh\ncd /srv/cofferdam && exec python3 -m %s\n' "$1" >"$tree/srv/script"
     chmod 0755 "$tree/srv/script"
 }
 
 emulated() {
-    needs qemu-system-x86:qemu-system-x86_64 e2fsprogs:mke2fs e2fsprogs:debugfs swtpm:swtpm
     reader systemd tpm
+    boot ''
+}
+
+# Only the service is on this machine, enabled as its page says, with what it is shipped with.
+slow() {
+    install -m 0644 "$checkout"/packaging/systemd/cofferdam.* "$tree/etc/systemd/system/"
+    chroot "$tree" systemctl enable cofferdam.socket cofferdam.service 2>/dev/null
+    fast_ms=$(cd "$checkout" && python3 -m tools.howtos.slow measure)
+    script "tools.howtos.slow see $fast_ms"
+    group=$(processor_share "${HOWTOS_SHARE:-40}")
+    boot "$group"
+    rmdir "$group"
+}
+
+# Makes a control group, whose processes have so many per cent of one processor, and prints its folder.
+processor_share() {
+    if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+        mkdir "/sys/fs/cgroup/howtos-$$"
+        echo +cpu >/sys/fs/cgroup/cgroup.subtree_control
+        echo "${1}000 100000" >"/sys/fs/cgroup/howtos-$$/cpu.max"
+        echo "/sys/fs/cgroup/howtos-$$"
+    else
+        mkdir "/sys/fs/cgroup/cpu/howtos-$$"
+        echo "${1}000" >"/sys/fs/cgroup/cpu/howtos-$$/cpu.cfs_quota_us"
+        echo "/sys/fs/cgroup/cpu/howtos-$$"
+    fi
+}
+
+# boot GROUP: boots the tree on a kernel of its own, in a control group unless it is empty, until the tree's script ends.
+boot() {
+    needs qemu-system-x86:qemu-system-x86_64 e2fsprogs:mke2fs e2fsprogs:debugfs swtpm:swtpm
     work=$(mktemp -d)
     mke2fs -q -t ext4 -d "$tree" "$work/disk" "$(($(du -sm "$tree" | cut -f1) + 1000))M" >/dev/null
     mkdir "$work/tpm"
     swtpm socket --tpm2 --tpmstate "dir=$work/tpm" --ctrl "type=unixio,path=$work/tpm.sock" --flags startup-clear &
     swtpm=$!
     while [ ! -S "$work/tpm.sock" ]; do sleep 0.1; done
-    timeout "$most_s" qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 2000 -nographic -no-reboot -nic none \
+    # shellcheck disable=SC2016  # the inner shell reads them
+    sh -c '[ -z "$1" ] || echo $$ >"$1/cgroup.procs"; shift; exec "$@"' sh "$1" \
+        timeout "$most_s" qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 2000 -nographic -no-reboot -nic none \
         -kernel "$(ls "$tree"/boot/vmlinuz-* | tail -n 1)" -initrd "$(ls "$tree"/boot/initrd.img-* | tail -n 1)" \
         -drive "file=$work/disk,if=virtio,format=raw" \
         -chardev "socket,id=tpm,path=$work/tpm.sock" -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-tis,tpmdev=tpm0 \
@@ -163,15 +200,19 @@ once fetch_packages
 status=0
 for machine in "$@"; do
     case $machine in
-    emulated | namespaces) ;;
-    *) die "there is no machine '$machine'; expected: emulated, namespaces" ;;
+    emulated | namespaces | slow) ;;
+    *) die "there is no machine '$machine'; expected: namespaces, emulated, slow" ;;
     esac
     install_there
     "$machine"
     cp "$tree/srv/log" "$home/log-$machine"
     cat "$tree/srv/log"
     rc=$(cat "$tree/srv/rc" 2>/dev/null || :)
-    echo "machine: $suite, $machine: ${rc:-it did not end, see $home/console}" >&2
-    [ "$rc" = 0 ] || status=1
+    case $rc in
+    0) outcome=worked ;;
+    '') outcome="did not end, see $home/console" status=1 ;;
+    *) outcome="failed, see the end of $home/log-$machine" status=1 ;;
+    esac
+    echo "machine: $suite, $machine: $outcome" >&2
 done
 exit "$status"
