@@ -83,7 +83,7 @@ class FileMirror:
             StoreError: The folder cannot be opened.
         """
         self.root = root
-        self._authenticator = authenticator
+        self.authenticator = authenticator
         self._others = sorted(set(map(int, AuthType)) - {authenticator})
         self._by_number = {provider.id: provider for provider in providers}
         self._by_uuid = {provider.uuid: provider for provider in providers}
@@ -121,16 +121,29 @@ class FileMirror:
 
     def announce_all(self, connection: sqlite3.Connection) -> tuple[int, int]:
         """Announce a file for each row that has one; return how many those are, and how many keys have none."""
-        connection.execute(_ANNOUNCED)
         rows = connection.execute(f"SELECT {COLUMNS} FROM key_mapping").fetchall()  # noqa: S608
+        filed = self.announce_making(connection, rows)
+        return filed, len(rows) - filed
+
+    def announce_making(self, connection: sqlite3.Connection, rows: Sequence[RawRow]) -> int:
+        """Announce the files of those rows that have one; return how many those are."""
+        connection.execute(_ANNOUNCED)
         filed = [_announced(row) for row in rows if fault(row) is None and self.concerns(row)]
         connection.executemany(_ANNOUNCE, filed)
-        return len(filed), len(rows) - len(filed)
+        return len(filed)
+
+    def announce_removal(self, connection: sqlite3.Connection, rows: Sequence[RawRow]) -> None:
+        """Announce that the files of rows are removed that are about to be deleted, whatever follows their contents."""
+        connection.execute(_ANNOUNCED)
+        for row in filter(self.concerns, rows):
+            content = self._tree.read(self._parts(row))
+            if content is not None and decode(content) == (row[5], row[7]):
+                connection.execute(_ANNOUNCE, (*row[: PROVIDER_UUID + 1], content))
 
     def check_name(self, identity: KeyIdentity) -> None:
         """Refuse a key that could have no file, whatever its form, as the reference does."""
         provider = next(iter(self._by_number))
-        if identity.authenticator == self._authenticator:
+        if identity.authenticator == self.authenticator:
             try:
                 parts_of(Mapped(provider, identity.application, identity.key_name))
             except MappingError as error:
@@ -140,7 +153,7 @@ class FileMirror:
         """Tell whether an active row has a file."""
         if row[_VERSION] != 1 or row[PROVIDER_UUID] not in self._by_uuid:
             return False
-        if row[0] != self._authenticator and (row[0], row[1]) != _INTERNAL:
+        if row[0] != self.authenticator and (row[0], row[1]) != _INTERNAL:
             return False
         try:
             return bool(self._parts(row))
@@ -247,7 +260,7 @@ class FileMirror:
             key_id, attributes = decode(found.content)
         except MappingError:
             key_id, attributes = b"", _BAD + found.content[:_SHOWN]
-        owner = _INTERNAL if mapped.application is None else (self._authenticator, mapped.application)
+        owner = _INTERNAL if mapped.application is None else (self.authenticator, mapped.application)
         names = (*owner, mapped.key_name, provider.uuid, provider.name)
         return (*names, key_id, 1, attributes, ATTRIBUTES_VERSION)
 

@@ -7,17 +7,19 @@ store also remembers which providers' keys are elsewhere, so that these are miss
 any more.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from cofferdam_contracts.identity import Application
+from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.catalogue import Catalogue
+from cofferdam_kim.move import TYPES
 from cofferdam_kim.presence import Loss
 from cofferdam_kim.store import MappingStore
-
-_CONVERT: Final = "stop the service and run `cofferdam store convert --provider` (docs: Convert a key store)"
+from cofferdam_kim.whereabouts import Whereabouts
 
 
 class Misplaced(NamedTuple):
@@ -118,13 +120,22 @@ def _left(
     here = held[home].get(provider.uuid, 0)
     found = " and ".join(f"{held[store][provider.uuid]} keys in {store.whereabouts.place}" for store in others)
     if here:
-        remedy = "find out which are current, and convert or remove the others (docs: Convert a key store)"
+        remedy = "find out which are current, stop the service, and remove the others: see Convert a key store"
         return Misplaced(provider.name, f"{found} and {here} in {home.whereabouts.place}", "keys in one place", remedy)
-    remedy = f"{_CONVERT}, or name the manager of before in its key_info_manager"
+    command = _command(provider, others[0].whereabouts, home.whereabouts)
+    remedy = f"stop the service and run: {command}; or name the manager of before in its key_info_manager"
     return Misplaced(provider.name, found, f"its keys in {home.whereabouts.place}", remedy)
 
 
 def _missed(provider: ProviderEntry, home: MappingStore, last: str) -> Misplaced:
     found = f"a note that its keys are in {last}"
-    remedy = f"{_CONVERT}, or configure that manager again"
+    remedy = "configure that manager again, or convert its store: see Convert a key store"
     return Misplaced(provider.name, found, f"its keys in {home.whereabouts.place}", remedy)
+
+
+def _command(provider: ProviderEntry, old: Whereabouts, new: Whereabouts) -> str:
+    """Return what moves a provider's keys."""
+    kind = next((kind for kind, number in TYPES.items() if number == provider.id), provider.name)
+    direct = ["--authenticator", "Direct"] if AuthType.DIRECT in {old.authenticator, new.authenticator} else []
+    direction = "to-database" if new.authenticator is None else "to-files"
+    return shlex.join(["cofferdam", "store", "convert", *direct, "--provider", kind, direction, old.place, new.place])

@@ -13,8 +13,6 @@ from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_kim import schema
 from cofferdam_kim.mapping_mirror import FileMirror
 
-TABLE: Final = "cofferdam_elsewhere"
-"""The table of the notes."""
 _MAKE: Final = "CREATE TABLE IF NOT EXISTS cofferdam_elsewhere (provider_uuid TEXT PRIMARY KEY, place TEXT NOT NULL)"
 _FIND: Final = "SELECT place FROM cofferdam_elsewhere WHERE provider_uuid = ?"
 _PUT: Final = "INSERT OR REPLACE INTO cofferdam_elsewhere VALUES (?, ?)"
@@ -34,6 +32,8 @@ class Whereabouts:
         self._connection, self._path, self._files, self._frozen = connection, path, files, frozen
         self.place = path if files is None else files.root
         """The path of the database, or of the folder with the mapping files."""
+        self.authenticator = None if files is None else files.authenticator
+        """The one whose clients mapping files belong to; None if there are no files."""
 
     def held(self) -> dict[object, int]:
         """Return how many keys there are of each provider, by its UUID, whether they are served, unfinished or neither.

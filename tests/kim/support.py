@@ -89,6 +89,15 @@ def alone(store: MappingStore, providers: Iterable[ProviderEntry] = PROVIDERS) -
     return Stores((store,), tuple(providers))
 
 
+def both(path: Path, root: Path, filed: tuple[ProviderEntry, ...] = (PKCS11,), max_keys: int | None = None) -> Stores:
+    """Open a database, and mapping files of some providers."""
+    rest = tuple(provider for provider in PROVIDERS if provider not in filed)
+    stores = (open_store(path, rest), open_on_disk(root, filed))
+    for store in stores:
+        store._max_keys = max_keys
+    return Stores(stores, PROVIDERS)
+
+
 def create(
     store: MappingStore, identity: KeyIdentity, provider: ProviderEntry = MBED, record: KeyRecord = RECORD
 ) -> KeyRecord:

@@ -13,6 +13,7 @@ from tests.kim.support import (
     RECORD,
     RSA,
     TPM,
+    both,
     create,
     finish,
     name,
@@ -40,15 +41,6 @@ REST = (MBED, TPM)
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "mappings"
-
-
-def both(path: Path, root: Path, filed: tuple[ProviderEntry, ...] = FILED, max_keys: int | None = None) -> Stores:
-    """Open a database, and mapping files of some providers."""
-    rest = tuple(provider for provider in PROVIDERS if provider not in filed)
-    stores = (open_store(path, rest), open_on_disk(root, filed))
-    for store in stores:
-        store._max_keys = max_keys
-    return Stores(stores, PROVIDERS)
 
 
 def listed(stores: Stores, client: Application = CLIENT) -> list[tuple[int, str]]:
