@@ -100,7 +100,7 @@ def _open(settings: KimSettings, prepared: Sequence[Prepared]) -> Stores:
         served = tuple(provider for provider in settings.providers if provider.id in where.providers)
         files = FileMirror(place.writable[0], owner, served) if where.on_disk else None
         stores.append(MappingStore.open(place.path, served, settings.max_keys, files))
-    return Stores(stores, settings.providers)
+    return Stores(stores, settings.providers, owner)
 
 
 def _warn(stores: Stores, log: ChildLog) -> None:

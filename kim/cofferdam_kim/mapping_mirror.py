@@ -83,7 +83,7 @@ class FileMirror:
             StoreError: The folder cannot be opened.
         """
         self.root = root
-        self.authenticator = authenticator
+        self._authenticator = authenticator
         self._others = sorted(set(map(int, AuthType)) - {authenticator})
         self._by_number = {provider.id: provider for provider in providers}
         self._by_uuid = {provider.uuid: provider for provider in providers}
@@ -143,7 +143,7 @@ class FileMirror:
     def check_name(self, identity: KeyIdentity) -> None:
         """Refuse a key that could have no file, whatever its form, as the reference does."""
         provider = next(iter(self._by_number))
-        if identity.authenticator == self.authenticator:
+        if identity.authenticator == self._authenticator:
             try:
                 parts_of(Mapped(provider, identity.application, identity.key_name))
             except MappingError as error:
@@ -153,7 +153,7 @@ class FileMirror:
         """Tell whether an active row has a file."""
         if row[_VERSION] != 1 or row[PROVIDER_UUID] not in self._by_uuid:
             return False
-        if row[0] != self.authenticator and (row[0], row[1]) != _INTERNAL:
+        if row[0] != self._authenticator and (row[0], row[1]) != _INTERNAL:
             return False
         try:
             return bool(self._parts(row))
@@ -260,7 +260,7 @@ class FileMirror:
             key_id, attributes = decode(found.content)
         except MappingError:
             key_id, attributes = b"", _BAD + found.content[:_SHOWN]
-        owner = _INTERNAL if mapped.application is None else (self.authenticator, mapped.application)
+        owner = _INTERNAL if mapped.application is None else (self._authenticator, mapped.application)
         names = (*owner, mapped.key_name, provider.uuid, provider.name)
         return (*names, key_id, 1, attributes, ATTRIBUTES_VERSION)
 

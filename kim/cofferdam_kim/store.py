@@ -110,7 +110,7 @@ class MappingStore:
         files: FileMirror | None = None,
     ) -> None:
         """Serve the database that `open` has opened and checked; call `open` instead."""
-        self._files = files
+        self._files = files if report.damage is None else None
         self._connection = connection
         self._path = path
         self._quarantined = {bad.row_id for bad in report.quarantined if bad.table == "key_mapping"}
@@ -152,7 +152,6 @@ class MappingStore:
                 if files is not None:
                     report = replace(report, unconfigured=report.unconfigured + files.left.total())
         except DamagedError as damage:
-            files = None
             found = salvage(path, damage)
             connection = found.connection
             report = replace(

@@ -19,7 +19,6 @@ from cofferdam_kim.catalogue import Catalogue
 from cofferdam_kim.move import TYPES
 from cofferdam_kim.presence import Loss
 from cofferdam_kim.store import MappingStore
-from cofferdam_kim.whereabouts import Whereabouts
 
 
 class Misplaced(NamedTuple):
@@ -38,8 +37,23 @@ class Misplaced(NamedTuple):
 class Stores:
     """The open stores; methods may raise `ServiceError`."""
 
-    def __init__(self, stores: Sequence[MappingStore], providers: Sequence[ProviderEntry]) -> None:
-        """Serve these stores, of which each has its own providers; `providers` are all, in their order."""
+    def __init__(
+        self,
+        stores: Sequence[MappingStore],
+        providers: Sequence[ProviderEntry],
+        authenticator: int = AuthType.UNIX_PEER_CREDENTIALS,
+    ) -> None:
+        """Serve these stores, of which each has its own providers.
+
+        Args:
+            stores: The open stores.
+            providers: Those of all stores, in the order of the configuration.
+            authenticator: The one whose clients mapping files belong to.
+
+        Raises:
+            StoreError: A database cannot be read.
+        """
+        self._authenticator = authenticator
         self._stores = tuple(stores)
         self._homes = {uuid: store for store in stores for uuid in store.source.served}
         self.catalogue = Catalogue([store.source for store in stores], providers)
@@ -101,41 +115,40 @@ class Stores:
             if others:
                 for store in others:
                     store.source.listed |= {provider.uuid}
-                yield provider.uuid, _left(provider, home, others, held)
+                yield provider.uuid, self._left(provider, home, others, held)
                 continue
             last = home.whereabouts.noted(provider)
             if last is not None and last not in open_now:
-                yield provider.uuid, _missed(provider, home, last)
+                yield provider.uuid, self._missed(provider, home, last)
                 continue
             for store in self._stores:
                 store.whereabouts.note(provider, None if store is home else home.whereabouts.place)
 
+    def _left(
+        self,
+        provider: ProviderEntry,
+        home: MappingStore,
+        others: Sequence[MappingStore],
+        held: Mapping[MappingStore, Mapping[object, int]],
+    ) -> Misplaced:
+        here, place = held[home].get(provider.uuid, 0), home.whereabouts.place
+        found = " and ".join(f"{held[store][provider.uuid]} keys in {store.whereabouts.place}" for store in others)
+        if here:
+            remedy = "find out which are current, stop the service, and remove the others: see Several key managers"
+            return Misplaced(provider.name, f"{found} and {here} in {place}", "keys in one place", remedy)
+        command = self._command(provider, others[0].whereabouts.place, home)
+        remedy = f"stop the service and run: {command}; or name the manager of before in its key_info_manager"
+        return Misplaced(provider.name, found, f"its keys in {place}", remedy)
 
-def _left(
-    provider: ProviderEntry,
-    home: MappingStore,
-    others: Sequence[MappingStore],
-    held: Mapping[MappingStore, Mapping[object, int]],
-) -> Misplaced:
-    here = held[home].get(provider.uuid, 0)
-    found = " and ".join(f"{held[store][provider.uuid]} keys in {store.whereabouts.place}" for store in others)
-    if here:
-        remedy = "find out which are current, stop the service, and remove the others: see Convert a key store"
-        return Misplaced(provider.name, f"{found} and {here} in {home.whereabouts.place}", "keys in one place", remedy)
-    command = _command(provider, others[0].whereabouts, home.whereabouts)
-    remedy = f"stop the service and run: {command}; or name the manager of before in its key_info_manager"
-    return Misplaced(provider.name, found, f"its keys in {home.whereabouts.place}", remedy)
+    def _missed(self, provider: ProviderEntry, home: MappingStore, last: str) -> Misplaced:
+        found = f"a note that its keys are in {last}"
+        remedy = f"stop the service and run: {self._command(provider, last, home)}; or configure that manager again"
+        return Misplaced(provider.name, found, f"its keys in {home.whereabouts.place}", remedy)
 
-
-def _missed(provider: ProviderEntry, home: MappingStore, last: str) -> Misplaced:
-    found = f"a note that its keys are in {last}"
-    remedy = "configure that manager again, or convert its store: see Convert a key store"
-    return Misplaced(provider.name, found, f"its keys in {home.whereabouts.place}", remedy)
-
-
-def _command(provider: ProviderEntry, old: Whereabouts, new: Whereabouts) -> str:
-    """Return what moves a provider's keys."""
-    kind = next((kind for kind, number in TYPES.items() if number == provider.id), provider.name)
-    direct = ["--authenticator", "Direct"] if AuthType.DIRECT in {old.authenticator, new.authenticator} else []
-    direction = "to-database" if new.authenticator is None else "to-files"
-    return shlex.join(["cofferdam", "store", "convert", *direct, "--provider", kind, direction, old.place, new.place])
+    def _command(self, provider: ProviderEntry, place: str, home: MappingStore) -> str:
+        """Return what moves a provider's keys to its store."""
+        kind = next((kind for kind, number in TYPES.items() if number == provider.id), provider.name)
+        direct = ["--authenticator", "Direct"] if self._authenticator == AuthType.DIRECT else []
+        direction = "to-files" if home.whereabouts.is_folder else "to-database"
+        words = ("cofferdam", "store", "convert", *direct, "--provider", kind, direction, place)
+        return shlex.join([*words, home.whereabouts.place])

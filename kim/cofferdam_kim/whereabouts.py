@@ -32,8 +32,7 @@ class Whereabouts:
         self._connection, self._path, self._files, self._frozen = connection, path, files, frozen
         self.place = path if files is None else files.root
         """The path of the database, or of the folder with the mapping files."""
-        self.authenticator = None if files is None else files.authenticator
-        """The one whose clients mapping files belong to; None if there are no files."""
+        self.is_folder = files is not None
 
     def held(self) -> dict[object, int]:
         """Return how many keys there are of each provider, by its UUID, whether they are served, unfinished or neither.

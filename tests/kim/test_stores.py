@@ -216,8 +216,11 @@ def test_a_manager_that_is_not_configured_any_more_is_missed(path: Path, root: P
         (misplaced,) = stores.misplaced
         assert (misplaced.provider, misplaced.found) == (PKCS11.name, f"a note that its keys are in {root}")
         assert stores.of(MBED).lookup(MBED, name("m")) == RECORD
+        command = f"cofferdam store convert --provider Pkcs11 to-database {root} {path};"
+        assert command in misplaced.remedy
         stores.close()
-    stores = Stores((open_on_disk(root),), PROVIDERS)
+    stores = Stores((open_on_disk(root),), PROVIDERS, authenticator=1)
+    assert "convert --authenticator Direct --provider MbedCrypto to-files" in stores.misplaced[0].remedy
     assert [each.provider for each in stores.misplaced] == [MBED.name, TPM.name]
     stores.close()
     stores = both(path, root)
