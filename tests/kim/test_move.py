@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.kim.support import (
     OTHER,
     PKCS11,
     PLANNED,
+    PROVIDERS,
     RECORD,
     RSA,
     TPM,
@@ -271,3 +273,21 @@ def test_a_move_that_is_killed(tmp_path: Path, *, filed: bool) -> None:
     assert ends[-1] == 0
     assert len(ends) > 10
     assert seen == {(True, False), (False, False), (False, True)}
+
+
+@pytest.mark.parametrize("filed", [False, True])
+def test_between_stores_of_one_kind(path: Path, root: Path, tmp_path: Path, *, filed: bool) -> None:
+    other: Callable[..., MappingStore] = open_on_disk if filed else open_store
+    old, new = (root, tmp_path / "more") if filed else (path, path.with_name("more"))
+    direction = "to-files" if filed else "to-database"
+    store = other(old)
+    fill(store)
+    create(store, name("mbed"))
+    store.close()
+    assert move(direction, old, old) == 1
+    assert move(direction, old, new) == 0
+    stores = Stores((other(old, (MBED, TPM)), other(new, (PKCS11,))), PROVIDERS)
+    assert stores.misplaced == ()
+    check(stores.of(PKCS11))
+    assert stores.of(MBED).lookup(MBED, name("mbed")) == RECORD
+    stores.close()

@@ -1,5 +1,6 @@
 """Several key managers in one configuration: each provider's keys are in the store of its manager, and nowhere else."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,3 +260,24 @@ def test_a_damaged_store_takes_the_listing_but_not_the_other_keys(path: Path, ro
     create(stores.of(PKCS11), name("new"), PKCS11)
     assert "is damaged" in refused(lambda: listed(stores))
     stores.close()
+
+
+def test_a_divided_folder_serves_one_name_in_two_providers(tmp_path: Path, root: Path) -> None:
+    """What docs/howto/operate.md does, before the first start."""
+    for provider, client, record in ((MBED, "1000", RECORD), (PKCS11, "1000", SECOND), (MBED, "\u07ff\u07ff", RECORD)):
+        file = root.joinpath(*parts_of(Mapped(provider.id, client, "key")))
+        file.parent.mkdir(parents=True)
+        file.write_bytes(encode(record.key_id, record.attributes))
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "operate.md").read_text()
+    commands = page.partition("```sh norun: only for folders with such keys\n")[2].partition("```")[0]
+    assert "mappings-pkcs11" in commands
+    subprocess.run(["sh", "-e", "-c", commands.replace("/var/lib/parsec", str(tmp_path))], check=True)
+    for _ in range(2):
+        stores = Stores((open_on_disk(root, REST), open_on_disk(tmp_path / "mappings-pkcs11", FILED)), PROVIDERS)
+        assert [*stores.warnings()] == []
+        assert stores.misplaced == ()
+        assert stores.of(MBED).lookup(MBED, name()) == RECORD
+        assert stores.of(PKCS11).lookup(PKCS11, name()) == SECOND
+        assert stores.of(MBED).lookup(MBED, name(application="\u07ff\u07ff")) == RECORD
+        assert listed(stores) == [(2, "key"), (1, "key")]
+        stores.close()
