@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cofferdam_contracts.identity import Application
+from cofferdam_contracts.ipc.keystore import MISPLACED
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import ProviderEntry
-from cofferdam_contracts.status import ServiceError, Status
+from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.catalogue import Catalogue
 from cofferdam_kim.move import TYPES
 from cofferdam_kim.presence import Loss
@@ -67,9 +68,9 @@ class Stores:
         return tuple(self._misplaced.values())
 
     def of(self, provider: ProviderEntry) -> MappingStore:
-        """Return the store of a provider's keys; `KEY_INFO_MANAGER_ERROR` if it has keys in another one."""
+        """Return the store of a provider's keys; `MISPLACED` if it has keys in another one."""
         if (misplaced := self._misplaced.get(provider.uuid)) is not None:
-            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"keys of {provider.name}: {misplaced}")
+            raise ServiceError(MISPLACED, f"keys of {provider.name}: {misplaced}")
         return self._homes[provider.uuid]
 
     def warnings(self) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from tests.harness.answers import refused
 from tests.harness.events import reload
 from tests.harness.pkcs11.service import TokenService
+from tests.harness.watch import wait_for
 from tests.kim.support import query
 
 from cofferdam_client import Client, Curve, Hash, Status, ecc_signing_key, ecdsa
@@ -76,17 +78,25 @@ def test_a_provider_does_not_lose_its_keys_with_its_manager() -> None:
         service.start()
         assert REFUSED in service.service.log()
         with service.client() as client:
-            with refused(Status.KEY_INFO_MANAGER_ERROR):
+            with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
                 client.sign_hash("same", DIGEST, ecdsa())
-            with refused(Status.KEY_INFO_MANAGER_ERROR):
+            with refused(Status.PSA_ERROR_COMMUNICATION_FAILURE):
                 client.generate_key("new", KEY)
         with _software(service) as client:
             client.sign_hash("same", DIGEST, ecdsa())
             client.destroy_key("same")
             client.generate_key("other", KEY)
-        # Back, by a reload.
+        (row,) = [row for row in service.service.status()["providers"] if row["id"] == 2]
+        assert "the provider has keys in another store than that of its key manager" in row["cause"]
+        # Back, by a reload, and not there again.
         service.configure(key_info_manager="files")
         reload(service.service)
+        with service.client() as client:
+            client.sign_hash("same", DIGEST, ecdsa())
+        service.configure(key_info_manager="kim")
+        service.service.signal(signal.SIGHUP)
+        wait_for(lambda: service.service.log().count("event=serving") == 4, 30)
+        assert "the old configuration is started again" in service.service.log()
         with service.client() as client:
             client.sign_hash("same", DIGEST, ecdsa())
         service.service.stop()

@@ -25,6 +25,7 @@ from tests.kim.support import (
 )
 
 from cofferdam_contracts.identity import Application
+from cofferdam_contracts.ipc.keystore import MISPLACED
 from cofferdam_contracts.ipc.pages import keys_of
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -156,8 +157,9 @@ def test_a_provider_without_its_keys_is_refused_and_nothing_is_changed(
         held, home = (root, path) if before else (path, root)
         assert misplaced[:3] == (moved.name, f"1 keys in {held}", f"its keys in {home}")
         assert "cofferdam store convert --provider" in misplaced.remedy
-        with pytest.raises(ServiceError, match=str(held)):
+        with pytest.raises(ServiceError, match=str(held)) as caught:
             stores.of(moved)
+        assert caught.value.status is MISPLACED
         (rest,) = {MBED, PKCS11} - {moved}
         create(stores.of(rest), name("new"), rest)
         stores.of(rest).mark_deleting(rest, name("new"))
