@@ -115,7 +115,7 @@ LAUNCH: Final = (
     _mutant(
         "the key store may write everywhere",
         "kim/cofferdam_kim/__main__.py",
-        "with_paths(writable=prepared.writable)",
+        "with_paths(writable=tuple(path for each in prepared for path in each.writable))",
         'with_paths(writable=("/",))',
         ATTEMPTS,
     ),

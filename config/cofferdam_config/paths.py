@@ -69,9 +69,9 @@ def places(document: Document, facts: HostFacts, file: str) -> Iterator[Place]:
 
 def shares_its_folder(database: str, document: Document, facts: HostFacts, file: str) -> bool:
     """Tell whether other files of the service are in the folder of a database, or will be."""
-    folder = posixpath.dirname(_real(database, facts))
-    others = (place for place in places(document, facts, file) if place.what != DATABASE)
-    return any(holds(folder, place.path) for place in others)
+    own = _real(database, facts)
+    folder, files = posixpath.dirname(own), {own, *(own + suffix for suffix in BESIDE)}
+    return any(holds(folder, place.path) and place.path not in files for place in places(document, facts, file))
 
 
 def secret_files(provider: Provider, facts: HostFacts) -> Iterator[tuple[Path, str, Secret]]:

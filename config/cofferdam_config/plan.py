@@ -5,7 +5,7 @@ document without any becomes a `Plan`.
 """
 
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from cofferdam_config import tables
@@ -127,9 +127,6 @@ def _values(document: Document, facts: HostFacts, file: str) -> dict[str, object
         values |= table.values()
     limits, timeout = document.one(tables.Limits), document.one(tables.Listener).timeout
     group = document.one(tables.Service).find(tables.Service.status_group)
-    first = document.all(Provider)[0].key_info_manager
-    manager = next(one for one in document.all(tables.KeyManager) if one.name == first)
-    on_disk = manager.manager_type == tables.ON_DISK
     return values | {
         "log": _log(document.one(tables.CoreSettings)),
         "providers": tuple(_entry(provider) for provider in document.all(Provider)),
@@ -144,10 +141,19 @@ def _values(document: Document, facts: HostFacts, file: str) -> dict[str, object
         "request_timeout_ms": limits.find(tables.Limits.request_timeout_ms) or max(REQUEST_TIMEOUT_MS, timeout),
         "buffer_limit": limits.frontend_buffer_mb << 20,
         "memory_limit": limits.worker_memory_mb << 20,
-        "path": manager.store_path if on_disk else manager.sqlite_db_path,
-        "shared": not on_disk and shares_its_folder(manager.sqlite_db_path, document, facts, file),
-        "on_disk": on_disk,
+        "stores": tuple(_stores(document, facts, file)),
     }
+
+
+def _stores(document: Document, facts: HostFacts, file: str) -> Iterator[settings.StoreSettings]:
+    """Yield the stores of the key managers that are used."""
+    for manager in document.all(tables.KeyManager):
+        own = tuple(_entry(each).id for each in document.all(Provider) if each.key_info_manager == manager.name)
+        on_disk = manager.manager_type == tables.ON_DISK
+        path = manager.store_path if on_disk else manager.sqlite_db_path
+        if own:
+            shared = not on_disk and shares_its_folder(path, document, facts, file)
+            yield settings.StoreSettings(path=path, shared=shared, on_disk=on_disk, providers=own)
 
 
 def _log(core: tables.CoreSettings) -> settings.LogSettings:

@@ -112,18 +112,11 @@ def _key_manager_is_used(case: Case, manager: KeyManager) -> None:
         case.warn(manager, KeyManager.name, "no provider uses this key manager, so it is not opened")
 
 
-def _key_manager_is_shared(case: Case, provider: Provider) -> None:
+def _key_manager_exists(case: Case, provider: Provider) -> None:
     names = [manager.find(KeyManager.name) for manager in case.document.all(KeyManager)]
     name = provider.find(Provider.key_info_manager)
-    if None in names or name is None:
-        return
-    used = [each.find(Provider.key_info_manager) for each in case.document.all(Provider)]
-    first = next((each for each in used if each in names), name)
-    if name not in names:
+    if None not in names and name is not None and name not in names:
         allowed = " or ".join(quote(each) for each in names if each) or "the name of a [[key_manager]]"
-        case.refuse(provider, Provider.key_info_manager, quote(name), allowed)
-    elif first is not None and name != first:
-        allowed = f"{quote(first)}, as all providers share one key manager"
         case.refuse(provider, Provider.key_info_manager, quote(name), allowed)
 
 
@@ -273,7 +266,7 @@ RULES: Final[tuple[Rule, ...]] = (
     for_each(authenticators, _admins_have_uids),
     _once(all_of(KeyManager), KeyManager.name, "each name once"),
     for_each(all_of(KeyManager), _key_manager_is_used),
-    for_each(all_of(Provider), _key_manager_is_shared),
+    for_each(all_of(Provider), _key_manager_exists),
     _once(all_of(Provider), Provider.provider_type, _ONE_OF_A_TYPE),
     _once(all_of(Provider), Provider.name, "each name once", name_of),
     _readers_exist,

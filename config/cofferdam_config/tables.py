@@ -138,7 +138,7 @@ ON_DISK: Final = "OnDisk"
 
 
 class KeyManager(Table, name="key_manager", is_array=True, tag="manager_type"):
-    """Where the names and attributes of keys are kept. A provider needs one."""
+    """Where the names and attributes of keys are kept. A provider needs one; providers may have different ones."""
 
     name = Setting(NAME, required=True)
     """The name by which providers refer to it; no two have the same name."""

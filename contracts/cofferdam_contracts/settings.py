@@ -137,16 +137,25 @@ class FrontendSettings(NamedTuple):
     """Most random bytes that a client gets at a time; together with the body limit it bounds an answer."""
 
 
-class KimSettings(NamedTuple):
-    """Settings of the key store (kim)."""
+class StoreSettings(NamedTuple):
+    """Where the keys of some providers are."""
 
-    log: LogSettings
     path: str
     """The database, or the folder of an `OnDisk` store."""
     shared: bool
     """Whether other files of the service are, or will be, in the folder of the database."""
     on_disk: bool
     """Whether keys in the reference's form are in mapping files; they belong to the first authenticator."""
+    providers: tuple[int, ...]
+    """Numbers of the providers whose keys are there."""
+
+
+class KimSettings(NamedTuple):
+    """Settings of the key store (kim)."""
+
+    log: LogSettings
+    stores: tuple[StoreSettings, ...]
+    """One for each key manager that is used; each provider is in one of them."""
     providers: tuple[ProviderEntry, ...]
     authenticators: tuple[AuthenticatorSettings, ...]
     max_keys: int
@@ -307,11 +316,9 @@ def dump(settings: object) -> bytes:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  any value of a setting
-    if not isinstance(value, tuple):
-        return value
     if fields := getattr(value, "_fields", ()):
         return {name: _plain(member) for name, member in zip(fields, value, strict=True)}
-    return [_plain(item) for item in value]
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def load(kind: type[T], document: bytes) -> T:
@@ -325,10 +332,9 @@ def load(kind: type[T], document: bytes) -> T:
 
 def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401  checks any JSON value against a type
     if hasattr(kind, "_fields"):
-        hints = kind.__annotations__
-        if not isinstance(value, dict) or value.keys() != hints.keys():
+        if not isinstance(value, dict) or value.keys() != kind.__annotations__.keys():
             raise ValueError(f"not the fields of {kind}")
-        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})
+        return kind(**{name: _build(hint, value[name]) for name, hint in kind.__annotations__.items()})
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"not a list of {kind}")

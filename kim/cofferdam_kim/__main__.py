@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cofferdam_contracts.ipc.control import DownstreamChannel, Failure
 from cofferdam_contracts.roles import Role
-from cofferdam_contracts.settings import KimSettings, ProviderEntry
+from cofferdam_contracts.settings import KimSettings, ProviderEntry, StoreSettings
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.counts import CountNotifier
 from cofferdam_kim.errors import StoreError
@@ -18,6 +18,7 @@ from cofferdam_kim.owners import OwnerNotifier
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
 from cofferdam_kim.store import MappingStore
+from cofferdam_kim.stores import Stores
 from cofferdam_runtime.entry import Child, Reporter, begin, confine, give_up
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.notices import ChildLog
@@ -33,29 +34,24 @@ def main() -> int:
         return look(start, settings)
     log = ChildLog("kim", settings.log, start)
     loop = Loop()
-    if not os.path.lexists(settings.path):
-        log.warning("a new key store is made; keys in another one are not served", file=settings.path)
     try:
-        prepared = _prepare(settings, start.uid)
-        for warning in prepared.warnings:
-            log.notice(warning)
+        prepared = tuple(_prepare(where, start.uid, log) for where in settings.stores)
         achieved = confine(start, log, _policy(settings, prepared))
-        store = _open(settings, prepared)
+        stores = _open(settings, prepared)
     except StoreError as error:
         log.error("the key store cannot be opened", cause=error)
         give_up(start.control, Failure.STORE)
-    for line in store.report.warnings():
-        log.notice(line)
-    notices = Notices(store, log)
-    owners = OwnerNotifier(store, start.control.send)
-    counts = CountNotifier(store, settings.providers, start.control.send)
+    _warn(stores, log)
+    notices = Notices(stores, log)
+    owners = OwnerNotifier(stores, start.control.send)
+    counts = CountNotifier(stores, settings.providers, start.control.send)
 
     def changed(authenticator: int, name: str) -> None:
         owners.changed(authenticator, name)
         counts.changed()
 
     service = KimService(
-        store,
+        stores,
         settings.providers,
         settings.authenticators,
         on_failure=lambda error: notices.failed(error, time.monotonic()),
@@ -64,7 +60,7 @@ def main() -> int:
     reporter = Reporter(start.control)
     server = Server(service, loop, log, reporter)
     child = Child(start, log, loop, reporter, {DownstreamChannel: server.add_channel})
-    checks, rows = _sealed(store, settings.providers)
+    checks, rows = _sealed(stores, settings.providers)
     child.ready(achieved, checks=checks, rows=rows)
 
     def tick() -> float:
@@ -73,38 +69,59 @@ def main() -> int:
         return 0.0 if more else idle if due is None else min(idle, due)
 
     loop.run(tick)
-    store.close()
+    stores.close()
     return 0
 
 
-def _prepare(settings: KimSettings, uid: int | None) -> Prepared:
-    if settings.on_disk:
-        return prepare_tree(settings.path, DATABASE, uid, uid)
-    return prepare(settings.path, uid, uid, shared=settings.shared)
+def _prepare(where: StoreSettings, uid: int | None, log: ChildLog) -> Prepared:
+    if not os.path.lexists(where.path):
+        log.warning("a new key store is made; keys in another one are not served", file=where.path)
+    if where.on_disk:
+        prepared = prepare_tree(where.path, DATABASE, uid, uid)
+    else:
+        prepared = prepare(where.path, uid, uid, shared=where.shared)
+    for warning in prepared.warnings:
+        log.notice(warning)
+    return prepared
 
 
-def _policy(settings: KimSettings, prepared: Prepared) -> Policy:
+def _policy(settings: KimSettings, prepared: Sequence[Prepared]) -> Policy:
     policy = POLICIES[Role.KIM]
-    return (for_mapping_files(policy) if settings.on_disk else policy).with_paths(writable=prepared.writable)
+    if any(where.on_disk for where in settings.stores):
+        policy = for_mapping_files(policy)
+    return policy.with_paths(writable=tuple(path for each in prepared for path in each.writable))
 
 
-def _open(settings: KimSettings, prepared: Prepared) -> MappingStore:
-    if not settings.on_disk:
-        return MappingStore.open(prepared.path, settings.providers, settings.max_keys)
+def _open(settings: KimSettings, prepared: Sequence[Prepared]) -> Stores:
     # The reference has one authenticator, and nothing in a file says which.
     owner = settings.authenticators[0].auth_type
-    (root,) = prepared.writable
-    return MappingStore.open(
-        prepared.path, settings.providers, settings.max_keys, FileMirror(root, owner, settings.providers)
-    )
+    stores = []
+    for where, place in zip(settings.stores, prepared, strict=True):
+        served = tuple(provider for provider in settings.providers if provider.id in where.providers)
+        files = FileMirror(place.writable[0], owner, served) if where.on_disk else None
+        stores.append(MappingStore.open(place.path, served, settings.max_keys, files))
+    return Stores(stores, settings.providers, owner)
 
 
-def _sealed(store: MappingStore, providers: Sequence[ProviderEntry]) -> tuple[int, int]:
+def _warn(stores: Stores, log: ChildLog) -> None:
+    for line, place in stores.warnings():
+        log.notice(line, file=place)
+    for misplaced in stores.misplaced:
+        log.error(
+            "a provider is refused, as it has keys in another store",
+            provider=misplaced.provider,
+            found=misplaced.found,
+            expected=misplaced.expected,
+            remedy=misplaced.remedy,
+        )
+
+
+def _sealed(stores: Stores, providers: Sequence[ProviderEntry]) -> tuple[int, int]:
     """Return which providers have a check value of their key, and which have rows in their own format, as bits."""
     checks = rows = 0
     for provider in providers:
         try:
-            check, own = store.sealed(provider)
+            check, own = stores.of(provider).sealed(provider)
         except ServiceError:
             # It is unknown, so no new key may be made.
             check = own = True

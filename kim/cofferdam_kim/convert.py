@@ -2,10 +2,12 @@
 
     cofferdam store convert [OPTION...] to-files DATABASE FOLDER
     cofferdam store convert [OPTION...] to-database FOLDER DATABASE
+    cofferdam store convert [OPTION...] --provider TYPE to-files | to-database STORE STORE
 
 The new store is complete before it gets its name, and the old one stays as it is: whoever stops the command, or the
-machine, has the old one, or the new one that the next start finishes. As root it becomes the owner of the old store
-before it reads any of it.
+machine, has the old one, or the new one that the next start finishes. With `--provider` the keys of single providers
+are moved, also to a store that exists (`move`). As root it becomes the owner of the old store before it reads any of
+it.
 """
 
 import argparse
@@ -17,23 +19,20 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import Final, TypeVar
 
-from cofferdam_contracts.registry import PROVIDERS, AuthType
+from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_kim import location, schema
 from cofferdam_kim.errors import StoreError
 from cofferdam_kim.mapping_mirror import ANNOUNCEMENTS, DATABASE, FileMirror
 from cofferdam_kim.mapping_tree import MappingTree
 from cofferdam_kim.mend import become_owner
-from cofferdam_kim.report import StoreReport, inspect
+from cofferdam_kim.move import ALL_PROVIDERS, TYPES, UUIDS, move, opened, refuse_unsound
+from cofferdam_kim.report import inspect
 from cofferdam_kim.store import MappingStore
 from cofferdam_runtime.files import DIRECTORY
 
 _EVERY: Final = 1000
 """Files after which progress is shown."""
-_ALL_PROVIDERS: Final = tuple(
-    ProviderEntry(id=entry.id, uuid=entry.uuid, name=entry.name, opcodes=()) for entry in PROVIDERS.values()
-)
-_UUIDS: Final = frozenset(provider.uuid for provider in _ALL_PROVIDERS)
 _OWNERS: Final = {"Direct": AuthType.DIRECT, "UnixPeerCredentials": AuthType.UNIX_PEER_CREDENTIALS}
 T = TypeVar("T")
 Show = Callable[[str], object]
@@ -46,6 +45,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         made = target if options.direction == "to-files" else os.path.dirname(target)
         owner = os.stat(source)
+        if options.provider:
+            if not options.dry_run:
+                _prepare(source, owner, is_folder=os.path.isdir(source))
+                _prepare(target, owner, is_folder=options.direction == "to-files")
+            become_owner(source)
+            move_all(source, target, options.provider, _OWNERS[options.authenticator], _print, dry_run=options.dry_run)
+            return 0
         if not options.dry_run:
             _prepare_source(source, owner)
             location.prepare_folder(made, owner.st_uid, owner.st_gid)
@@ -64,6 +70,43 @@ def _prepare_source(source: str, owner: os.stat_result) -> None:
         location.prepare(source, owner.st_uid, owner.st_gid, shared=True)
 
 
+def _prepare(place: str, owner: os.stat_result, *, is_folder: bool) -> None:
+    """Make what is missing of a store, and give it to the owner of the old one; the service takes over either."""
+    if is_folder:
+        location.prepare_tree(place, DATABASE, owner.st_uid, owner.st_gid)
+    else:
+        shared = os.path.isdir(os.path.dirname(place))
+        location.prepare(place, owner.st_uid, owner.st_gid, shared=shared)
+
+
+def move_all(  # noqa: PLR0913  what the command is told
+    source: str, target: str, types: Sequence[str], authenticator: int, show: Show, *, dry_run: bool = False
+) -> None:
+    """Move the keys of providers, named by their types, from one store to another.
+
+    Raises:
+        StoreError: One of the stores cannot be used, or something would be lost or overwritten.
+        OSError: A store cannot be written.
+    """
+    moved = [provider for provider in ALL_PROVIDERS if provider.id in {TYPES[kind] for kind in types}]
+    if dry_run:
+        for provider in moved:
+            show(f"{_count(source, provider)} keys of {provider.name}")
+        return
+    with opened(source, authenticator) as old, opened(target, authenticator) as new:
+        for provider in moved:
+            show(f"{move(old, new, provider)} keys of {provider.name} were moved to {target}: set its key_info_manager")
+
+
+def _count(source: str, provider: ProviderEntry) -> int:
+    """Count a provider's keys, and change nothing."""
+    if os.path.isdir(source):
+        return sum(len(files) for path, _, files in os.walk(source) if path.endswith(f"/{int(provider.id)}"))
+    with closing(_in_memory(source)) as copy:
+        (count,) = copy.execute("SELECT count(*) FROM key_mapping WHERE provider_uuid = ?", (provider.uuid,)).fetchone()
+    return int(count)
+
+
 def to_files(database: str, folder: str, authenticator: int, show: Show, *, dry_run: bool = False) -> None:
     """Make an `OnDisk` store of a database; keys that have no files are in the new store's own database.
 
@@ -74,22 +117,22 @@ def to_files(database: str, folder: str, authenticator: int, show: Show, *, dry_
     location.check_file(database)
     if dry_run:
         with closing(_in_memory(database)) as copy:
-            mirror = FileMirror(os.path.dirname(database), authenticator, _ALL_PROVIDERS)
+            mirror = FileMirror(os.path.dirname(database), authenticator, ALL_PROVIDERS)
             show(_summary(*mirror.announce_all(copy)))
         return
     _refuse_existing(f"{folder}/{DATABASE}")
     with closing(MappingTree(folder)) as tree:
         if any(True for _ in tree.files()):
             raise _existing(folder)
-    mirror = FileMirror(folder, authenticator, _ALL_PROVIDERS)
+    mirror = FileMirror(folder, authenticator, ALL_PROVIDERS)
     with closing(schema.open_sound(database)) as old:
-        _refuse_unsound(database, inspect(old, database, _UUIDS))
+        refuse_unsound(database, inspect(old, database, UUIDS))
         show(_summary(*_copy(old, f"{folder}/{DATABASE}", mirror.announce_all)))
     with closing(schema.open_sound(f"{folder}/{DATABASE}")) as new:
         for left in mirror.finish(new):
             if left % _EVERY == 0:
                 show(f"{left} files to go")
-    MappingStore.open(f"{folder}/{DATABASE}", _ALL_PROVIDERS, files=mirror).close()
+    MappingStore.open(f"{folder}/{DATABASE}", ALL_PROVIDERS, files=mirror).close()
     show(f"{folder} is ready: set manager_type and store_path")
 
 
@@ -107,13 +150,13 @@ def to_database(folder: str, database: str, authenticator: int, show: Show, *, d
     for warning in location.prepare_tree(folder, DATABASE).warnings:
         show(warning)
     store = MappingStore.open(
-        f"{folder}/{DATABASE}", _ALL_PROVIDERS, files=FileMirror(folder, authenticator, _ALL_PROVIDERS)
+        f"{folder}/{DATABASE}", ALL_PROVIDERS, files=FileMirror(folder, authenticator, ALL_PROVIDERS)
     )
     report = store.report
     store.close()
     if report.unconfigured:
         show(f"{report.unconfigured} mapping files of providers that Cofferdam does not have stay where they are")
-    _refuse_unsound(folder, report)
+    refuse_unsound(folder, report)
     with closing(schema.open_sound(f"{folder}/{DATABASE}")) as old:
         _copy(old, database, lambda new: new.execute(f"DROP TABLE IF EXISTS {ANNOUNCEMENTS}"))
     show(f"{database} is ready with {report.keys} keys: set manager_type and sqlite_db_path")
@@ -134,7 +177,7 @@ def _in_memory(database: str) -> sqlite3.Connection:
         old.backup(copy)
         schema.configure(copy)
         schema.establish(copy, database)
-        _refuse_unsound(database, inspect(copy, database, _UUIDS))
+        refuse_unsound(database, inspect(copy, database, UUIDS))
     return copy
 
 
@@ -145,17 +188,6 @@ def _is_used(path: str) -> bool:
             return file.read(1) not in {b"", b"\0"}
     except FileNotFoundError:
         return False
-
-
-def _refuse_unsound(where: str, report: StoreReport) -> None:
-    """Refuse to convert a store with a key that would be lost."""
-    if report.quarantined or report.damage:
-        raise StoreError(
-            where,
-            found="; ".join(report.warnings()),
-            expected="a store that is wholly understood",
-            remedy="mend or move away what is not served",
-        )
 
 
 def _copy(old: sqlite3.Connection, path: str, change: Callable[[sqlite3.Connection], T]) -> T:
@@ -204,6 +236,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=_OWNERS,
         default="UnixPeerCredentials",
         help="the auth_type of [authenticator], to whose clients mapping files belong",
+    )
+    parser.add_argument(
+        "--provider",
+        choices=TYPES,
+        action="append",
+        help="move the keys of this type of provider only, also to a store that exists; may be repeated",
     )
     parser.add_argument("direction", choices=("to-files", "to-database"))
     parser.add_argument("source")

@@ -8,7 +8,7 @@ from typing import Final
 from cofferdam_contracts.ipc.control import KeyCount, Record
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError
-from cofferdam_kim.store import MappingStore
+from cofferdam_kim.stores import Stores
 
 _PAUSE_S: Final = 1.0
 """Between two counts, which read an index of the whole table."""
@@ -17,9 +17,9 @@ _PAUSE_S: Final = 1.0
 class CountNotifier:
     """Counts again after changes, and remembers what the broker has been told."""
 
-    def __init__(self, store: MappingStore, providers: Sequence[ProviderEntry], send: Callable[[Record], bool]) -> None:
+    def __init__(self, stores: Stores, providers: Sequence[ProviderEntry], send: Callable[[Record], bool]) -> None:
         """Count at the first `tell`; `send` returns False while the broker accepts no record."""
-        self._store = store
+        self._stores = stores
         self._ids = {provider.uuid: provider.id for provider in providers}
         self._send = send
         self._told: dict[int, int] = {}
@@ -38,7 +38,7 @@ class CountNotifier:
             return left
         self._is_due, self._next = False, time.monotonic() + _PAUSE_S
         with suppress(ServiceError):  # it is in the log
-            counts = self._store.count_keys()
+            counts = self._stores.count_keys()
             for uuid, number in self._ids.items():
                 count = counts.get(uuid, 0)
                 if self._told.get(number) == count:

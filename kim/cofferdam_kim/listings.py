@@ -56,8 +56,10 @@ class Listing:
         self.owner = owner
         self.whole = False
         """Whether all rows have been read."""
+        self.source = 0
+        """The store that is being read, by its position."""
         self.cursor = b""
-        """The name from which reading continues."""
+        """The name in it from which reading continues."""
         self.lost = False
         """Whether it was dropped and no longer receives changes."""
         self.readers = 0

@@ -7,11 +7,12 @@ What a running service has not yet moved into it from the write-ahead log stays 
 import os
 import sqlite3
 import urllib.parse
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
 from cofferdam_contracts.roles import Role
-from cofferdam_contracts.settings import KimSettings, ProviderEntry
+from cofferdam_contracts.settings import KimSettings, ProviderEntry, StoreSettings
 from cofferdam_kim import codes
 from cofferdam_kim.mapping_mirror import DATABASE
 from cofferdam_kim.schema import FAILURES
@@ -25,27 +26,47 @@ _COUNT: Final = "SELECT count(*), coalesce(sum(key_id_version <> 1), 0) FROM key
 def look(start: Start, settings: KimSettings) -> int:
     """Confine the process, then say what the key store has of each provider; return the exit status."""
     log = RehearsalLog("kim")
-    path = f"{settings.path.rstrip('/')}/{DATABASE}" if settings.on_disk else settings.path
-    if not os.path.lexists(path):
-        log.info("there is no key store yet", file=path)
-        for provider in settings.providers:
+    paths = {store: _database(store) for store in settings.stores}
+    there = tuple(path for path in paths.values() if os.path.lexists(path))
+    unseen = tuple(path for path in there if _has_content(f"{path}-wal"))
+    for path in paths.values():
+        if path in unseen:
+            log.info("the service has the key store open; what it wrote last is not seen", file=path)
+        elif path not in there:
+            log.info("there is no key store yet", file=path)
+    confine(start, log, POLICIES[Role.KIM].with_paths(readable=there))
+    for store, path in paths.items():
+        own = tuple(provider for provider in settings.providers if provider.id in store.providers)
+        if path in there:
+            _read(path, own, settings, log, unseen=path in unseen)
+            continue
+        for provider in own:
             log.stored(provider.uuid, Stored(b"", 0, 0))
-        return 0
-    unseen = _has_content(f"{path}-wal")
-    if unseen:
-        log.info("the service has the key store open; what it wrote last is not seen", file=path)
-    confine(start, log, POLICIES[Role.KIM].with_paths(readable=(path,)))
+    return 0
+
+
+def _database(store: StoreSettings) -> str:
+    return f"{store.path.rstrip('/')}/{DATABASE}" if store.on_disk else store.path
+
+
+def _read(path: str, own: Sequence[ProviderEntry], settings: KimSettings, log: RehearsalLog, *, unseen: bool) -> None:
+    """Say what one store has of its providers, and of others."""
     try:
         with closing(sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)) as connection:
             for provider in settings.providers:
                 stored = _of(connection, provider)
-                if stored.check or not unseen:
+                if provider not in own:
+                    if stored.rows:
+                        log.warning(
+                            "a provider is refused, as it has keys in another store",
+                            provider=provider.name,
+                            found=f"{stored.rows} keys in {path}",
+                        )
+                elif stored.check or not unseen:
                     log.stored(provider.uuid, stored)
     except FAILURES as error:
-        if unseen:
-            return 0
-        log.warning("the key store could not be read", file=path, cause=error, uid=os.geteuid())
-    return 0
+        if not unseen:
+            log.warning("the key store could not be read", file=path, cause=error, uid=os.geteuid())
 
 
 def _of(connection: sqlite3.Connection, provider: ProviderEntry) -> Stored:

@@ -10,12 +10,13 @@ keeps its name.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from cofferdam_contracts.identity import KeyIdentity
-from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, AuthType
+from cofferdam_contracts.registry import INTERNAL_AUTHENTICATOR, PROVIDERS, AuthType, ProviderId
 from cofferdam_contracts.settings import ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim import schema
@@ -76,19 +77,19 @@ class FileMirror:
         Args:
             root: Path of the folder.
             authenticator: The authenticator whose clients the files are of: nothing in them names one.
-            providers: Those that are configured; files of others are left alone.
+            providers: Those whose keys are in this store; files of others are left alone.
 
         Raises:
             StoreError: The folder cannot be opened.
         """
-        self._root = root
+        self.root = root
         self._authenticator = authenticator
         self._others = sorted(set(map(int, AuthType)) - {authenticator})
         self._by_number = {provider.id: provider for provider in providers}
         self._by_uuid = {provider.uuid: provider for provider in providers}
         self._marked = False
-        self.unconfigured = 0
-        """Files of providers that are not configured."""
+        self.left = Counter[object]()
+        """Files of other providers, by their UUIDs."""
         with self._opening():
             self._tree = MappingTree(root)
 
@@ -107,7 +108,7 @@ class FileMirror:
                     bad = tuple(self._take_all(connection))
                 self.set_mark(connection)
         except schema.FAILURES as error:
-            raise schema.unusable(f"{self._root}/{DATABASE}", error) from error
+            raise schema.unusable(f"{self.root}/{DATABASE}", error) from error
         return bad
 
     def finish(self, connection: sqlite3.Connection) -> Iterator[int]:
@@ -120,11 +121,24 @@ class FileMirror:
 
     def announce_all(self, connection: sqlite3.Connection) -> tuple[int, int]:
         """Announce a file for each row that has one; return how many those are, and how many keys have none."""
-        connection.execute(_ANNOUNCED)
         rows = connection.execute(f"SELECT {COLUMNS} FROM key_mapping").fetchall()  # noqa: S608
+        filed = self.announce_making(connection, rows)
+        return filed, len(rows) - filed
+
+    def announce_making(self, connection: sqlite3.Connection, rows: Sequence[RawRow]) -> int:
+        """Announce the files of those rows that have one; return how many those are."""
+        connection.execute(_ANNOUNCED)
         filed = [_announced(row) for row in rows if fault(row) is None and self.concerns(row)]
         connection.executemany(_ANNOUNCE, filed)
-        return len(filed), len(rows) - len(filed)
+        return len(filed)
+
+    def announce_removal(self, connection: sqlite3.Connection, rows: Sequence[RawRow]) -> None:
+        """Announce that the files of rows are removed that are about to be deleted, whatever follows their contents."""
+        connection.execute(_ANNOUNCED)
+        for row in filter(self.concerns, rows):
+            content = self._tree.read(self._parts(row))
+            if content is not None and decode(content) == (row[5], row[7]):
+                connection.execute(_ANNOUNCE, (*row[: PROVIDER_UUID + 1], content))
 
     def check_name(self, identity: KeyIdentity) -> None:
         """Refuse a key that could have no file, whatever its form, as the reference does."""
@@ -197,7 +211,7 @@ class FileMirror:
         known = connection.execute(_IS_KNOWN, (ANNOUNCEMENTS,)).fetchone() is not None
         if not known and self._tree.read(MARK) is not None:
             raise StoreError(
-                self._root,
+                self.root,
                 found=f"the mark {'/'.join(MARK)} of keys in Cofferdam's own form, but not their database",
                 expected=f"the database {DATABASE}",
                 remedy="restore it from a backup; or remove the mark, which gives up those keys",
@@ -240,7 +254,7 @@ class FileMirror:
             return None
         provider = self._by_number.get(mapped.provider)
         if provider is None:
-            self.unconfigured += 1
+            self.left[_uuid_of(mapped.provider)] += 1
             return None
         try:
             key_id, attributes = decode(found.content)
@@ -274,11 +288,16 @@ class FileMirror:
             yield
         except OSError as error:
             raise StoreError(
-                self._root,
+                self.root,
                 found=str(error.strerror),
                 expected="folders and files that can be read and written",
                 remedy="check owner, mode and free space of the folder and of what is in it",
             ) from error
+
+
+def _uuid_of(number: int) -> str:
+    described = PROVIDERS.get(ProviderId(number))
+    return described.uuid if described else f"provider {number}"
 
 
 def _announced(row: RawRow) -> RawRow:

@@ -4,7 +4,7 @@ from typing import Final
 
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.presence import Loss
-from cofferdam_kim.store import MappingStore
+from cofferdam_kim.stores import Stores
 from cofferdam_runtime.log import Log
 
 LOOK_S: Final = 1.0
@@ -18,8 +18,8 @@ _MOST: Final = 64
 class Notices:
     """Logs losses of files and failures of the store."""
 
-    def __init__(self, store: MappingStore, log: Log) -> None:
-        self._store = store
+    def __init__(self, stores: Stores, log: Log) -> None:
+        self._stores = stores
         self._log = log
         self._loss: Loss | None = None
         self._due = 0.0
@@ -29,7 +29,7 @@ class Notices:
         """Look whether the files are in their places, if that is due; return the seconds until the next look."""
         if now >= self._due:
             self._due = now + LOOK_S
-            self._compare(self._store.loss())
+            self._compare(self._stores.loss())
         return self._due - now
 
     def failed(self, error: ServiceError, now: float) -> None:
@@ -41,7 +41,7 @@ class Notices:
             self._logged.clear()
         self._logged[text] = now + AGAIN_S
         # If a file is lost, its own line comes first, as it has the remedy.
-        self._compare(self._store.loss())
+        self._compare(self._stores.loss())
         self._log.error("the key store failed", cause=error)
 
     def _compare(self, loss: Loss | None) -> None:
@@ -52,7 +52,7 @@ class Notices:
             self._log.warning("the file of the key store is back; keys can be made and destroyed again")
             return
         # What is acknowledged is then in the file that is open, which is all that can be brought back.
-        self._store.flush()
+        self._stores.flush()
         self._log.error(
             "a file of the key store is gone; no key can be made or destroyed",
             file=loss.file,

@@ -8,7 +8,7 @@ from cofferdam_contracts.identity import Application
 from cofferdam_contracts.ipc.control import KeyOwner, Record
 from cofferdam_contracts.registry import AuthType
 from cofferdam_contracts.status import ServiceError
-from cofferdam_kim.store import MappingStore
+from cofferdam_kim.stores import Stores
 
 _AT_A_TIME: Final = 32
 """Records sent before questions are answered again."""
@@ -18,13 +18,13 @@ _MOST_UID: Final = (1 << 32) - 1
 class OwnerNotifier:
     """Keeps track of what the broker has not been told yet."""
 
-    def __init__(self, store: MappingStore, send: Callable[[Record], bool]) -> None:
+    def __init__(self, stores: Stores, send: Callable[[Record], bool]) -> None:
         """Find the present owners; `send` returns False while the broker accepts no record."""
-        self._store = store
+        self._stores = stores
         self._send = send
         self._untold: dict[int, bool] = {}
         with suppress(ServiceError):  # it is in the log; no uid keeps a place for its keys then
-            names = store.names(AuthType.UNIX_PEER_CREDENTIALS)
+            names = stores.names(AuthType.UNIX_PEER_CREDENTIALS)
             self._untold.update((uid, True) for name in names if (uid := _uid(name)) is not None)
 
     def changed(self, authenticator: int, name: str) -> None:
@@ -32,7 +32,7 @@ class OwnerNotifier:
         uid = _uid(name) if authenticator == AuthType.UNIX_PEER_CREDENTIALS else None
         if uid is not None:
             with suppress(ServiceError):
-                self._untold[uid] = self._store.has_keys(Application(authenticator, name))
+                self._untold[uid] = self._stores.has_keys(Application(authenticator, name))
 
     def tell(self) -> bool:
         """Send some of what the broker does not know, as far as it accepts it; return whether to call again at once."""

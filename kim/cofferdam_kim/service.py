@@ -23,6 +23,7 @@ from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.catalogue import Steps
 from cofferdam_kim.rows import KEY_ID_VERSIONS, KNOWN_AUTHENTICATORS, KeyRecord, full_name
 from cofferdam_kim.store import MappingStore
+from cofferdam_kim.stores import Stores
 
 
 class WorkerPeer(Struct, frozen=True):
@@ -52,11 +53,11 @@ class GradualAnswer(Struct, frozen=True):
 
 
 class KimService:
-    """Answers questions from one store."""
+    """Answers questions from the stores."""
 
     def __init__(
         self,
-        store: MappingStore,
+        stores: Stores,
         providers: Sequence[ProviderEntry],
         authenticators: Sequence[AuthenticatorSettings],
         on_failure: Callable[[ServiceError], object] = lambda _error: None,
@@ -65,13 +66,13 @@ class KimService:
         """Serve these workers and authenticators.
 
         Args:
-            store: The mapping.
+            stores: The mapping.
             providers: Whose workers may ask.
             authenticators: Those that are configured.
             on_failure: Called with an error of the store itself.
             on_change: Called with authenticator and name of an application that got or lost a key.
         """
-        self._store = store
+        self._stores = stores
         self._providers = {provider.id: provider for provider in providers}
         self._admins = {settings.auth_type: frozenset(settings.admins) for settings in authenticators}
         self._on_failure = on_failure
@@ -124,55 +125,59 @@ class KimService:
             self._on_failure(error)
         return error.status, ()
 
+    def _of(self, peer: WorkerPeer) -> MappingStore:
+        """Return the store of a worker's provider."""
+        return self._stores.of(peer.provider)
+
     def _lookup(self, peer: WorkerPeer, *name: Any) -> tuple[Any, ...]:  # noqa: ANN401  checked against the schema
-        record = self._store.lookup(peer.provider, _identity(*name))
+        record = self._of(peer).lookup(peer.provider, _identity(*name))
         return record.key_id, record.version, record.attributes, record.code, record.number
 
     def _reserve(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
-        self._store.reserve(peer.provider, _identity(*fields[:3]), _record(*fields[3:]))
+        self._of(peer).reserve(peer.provider, _identity(*fields[:3]), _record(*fields[3:]))
 
     def _activate(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
-        self._store.activate(peer.provider, _identity(*fields[:3]), _record(*fields[3:-1]), fields[-1])
+        self._of(peer).activate(peer.provider, _identity(*fields[:3]), _record(*fields[3:-1]), fields[-1])
         self._on_change(*fields[:2])
 
     def _cancel(self, peer: WorkerPeer, *name: Any) -> None:  # noqa: ANN401
-        self._store.cancel(peer.provider, _identity(*name))
+        self._of(peer).cancel(peer.provider, _identity(*name))
 
     def _mark_deleting(self, peer: WorkerPeer, *fields: Any) -> None:  # noqa: ANN401
-        self._store.mark_deleting(peer.provider, _identity(*fields[:3]), *fields[3:])
+        self._of(peer).mark_deleting(peer.provider, _identity(*fields[:3]), *fields[3:])
 
     def _remove(self, peer: WorkerPeer, *name: Any) -> None:  # noqa: ANN401
-        self._store.remove(peer.provider, _identity(*name))
+        self._of(peer).remove(peer.provider, _identity(*name))
         self._on_change(*name[:2])
 
     def _pending(self, peer: WorkerPeer) -> tuple[Any, ...]:
-        found = self._store.pending(peer.provider)
+        found = self._of(peer).pending(peer.provider)
         return (tuple(_cut((int(state), *_flat(identity, record), record.code) for state, identity, record in found)),)
 
     def _state(self, peer: WorkerPeer) -> tuple[Any, ...]:
-        return self._store.state(peer.provider)
+        return self._of(peer).state(peer.provider)
 
     def _enrol(self, peer: WorkerPeer, check: bytes, anew: int, seal: bytes) -> None:
-        self._store.enrol(peer.provider, check, seal, anew=bool(anew))
+        self._of(peer).enrol(peer.provider, check, seal, anew=bool(anew))
 
     def _rows(self, peer: WorkerPeer, after: int) -> tuple[Any, ...]:
-        found = self._store.rows(peer.provider, after)
+        found = self._of(peer).rows(peer.provider, after)
         return (tuple(_cut((number, *_flat(identity, record)) for number, identity, record in found)),)
 
     def _adopt(self, peer: WorkerPeer, coded: bytes, seal: bytes) -> None:
         if len(coded) % CODED_ROW.size:
             raise ForbiddenMessageError(f"{len(coded)} bytes of coded rows")
-        self._store.adopt(peer.provider, CODED_ROW.iter_unpack(coded), seal)
+        self._of(peer).adopt(peer.provider, CODED_ROW.iter_unpack(coded), seal)
 
     def _client_keys(self, peer: WorkerPeer, authenticator: int, application: str) -> GradualAnswer:
         _check_authenticator(authenticator)
         return GradualAnswer(
-            _fitting(self._store.catalogue.client_keys(peer.provider, Application(authenticator, application)))
+            _fitting(self._of(peer).catalogue.client_keys(peer.provider, Application(authenticator, application)))
         )
 
     def _list_keys(self, peer: FrontendPeer, authenticator: int, application: str) -> GradualAnswer:
         return GradualAnswer(
-            self._store.catalogue.list_keys(self._principal(peer, authenticator, application), peer.uid)
+            self._stores.catalogue.list_keys(self._principal(peer, authenticator, application), peer.uid)
         )
 
     def _list_clients(self, peer: FrontendPeer, authenticator: int, application: str) -> GradualAnswer:
@@ -180,7 +185,7 @@ class KimService:
         if principal.name not in self._admins[principal.authenticator]:
             raise ServiceError(Status.ADMIN_OPERATION, "not an administrator")
         # Each authenticator has its own name space and its own administrators.
-        return GradualAnswer(self._store.catalogue.list_clients(principal.authenticator))
+        return GradualAnswer(self._stores.catalogue.list_clients(principal.authenticator))
 
     def _principal(self, peer: FrontendPeer, authenticator: int, application: str) -> Application:
         """Return the application that a frontend speaks for."""

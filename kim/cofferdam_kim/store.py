@@ -30,6 +30,7 @@ from cofferdam_kim.errors import DamagedError
 from cofferdam_kim.mapping_mirror import FileMirror
 from cofferdam_kim.presence import Loss, Presence
 from cofferdam_kim.report import StoreReport, inspect
+from cofferdam_kim.row_source import RowSource
 from cofferdam_kim.rows import (
     ATTRIBUTES_VERSION,
     COLUMNS,
@@ -44,6 +45,7 @@ from cofferdam_kim.rows import (
     record_of,
 )
 from cofferdam_kim.salvage import salvage
+from cofferdam_kim.whereabouts import Whereabouts
 
 _KEY_ID: Final = 5
 """Index of the key id in a row of `COLUMNS`."""
@@ -108,7 +110,7 @@ class MappingStore:
         files: FileMirror | None = None,
     ) -> None:
         """Serve the database that `open` has opened and checked; call `open` instead."""
-        self._files = files
+        self._files = files if report.damage is None else None
         self._connection = connection
         self._path = path
         self._quarantined = {bad.row_id for bad in report.quarantined if bad.table == "key_mapping"}
@@ -119,7 +121,10 @@ class MappingStore:
         self._presence = None if self._partial else Presence(path)
         self.report = report
         refusal = f"{path} is damaged: nobody can tell which keys are missing" if report.incomplete else None
-        self.catalogue = Catalogue(connection, providers, self._fault, self._failed, self._misled, refusal=refusal)
+        self.source = RowSource(connection, providers, self._fault, self._failed, self._misled, refusal=refusal)
+        self.catalogue = Catalogue((self.source,), providers)
+        self.whereabouts = Whereabouts(connection, path, files, frozen=self._partial)
+        self._others: tuple[MappingStore, ...] = ()
 
     @classmethod
     def open(
@@ -145,15 +150,19 @@ class MappingStore:
                 stray = files.reconcile(connection) if files is not None else ()
                 report = inspect(connection, path, uuids, stray)
                 if files is not None:
-                    report = replace(report, unconfigured=report.unconfigured + files.unconfigured)
+                    report = replace(report, unconfigured=report.unconfigured + files.left.total())
         except DamagedError as damage:
-            files = None
             found = salvage(path, damage)
             connection = found.connection
             report = replace(
                 inspect(connection, path, uuids), damage=damage, dropped=found.dropped, incomplete=not found.complete
             )
         return cls(connection, path, providers, report, max_keys, files)
+
+    def join(self, catalogue: Catalogue, others: Iterable["MappingStore"]) -> None:
+        """Be one of several stores, with a catalogue of all of them."""
+        self.catalogue = catalogue
+        self._others = tuple(others)
 
     def close(self) -> None:
         """Write everything into the database file itself and close it."""
@@ -339,6 +348,12 @@ class MappingStore:
         with self._translated():
             return dict(self._connection.execute(_COUNT_ALL, (INTERNAL_AUTHENTICATOR,)))
 
+    def count_of(self, identity: KeyIdentity) -> int:
+        """Return how many keys the application of a key has here, finished or not."""
+        with self._translated():
+            (count,) = self._connection.execute(_COUNT_KEYS, full_name(identity)[:2] * 2).fetchone()
+        return int(count)
+
     def _refuse_taken(self, provider: ProviderEntry, planned: KeyRecord) -> None:
         """Refuse an identifier that another key has; that key's object may merely be invisible at the moment."""
         if not 0 < len(planned.key_id) < _UNIQUE:
@@ -352,7 +367,7 @@ class MappingStore:
             )
 
     def _check_quota(self, identity: KeyIdentity) -> None:
-        (count,) = self._connection.execute(_COUNT_KEYS, full_name(identity)[:2] * 2).fetchone()
+        count = sum(store.count_of(identity) for store in (self, *self._others))
         if self._max_keys is not None and count >= self._max_keys:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_STORAGE, f"an application has limits.max_keys = {count}")
 

@@ -302,3 +302,16 @@ def test_a_configuration_that_cannot_be_used_is_not_tried(token: TokenService) -
     token.configure(library_path="")
     status, said = tried(token)
     assert (status, "found: " in said, token.shim.calls()) == (os.EX_CONFIG, False, [])
+
+
+def test_keys_that_another_manager_has_are_found(token: TokenService) -> None:
+    served_once(token)
+    token.more = f'[[key_manager]]\nname = "files"\nmanager_type = "OnDisk"\nstore_path = "{token.folder}/files"\n'
+    token.configure(key_info_manager="files")
+    before = files(token)
+    _, said = tried(token)
+    (line,) = [line for line in said.splitlines() if "in another store" in line]
+    assert line.startswith('warning: key store: "a provider is refused, as it has keys in another store"')
+    assert f'provider=pkcs11-provider found="1 keys in {token.folder}/kim/kim.sqlite3"' in line
+    assert f'there is no key store yet" file={token.folder}/files/' in said
+    assert files(token) == before

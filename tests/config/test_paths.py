@@ -48,7 +48,7 @@ def test_relative_paths_are_taken_from_the_working_directory_once() -> None:
     plan = _read(text)
     assert plan.broker.socket_path == "/home/parsec/parsec.sock"
     assert plan.broker.status_path == "/home/parsec/cofferdam-status.sock"
-    assert _kim(plan).path == "/home/parsec/kim.sqlite3"
+    assert _kim(plan).stores[0].path == "/home/parsec/kim.sqlite3"
     (software,) = (value for _, _, value in plan.documents if isinstance(value, SoftwareSettings))
     assert software.mbed_its_path == "/home/parsec"
     (pkcs11,) = (value for _, _, value in plan.documents if isinstance(value, Pkcs11Settings))
@@ -181,9 +181,9 @@ def test_paths_that_get_in_each_other_s_way_are_refused_with_both_keys(
 )
 def test_a_folder_with_other_files_of_the_service_is_not_the_database_s_own(values: dict[str, str]) -> None:
     plan = _read(_document(values))
-    assert _kim(plan).shared
+    assert _kim(plan).stores[0].shared
     assert plan.warnings == ()
-    assert not _kim(_read(_document({**values, "sqlite_db_path": "/own/kim"}))).shared
+    assert not _kim(_read(_document({**values, "sqlite_db_path": "/own/kim"}))).stores[0].shared
 
 
 def test_links_are_looked_through() -> None:
@@ -191,7 +191,7 @@ def test_links_are_looked_through() -> None:
     data = Element("/data", stat.S_IFDIR | 0o755, 0, 0)
     files = {"/link": Found((link, data), data, real="/data")}
     values = {"sqlite_db_path": "/link/kim", "state_folder": "/data/state"}
-    assert _kim(_read(_document(values), files=files)).shared
+    assert _kim(_read(_document(values), files=files)).stores[0].shared
     values = {"sqlite_db_path": "/link/kim", "key_encryption_key_file": "/data/kim"}
     (problem,) = _problems(_document(values), files=files)
     assert problem.startswith(f"{_KEK}: found the path of a key store ({_DB})")

@@ -21,6 +21,7 @@ from cofferdam_contracts.settings import (
     LogSettings,
     ProviderEntry,
     SoftwareSettings,
+    StoreSettings,
     WorkerEntry,
     WorkerSettings,
 )
@@ -80,9 +81,7 @@ def test_the_settings_from_a_file_of_parsec() -> None:
             0,
             KimSettings(
                 log=log,
-                path="/var/lib/p/kim.sqlite3",
-                shared=False,
-                on_disk=False,
+                stores=(StoreSettings("/var/lib/p/kim.sqlite3", shared=False, on_disk=False, providers=(1,)),),
                 providers=(provider,),
                 max_keys=10_000,
                 authenticators=authenticators,
@@ -124,7 +123,7 @@ def test_defaults_are_those_of_parsec() -> None:
     assert plan.broker.socket_path == "/run/parsec/parsec.sock"
     assert plan.broker.log == LogSettings(level="info", details=False, timestamp=False)
     kim = _document(plan, Role.KIM, KimSettings)
-    assert kim.path == "/var/lib/parsec/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3"
+    assert kim.stores[0].path == "/var/lib/parsec/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3"
     assert kim.providers[0].name == "mbed-crypto-provider"
     assert kim.authenticators == (AuthenticatorSettings(auth_type=3),)
     frontend = _document(plan, Role.FRONTEND, FrontendSettings)
@@ -137,7 +136,28 @@ def test_defaults_are_those_of_parsec() -> None:
 def test_mapping_files_are_in_their_folder(more: str, path: str) -> None:
     plan = read_text(SMALL.replace('"SQLite"', f'"OnDisk"{more}'))
     kim = _document(plan, Role.KIM, KimSettings)
-    assert (kim.path, kim.on_disk) == (path, True)
+    assert kim.stores == (StoreSettings(path, shared=False, on_disk=True, providers=(1,)),)
+
+
+def test_each_provider_has_the_store_of_its_manager() -> None:
+    text = SMALL.replace('"SQLite"', '"SQLite"\nsqlite_db_path = "/a/k"') + PKCS11.replace('"m"', '"files"')
+    text += '[[key_manager]]\nname = "files"\nmanager_type = "OnDisk"\n'
+    text += '[[key_manager]]\nname = "unused"\nmanager_type = "SQLite"\nsqlite_db_path = "/b/k"\n'
+    kim = _document(read_text(text), Role.KIM, KimSettings)
+    assert kim.stores == (
+        StoreSettings("/a/k", shared=False, on_disk=False, providers=(1,)),
+        StoreSettings("/var/lib/parsec/mappings", shared=False, on_disk=True, providers=(2,)),
+    )
+
+
+def test_two_databases_in_one_folder_share_it() -> None:
+    text = SMALL.replace('"SQLite"', '"SQLite"\nsqlite_db_path = "/a/k"') + PKCS11.replace('"m"', '"other"')
+    text += '[[key_manager]]\nname = "other"\nmanager_type = "SQLite"\nsqlite_db_path = "/a/l"\n'
+    kim = _document(read_text(text), Role.KIM, KimSettings)
+    assert [(store.path, store.shared, store.providers) for store in kim.stores] == [
+        ("/a/k", True, (1,)),
+        ("/a/l", True, (2,)),
+    ]
 
 
 def test_every_value_of_our_own_arrives() -> None:

@@ -80,17 +80,12 @@ def test_a_provider_without_a_key_manager_is_one_error_and_no_warning() -> None:
     )
 
 
-def test_providers_share_one_key_manager() -> None:
-    manager = _MANAGER + 'sqlite_db_path = "/other/db"\n'
-    text = SMALL + manager + _PROVIDER.replace('"m"', '"other"\nname = "second"')
+def test_there_is_one_provider_of_each_type() -> None:
+    text = SMALL + _PROVIDER + 'name = "second"\n'
     assert _problems(text) == (
         (
-            'config.toml:18: provider[1].provider_type: found "MbedCrypto", '
+            'config.toml:14: provider[1].provider_type: found "MbedCrypto", '
             "allowed: one provider of each type (of several, Parsec serves only the last)"
-        ),
-        (
-            'config.toml:19: provider[1].key_info_manager: found "other", '
-            'allowed: "m", as all providers share one key manager'
         ),
     )
 

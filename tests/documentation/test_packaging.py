@@ -45,7 +45,7 @@ def test_the_sample_configuration_is_accepted_without_warnings() -> None:
     assert isinstance(kim, KimSettings)
     assert isinstance(worker, SoftwareSettings)
     # Inside what the unit lets the service write to.
-    assert {path.startswith("/var/lib/parsec/") for path in (kim.path, worker.kek_file)} == {True}
+    assert {path.startswith("/var/lib/parsec/") for path in (kim.stores[0].path, worker.kek_file)} == {True}
 
 
 def test_what_the_sample_has_commented_out_is_accepted_as_well() -> None:

@@ -27,6 +27,8 @@ class DeviceService(Running):
         self.service = service
         self._values: dict[str, Value | None] = dict(values or {})
         self._tables = dict(tables or {})
+        self.more = ""
+        """TOML that follows all of the configuration."""
 
     def usual_values(self) -> dict[str, Value]:
         """Return the usual configuration of the provider."""
@@ -35,7 +37,7 @@ class DeviceService(Running):
     def write(self, provider: Mapping[str, Value]) -> None:
         """Write the configuration with these keys of the provider."""
         lines = [f"{key} = {json.dumps(value)}" for key, value in provider.items()]
-        self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, ""]))
+        self.service.configure(self._tables, "\n".join(["[[provider]]", *lines, "", self.more]))
 
     def configure(self, **values: Value | None) -> None:
         """Write the configuration anew, with other values of the provider from now on; None removes one."""

@@ -48,7 +48,7 @@ class Providers(TokenService):
         first, *others = [_changed(usual[number], self.changes.get(NAMES[number], {})) for number in self.order]
         tables = {name: dict(table) for name, table in self.changes.items() if name not in NAMES.values()}
         extra = "\n".join(line for each in others for line in ["[[provider]]", *map(_line, each.items()), ""])
-        self.service.configure({**tables, "provider": first}, extra)  # type: ignore[dict-item]
+        self.service.configure({**tables, "provider": first}, f"{extra}\n{self.more}")  # type: ignore[dict-item]
 
     def reload(self, changes: Tables, order: tuple[int, ...] = (SOFTWARE, PKCS11, TPM)) -> None:
         """Reload with these changes, which are all that there are."""

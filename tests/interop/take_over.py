@@ -1,8 +1,8 @@
 """Take a key store and three providers over from the reference service, use and make keys, and give all of it back.
 
-Once with a database and once with mapping files. Needs root and the lab, which installs the reference in a tree of its
-own (LAB_DIR, by default in the temporary directory). Both services run; what one signs or encrypts the other has to
-verify or decrypt, before and after each change of hands.
+Once with a database, once with mapping files, and once with these for the token and a database for the rest. Needs root
+and the lab, which installs the reference in a tree of its own (LAB_DIR, by default in the temporary directory). Both
+services run; what one signs or encrypts the other has to verify or decrypt, before and after each change of hands.
 """
 
 import contextlib
@@ -43,6 +43,16 @@ _OWNER: Final = 39871
 """The reference's uid in the lab."""
 
 
+_BOTH: Final = """#!/bin/sh
+{
+    sed '/provider_type = "Pkcs11"/{n;s/"kim"/"files"/}' "$2"
+    printf '[[key_manager]]\\nname = "files"\\nmanager_type = "OnDisk"\\nstore_path = "%s/kim/mappings"\\n' "${2%/*}"
+} >both.toml
+exec /usr/bin/parsec -c both.toml
+"""
+"""In place of the reference: gives the token's provider a second key manager."""
+
+
 class Used(NamedTuple):
     """What a key has done for one service, for the other to compare with."""
 
@@ -57,7 +67,7 @@ _ALGORITHMS: Final = {"ecc": ecdsa(), "rsa": rsa_pkcs1v15(Hash.SHA_256)}
 
 def run(report: Report) -> None:
     """Take over and give back, with each kind of key store."""
-    for kind in ("sqlite", "ondisk"):
+    for kind in ("sqlite", "ondisk", "both"):
         with report.check(f"{kind}: the keys went over and back"), Reference(kind) as reference:
             _there_and_back(reference, report)
 
@@ -78,7 +88,14 @@ class Reference:
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
         """Run it for a while; give its endpoint."""
-        _lab("start", INSTANCE, "all", "--kim", self.kind, "--timeout", "1000")
+        kind, more = self.kind, tuple[str, ...]()
+        if self.kind == "both":
+            program = self.folder / "parsec-both"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            program.write_text(_BOTH)
+            program.chmod(0o755)
+            kind, more = "sqlite", ("--bin", f"/inst/{INSTANCE}/{program.name}")
+        _lab("start", INSTANCE, "all", "--kim", kind, "--timeout", "1000", *more)
         try:
             yield f"unix:{self.folder / 'parsec.sock'}"
         finally:
@@ -104,6 +121,9 @@ def _there_and_back(reference: Reference, report: Report) -> None:
         for provider in ALL:
             for kind in KEYS:
                 used[provider, f"{kind}-{provider}"] = _made(endpoint, provider, f"{kind}-{provider}")
+        # Each name is there once in a manager.
+        for provider in (SOFTWARE, PKCS11) if reference.kind == "both" else ():
+            used[provider, "ecc-same"] = _made(endpoint, provider, "ecc-same")
     with Swtpm() as tpm:
         tpm.stop()
         shutil.copytree(reference.folder / "tpm", tpm.folder / "state", dirs_exist_ok=True)
@@ -138,6 +158,11 @@ def _take(reference: Reference, service: Providers) -> None:
     shutil.copytree(reference.folder / "kim", store)
     if reference.kind == "ondisk":
         changes["key_manager"] = {"manager_type": "OnDisk", "store_path": str(store / "mappings")}
+    if reference.kind == "both":
+        changes["pkcs11"] = {"key_info_manager": "files"}
+        folder = store / "mappings"
+        assert len(list(folder.glob("*/2/*"))) == len(list(folder.glob("*/*/*"))) == len(KEYS) + 1
+        service.more = f'[[key_manager]]\nname = "files"\nmanager_type = "OnDisk"\nstore_path = "{folder}"\n'
     service.changes = changes
     service.configure()
 
@@ -169,7 +194,7 @@ def _give_back(reference: Reference, service: Providers, tpm: Swtpm) -> None:
         target = reference.folder / name
         shutil.rmtree(target)
         shutil.copytree(source, target)
-    if reference.kind == "sqlite":
+    if reference.kind != "ondisk":
         with contextlib.closing(sqlite3.connect(reference.folder / "kim" / "kim.sqlite3")) as database:
             assert database.execute("SELECT count(*) FROM key_mapping WHERE key_id_version <> 1").fetchone() == (0,)
             assert database.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)

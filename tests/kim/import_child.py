@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("contracts", "runtime", "kim", ".")]
 
-from tests.kim.support import ECDSA, MBED, PROVIDERS, answer, mapping_row, name, reference_database  # noqa: E402
+from tests.kim.support import ECDSA, MBED, PROVIDERS, alone, answer, mapping_row, name, reference_database  # noqa: E402
 
 from cofferdam_contracts.ipc.keystore import CODED_ROW, KimMessage  # noqa: E402
 from cofferdam_contracts.settings import AuthenticatorSettings  # noqa: E402
@@ -28,7 +28,7 @@ def main() -> None:
 
     sys.addaudithook(watch)
     store = MappingStore.open(str(path), PROVIDERS)
-    service = KimService(store, PROVIDERS, (AuthenticatorSettings(auth_type=3, admins=("0",)),))
+    service = KimService(alone(store), PROVIDERS, (AuthenticatorSettings(auth_type=3, admins=("0",)),))
     worker, key, record = WorkerPeer(MBED), (3, "1000", "ключ"), (b"", 2, ECDSA, b"code")
     statuses = [
         answer(service, peer, number, fields)[0]

@@ -16,6 +16,7 @@ from cofferdam_kim.mapping_mirror import DATABASE, FileMirror
 from cofferdam_kim.rows import KeyRecord
 from cofferdam_kim.service import Answer, GradualAnswer, KimService, Peer
 from cofferdam_kim.store import MappingStore
+from cofferdam_kim.stores import Stores
 
 T = TypeVar("T")
 MBED = ProviderEntry(id=1, uuid="1c1139dc-ad7c-47dc-ad6b-db6fdb466552", name="mbed-crypto-provider", opcodes=())
@@ -81,6 +82,20 @@ def open_on_disk(root: Path, providers: Iterable[ProviderEntry] = PROVIDERS, aut
     used = tuple(providers)
     (real,) = prepared.writable
     return MappingStore.open(prepared.path, used, files=FileMirror(real, authenticator, used))
+
+
+def alone(store: MappingStore, providers: Iterable[ProviderEntry] = PROVIDERS) -> Stores:
+    """Return the stores of a configuration that has one."""
+    return Stores((store,), tuple(providers))
+
+
+def both(path: Path, root: Path, filed: tuple[ProviderEntry, ...] = (PKCS11,), max_keys: int | None = None) -> Stores:
+    """Open a database, and mapping files of some providers."""
+    rest = tuple(provider for provider in PROVIDERS if provider not in filed)
+    stores = (open_store(path, rest), open_on_disk(root, filed))
+    for store in stores:
+        store._max_keys = max_keys
+    return Stores(stores, PROVIDERS)
 
 
 def create(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kim.support import MBED, PKCS11, PLANNED, RECORD, TPM, create, name, open_store
+from tests.kim.support import MBED, PKCS11, PLANNED, RECORD, TPM, alone, create, name, open_store
 from tests.kim.test_serve import Kim
 
 from cofferdam_contracts.ipc.control import KeyOwner, Record, Violation
@@ -93,7 +93,7 @@ def owners_told(store: MappingStore) -> list[Record]:
         told.append(record)
         return True
 
-    OwnerNotifier(store, send).tell()
+    OwnerNotifier(alone(store), send).tell()
     return told
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.kim.support import MBED, create, name, open_store
+from tests.kim.support import MBED, alone, create, name, open_store
 
 from cofferdam_contracts.ipc.control import KeyOwner, Record
 from cofferdam_kim.owners import OwnerNotifier
@@ -28,7 +28,7 @@ def test_every_uid_with_keys_is_told_as_fast_as_the_broker_takes_it(tmp_path: Pa
         told.append(record)
         return True
 
-    owners = OwnerNotifier(store, send)
+    owners = OwnerNotifier(alone(store), send)
     assert owners.tell()
     assert not owners.tell(), "the broker takes no more"
     assert len(told) == 40
@@ -48,7 +48,7 @@ def test_the_first_key_and_the_last_one_are_told(tmp_path: Path) -> None:
         told.append((record.uid, record.owns))
         return True
 
-    owners = OwnerNotifier(store, send)
+    owners = OwnerNotifier(alone(store), send)
     for key in ("one", "two"):
         create(store, name(key))
         owners.changed(3, "1000")

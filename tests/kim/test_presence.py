@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.harness.service import UNPRIVILEGED_UID, acting_as
-from tests.kim.support import MBED, PLANNED, RECORD, create, name, open_on_disk, open_store
+from tests.kim.support import MBED, PLANNED, RECORD, alone, create, name, open_on_disk, open_store
 
 from cofferdam_contracts.settings import LogSettings
 from cofferdam_contracts.status import ServiceError, Status
@@ -75,7 +75,7 @@ def test_a_change_is_not_acknowledged_when_a_file_goes_meanwhile(path: Path) -> 
 def test_the_loss_and_the_end_of_it_are_logged_once(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = open_store(path)
     create(store, name())
-    notices = Notices(store, Log("kim", LogSettings(level="info")))
+    notices = Notices(alone(store), Log("kim", LogSettings(level="info")))
     moved = path.with_name("moved")
     assert 0 < notices.look(1.0) <= LOOK_S
     path.rename(moved)
@@ -97,7 +97,7 @@ def test_the_copy_that_the_line_names_has_all_keys(path: Path) -> None:
     store = open_store(path)
     create(store, name("first"))
     path.unlink()
-    notices = Notices(store, Log("kim"))
+    notices = Notices(alone(store), Log("kim"))
     notices.look(1.0)
     loss = store.loss()
     assert loss is not None
@@ -113,7 +113,7 @@ def test_a_lost_log_costs_no_key(path: Path) -> None:
     store = open_store(path)
     create(store, name("first"))
     _remove_log(path)
-    Notices(store, Log("kim")).look(1.0)
+    Notices(alone(store), Log("kim")).look(1.0)
     # As after SIGKILL: nothing is written at the end.
     copy = path.with_name("copy")
     shutil.copy(path, copy)
@@ -124,7 +124,7 @@ def test_a_lost_log_costs_no_key(path: Path) -> None:
 
 
 def test_a_failure_that_repeats_is_logged_once_a_minute(store: MappingStore, capfd: pytest.CaptureFixture[str]) -> None:
-    notices = Notices(store, Log("kim"))
+    notices = Notices(alone(store), Log("kim"))
     error = ServiceError(Status.KEY_INFO_MANAGER_ERROR, "SQLITE_FULL")
     for now in (1.0, 2.0, AGAIN_S, AGAIN_S + 1):
         notices.failed(error, now)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.harness.broker_end import BrokerEnd
-from tests.kim.support import ECDSA, MBED, PROVIDERS, mapping_row, name, open_store, reference_database
+from tests.kim.support import ECDSA, MBED, PROVIDERS, alone, mapping_row, name, open_store, reference_database
 
 from cofferdam_contracts.ipc.control import DownstreamChannel, Violation
 from cofferdam_contracts.ipc.framing import Common, pack
@@ -38,7 +38,7 @@ class Watched(KimService):
     """Remembers who was served in which order: each question, and each further step of one."""
 
     def __init__(self, store: MappingStore) -> None:
-        super().__init__(store, PROVIDERS, AUTHENTICATORS)
+        super().__init__(alone(store), PROVIDERS, AUTHENTICATORS)
         self.order: list[Peer] = []
         self.costs: dict[Peer, int] = {}
         self.now_ns = 0
@@ -256,7 +256,7 @@ def test_an_end_that_is_gone_takes_its_listing_along(kim: Kim) -> None:
     kim.run()
     assert len(kim.service.order) == steps
     assert kim.broker.told(Violation) == []
-    assert kim.service._store.catalogue.listings.bytes == 0
+    assert kim.service._stores.catalogue.listings.bytes == 0
 
 
 @pytest.mark.parametrize(

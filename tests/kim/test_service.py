@@ -17,6 +17,7 @@ from tests.kim.support import (
     RECORD,
     RSA,
     TPM,
+    alone,
     answer,
     create,
     mapping_row,
@@ -68,7 +69,7 @@ SHAPES = [*set(GOOD.values()), (None,), (3,), (3, "", "", ""), NAME + ROW + (b""
 
 @pytest.fixture
 def service(store: MappingStore) -> KimService:
-    return KimService(store, PROVIDERS, (UNIX, DIRECT))
+    return KimService(alone(store), PROVIDERS, (UNIX, DIRECT))
 
 
 def ok(service: KimService, peer: Peer, number: KimMessage, *fields: object) -> tuple[Any, ...]:
@@ -237,17 +238,17 @@ def test_a_frontend_speaks_for_its_uid(service: KimService, store: MappingStore)
 
 def test_direct_names_count_where_they_are_configured(store: MappingStore) -> None:
     create(store, name("key", "app", 1))
-    both = KimService(store, PROVIDERS, (UNIX, DIRECT))
+    both = KimService(alone(store), PROVIDERS, (UNIX, DIRECT))
     assert ok(both, FRONTEND, KimMessage.LIST_KEYS, 1, "app") == (((1, "key", ECDSA),),)
     forbidden(both, FRONTEND, KimMessage.LIST_KEYS, (1, ""))
-    forbidden(KimService(store, PROVIDERS, (UNIX,)), FRONTEND, KimMessage.LIST_KEYS, (1, "app"))
-    forbidden(KimService(store, PROVIDERS, (DIRECT,)), FRONTEND, KimMessage.LIST_KEYS, (3, ""))
+    forbidden(KimService(alone(store), PROVIDERS, (UNIX,)), FRONTEND, KimMessage.LIST_KEYS, (1, "app"))
+    forbidden(KimService(alone(store), PROVIDERS, (DIRECT,)), FRONTEND, KimMessage.LIST_KEYS, (3, ""))
 
 
 @pytest.mark.parametrize("number", [KimMessage.LIST_KEYS, KimMessage.LIST_CLIENTS])
 def test_other_authenticators_are_refused(store: MappingStore, number: KimMessage) -> None:
     every = tuple(AuthenticatorSettings(auth_type=kind, admins=("app", "1000")) for kind in range(256))
-    service = KimService(store, PROVIDERS, every)
+    service = KimService(alone(store), PROVIDERS, every)
     for authenticator, name_ in itertools.product(sorted({*range(256)} - {1, 3}), ("", "app")):
         forbidden(service, FRONTEND, number, (authenticator, name_))
 
@@ -277,7 +278,7 @@ def test_failures_of_the_store_are_reported_and_refusals_are_not(path: Path) -> 
     reference_database(path, [bad])
     store = open_store(path)
     heard: list[ServiceError] = []
-    service = KimService(store, PROVIDERS, (UNIX,), heard.append)
+    service = KimService(alone(store), PROVIDERS, (UNIX,), heard.append)
     answer(service, WORKER, KimMessage.LOOKUP, NAME)
     assert heard == []
     assert answer(service, WORKER, KimMessage.LOOKUP, (3, "1000", "bad")) == (Status.PSA_ERROR_DATA_CORRUPT, ())
@@ -328,7 +329,7 @@ def channel(role: int, number: int, *, uid: int = 0) -> DownstreamChannel:
 def test_peers_of_channels(store: MappingStore) -> None:
     """A worker gets the rows of its own provider, in whatever order the providers are configured."""
     for order in itertools.permutations((PKCS11, MBED, TPM)):
-        service = KimService(store, order, ())
+        service = KimService(alone(store), order, ())
         assert service.peer(channel(Role.FRONTEND, 0, uid=1234)) == FrontendPeer(1234)
         found = [service.peer(channel(role, 0)) for role in (Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER)]
         assert found == [WorkerPeer(MBED), WorkerPeer(PKCS11), WorkerPeer(TPM)]
@@ -337,7 +338,7 @@ def test_peers_of_channels(store: MappingStore) -> None:
 @pytest.mark.parametrize("role", [Role.TPM_WORKER, Role.KIM, Role.CONFIG, 200])
 def test_others_have_no_questions(store: MappingStore, role: int) -> None:
     with pytest.raises(ValueError, match="a channel to role"):
-        KimService(store, (PKCS11, MBED), ()).peer(channel(role, 0))
+        KimService(alone(store), (PKCS11, MBED), ()).peer(channel(role, 0))
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.binary(max_size=50) | st.floats()

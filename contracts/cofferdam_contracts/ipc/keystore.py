@@ -31,6 +31,8 @@ from cofferdam_contracts.status import Status
 
 ID_TAKEN: Final = Status.PSA_ERROR_GENERIC_ERROR
 """Status for a planned key id that another key of the provider has, and for nothing else; another id may be free."""
+MISPLACED: Final = Status.PSA_ERROR_NOT_PERMITTED
+"""Status for every question of a provider that has keys in another store than its own, and for nothing else."""
 
 
 @enum.unique

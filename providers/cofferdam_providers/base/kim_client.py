@@ -17,7 +17,15 @@ from msgspec import Struct
 
 from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.framing import Common, FramingError
-from cofferdam_contracts.ipc.keystore import CODED_ROW, PENDING_STATES, ROWS_AT_ONCE, SCHEMAS, KimMessage, PendingState
+from cofferdam_contracts.ipc.keystore import (
+    CODED_ROW,
+    MISPLACED,
+    PENDING_STATES,
+    ROWS_AT_ONCE,
+    SCHEMAS,
+    KimMessage,
+    PendingState,
+)
 from cofferdam_contracts.opaque import Opaque
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes, encode_attributes
 from cofferdam_contracts.status import ServiceError, Status
@@ -36,6 +44,7 @@ _REASONS: Final = {
     Status.PSA_ERROR_ALREADY_EXISTS: "the application has a key of this name, in this provider or another one",
     Status.PSA_ERROR_INSUFFICIENT_STORAGE: "the application has as many keys as limits.max_keys permits",
     Status.KEY_INFO_MANAGER_ERROR: "the key store failed, as its own line says",
+    MISPLACED: "the provider has keys in another store than that of its key manager; the key store's line says where",
 }
 """What answers of the key store mean for who reads the log."""
 _PROVED: Final = 16

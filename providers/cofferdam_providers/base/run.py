@@ -3,6 +3,7 @@
 from typing import Any
 
 from cofferdam_contracts.ipc.control import DownstreamChannel, Failure, Sealed, UpstreamChannel
+from cofferdam_contracts.ipc.keystore import MISPLACED
 from cofferdam_contracts.ipc.limits import MAX_ANSWER
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import WorkerSettings
@@ -83,6 +84,8 @@ def _open(store: KimClient, kek: KeyEncryptionKey, start: Start, log: Log, *, ad
                 continue
             break
     except ServiceError as error:
+        if error.status is MISPLACED:
+            give_up(start.control, Failure.CREDENTIAL, log.error("the key store refuses the provider", cause=error))
         log.error("the key store cannot say which key its rows were made with", cause=error)
     except WrongKeyError as error:
         why = log.error(

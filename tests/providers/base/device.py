@@ -28,6 +28,7 @@ from cofferdam_kim.location import prepare
 from cofferdam_kim.serve import Server
 from cofferdam_kim.service import KimService
 from cofferdam_kim.store import MappingStore
+from cofferdam_kim.stores import Stores
 from cofferdam_providers.base.handlers import Context
 from cofferdam_providers.base.keyring import Keyring
 from cofferdam_providers.base.kim_client import KimClient
@@ -131,7 +132,7 @@ def key_store(folder: Path) -> Iterator[KimClient]:
         database = MappingStore.open(path, (ENTRY,))
         loop = Loop()
         broker = BrokerEnd()
-        server = Server(KimService(database, (ENTRY,), (UNIX,)), loop, LOG, broker.reporter)
+        server = Server(KimService(Stores((database,), (ENTRY,)), (ENTRY,), (UNIX,)), loop, LOG, broker.reporter)
         server.add_channel(DownstreamChannel(Role.SOFTWARE_WORKER, 0, 0, 0, adopted=False, descriptor=theirs.detach()))
         stop.append(loop.stop)
         started.set()
