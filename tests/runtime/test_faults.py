@@ -114,8 +114,8 @@ def test_the_element_that_is_closed_is_named(tree: Path, path: str, modes: dict[
         ),
         (errno.ENOENT, "/etc/none", "found nothing at /etc/none", "make it, or correct provider.tcti"),
         (errno.EPERM, "/dev/null", "which the unit or the container withholds", "DeviceAllow= with the device)"),
-        (errno.EPERM, "/etc/passwd", "may not use", "change its owner or mode, or correct provider.tcti"),
-        (errno.EPERM, "/dev/none", "may not use", "change its owner or mode, or correct provider.tcti"),
+        (errno.EPERM, "/etc/passwd", "closed to", "change its owner or mode, or correct provider.tcti"),
+        (errno.EPERM, "/dev/none", "closed to", "change its owner or mode, or correct provider.tcti"),
     ],
 )
 def test_a_device_is_not_made_and_its_mode_is_not_to_blame(number: int, path: str, found: str, remedy: str) -> None:
