@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from cofferdam_config.host_facts import HostFacts
-from cofferdam_config.notices import is_served_by
+from cofferdam_config.notices import is_served_by, keeps
 from cofferdam_config.paths import DATABASE, Place, places, secret_files
-from cofferdam_config.places import type_of
+from cofferdam_config.places import database_of, key_manager, type_of
 from cofferdam_config.report import key_path
 from cofferdam_config.rules import Case, Rule, all_of, for_each, of_type
 from cofferdam_config.schema import Setting, Table
@@ -225,6 +225,19 @@ def _key_stays(case: Case, provider: Provider) -> None:
         _lack(case, provider.at(Provider.key_encryption_key_file), what, "the key that its keys were made with")
 
 
+def _store_stays(case: Case) -> None:
+    """Refuse to reload while the database that is open is not at its path: closing it would end all keys in it."""
+    manager = key_manager(case.document)
+    place = database_of(manager) if manager else None
+    if manager is None or place is None or keeps(place[1]) not in (case.facts.known or ()):
+        return
+    setting, path = place
+    found = case.facts.files.get(path)
+    if found is not None and found.last is None:
+        allowed = "the database that is open, and that a reload would close; bring it back, as the log says"
+        case.refuse(manager, setting, f"nothing at {_absent(path, found)}", allowed)
+
+
 def _state_folder_can_be_used(case: Case, provider: Provider) -> None:
     """Record what keeps a worker from making, or entering, its folder."""
     path = provider.find(Provider.state_folder) or posixpath.join(case.facts.state_folder, "pkcs11")
@@ -284,6 +297,7 @@ HOST_RULES: Final[tuple[Rule, ...]] = (
     for_each(of_type(TPM), _tpm_is_there),
     for_each(all_of(Provider), _secrets_are_private),
     for_each(all_of(Provider), _key_stays),
+    _store_stays,
     for_each(of_type(PKCS11), _state_folder_can_be_used),
     _sockets_have_folders,
 )

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple, TypeVar
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.host_rules import HOST_RULES
-from cofferdam_config.notices import hand_on, identity, served
+from cofferdam_config.notices import hand_on, identity, keeps, served
 from cofferdam_config.paths import shares_its_folder
-from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
+from cofferdam_config.places import PROVIDER_TYPES, database_of, key_manager, name_of, status_path, uri_of
 from cofferdam_config.relative import complete
 from cofferdam_config.report import Report
 from cofferdam_config.rules import RULES, apply_rules, authenticators, gid_of
@@ -98,9 +98,12 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
 def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors, which lacks some `configured` providers."""
     said = (identity(text, report.file) for text in (*report.warnings(), *report.lacks()))
+    manager = key_manager(document)
+    database = database_of(manager) if manager else None
+    opened = [keeps(database[1])] if database else []
     values = _values(document, facts, report.file)
     values["configured"] = tuple(_configured(provider, document.all(Provider)) for provider in configured)
-    values["notices"] = hand_on((*map(served, document.all(Provider)), *said))
+    values["notices"] = hand_on((*opened, *map(served, document.all(Provider)), *said))
     workers = (_worker(provider, values, facts) for provider in document.all(Provider))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -66,6 +67,28 @@ def test_a_lost_database_is_noticed_and_no_key_is_made(lose: Callable[[Service],
         client.sign_hash("known", DIGEST, ecdsa())
         assert [key.name for key in client.list_keys()] == ["known"]
         assert service.log().count(GONE) == 1
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_reload_does_not_end_the_keys_of_a_removed_database(*, on_disk: bool) -> None:
+    service = Service()
+    place, kept, setting = database(service), service.folder / "kept", "sqlite_db_path"
+    if on_disk:
+        place, setting = service.folder / "mappings" / "cofferdam.sqlite3", "store_path"
+        service.configure({"key_manager": {"manager_type": "OnDisk", "store_path": str(place.parent)}})
+    with service, service.client() as client:
+        client.generate_key("known", KEY)
+        place.rename(kept)
+        wait_until(GONE, service)
+        service.signal(signal.SIGHUP)
+        line = wait_until(f"key_manager[0].{setting}: ", service)
+        assert f"found nothing at {place} " in line
+        wait_until('"the reload is refused, the old configuration goes on"', service)
+        client.sign_hash("known", DIGEST, ecdsa())
+        kept.rename(place)
+        wait_until(BACK, service)
+        reload(service)
+        client.sign_hash("known", DIGEST, ecdsa())
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can mount")
