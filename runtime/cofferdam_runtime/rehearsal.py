@@ -1,8 +1,8 @@
 """Rehearsals: processes that do what they do at a start, up to the point where they would serve, and say how it went.
 
 `cofferdam check --devices` starts them as the broker would, with the same descriptors, uid and settings, and with
-further arguments, of which `rehearsal` is the first. A rehearsal makes nothing: no key, no folder, no file. What it would have logged goes line by line,
-the level before a tab, to the descriptor that it was started with as stdout.
+further arguments, of which `rehearsal` is the first. A rehearsal makes nothing: no key, no folder, no file. What it
+would have logged goes line by line, the level before a tab, to the descriptor that it was started with as stdout.
 """
 
 import fcntl
