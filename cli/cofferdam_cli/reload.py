@@ -70,5 +70,5 @@ def _outcome(status: ServiceStatus) -> tuple[str, int]:
     if status.reload.outcome == "refused":
         lines = [f"refused, the old configuration goes on: {status.configuration.file}", *status.reload.problems]
         return "\n".join(lines) + "\n", REFUSED
-    down = [f"{one.name} is down: {one.cause}" for one in status.providers if one.state != "up"]
+    down = [f"{one.name} is down: {one.cause}" for one in status.down()]
     return "\n".join([f"taken over: {status.configuration.file}", *down]) + "\n", DOWN if down else 0

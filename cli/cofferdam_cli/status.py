@@ -51,7 +51,7 @@ class ReloadRow(NamedTuple):
 
 
 class ProviderRow(NamedTuple):
-    """One configured provider."""
+    """One configured provider, or the key store."""
 
     name: str
     type: str
@@ -88,12 +88,17 @@ class ServiceStatus(NamedTuple):
     configuration: ConfigurationRow
     reload: ReloadRow
     providers: tuple[ProviderRow, ...]
+    key_store: ProviderRow
     processes: tuple[ProcessRow, ...]
 
     @property
     def is_well(self) -> bool:
-        """Tell whether it serves, and every configured provider can be used."""
-        return self.phase == _SERVING and all(provider.state == _UP for provider in self.providers)
+        """Tell whether it serves, every configured provider can be used, and keys can be made and destroyed."""
+        return self.phase == _SERVING and not self.down()
+
+    def down(self) -> list[ProviderRow]:
+        """Return the key store, if it is down, and the providers that are."""
+        return [one for one in (self.key_store, *self.providers) if one.state != _UP]
 
 
 class Answer(NamedTuple):
@@ -218,6 +223,10 @@ def _summary(status: ServiceStatus) -> Iterable[str]:
     yield f"configuration: {status.configuration.file}" + (
         "" if loaded is None else f", loaded {_duration(loaded)} ago"
     )
+    store = status.key_store
+    yield f"key store: {store.state}, {_duration(store.since_s)}, {store.device or _ABSENT}"
+    if store.cause:
+        yield f"  {store.cause}"
     if reload.outcome is not None:
         ended = "" if reload.ended_s is None else f" {_duration(reload.ended_s)} ago"
         yield f"last reload: {reload.outcome}{ended}"

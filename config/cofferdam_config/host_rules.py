@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.notices import is_served_by, keeps
 from cofferdam_config.paths import DATABASE, Place, places, secret_files
-from cofferdam_config.places import database_of, key_manager, type_of
+from cofferdam_config.places import database_of, type_of
 from cofferdam_config.report import key_path
 from cofferdam_config.rules import Case, Rule, all_of, for_each, of_type
 from cofferdam_config.schema import Setting, Table
@@ -227,15 +227,12 @@ def _key_stays(case: Case, provider: Provider) -> None:
 
 def _store_stays(case: Case) -> None:
     """Refuse to reload while the database that is open is not at its path: closing it would end all keys in it."""
-    manager = key_manager(case.document)
-    place = database_of(manager) if manager else None
-    if manager is None or place is None or keeps(place[1]) not in (case.facts.known or ()):
-        return
-    setting, path = place
-    found = case.facts.files.get(path)
-    if found is not None and found.last is None:
-        allowed = "the database that is open, and that a reload would close; bring it back, as the log says"
-        case.refuse(manager, setting, f"nothing at {_absent(path, found)}", allowed)
+    for manager in case.document.all(KeyManager):
+        setting, path = database_of(manager) or (None, "")
+        found = case.facts.files.get(path)
+        if setting and found and found.last is None and keeps(path) in (case.facts.known or ()):
+            allowed = "the database that is open, and that a reload would close; bring it back, as the log says"
+            case.refuse(manager, setting, f"nothing at {_absent(path, found)}", allowed)
 
 
 def _state_folder_can_be_used(case: Case, provider: Provider) -> None:

@@ -151,10 +151,10 @@ def uri_of(provider: Provider) -> TokenUri:
     return provider.find(Provider.token_uri) or TokenUri(match=NO_MATCH)
 
 
-def key_manager(document: Document) -> KeyManager | None:
-    """Return the key manager that is used, unless its name was refused."""
-    name = next((provider.find(Provider.key_info_manager) for provider in document.all(Provider)), None)
-    return next((one for one in document.all(KeyManager) if one.find(KeyManager.name) == name), None)
+def key_manager(document: Document) -> KeyManager:
+    """Return the key manager that is used; a rule has refused a document without one."""
+    name = document.all(Provider)[0].key_info_manager
+    return next(one for one in document.all(KeyManager) if one.name == name)
 
 
 def database_of(manager: KeyManager) -> tuple[Setting[str], str] | None:

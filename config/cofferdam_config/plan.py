@@ -36,6 +36,8 @@ _DEVICES: Final = "/dev/tpm"
 """How the paths begin that `HostFacts.devices` knows."""
 _TPM_GROUP: Final = "tss"
 """The group that the rules of tpm-udev, and the resource manager daemon, give access to."""
+_KEY_STORE: Final = settings.ConfiguredProvider(name="key store", type="", id=0, role=Role.KIM, absent="")
+"""What the status says of it, but for its type."""
 _TCTIS_OF_THE_GROUP: Final = frozenset({"device", "tabrmd"})
 
 
@@ -97,12 +99,13 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
 
 def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors, which lacks some `configured` providers."""
-    said = (identity(text, report.file) for text in (*report.warnings(), *report.lacks()))
     manager = key_manager(document)
-    database = database_of(manager) if manager else None
+    said = (identity(text, report.file) for text in (*report.warnings(), *report.lacks()))
+    database = database_of(manager)
     opened = [keeps(database[1])] if database else []
     values = _values(document, facts, report.file)
-    values["configured"] = tuple(_configured(provider, document.all(Provider)) for provider in configured)
+    rows = (_configured(provider, document.all(Provider)) for provider in configured)
+    values["configured"] = (*rows, _KEY_STORE._replace(type=manager.manager_type))
     values["notices"] = hand_on((*opened, *map(served, document.all(Provider)), *said))
     workers = (_worker(provider, values, facts) for provider in document.all(Provider))
     return Plan(
@@ -130,8 +133,7 @@ def _values(document: Document, facts: HostFacts, file: str) -> dict[str, object
         values |= table.values()
     limits, timeout = document.one(tables.Limits), document.one(tables.Listener).timeout
     group = document.one(tables.Service).find(tables.Service.status_group)
-    first = document.all(Provider)[0].key_info_manager
-    manager = next(one for one in document.all(tables.KeyManager) if one.name == first)
+    manager = key_manager(document)
     on_disk = manager.manager_type == tables.ON_DISK
     return values | {
         "log": _log(document.one(tables.CoreSettings)),

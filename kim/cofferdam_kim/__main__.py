@@ -42,15 +42,17 @@ def main() -> int:
         achieved = confine(start, log, _policy(settings, prepared))
         store = _open(settings, prepared)
     except StoreError as error:
-        log.error("the key store cannot be opened", cause=error)
-        give_up(start.control, Failure.STORE)
+        give_up(start.control, Failure.STORE, log.error("the key store cannot be opened", cause=error))
+    if damaged := store.report.damaged():
+        log.error(damaged)
     for line in store.report.warnings():
         log.notice(line)
-    notices = Notices(store, log)
+    notices = Notices(store, log, start.control.send)
     owners = OwnerNotifier(store, start.control.send)
     counts = CountNotifier(store, settings.providers, start.control.send)
 
     def changed(authenticator: int, name: str) -> None:
+        notices.succeeded()
         owners.changed(authenticator, name)
         counts.changed()
 
@@ -65,6 +67,7 @@ def main() -> int:
     server = Server(service, loop, log, reporter)
     child = Child(start, log, loop, reporter, {DownstreamChannel: server.add_channel})
     checks, rows = _sealed(store, settings.providers)
+    notices.look(time.monotonic())
     child.ready(achieved, checks=checks, rows=rows)
 
     def tick() -> float:

@@ -1,4 +1,4 @@
-"""What the service knows of its providers: a row for each one that is configured, for the status.
+"""What the service knows of its providers, and of the key store: a row for each, for the status; that one is the last.
 
 A provider is up or down as its worker says; the words are the worker's own. What the worker cannot say, because it is
 gone, follows from how it ended. All of it outlives the worker: a provider that is down keeps its cause, and the time
@@ -27,10 +27,10 @@ class _Provider:
         self.cause, self.device = entry.absent or _STARTING, ""
         self.keys: int | None = None
 
-    def become(self, cause: str, next_try: float | None, now: float, *, up: bool) -> None:
+    def become(self, cause: str, next_try: float | None, now: float, *, up: bool, said: bool = True) -> None:
         if up != self.up or self.cause == _STARTING:
             self.since = now
-        self.up, self.cause, self.next_try = up, cause, next_try
+        self.up, self.cause, self.next_try, self.has_said = up, cause, next_try, said
 
     def row(self, now: float) -> dict[str, Any]:
         return {
@@ -57,7 +57,6 @@ class Conditions:
     def note(self, place: Place, said: Condition, now: float) -> None:
         """Keep what the worker of a provider says."""
         if (provider := self._by_place.get(place)) is not None:
-            provider.has_said = True
             provider.device = said.device or provider.device
             next_try = now + said.retry_ms / 1000 if said.retry_ms else None
             provider.become(said.cause, next_try, now, up=said.up)
@@ -72,8 +71,7 @@ class Conditions:
         """Note that a worker is gone, and how; no other is started, unless `wait` follows."""
         if (provider := self._by_place.get(place)) is not None:
             why = provider.cause if provider.has_said and not provider.up else f"its process died: {how}"
-            provider.become(why, None, now, up=False)
-            provider.has_said = False
+            provider.become(why, None, now, up=False, said=False)
 
     def wait(self, place: Place, next_try: float) -> None:
         """Note when the successor of a worker is started."""

@@ -51,11 +51,21 @@ PROVIDER: dict[str, Any] = {
 }
 DOWN_NOW = {"state": "down", "since_s": 65, "cause": "no token fits; plug it in", "device": "", "keys": None}
 RELOAD: dict[str, Any] = {"asked": 0, "done": 0, "outcome": None, "ended_s": None, "problems": []}
+STORE: dict[str, Any] = {
+    **PROVIDER,
+    "name": "key store",
+    "type": "SQLite",
+    "id": 0,
+    "device": "/var/lib/parsec/kim.sqlite3",
+    "keys": None,
+}
+FULL = {**STORE, "state": "down", "since_s": 9, "cause": "the disk is full; make room on it"}
 CONFIGURATION: dict[str, Any] = {"file": "/etc/parsec/config.toml", "loaded_s": 59.9}
 
 
 def document(*rows: object, phase: object = "running", **more: object) -> bytes:
-    whole = {"phase": phase, "configuration": CONFIGURATION, "reload": RELOAD, "providers": [PROVIDER], **more}
+    known = {"configuration": CONFIGURATION, "reload": RELOAD, "providers": [PROVIDER], "key_store": STORE}
+    whole = {"phase": phase, **known, **more}
     return json.dumps({**whole, "processes": rows}).encode()
 
 
@@ -64,10 +74,12 @@ def test_the_tables_are_aligned() -> None:
     reload = {"asked": 2, "done": 1, "outcome": "refused", "ended_s": 5, "problems": ["config.toml:3: no", "b: no"]}
     rows = (ROW, {**ROW, "role": "kim", "principal": 1000, "uid": None, "uptime_s": 0})
     soon = {**down, "name": "soon", "next_try_s": 12.7}
-    shown = table(parse(document(*rows, providers=[PROVIDER, down, soon], reload=reload)))
+    shown = table(parse(document(*rows, providers=[PROVIDER, down, soon], reload=reload, key_store=FULL)))
     assert shown == (
         "service: running\n"
         "configuration: /etc/parsec/config.toml, loaded 0:00:59 ago\n"
+        "key store: down, 0:00:09, /var/lib/parsec/kim.sqlite3\n"
+        "  the disk is full; make room on it\n"
         "last reload: refused 0:00:05 ago\n"
         "  config.toml:3: no\n"
         "  b: no\n"
@@ -92,6 +104,7 @@ def test_the_tables_are_aligned() -> None:
         ({}, True),
         ({"phase": "draining"}, False),
         ({"providers": [PROVIDER, {**PROVIDER, **DOWN_NOW}]}, False),
+        ({"key_store": FULL}, False),
         ({"later": "versions may add keys"}, True),
     ],
 )
@@ -116,6 +129,8 @@ def test_a_service_is_well_when_all_of_it_is_up(more: dict[str, Any], is_well: b
         document(providers=[{**PROVIDER, "cause": None}]),
         document(providers=[{**PROVIDER, "keys": 1.5}]),
         document(providers={}),
+        document(key_store=None),
+        document(key_store={**STORE, "device": None}),
         document(reload={**RELOAD, "problems": "all"}),
         document(reload={**RELOAD, "problems": [1]}),
         document(configuration=None),
@@ -149,6 +164,7 @@ def some(keys: Iterable[str]) -> st.SearchStrategy[dict[str, object]]:
             "configuration": some(CONFIGURATION) | st.just(CONFIGURATION),
             "reload": some(RELOAD) | st.just(RELOAD),
             "providers": st.lists(some(PROVIDER) | st.just(PROVIDER), max_size=3),
+            "key_store": some(STORE) | st.just(STORE),
             "processes": st.lists(some(ROW) | st.just(ROW), max_size=3),
         }
     ).map(lambda value: json.dumps(value).encode())

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 from tests.harness.answers import refused
 from tests.harness.events import reload
 from tests.harness.identities import AS_ROOT
+from tests.harness.interpreter import cofferdam
 from tests.harness.service import Service
 from tests.harness.watch import wait_for
 from tests.harness.wire import Request, call
@@ -34,6 +36,13 @@ def wait_until(what: str, service: Service, times: int = 1) -> str:
 
 def database(service: Service) -> Path:
     return service.folder / "kim" / "kim.sqlite3"
+
+
+def _status(service: Service) -> tuple[str, int]:
+    """Return what `cofferdam status` prints, and its exit status."""
+    words = [*cofferdam(), "status", "--socket", service.status_path]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    return done.stdout, done.returncode
 
 
 def _remove(service: Service) -> None:
@@ -58,6 +67,8 @@ def test_a_lost_database_is_noticed_and_no_key_is_made(lose: Callable[[Service],
         # Nobody has to ask for it.
         line = wait_until(GONE, service)
         assert "level=error component=kim" in line
+        wait_for(lambda: service.status()["key_store"]["state"] == "down")
+        assert f"at {database(service)}; move the file" in service.status()["key_store"]["cause"]
         assert f"file={database(service)} " in line
         for _ in range(3):
             with refused(Status.KEY_INFO_MANAGER_ERROR):
@@ -111,8 +122,16 @@ def test_a_key_store_without_room() -> None:
             for number in range(1000):
                 client.generate_key(f"filling {number}", KEY)
         assert "disk is full" in wait_until('"the key store failed"', service)
+        wait_for(lambda: service.status()["key_store"]["state"] == "down")
+        said, status = _status(service)
+        assert re.search(
+            r"^key store: down, 0:00:0[0-9], .*\n  .* the disk is full; make room on it$", said, re.MULTILINE
+        )
+        assert status == 3
         inside("rm", filler)
         client.generate_key("room again", KEY)
+        wait_for(lambda: service.status()["key_store"]["state"] == "up")
+        assert _status(service)[1] == 0
 
 
 def test_a_folder_that_comes_back_is_used_again() -> None:
