@@ -112,6 +112,10 @@ def without_tokens(service: TokenService) -> None:
         shutil.move(entry, service.folder / entry.name)
 
 
+def with_a_closed_folder(service: TokenService) -> None:
+    service.token.folder.chmod(0)
+
+
 def with_an_open_pin(service: TokenService) -> None:
     (service.folder / "pin").chmod(0o644)
 
@@ -138,6 +142,7 @@ def dying(service: Service) -> None:
     [
         (without_label, reloading, ["no token fits", "label 'cofferdam'"]),
         (without_tokens, reloading, ["no token fits", "initialised tokens: none"]),
+        (with_a_closed_folder, reloading, ["change its owner or mode", "with mode 0000 and owner", "for uid"]),
         (with_an_open_pin, dying, ["pin has mode 0644", "chmod 0400"]),
         (without_its_key, dying, ["pkcs11.kek does not exist", "move it back"]),
     ],

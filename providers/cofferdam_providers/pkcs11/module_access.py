@@ -188,7 +188,7 @@ def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:
         except OSError as found:
             error = found
         cause = obstacle(path, error)
-        yield {"file": path, "uid": os.getuid(), "cause": cause, "named": access.origins.get(path, "")}
+        yield {"file": path, "uid": os.getuid(), "cause": cause, "remedy": access.origins.get(path, "")}
 
 
 def _refuse_foreign(folder: str, owner: int, names: list[str]) -> None:
