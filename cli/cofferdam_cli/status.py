@@ -118,7 +118,9 @@ def socket_of(config: str) -> str:
         with open(config, "rb") as file:
             document = tomllib.load(file)
     except (OSError, ValueError) as error:
-        raise StatusError(f"cannot read {config}: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        text = f"cannot read {config}: {why}; --socket names the status socket itself (service.status_path)"
+        raise StatusError(text) from error
     named = _setting(document, "service", "status_path")
     if named:
         return named
@@ -162,7 +164,8 @@ def fetch(path: str) -> Answer:
 def _reason(path: str, error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"{may_not_connect(path)}; service.status_group lets the members of a group read the status"
-    return f"no status at {path}: {error.strerror or error}; is the service running?"
+    relative = "" if os.path.isabs(path) else ", and is this the working directory that it was started in"
+    return f"no status at {os.path.abspath(path)}: {error.strerror or error}; is the service running{relative}?"
 
 
 def parse(document: bytes) -> ServiceStatus:

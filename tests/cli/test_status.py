@@ -18,6 +18,7 @@ from cofferdam_cli.status import (
     ReloadRow,
     ServiceStatus,
     StatusError,
+    fetch,
     parse,
     socket_of,
     table,
@@ -194,10 +195,17 @@ def test_the_socket_is_where_the_configuration_says(tmp_path: Path, text: str, e
     assert socket_of(str(config)) == expected
 
 
+def test_a_relative_socket_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = re.escape(f"{tmp_path}/cofferdam-status.sock")
+    with pytest.raises(StatusError, match=rf"no status at {where}: .* is this the working directory"):
+        fetch("./cofferdam-status.sock")
+
+
 @pytest.mark.parametrize("content", [b"not toml", b"\xff"])
 def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
     config = tmp_path / "config.toml"
-    with pytest.raises(StatusError, match=r"cannot read .*config\.toml"):
+    with pytest.raises(StatusError, match=r"cannot read .*config\.toml: No such file or directory; --socket names"):
         socket_of(str(config))
     config.write_bytes(content)
     with pytest.raises(StatusError, match=r"cannot read .*config\.toml"):

@@ -254,6 +254,20 @@ def test_a_reload_returns_what_became_of_it(service: Service) -> None:
     assert service.status()["reload"]["problems"] == []
 
 
+def test_a_file_that_the_service_does_not_read_is_not_reloaded(service: Service, tmp_path: Path) -> None:
+    other = tmp_path / "config.toml"
+    shutil.copy(service.configuration_path, other)
+    asked = service.status()["reload"]["asked"]
+    done = subprocess.run([*cofferdam(), "reload", "-c", other], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"reads {service.configuration_path} at a reload, not {other}" in done.stderr
+    assert service.status()["reload"]["asked"] == asked
+    link = tmp_path / "link.toml"
+    link.symlink_to(service.configuration_path)
+    subprocess.run([*cofferdam(), "reload", "-c", link], check=True)
+    assert service.status()["reload"]["asked"] == asked + 1
+
+
 def test_reloads_at_one_time_all_get_their_answer(service: Service) -> None:
     words = [*cofferdam(), "reload", "--socket", service.status_path]
     asking = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
