@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from cofferdam_kim.errors import StoreError, in_use
 from cofferdam_kim.mapping_files import Parts, is_folder
+from cofferdam_runtime.faults import found_at
 from cofferdam_runtime.files import SHARED_MODE, LinkError, no_umask, real_path
 
 FOLDER_MODE: Final = 0o700
@@ -343,12 +344,8 @@ def _enter(parent: int, part: str, path: str, mode: int) -> tuple[int, bool]:
             return os.open(part, DIRECTORY, dir_fd=parent), False
         return os.open(part, DIRECTORY, dir_fd=parent), True
     except OSError as error:
-        raise StoreError(
-            path,
-            found=str(error.strerror),
-            expected="a folder and no symbolic link",
-            remedy="make it, or correct `sqlite_db_path`",
-        ) from error
+        found, remedy = found_at(error, path, "the path of the key manager")
+        raise StoreError(path, found=found, expected="a folder and no symbolic link", remedy=remedy) from error
 
 
 def _is_searchable(found: os.stat_result, uid: int, gid: int) -> bool:

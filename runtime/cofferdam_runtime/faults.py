@@ -31,10 +31,16 @@ def explain(error: OSError, path: str, needed: str, setting: str) -> str:
         needed: What should be there.
         setting: What names it: a key of the configuration.
     """
+    found, remedy = found_at(error, path, setting)
+    where = "" if path in found else f"{path}: "
+    return f"{where}found {found}, needed {needed}; {remedy}"
+
+
+def found_at(error: OSError, path: str, setting: str) -> tuple[str, str]:
+    """Return what is found at a path, and the remedy; the arguments are those of `explain`."""
     look = _FOUND.get(error.errno or 0)
     found, remedy = look(path) if look else (error.strerror or str(error), "see the log of the kernel")
-    where = "" if path in found else f"{path}: "
-    return f"{where}found {found}, needed {needed}; {remedy.format(setting=setting)}"
+    return found, remedy.format(setting=setting)
 
 
 def exhausted(error: BaseException) -> str:
@@ -109,13 +115,17 @@ def _no_folder(path: str) -> tuple[str, str]:
 def _closed(path: str) -> tuple[str, str]:
     """Find the element of a path that this process may not use."""
     remedy = "change its owner or mode, or correct {setting}"
+    who, above = f"uid {os.geteuid()}, groups {os.getgroups()}", ""
     for each in _elements(path):
         try:
             state = os.stat(each)
         except OSError:
+            if above and not os.access(posixpath.dirname(each), os.W_OK):
+                return f"{above}, in which nothing can be made by {who}", remedy
             break
+        above = _described(each, state)
         if not os.access(each, os.X_OK if each != path else os.R_OK):
-            return f"{_described(each, state)}, closed to uid {os.geteuid()}, groups {os.getgroups()}", remedy
+            return f"{above}, closed to {who}", remedy
     return f"what uid {os.geteuid()} may not use", remedy
 
 

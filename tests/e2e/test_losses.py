@@ -16,7 +16,7 @@ from tests.harness.answers import refused
 from tests.harness.events import reload
 from tests.harness.identities import AS_ROOT
 from tests.harness.interpreter import cofferdam
-from tests.harness.service import Service
+from tests.harness.service import UNPRIVILEGED_UID, Service, ServiceFailedError
 from tests.harness.watch import wait_for
 from tests.harness.wire import Request, call
 
@@ -237,3 +237,20 @@ def test_a_socket_of_systemd_is_not_made_again(tmp_path: Path) -> None:
         assert not os.path.exists(path)
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_a_folder_in_which_a_user_can_make_no_key_store() -> None:
+    user = UNPRIVILEGED_UID if AS_ROOT else None
+    service = Service(as_user=user)
+    closed = service.folder / "closed"
+    closed.mkdir()
+    closed.chmod(0o555)
+    service.configure({"key_manager": {"sqlite_db_path": str(closed / "kim" / "kim.sqlite3")}})
+    try:
+        with pytest.raises(ServiceFailedError) as caught:
+            service.start()
+        found = f"{closed} with mode 0555 and owner {os.geteuid()}:{os.getegid()}, in which nothing can be made by uid "
+        assert f"{closed}/kim: found {found}{user or os.geteuid()}" in str(caught.value)
+        assert "change its owner or mode, or correct the path of the key manager" in str(caught.value)
+    finally:
+        service.close()
