@@ -13,9 +13,12 @@ from typing import Final
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import KimSettings, ProviderEntry
 from cofferdam_kim import codes
+from cofferdam_kim.errors import StoreError
+from cofferdam_kim.location import check_file
 from cofferdam_kim.mapping_mirror import DATABASE
-from cofferdam_kim.schema import FAILURES
+from cofferdam_kim.schema import FAILURES, error_name, in_words
 from cofferdam_runtime.entry import Start, confine
+from cofferdam_runtime.faults import explain
 from cofferdam_runtime.rehearsal import RehearsalLog, Stored
 from cofferdam_runtime.sandbox.policies import POLICIES
 
@@ -26,10 +29,20 @@ def look(start: Start, settings: KimSettings) -> int:
     """Confine the process, then say what the key store has of each provider; return the exit status."""
     log = RehearsalLog("kim")
     path = f"{settings.path.rstrip('/')}/{DATABASE}" if settings.on_disk else settings.path
-    if not os.path.lexists(path):
+    try:
+        os.lstat(path)
+        check_file(path)
+    except FileNotFoundError:
         log.info("there is no key store yet", file=path)
         for provider in settings.providers:
             log.stored(provider.uuid, Stored(b"", 0, 0))
+        return 0
+    except OSError as error:
+        cause = explain(error, path, "the database", "the path of the key manager")
+        log.warning("the key store could not be read", cause=cause)
+        return 0
+    except StoreError as error:
+        log.error("the key store cannot be opened", cause=error)
         return 0
     unseen = _has_content(f"{path}-wal")
     if unseen:
@@ -44,7 +57,8 @@ def look(start: Start, settings: KimSettings) -> int:
     except FAILURES as error:
         if unseen:
             return 0
-        log.warning("the key store could not be read", file=path, cause=error, uid=os.geteuid())
+        name = error_name(error)
+        log.warning("the key store could not be read", file=path, cause=f"{name}: {in_words(name)}", uid=os.geteuid())
     return 0
 
 

@@ -259,3 +259,19 @@ def test_a_configuration_that_cannot_be_used_is_not_tried(token: TokenService) -
     token.configure(library_path="")
     status, said = tried(token)
     assert (status, "found: " in said, token.shim.calls()) == (os.EX_CONFIG, False, [])
+
+
+@pytest.mark.parametrize("content", [None, b"notadb"])
+def test_a_database_that_is_none(content: bytes | None) -> None:
+    with Service() as service:
+        service.stop()
+        database = service.folder / "kim" / "kim.sqlite3"
+        database.unlink()
+        if content is None:
+            database.mkdir()
+        else:
+            database.write_bytes(content)
+        status, said = check(service.configuration_path, "--devices")
+        assert status == UNUSABLE, said
+        found = "something that is no plain file" if content is None else "6 bytes"
+        assert f'key store down: "the key store cannot be opened" cause="{database}: found {found}, expected' in said
