@@ -262,6 +262,27 @@ def _is_private(case: Case, where: Path, path: str) -> None:
         _lack(case, where, f"{path} with mode {mode}", f"a file that nobody else may read; chmod 0400 {path}")
 
 
+def _shut(found: Found | None, facts: HostFacts) -> str:
+    """Return the folder at a path, or next above it, in which the user that starts the service can make nothing."""
+    if found is None or facts.is_root:
+        return ""
+    folder = found.last or found.elements[-1]
+    # Which groups the user has is unknown.
+    bits = (0o300,) if folder.uid in facts.owners - {0} else (0o030, 0o003)
+    if stat.S_ISLNK(folder.mode) or any(folder.mode & each == each for each in bits):
+        return ""
+    return f"{folder.path} with mode {stat.S_IMODE(folder.mode):04o} and owner {_who(folder.uid, facts)}"
+
+
+def _store_can_be_made(case: Case) -> None:
+    """Warn of a key store in whose folder this user can make nothing."""
+    for manager in case.document.all(KeyManager):
+        setting, path = database_of(manager) or (None, "")
+        shut = _shut(case.facts.files.get(posixpath.dirname(normal(path))), case.facts) if setting else ""
+        if setting and shut:
+            case.warn(manager, setting, f"this user can make nothing in {shut}; name a folder of this user")
+
+
 def _socket_has_a_folder(case: Case, table: Table, setting: Setting[str]) -> None:
     """Warn of a folder that is not there yet, or in which others could replace the socket."""
     path = table.find(setting)
@@ -274,6 +295,8 @@ def _socket_has_a_folder(case: Case, table: Table, setting: Setting[str]) -> Non
     elif found.last is None:
         text = f"there is no folder {found.missing} yet; the unit's RuntimeDirectory= makes it, or you have to"
         case.warn(table, setting, text)
+    elif shut := _shut(found, case.facts):
+        case.warn(table, setting, f"this user can make no socket in {shut}; name a folder of this user")
 
 
 def _sockets_have_folders(case: Case) -> None:
@@ -297,4 +320,5 @@ HOST_RULES: Final[tuple[Rule, ...]] = (
     _store_stays,
     for_each(of_type(PKCS11), _state_folder_can_be_used),
     _sockets_have_folders,
+    _store_can_be_made,
 )
