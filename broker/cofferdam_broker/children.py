@@ -162,7 +162,7 @@ class Children:
     def close(self) -> None:
         """Kill the children that still run, and release everything."""
         for child in self:
-            child.kill("a process is killed, as the others of its configuration end")
+            child.kill("a process is killed, as the others of its configuration end", self._log.info)
             child.reap()
             self._forget(child)
 

@@ -120,7 +120,7 @@ class Deployment:
         self.principals.on_death(child)
         is_fatal = child.role.row.death is Death.FATAL or (child.failed != 0 and child.key in self._worked)
         if self.phase is Phase.STARTING and is_fatal:
-            self._failed(f"{child.title} ended before it was ready")
+            self._failed(f"{child.title} ended before it was ready{self.children.conditions.summary(child.key)}")
         elif child.failed and child.failed != Failure.STORE:
             self.log.error("a process cannot work and stays down until a reload", process=child.title)
             self.children.give_up(child.key)

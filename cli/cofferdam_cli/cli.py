@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> Output:
         shown = document.rstrip() + b"\n" if options.json else table(status)
         return Output(shown, exit_status=0 if status.is_well else DOWN)
     if options.command == "reload":
-        text, exit_status = reload(_status_socket(options))
+        text, exit_status = reload(_status_socket(options), options.config)
         return Output("\n".join(map(printable, text.split("\n"))), exit_status=exit_status)
     timeout = _TIMEOUT if options.timeout is None else options.timeout or None
     with Client(provider=options.provider, auth=FirstUsable(APPLICATION), timeout=timeout) as client:

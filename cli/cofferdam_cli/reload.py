@@ -20,18 +20,22 @@ class ReloadError(Exception):
     """Raised when the service cannot be asked, or ends before it answers."""
 
 
-def reload(path: str) -> tuple[str, int]:
+def reload(path: str, config: str | None = None) -> tuple[str, int]:
     """Reload the service with a status socket at a path; return the outcome as text, and the exit status.
 
     Raises:
         StatusError: The status cannot be read.
-        ReloadError: The service cannot be asked, or ends before it answers.
+        ReloadError: The service has another configuration file than this one, cannot be asked, or ends before it
+            answers.
     """
     process = _open(fetch(path))
     try:
         # Only now its process id cannot become that of another process.
         before, pid = fetch(path)
-        asked = parse(before).reload.asked
+        status = parse(before)
+        if config is not None:
+            _refuse_another(config, status.configuration.file, pid)
+        asked = status.reload.asked
         try:
             signal.pidfd_send_signal(process, signal.SIGHUP)
         except PermissionError as error:
@@ -41,6 +45,19 @@ def reload(path: str) -> tuple[str, int]:
         return _outcome(_wait(path, asked))
     finally:
         os.close(process)
+
+
+def _refuse_another(config: str, file: str, pid: int) -> None:
+    """Refuse a configuration that the service does not read at a reload; nothing is said of files out of reach."""
+    try:
+        # The service may see other files than this process.
+        is_same = os.path.samefile(config, f"/proc/{pid}/root{file}")
+    except OSError:
+        return
+    if not is_same:
+        raise ReloadError(
+            f"the service reads {file} at a reload, not {config}; change that file, or restart with this one"
+        )
 
 
 def _open(answer: Answer) -> int:
@@ -70,5 +87,5 @@ def _outcome(status: ServiceStatus) -> tuple[str, int]:
     if status.reload.outcome == "refused":
         lines = [f"refused, the old configuration goes on: {status.configuration.file}", *status.reload.problems]
         return "\n".join(lines) + "\n", REFUSED
-    down = [f"{one.name} is down: {one.cause}" for one in status.providers if one.state != "up"]
+    down = [f"{one.name} is down: {one.cause}" for one in status.down()]
     return "\n".join([f"taken over: {status.configuration.file}", *down]) + "\n", DOWN if down else 0

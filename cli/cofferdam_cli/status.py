@@ -51,7 +51,7 @@ class ReloadRow(NamedTuple):
 
 
 class ProviderRow(NamedTuple):
-    """One configured provider."""
+    """One configured provider, or the key store."""
 
     name: str
     type: str
@@ -88,12 +88,17 @@ class ServiceStatus(NamedTuple):
     configuration: ConfigurationRow
     reload: ReloadRow
     providers: tuple[ProviderRow, ...]
+    key_store: ProviderRow
     processes: tuple[ProcessRow, ...]
 
     @property
     def is_well(self) -> bool:
-        """Tell whether it serves, and every configured provider can be used."""
-        return self.phase == _SERVING and all(provider.state == _UP for provider in self.providers)
+        """Tell whether it serves, every configured provider can be used, and keys can be made and destroyed."""
+        return self.phase == _SERVING and not self.down()
+
+    def down(self) -> list[ProviderRow]:
+        """Return the key store, if it is down, and the providers that are."""
+        return [one for one in (self.key_store, *self.providers) if one.state != _UP]
 
 
 class Answer(NamedTuple):
@@ -113,7 +118,9 @@ def socket_of(config: str) -> str:
         with open(config, "rb") as file:
             document = tomllib.load(file)
     except (OSError, ValueError) as error:
-        raise StatusError(f"cannot read {config}: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        text = f"cannot read {config}: {why}; --socket names the status socket itself (service.status_path)"
+        raise StatusError(text) from error
     named = _setting(document, "service", "status_path")
     if named:
         return named
@@ -157,7 +164,8 @@ def fetch(path: str) -> Answer:
 def _reason(path: str, error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"{may_not_connect(path)}; service.status_group lets the members of a group read the status"
-    return f"no status at {path}: {error.strerror or error}; is the service running?"
+    relative = "" if os.path.isabs(path) else ", and is this the working directory that it was started in"
+    return f"no status at {os.path.abspath(path)}: {error.strerror or error}; is the service running{relative}?"
 
 
 def parse(document: bytes) -> ServiceStatus:
@@ -218,6 +226,10 @@ def _summary(status: ServiceStatus) -> Iterable[str]:
     yield f"configuration: {status.configuration.file}" + (
         "" if loaded is None else f", loaded {_duration(loaded)} ago"
     )
+    store = status.key_store
+    yield f"key store: {store.state}, {_duration(store.since_s)}, {store.device or _ABSENT}"
+    if store.cause:
+        yield f"  {store.cause}"
     if reload.outcome is not None:
         ended = "" if reload.ended_s is None else f" {_duration(reload.ended_s)} ago"
         yield f"last reload: {reload.outcome}{ended}"

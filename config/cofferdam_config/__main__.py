@@ -52,6 +52,8 @@ def main() -> int:
         plan = read(document, path=path, facts=facts)
         refuse_harm(plan.lacks, path, known)
     except ConfigError as error:
+        for warning in unknown(error.warnings, path, known):
+            log.warning(warning)
         for problem in error.problems:
             log.error(problem)
         _refuse(start, error.problems)

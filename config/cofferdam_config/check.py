@@ -28,6 +28,7 @@ def check(path: str, *, devices: bool = False, login: bool = False) -> int:
     try:
         plan = _read(path)
     except ConfigError as error:
+        _say("warning", error.warnings)
         _say("error", error.problems)
         sys.stdout.write(f"{path}: cannot be used\n")
         return os.EX_CONFIG

@@ -46,8 +46,7 @@ class _Ended(NamedTuple):
 def try_providers(plan: Plan, say: Say, *, login: bool) -> bool:
     """Try every provider, one after the other, and say what was found; return whether all can be used."""
     kim = next(settings for role, _, settings in plan.documents if role is Role.KIM)
-    stored = _look(plan, kim, say)
-    usable = True
+    stored, usable = _look(plan, kim, say)
     for role, number, settings in plan.documents:
         if role not in WORKERS:
             continue
@@ -62,8 +61,11 @@ def try_providers(plan: Plan, say: Say, *, login: bool) -> bool:
     return usable
 
 
-def _look(plan: Plan, settings: object, say: Say) -> Mapping[str, Stored]:
-    """Return what the key store has, by the uuid of the provider; what it cannot tell is missing."""
+def _look(plan: Plan, settings: object, say: Say) -> tuple[Mapping[str, Stored], bool]:
+    """Return what the key store has, by the uuid of the provider, and whether it can be opened.
+
+    What it cannot tell is missing: the service may be able to read what this rehearsal cannot.
+    """
     assert isinstance(settings, KimSettings)  # noqa: S101  the plan's own
     ended = _run(plan, Role.KIM, 0, settings, Rehearsal())
     found = {}
@@ -72,11 +74,14 @@ def _look(plan: Plan, settings: object, say: Say) -> Mapping[str, Stored]:
             uuid, check, *numbers = text.split()
             found[uuid] = Stored(bytes.fromhex(check.strip('"')), *map(int, numbers))
         else:
-            say(_PREFIXES.get(level, "found") if level != "error" else "warning", (f"key store: {text}",))
+            known = level != "error"
+            say(
+                _PREFIXES.get(level, "found") if known else "key store down", (f"key store: {text}" if known else text,)
+            )
     if ended.how:
         say("warning", (f"key store: reading it {ended.how}",))
     say("written", tuple(f"key store: {text}" for text in ended.written))
-    return found
+    return found, all(level != "error" for level, _ in ended.lines)
 
 
 def _run(plan: Plan, role: Role, number: int, settings: object, rehearsal: Rehearsal) -> _Ended:

@@ -20,11 +20,17 @@ from cofferdam_runtime.files import Found, look, trusted_owners
 STATE_FOLDER: Final = "/var/lib/parsec"
 SOCKET_FOLDER: Final = "/run/parsec"
 """Folder of the sockets whose path the configuration does not set."""
+MAPPINGS_DATABASE: Final = "cofferdam.sqlite3"
+"""Name of the database beside the mapping files of `OnDisk`, in the folder that `store_path` names."""
 DEFAULT_FILES: Final = tuple(
     f"{STATE_FOLDER}/{name}"
-    for name in ("cofferdam/software.kek", "cofferdam/pkcs11.kek", "cofferdam/tpm.kek", "pkcs11")
+    for name in (
+        *("cofferdam/software.kek", "cofferdam/pkcs11.kek", "cofferdam/tpm.kek", "pkcs11"),
+        *("kim-mappings/sqlite/sqlite-key-info-manager.sqlite3", f"mappings/{MAPPINGS_DATABASE}"),
+    )
 )
-"""Files and folders of providers whose path the configuration does not set."""
+"""Files and folders of providers and key stores whose path the configuration does not set."""
+_ON_DISK: Final = b"OnDisk"
 _MAX_TABLE: Final = 1 << 20
 _USES_GROUPS: Final = (b"module_groups", b"status_group", b"Tpm")
 """What in a configuration makes groups matter; the name services may be far away."""
@@ -130,6 +136,8 @@ def _paths(document: bytes, path: str, folder: str) -> Iterable[str]:
     if folder:
         named += [absolute(folder, os.fsdecode(match)) for match in _RELATIVE.findall(document)]
     named = list(dict.fromkeys(named))[:_MAX_PATHS]
+    if _ON_DISK in document:
+        named += [f"{each.rstrip('/')}/{MAPPINGS_DATABASE}" for each in named]
     around = (posixpath.dirname(normal(each)) for each in named)
     known = (path, DEVICE, SOCKET_FOLDER, STATE_FOLDER, *DEFAULT_FILES, *named, *around)
     return {each for each in known if each.startswith("/") and "\0" not in each}

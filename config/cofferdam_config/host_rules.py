@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from cofferdam_config.host_facts import HostFacts
-from cofferdam_config.notices import is_served_by
+from cofferdam_config.notices import is_served_by, keeps
 from cofferdam_config.paths import DATABASE, Place, places, secret_files
-from cofferdam_config.places import type_of
+from cofferdam_config.places import database_of, type_of
 from cofferdam_config.report import key_path
 from cofferdam_config.rules import Case, Rule, all_of, for_each, of_type
 from cofferdam_config.schema import Setting, Table
@@ -221,6 +221,16 @@ def _key_stays(case: Case, provider: Provider) -> None:
         _lack(case, provider.at(Provider.key_encryption_key_file), what, "the key that its keys were made with")
 
 
+def _store_stays(case: Case) -> None:
+    """Refuse to reload while the database that is open is not at its path: closing it would end all keys in it."""
+    for manager in case.document.all(KeyManager):
+        setting, path = database_of(manager) or (None, "")
+        found = case.facts.files.get(path)
+        if setting and found and found.last is None and keeps(path) in (case.facts.known or ()):
+            allowed = "the database that is open, and that a reload would close; bring it back, as the log says"
+            case.refuse(manager, setting, f"nothing at {_absent(path, found)}", allowed)
+
+
 def _state_folder_can_be_used(case: Case, provider: Provider) -> None:
     """Record what keeps a worker from making, or entering, its folder."""
     path = provider.find(Provider.state_folder) or posixpath.join(case.facts.state_folder, "pkcs11")
@@ -248,6 +258,27 @@ def _is_private(case: Case, where: Path, path: str) -> None:
         _lack(case, where, f"{path} with mode {mode}", f"a file that nobody else may read; chmod 0400 {path}")
 
 
+def _shut(found: Found | None, facts: HostFacts) -> str:
+    """Return the folder at a path, or next above it, in which the user that starts the service can make nothing."""
+    if found is None or facts.is_root:
+        return ""
+    folder = found.last or found.elements[-1]
+    # Which groups the user has is unknown.
+    bits = (0o300,) if folder.uid in facts.owners - {0} else (0o030, 0o003)
+    if stat.S_ISLNK(folder.mode) or any(folder.mode & each == each for each in bits):
+        return ""
+    return f"{folder.path} with mode {stat.S_IMODE(folder.mode):04o} and owner {_who(folder.uid, facts)}"
+
+
+def _store_can_be_made(case: Case) -> None:
+    """Warn of a key store in whose folder this user can make nothing."""
+    for manager in case.document.all(KeyManager):
+        setting, path = database_of(manager) or (None, "")
+        shut = _shut(case.facts.files.get(posixpath.dirname(normal(path))), case.facts) if setting else ""
+        if setting and shut:
+            case.warn(manager, setting, f"this user can make nothing in {shut}; name a folder of this user")
+
+
 def _socket_has_a_folder(case: Case, table: Table, setting: Setting[str]) -> None:
     """Warn of a folder that is not there yet, or in which others could replace the socket."""
     path = table.find(setting)
@@ -260,6 +291,8 @@ def _socket_has_a_folder(case: Case, table: Table, setting: Setting[str]) -> Non
     elif found.last is None:
         text = f"there is no folder {found.missing} yet; the unit's RuntimeDirectory= makes it, or you have to"
         case.warn(table, setting, text)
+    elif shut := _shut(found, case.facts):
+        case.warn(table, setting, f"this user can make no socket in {shut}; name a folder of this user")
 
 
 def _sockets_have_folders(case: Case) -> None:
@@ -280,6 +313,8 @@ HOST_RULES: Final[tuple[Rule, ...]] = (
     for_each(of_type(TPM), _tpm_is_there),
     for_each(all_of(Provider), _secrets_are_private),
     for_each(all_of(Provider), _key_stays),
+    _store_stays,
     for_each(of_type(PKCS11), _state_folder_can_be_used),
     _sockets_have_folders,
+    _store_can_be_made,
 )

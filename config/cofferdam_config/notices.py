@@ -34,6 +34,11 @@ def is_served_by(known: frozenset[int] | None, provider: Provider) -> bool:
     return known is not None and served(provider) in known
 
 
+def keeps(database: str) -> int:
+    """Return what says that the configuration in force has its key store in this database, which is open then."""
+    return binascii.crc32(f"keeps {database}".encode("utf-8", "surrogateescape"))
+
+
 def hand_on(identities: Iterable[int]) -> str:
     """Return what the next reader is told."""
     return ",".join(map(str, list(dict.fromkeys(identities))[:MOST]))

@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from cofferdam_config.host_facts import HostFacts
+from cofferdam_config.host_facts import MAPPINGS_DATABASE, HostFacts
 from cofferdam_config.schema import Document, Setting
 from cofferdam_config.tables import (
     ON_DISK,
@@ -149,6 +149,20 @@ def name_of(provider: Provider) -> str | None:
 def uri_of(provider: Provider) -> TokenUri:
     """Return the URI of a provider's token; one that says nothing if there is none."""
     return provider.find(Provider.token_uri) or TokenUri(match=NO_MATCH)
+
+
+def key_managers(document: Document) -> tuple[KeyManager, ...]:
+    """Return the key managers that are used; a rule has refused a document without one."""
+    names = {provider.key_info_manager for provider in document.all(Provider)}
+    return tuple(one for one in document.all(KeyManager) if one.name in names)
+
+
+def database_of(manager: KeyManager) -> tuple[Setting[str], str] | None:
+    """Return the setting that says where the database of a key manager is, and its path, unless that was refused."""
+    on_disk = manager.find(KeyManager.manager_type) == ON_DISK
+    setting = KeyManager.store_path if on_disk else KeyManager.sqlite_db_path
+    path = manager.find(setting)
+    return None if path is None else (setting, f"{path.rstrip('/')}/{MAPPINGS_DATABASE}" if on_disk else path)
 
 
 def status_path(document: Document) -> str | None:

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple, TypeVar
 from cofferdam_config import tables
 from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.host_rules import HOST_RULES
-from cofferdam_config.notices import hand_on, identity, served
+from cofferdam_config.notices import hand_on, identity, keeps, served
 from cofferdam_config.paths import shares_its_folder
-from cofferdam_config.places import PROVIDER_TYPES, name_of, status_path, uri_of
+from cofferdam_config.places import PROVIDER_TYPES, database_of, key_managers, name_of, status_path, uri_of
 from cofferdam_config.relative import complete
 from cofferdam_config.report import Report
 from cofferdam_config.rules import RULES, apply_rules, authenticators, gid_of
@@ -36,6 +36,8 @@ _DEVICES: Final = "/dev/tpm"
 """How the paths begin that `HostFacts.devices` knows."""
 _TPM_GROUP: Final = "tss"
 """The group that the rules of tpm-udev, and the resource manager daemon, give access to."""
+_KEY_STORE: Final = settings.ConfiguredProvider(name="key store", type="", id=0, role=Role.KIM, absent="")
+"""What the status says of it, but for its type."""
 _TCTIS_OF_THE_GROUP: Final = frozenset({"device", "tabrmd"})
 
 
@@ -97,10 +99,13 @@ def _is_absent(provider: Provider, facts: HostFacts) -> bool:
 
 def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, report: Report) -> Plan:
     """Make the settings of every process from a document without errors, which lacks some `configured` providers."""
+    managers = key_managers(document)
     said = (identity(text, report.file) for text in (*report.warnings(), *report.lacks()))
+    opened = (keeps(place[1]) for manager in managers if (place := database_of(manager)) is not None)
     values = _values(document, facts, report.file)
-    values["configured"] = tuple(_configured(provider, document.all(Provider)) for provider in configured)
-    values["notices"] = hand_on((*map(served, document.all(Provider)), *said))
+    rows = (_configured(provider, document.all(Provider)) for provider in configured)
+    values["configured"] = (*rows, _KEY_STORE._replace(type=", ".join(one.manager_type for one in managers)))
+    values["notices"] = hand_on((*opened, *map(served, document.all(Provider)), *said))
     workers = (_worker(provider, values, facts) for provider in document.all(Provider))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),

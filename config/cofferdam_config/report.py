@@ -55,7 +55,7 @@ class Report:
     def raise_problems(self) -> None:
         """Raise one `ConfigError` with all errors, if there are any."""
         if self._problems:
-            raise ConfigError(_in_order(self._problems))
+            raise ConfigError(_in_order(self._problems), self.warnings())
 
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings in the order of the file."""

@@ -210,7 +210,7 @@ def _readers_exist(case: Case) -> None:
     group = service.find(Service.status_group)
     if group is not None and gid_of(group, case.facts) is None:
         allowed = "the name of a group of this machine, or its number"
-        case.refuse(service, Service.status_group, "an unknown group", allowed)
+        case.refuse(service, Service.status_group, f"{quote(str(group))}, an unknown group", allowed)
 
 
 def _parents_can_be_given_back(case: Case, provider: Provider) -> None:

@@ -13,6 +13,8 @@ from typing import Final, TypeAlias
 
 MAX_DOCUMENT: Final = 256 * 1024
 """Bytes of the largest document."""
+_TWICE: Final = ("Cannot overwrite", "Cannot declare")
+"""How the parser's reasons begin when something is there twice."""
 _MAX_REASON: Final = 200
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 _GAP: Final = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
@@ -34,11 +36,14 @@ Path: TypeAlias = tuple[str | int, ...]
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` has one line of text for each reason, in the order of the file."""
+    """The configuration cannot be used; `problems` has one line of text for each reason, in the order of the file.
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    `warnings` has what else was found: a table whose name is misspelt is unknown, and the right one is missing.
+    """
+
+    def __init__(self, problems: Sequence[str], warnings: Sequence[str] = ()) -> None:
         super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        self.problems, self.warnings = tuple(problems), tuple(warnings)
 
 
 class Lines:
@@ -101,6 +106,8 @@ def _syntax_problem(message: str, text: str, file: str) -> str:
     place = _PLACE.search(message)
     # Some reasons name a key, and a key can be of any length.
     reason = _PLACE.sub("", message)[:_MAX_REASON]
+    if reason.startswith(_TWICE):
+        reason += "; a key or table can be there once only, so put the two together"
     if place and place[1]:
         return f"{file}:{place[1]}:{place[2]}: not TOML: {reason}"
     last = text.rstrip("\n").count("\n") + 1

@@ -120,7 +120,7 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         title="kim",
         uid_offset=1,
         copies=Copies.ONE,
-        says=_SERVER | {KeyOwner, KeyCount},
+        says=_SERVER | {KeyOwner, KeyCount, Condition},
         failures=frozenset({Failure.SANDBOX, Failure.STORE}),
         stage=1,
         # All requests wait while it is replaced, so it is killed last.

@@ -54,15 +54,15 @@ class WorkerEntry(NamedTuple):
 
 
 class ConfiguredProvider(NamedTuple):
-    """A provider for the status, whether it is served or not."""
+    """A provider for the status, whether it is served or not; the last one is the key store."""
 
     name: str
     type: str
-    """`provider_type` of the configuration."""
+    """`provider_type` of the configuration; of the key store its `manager_type`."""
     id: int
-    """Its number in the protocol."""
+    """Its number in the protocol; 0 for the key store."""
     role: int
-    """Of its worker."""
+    """Of its process."""
     absent: str
     """Why it was left out, so that it has no worker; empty if it was not."""
 

@@ -39,14 +39,14 @@ def main() -> int:
         achieved = confine(start, log, _policy(settings, prepared))
         stores = _open(settings, prepared)
     except StoreError as error:
-        log.error("the key store cannot be opened", cause=error)
-        give_up(start.control, Failure.STORE)
+        give_up(start.control, Failure.STORE, log.error("the key store cannot be opened", cause=error))
     _warn(stores, log)
-    notices = Notices(stores, log)
+    notices = Notices(stores, log, start.control.send)
     owners = OwnerNotifier(stores, start.control.send)
     counts = CountNotifier(stores, settings.providers, start.control.send)
 
     def changed(authenticator: int, name: str) -> None:
+        notices.succeeded()
         owners.changed(authenticator, name)
         counts.changed()
 
@@ -61,6 +61,7 @@ def main() -> int:
     server = Server(service, loop, log, reporter)
     child = Child(start, log, loop, reporter, {DownstreamChannel: server.add_channel})
     checks, rows = _sealed(stores, settings.providers)
+    notices.look(time.monotonic())
     child.ready(achieved, checks=checks, rows=rows)
 
     def tick() -> float:
@@ -104,6 +105,8 @@ def _open(settings: KimSettings, prepared: Sequence[Prepared]) -> Stores:
 
 
 def _warn(stores: Stores, log: ChildLog) -> None:
+    if damaged := stores.damaged():
+        log.error(damaged)
     for line, place in stores.warnings():
         log.notice(line, file=place)
     for misplaced in stores.misplaced:

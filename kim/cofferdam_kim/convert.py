@@ -29,6 +29,7 @@ from cofferdam_kim.mend import become_owner
 from cofferdam_kim.move import ALL_PROVIDERS, TYPES, UUIDS, move, opened, refuse_unsound
 from cofferdam_kim.report import inspect
 from cofferdam_kim.store import MappingStore
+from cofferdam_runtime.faults import explain
 from cofferdam_runtime.files import DIRECTORY
 
 _EVERY: Final = 1000
@@ -59,9 +60,15 @@ def main(arguments: Sequence[str]) -> int:
         convert = to_files if options.direction == "to-files" else to_database
         convert(source, target, _OWNERS[options.authenticator], _print, dry_run=options.dry_run)
     except (StoreError, *schema.FAILURES, OSError) as error:
-        sys.stderr.write(f"not converted: {error}\n")
+        sys.stderr.write(f"not converted: {_said(error)}\n")
         return 1
     return 0
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return explain(error, os.fsdecode(error.filename), "a key store, or a folder for a new one", "the path")
+    return f"{error}"
 
 
 def _prepare_source(source: str, owner: os.stat_result) -> None:
@@ -131,7 +138,7 @@ def to_files(database: str, folder: str, authenticator: int, show: Show, *, dry_
     with closing(schema.open_sound(f"{folder}/{DATABASE}")) as new:
         for left in mirror.finish(new):
             if left % _EVERY == 0:
-                show(f"{left} files to go")
+                show(f"files to go: {left}")
     MappingStore.open(f"{folder}/{DATABASE}", ALL_PROVIDERS, files=mirror).close()
     show(f"{folder} is ready: set manager_type and store_path")
 
@@ -211,7 +218,7 @@ def _copy(old: sqlite3.Connection, path: str, change: Callable[[sqlite3.Connecti
 
 
 def _summary(filed: int, rows: int) -> str:
-    return f"{filed} keys have mapping files; {rows} others, which Parsec cannot use, are in the database beside them"
+    return f"rows with mapping files: {filed}; others, which Parsec cannot use, in the database beside them: {rows}"
 
 
 def _refuse_existing(path: str) -> None:
@@ -229,7 +236,11 @@ def _print(line: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cofferdam store convert", description="Convert a key store.")
+    parser = argparse.ArgumentParser(
+        prog="cofferdam store convert",
+        description="Convert the key store of a stopped service: a database to mapping files (OnDisk), or back.",
+        epilog="Exit status: 0 done; 1 not converted, the line says why; 2 wrong options. The old store stays.",
+    )
     parser.add_argument("--dry-run", action="store_true", help="count, and write nothing")
     parser.add_argument(
         "--authenticator",
@@ -244,8 +255,8 @@ def _parser() -> argparse.ArgumentParser:
         help="move the keys of this type of provider only, also to a store that exists; may be repeated",
     )
     parser.add_argument("direction", choices=("to-files", "to-database"))
-    parser.add_argument("source")
-    parser.add_argument("target")
+    parser.add_argument("source", help="the old store: its database (sqlite_db_path), or its folder (store_path)")
+    parser.add_argument("target", help="the new store: a folder, or the path of a database; nothing may be there")
     return parser
 
 

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from cofferdam_kim.errors import StoreError, in_use
 from cofferdam_kim.mapping_files import Parts, is_folder
+from cofferdam_runtime.faults import found_at
 from cofferdam_runtime.files import DIRECTORY, SHARED_MODE, LinkError, open_folder, real_path
 
 FOLDER_MODE: Final = 0o700
@@ -322,12 +323,9 @@ def _open_folder(folder: str, owner: tuple[int, int], mode: int) -> tuple[int, b
     try:
         return open_folder(folder, mode, passes)
     except OSError as error:
-        raise StoreError(
-            str(error.filename),
-            found=str(error.strerror),
-            expected="a folder and no symbolic link",
-            remedy="make it, or correct `sqlite_db_path`",
-        ) from error
+        where = str(error.filename)
+        found, remedy = found_at(error, where, "the path of the key manager")
+        raise StoreError(where, found=found, expected="a folder and no symbolic link", remedy=remedy) from error
 
 
 def _is_searchable(found: os.stat_result, uid: int, gid: int) -> bool:

@@ -14,9 +14,12 @@ from typing import Final
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import KimSettings, ProviderEntry, StoreSettings
 from cofferdam_kim import codes
+from cofferdam_kim.errors import StoreError
+from cofferdam_kim.location import check_file
 from cofferdam_kim.mapping_mirror import DATABASE
-from cofferdam_kim.schema import FAILURES
+from cofferdam_kim.schema import FAILURES, error_name, in_words
 from cofferdam_runtime.entry import Start, confine
+from cofferdam_runtime.faults import explain
 from cofferdam_runtime.rehearsal import RehearsalLog, Stored
 from cofferdam_runtime.sandbox.policies import POLICIES
 
@@ -27,18 +30,18 @@ def look(start: Start, settings: KimSettings) -> int:
     """Confine the process, then say what the key store has of each provider; return the exit status."""
     log = RehearsalLog("kim")
     paths = {store: _database(store) for store in settings.stores}
-    there = tuple(path for path in paths.values() if os.path.lexists(path))
+    there = tuple(path for path in paths.values() if _can_be_opened(path, log))
     unseen = tuple(path for path in there if _has_content(f"{path}-wal"))
-    for path in paths.values():
-        if path in unseen:
-            log.info("the service has the key store open; what it wrote last is not seen", file=path)
-        elif path not in there:
-            log.info("there is no key store yet", file=path)
+    for path in unseen:
+        log.info("the service has the key store open; what it wrote last is not seen", file=path)
     confine(start, log, POLICIES[Role.KIM].with_paths(readable=there))
     for store, path in paths.items():
         own = tuple(provider for provider in settings.providers if provider.id in store.providers)
         if path in there:
             _read(path, own, settings, log, unseen=path in unseen)
+            continue
+        if os.path.lexists(path):
+            # What it has is unknown.
             continue
         for provider in own:
             log.stored(provider.uuid, Stored(b"", 0, 0))
@@ -47,6 +50,23 @@ def look(start: Start, settings: KimSettings) -> int:
 
 def _database(store: StoreSettings) -> str:
     return f"{store.path.rstrip('/')}/{DATABASE}" if store.on_disk else store.path
+
+
+def _can_be_opened(path: str, log: RehearsalLog) -> bool:
+    """Tell whether there is a database, and say what keeps it from being opened."""
+    try:
+        os.lstat(path)
+        check_file(path)
+    except FileNotFoundError:
+        log.info("there is no key store yet", file=path)
+    except OSError as error:
+        cause = explain(error, path, "the database", "the path of the key manager")
+        log.warning("the key store could not be read", cause=cause)
+    except StoreError as error:
+        log.error("the key store cannot be opened", cause=error)
+    else:
+        return True
+    return False
 
 
 def _read(path: str, own: Sequence[ProviderEntry], settings: KimSettings, log: RehearsalLog, *, unseen: bool) -> None:
@@ -66,7 +86,9 @@ def _read(path: str, own: Sequence[ProviderEntry], settings: KimSettings, log: R
                     log.stored(provider.uuid, stored)
     except FAILURES as error:
         if not unseen:
-            log.warning("the key store could not be read", file=path, cause=error, uid=os.geteuid())
+            name = error_name(error)
+            cause = f"{name}: {in_words(name)}"
+            log.warning("the key store could not be read", file=path, cause=cause, uid=os.geteuid())
 
 
 def _of(connection: sqlite3.Connection, provider: ProviderEntry) -> Stored:

@@ -1,7 +1,9 @@
 """What the key store tells the operator while it serves: a fault when it begins and ends, not at each use."""
 
+from collections.abc import Callable
 from typing import Final
 
+from cofferdam_contracts.ipc.control import Condition, Record
 from cofferdam_contracts.status import ServiceError
 from cofferdam_kim.presence import Loss
 from cofferdam_kim.stores import Stores
@@ -16,12 +18,17 @@ _MOST: Final = 64
 
 
 class Notices:
-    """Logs losses of files and failures of the store."""
+    """Logs losses of files and failures of the store, and tells the broker whether keys can be made and destroyed."""
 
-    def __init__(self, stores: Stores, log: Log) -> None:
+    def __init__(self, stores: Stores, log: Log, send: Callable[[Record], bool] = lambda _record: True) -> None:
+        """Tell the broker at the first look; `send` returns False while it accepts no record."""
         self._stores = stores
         self._log = log
+        self._send = send
+        self._told: Condition | None = None
         self._loss: Loss | None = None
+        self._failure = ""
+        """Of the last change, empty if it succeeded."""
         self._due = 0.0
         self._logged: dict[str, float] = {}
 
@@ -30,11 +37,12 @@ class Notices:
         if now >= self._due:
             self._due = now + LOOK_S
             self._compare(self._stores.loss())
+            self._tell()
         return self._due - now
 
     def failed(self, error: ServiceError, now: float) -> None:
         """Log a failure of the store, the same one once a minute."""
-        text = str(error)
+        text = self._failure = str(error)
         if now < self._logged.get(text, now):
             return
         if len(self._logged) >= _MOST:
@@ -43,6 +51,23 @@ class Notices:
         # If a file is lost, its own line comes first, as it has the remedy.
         self._compare(self._stores.loss())
         self._log.error("the key store failed", cause=error)
+
+    def succeeded(self) -> None:
+        """Note that a key was made or destroyed."""
+        self._failure = ""
+
+    def _tell(self) -> None:
+        """Tell the broker what is news."""
+        cause = self._cause()
+        said = Condition(up=not cause, retry_ms=0, device=self._stores.paths, cause=cause)
+        if said != self._told and self._send(said):
+            self._told = said
+
+    def _cause(self) -> str:
+        """Return why no key can be made or destroyed, and what to do about it; empty if that is possible."""
+        if self._loss is not None:
+            return f"found {self._loss.found} at {self._loss.file}; {self._loss.remedy}"
+        return self._stores.damaged() or self._failure
 
     def _compare(self, loss: Loss | None) -> None:
         if loss == self._loss:

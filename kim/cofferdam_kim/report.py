@@ -61,14 +61,18 @@ class StoreReport(Struct, frozen=True, kw_only=True):
     incomplete: bool = False
     """Whether a damaged database may have held keys that can no longer be read."""
 
+    def damaged(self) -> str:
+        """Return the log line about a damaged database, which is an error; empty if it is sound."""
+        if self.damage is None:
+            return ""
+        rest = "others cannot be read, so that nothing is listed" if self.incomplete else f"{self.dropped} are not"
+        return (
+            f"the database is damaged: its {self.keys} sound keys are served, {rest}, and no key can be made or"
+            f" destroyed; {self.damage}"
+        )
+
     def warnings(self) -> Iterator[str]:
-        """Yield the log lines for the operator; no line names a client or a key."""
-        if self.damage is not None:
-            rest = "others cannot be read, so that nothing is listed" if self.incomplete else f"{self.dropped} are not"
-            yield (
-                f"the database is damaged: its {self.keys} sound keys are served, {rest}, and no key can be made or"
-                f" destroyed; {self.damage}"
-            )
+        """Yield the log's warnings for the operator; no line names a client or a key."""
         for bad in self.quarantined[:_SHOWN]:
             yield str(bad)
         if len(self.quarantined) > _SHOWN:

@@ -96,12 +96,12 @@ _GROUPS: Final = (
 FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 """What the sqlite3 module raises, also for messages that quote damaged text and for damaged lengths."""
 _WORDS: Final = {
-    "SQLITE_FULL": "the disk is full",
+    "SQLITE_FULL": "the disk is full; make room on it",
     # SQLite reports some full disks and quotas like this.
-    "SQLITE_IOERR": "the disk is full or fails: see df and dmesg",
-    "SQLITE_READONLY": "the file system, the file or its folder is read-only",
-    "SQLITE_CANTOPEN": "the file or its folder is gone, or its owner or mode was changed",
-    "SQLITE_NOMEM": "memory has run out",
+    "SQLITE_IOERR": "the disk is full or fails; see df and dmesg",
+    "SQLITE_READONLY": "the file system, the file or its folder is read-only; see mount and its mode",
+    "SQLITE_CANTOPEN": "the file or its folder is gone, or its owner or mode was changed; bring it back",
+    "SQLITE_NOMEM": "memory has run out; raise MemoryMax=",
     "SQLITE_CORRUPT": "the file is damaged; restart the service, which then says what to do",
     "SQLITE_NOTADB": "the file is damaged; restart the service, which then says what to do",
 }

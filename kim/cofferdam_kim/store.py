@@ -112,7 +112,7 @@ class MappingStore:
         """Serve the database that `open` has opened and checked; call `open` instead."""
         self._files = files if report.damage is None else None
         self._connection = connection
-        self._path = path
+        self.path = path
         self._quarantined = {bad.row_id for bad in report.quarantined if bad.table == "key_mapping"}
         self._partial = report.damage is not None
         self._max_keys = max_keys
@@ -406,16 +406,16 @@ class MappingStore:
     def _absent(self) -> ServiceError:
         if self._partial:
             return ServiceError(
-                Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is damaged: nobody can tell what it does not hold"
+                Status.KEY_INFO_MANAGER_ERROR, f"{self.path} is damaged: nobody can tell what it does not hold"
             )
         return ServiceError(Status.PSA_ERROR_DOES_NOT_EXIST, "no such key")
 
     def _failed(self, error: Exception) -> ServiceError:
         name = schema.error_name(error)
-        return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{name} in {self._path}: {schema.in_words(name)}")
+        return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{name} in {self.path}: {schema.in_words(name)}")
 
     def _misled(self) -> ServiceError:
-        return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path}: an index points at another row")
+        return ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self.path}: an index points at another row")
 
     def _tidy(self) -> None:
         """Write the log back into the database and truncate it, so that no file holds deleted rows."""
@@ -450,7 +450,7 @@ class MappingStore:
 
     def _refuse_read_only(self) -> None:
         if self._read_only is not None:
-            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self._path} is read only: {self._read_only}")
+            raise ServiceError(Status.KEY_INFO_MANAGER_ERROR, f"{self.path} is read only: {self._read_only}")
         self._refuse_lost()
 
     def _refuse_lost(self) -> None:

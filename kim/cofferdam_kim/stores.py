@@ -79,6 +79,15 @@ class Stores:
             for line in store.report.warnings():
                 yield line, store.whereabouts.place
 
+    @property
+    def paths(self) -> str:
+        """The databases, for the status."""
+        return ", ".join(store.path for store in self._stores)
+
+    def damaged(self) -> str:
+        """Return what is damaged, empty if nothing is."""
+        return next((text for store in self._stores if (text := store.report.damaged())), "")
+
     def loss(self) -> Loss | None:
         """Return which file of a database is not in its place any more, None if all are."""
         return next((loss for store in self._stores if (loss := store.loss()) is not None), None)

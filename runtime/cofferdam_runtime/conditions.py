@@ -1,4 +1,4 @@
-"""What the service knows of its providers: a row for each one that is configured, for the status.
+"""What the service knows of its providers, and of the key store: a row for each, for the status; that one is the last.
 
 A provider is up or down as its worker says; the words are the worker's own. What the worker cannot say, because it is
 gone, follows from how it ended. All of it outlives the worker: a provider that is down keeps its cause, and the time
@@ -13,8 +13,6 @@ from cofferdam_contracts.settings import ConfiguredProvider
 from cofferdam_runtime.pulse import MOST
 
 _STARTING: Final = "its process is starting"
-Place = tuple[int, int]
-"""Role and number of a worker."""
 
 
 class _Provider:
@@ -27,10 +25,10 @@ class _Provider:
         self.cause, self.device = entry.absent or _STARTING, ""
         self.keys: int | None = None
 
-    def become(self, cause: str, next_try: float | None, now: float, *, up: bool) -> None:
+    def become(self, cause: str, next_try: float | None, now: float, *, up: bool, said: bool = True) -> None:
         if up != self.up or self.cause == _STARTING:
             self.since = now
-        self.up, self.cause, self.next_try = up, cause, next_try
+        self.up, self.cause, self.next_try, self.has_said = up, cause, next_try, said
 
     def row(self, now: float) -> dict[str, Any]:
         return {
@@ -47,17 +45,16 @@ class _Provider:
 
 
 class Conditions:
-    """The providers of one configuration, in its order."""
+    """The providers of one configuration, in its order; a place is role and number of a process."""
 
     def __init__(self, entries: Sequence[ConfiguredProvider], now: float) -> None:
         """Take all of them for down until their workers have said something."""
         self._providers = [_Provider(entry, now) for entry in entries]
         self._by_place = {(one.entry.role, 0): one for one in self._providers if not one.entry.absent}
 
-    def note(self, place: Place, said: Condition, now: float) -> None:
+    def note(self, place: tuple[int, int], said: Condition, now: float) -> None:
         """Keep what the worker of a provider says."""
         if (provider := self._by_place.get(place)) is not None:
-            provider.has_said = True
             provider.device = said.device or provider.device
             next_try = now + said.retry_ms / 1000 if said.retry_ms else None
             provider.become(said.cause, next_try, now, up=said.up)
@@ -68,14 +65,13 @@ class Conditions:
             if provider.entry.id == said.provider:
                 provider.keys = min(said.keys, MOST)
 
-    def end(self, place: Place, how: str, now: float) -> None:
+    def end(self, place: tuple[int, int], how: str, now: float) -> None:
         """Note that a worker is gone, and how; no other is started, unless `wait` follows."""
         if (provider := self._by_place.get(place)) is not None:
             why = provider.cause if provider.has_said and not provider.up else f"its process died: {how}"
-            provider.become(why, None, now, up=False)
-            provider.has_said = False
+            provider.become(why, None, now, up=False, said=False)
 
-    def wait(self, place: Place, next_try: float) -> None:
+    def wait(self, place: tuple[int, int], next_try: float) -> None:
         """Note when the successor of a worker is started."""
         if (provider := self._by_place.get(place)) is not None:
             provider.next_try = next_try
@@ -84,6 +80,7 @@ class Conditions:
         """Return the rows of the status (docs/reference/status.md)."""
         return [provider.row(now) for provider in self._providers]
 
-    def summary(self) -> str:
-        """Return what is down, and why, in one line."""
-        return "".join(f"; {one.entry.name} down: {one.cause}" for one in self._providers if not one.up)
+    def summary(self, place: tuple[int, int] | None = None) -> str:
+        """Return what is down, or only whether the provider of a worker is, and why, in one line."""
+        down = [one for one in self._providers if not one.up and place in {None, (one.entry.role, 0)}]
+        return "".join(f"; {one.entry.name} down: {one.cause}" for one in down)

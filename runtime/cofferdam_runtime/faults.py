@@ -31,9 +31,16 @@ def explain(error: OSError, path: str, needed: str, setting: str) -> str:
         needed: What should be there.
         setting: What names it: a key of the configuration.
     """
-    found, remedy = _cause(error, path)
+    found, remedy = found_at(error, path, setting)
     where = "" if path in found else f"{path}: "
-    return f"{where}found {found}, needed {needed}; {remedy.format(setting=setting)}"
+    return f"{where}found {found}, needed {needed}; {remedy}"
+
+
+def found_at(error: OSError, path: str, setting: str) -> tuple[str, str]:
+    """Return what is found at a path, and the remedy; the arguments are those of `explain`."""
+    look = _FOUND.get(error.errno or 0)
+    found, remedy = look(path) if look else (error.strerror or str(error), "see the log of the kernel")
+    return found, remedy.format(setting=setting)
 
 
 def obstacle(error: OSError, path: str) -> str:

@@ -38,8 +38,8 @@ def escaped(value: object) -> str:
 
 def sentence(event: str, values: Mapping[str, object]) -> str:
     """Return an event and its values in words; without the next try, which goes on changing."""
-    first = f"{event}: {values['cause']}" if "cause" in values else event
-    return "; ".join([first, *(f"{name} {value}" for name, value in values.items() if name not in _NOT_SAID)])
+    rest = (f"{name} {value}".removeprefix("remedy ") for name, value in values.items() if name not in _NOT_SAID)
+    return "; ".join([f"{event}: {values['cause']}" if "cause" in values else event, *rest])
 
 
 class Log:

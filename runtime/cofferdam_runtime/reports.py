@@ -89,11 +89,13 @@ class Reports:
         now = time.monotonic()
         outcome = None if self._ended is None else "refused" if self._refused else "taken over"
         last = {"outcome": outcome, "ended_s": _age(self._ended, now), "problems": self._refused}
+        rows = self.conditions.rows(now)
         service = {
             "phase": phase,
             "configuration": {"file": self._path, "loaded_s": _age(self._loaded, now)},
             "reload": {"asked": self._asked, "done": self._done, **last},
-            "providers": self.conditions.rows(now),
+            "providers": rows[:-1],
+            "key_store": rows[-1] if rows else None,
             "processes": [_row(one, histories[one.key].total, now, whole=whole) for one in processes],
         }
         return json.dumps(service).encode()

@@ -139,7 +139,7 @@ def rogue(request: pytest.FixtureRequest) -> Iterator[Rogue]:
 
 
 def allowed(role: Role, *, ready: bool) -> set[type]:
-    said: set[type] = {Condition} if role in WORKERS else set()
+    said: set[type] = {Condition} if role in {Role.KIM, *WORKERS} else set()
     if not ready:
         return {Ready, Failed, Said} | said
     kinds: set[type] = {Pong, Said} | said

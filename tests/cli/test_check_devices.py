@@ -315,3 +315,19 @@ def test_keys_that_another_manager_has_are_found(token: TokenService) -> None:
     assert f'provider=pkcs11-provider found="1 keys in {token.folder}/kim/kim.sqlite3"' in line
     assert f'there is no key store yet" file={token.folder}/files/' in said
     assert files(token) == before
+
+
+@pytest.mark.parametrize("content", [None, b"notadb"])
+def test_a_database_that_is_none(content: bytes | None) -> None:
+    with Service() as service:
+        service.stop()
+        database = service.folder / "kim" / "kim.sqlite3"
+        database.unlink()
+        if content is None:
+            database.mkdir()
+        else:
+            database.write_bytes(content)
+        status, said = check(service.configuration_path, "--devices")
+        assert status == UNUSABLE, said
+        found = "something that is no plain file" if content is None else "6 bytes"
+        assert f'key store down: "the key store cannot be opened" cause="{database}: found {found}, expected' in said

@@ -18,6 +18,7 @@ from cofferdam_cli.status import (
     ReloadRow,
     ServiceStatus,
     StatusError,
+    fetch,
     parse,
     socket_of,
     table,
@@ -51,11 +52,21 @@ PROVIDER: dict[str, Any] = {
 }
 DOWN_NOW = {"state": "down", "since_s": 65, "cause": "no token fits; plug it in", "device": "", "keys": None}
 RELOAD: dict[str, Any] = {"asked": 0, "done": 0, "outcome": None, "ended_s": None, "problems": []}
+STORE: dict[str, Any] = {
+    **PROVIDER,
+    "name": "key store",
+    "type": "SQLite",
+    "id": 0,
+    "device": "/var/lib/parsec/kim.sqlite3",
+    "keys": None,
+}
+FULL = {**STORE, "state": "down", "since_s": 9, "cause": "the disk is full; make room on it"}
 CONFIGURATION: dict[str, Any] = {"file": "/etc/parsec/config.toml", "loaded_s": 59.9}
 
 
 def document(*rows: object, phase: object = "running", **more: object) -> bytes:
-    whole = {"phase": phase, "configuration": CONFIGURATION, "reload": RELOAD, "providers": [PROVIDER], **more}
+    known = {"configuration": CONFIGURATION, "reload": RELOAD, "providers": [PROVIDER], "key_store": STORE}
+    whole = {"phase": phase, **known, **more}
     return json.dumps({**whole, "processes": rows}).encode()
 
 
@@ -64,10 +75,12 @@ def test_the_tables_are_aligned() -> None:
     reload = {"asked": 2, "done": 1, "outcome": "refused", "ended_s": 5, "problems": ["config.toml:3: no", "b: no"]}
     rows = (ROW, {**ROW, "role": "kim", "principal": 1000, "uid": None, "uptime_s": 0})
     soon = {**down, "name": "soon", "next_try_s": 12.7}
-    shown = table(parse(document(*rows, providers=[PROVIDER, down, soon], reload=reload)))
+    shown = table(parse(document(*rows, providers=[PROVIDER, down, soon], reload=reload, key_store=FULL)))
     assert shown == (
         "service: running\n"
         "configuration: /etc/parsec/config.toml, loaded 0:00:59 ago\n"
+        "key store: down, 0:00:09, /var/lib/parsec/kim.sqlite3\n"
+        "  the disk is full; make room on it\n"
         "last reload: refused 0:00:05 ago\n"
         "  config.toml:3: no\n"
         "  b: no\n"
@@ -92,6 +105,7 @@ def test_the_tables_are_aligned() -> None:
         ({}, True),
         ({"phase": "draining"}, False),
         ({"providers": [PROVIDER, {**PROVIDER, **DOWN_NOW}]}, False),
+        ({"key_store": FULL}, False),
         ({"later": "versions may add keys"}, True),
     ],
 )
@@ -116,6 +130,8 @@ def test_a_service_is_well_when_all_of_it_is_up(more: dict[str, Any], is_well: b
         document(providers=[{**PROVIDER, "cause": None}]),
         document(providers=[{**PROVIDER, "keys": 1.5}]),
         document(providers={}),
+        document(key_store=None),
+        document(key_store={**STORE, "device": None}),
         document(reload={**RELOAD, "problems": "all"}),
         document(reload={**RELOAD, "problems": [1]}),
         document(configuration=None),
@@ -149,6 +165,7 @@ def some(keys: Iterable[str]) -> st.SearchStrategy[dict[str, object]]:
             "configuration": some(CONFIGURATION) | st.just(CONFIGURATION),
             "reload": some(RELOAD) | st.just(RELOAD),
             "providers": st.lists(some(PROVIDER) | st.just(PROVIDER), max_size=3),
+            "key_store": some(STORE) | st.just(STORE),
             "processes": st.lists(some(ROW) | st.just(ROW), max_size=3),
         }
     ).map(lambda value: json.dumps(value).encode())
@@ -178,10 +195,17 @@ def test_the_socket_is_where_the_configuration_says(tmp_path: Path, text: str, e
     assert socket_of(str(config)) == expected
 
 
+def test_a_relative_socket_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = re.escape(f"{tmp_path}/cofferdam-status.sock")
+    with pytest.raises(StatusError, match=rf"no status at {where}: .* is this the working directory"):
+        fetch("./cofferdam-status.sock")
+
+
 @pytest.mark.parametrize("content", [b"not toml", b"\xff"])
 def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
     config = tmp_path / "config.toml"
-    with pytest.raises(StatusError, match=r"cannot read .*config\.toml"):
+    with pytest.raises(StatusError, match=r"cannot read .*config\.toml: No such file or directory; --socket names"):
         socket_of(str(config))
     config.write_bytes(content)
     with pytest.raises(StatusError, match=r"cannot read .*config\.toml"):

@@ -374,3 +374,10 @@ def test_a_value_that_is_missing_is_not_taken_for_one() -> None:
     assert kim.find(Kim.adopt_rows) is None
     with pytest.raises(KeyError, match="adopt_rows"):
         assert kim.adopt_rows
+
+
+def test_a_misspelt_table_is_named_beside_the_one_that_is_missing() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_text(SMALL.replace("[listener]", "[listner]"))
+    assert caught.value.problems == ("config.toml:1: listener: found nothing, allowed: a table, [listener]",)
+    assert caught.value.warnings == ("config.toml:2: listner: unknown table, ignored; did you mean listener?",)

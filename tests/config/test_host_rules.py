@@ -235,6 +235,27 @@ def test_folders_of_sockets_are_warned_of(found: Found, warning: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("uid", "mode", "is_closed"),
+    [(0, 0o755, True), (1000, 0o755, False), (1000, 0o500, True), (0, 0o770, False), (0, 0o1777, False)],
+)
+def test_a_user_is_warned_of_folders_that_are_closed(uid: int, mode: int, *, is_closed: bool) -> None:
+    text = SMALL.replace('manager_type = "SQLite"', 'manager_type = "SQLite"\nsqlite_db_path = "/d/new/k"')
+    # The folder of the sockets is there, that of the key store would be made.
+    sockets, above = _at("/run/parsec", stat.S_IFDIR | mode, uid), _at("/d", stat.S_IFDIR | mode, uid)
+    new = Found(above.elements, None, "/d/new", "No such file or directory")
+    files = {"/run/parsec": sockets, "/d/new": new}
+    warned = _read(text, files=files, is_root=False, owners=frozenset({0, 1000}), users=ALICE).warnings
+    who = "root (uid 0)" if uid == 0 else "alice (uid 1000)"
+    closed = [
+        warning for warning in warned if f"with mode {mode:04o} and owner {who}; name a folder of this" in warning
+    ]
+    assert [warning.split(": ")[1] for warning in closed] == (
+        ["listener.socket_path", "key_manager[0].sqlite_db_path"] if is_closed else []
+    )
+    assert not any("can make no" in warning for warning in _read(text, files=files, is_root=True).warnings)
+
+
 def test_every_path_of_a_document_is_looked_at(tmp_path: Path) -> None:
     """The facts are gathered before the document is parsed."""
     text = SMALL + PKCS11 + TPM

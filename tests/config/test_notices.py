@@ -110,6 +110,28 @@ def test_the_keys_at_their_usual_places_are_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
+    ("manager", "path", "setting"),
+    [
+        ('sqlite_db_path = "/d/k.sqlite3"\n', "/d/k.sqlite3", "sqlite_db_path"),
+        ("", f"{NOTHING.state_folder}/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3", "sqlite_db_path"),
+        ('manager_type = "OnDisk"\nstore_path = "/d/"\n', "/d/cofferdam.sqlite3", "store_path"),
+        ('manager_type = "OnDisk"\n', f"{NOTHING.state_folder}/mappings/cofferdam.sqlite3", "store_path"),
+    ],
+)
+def test_a_reload_does_not_close_a_database_that_is_not_at_its_path(manager: str, path: str, setting: str) -> None:
+    kind = 'manager_type = "SQLite"\n'
+    text = SMALL.replace(kind, manager if "manager_type" in manager else kind + manager)
+    # The first start makes it.
+    started = _read(text, "-", **{path: GONE})
+    with pytest.raises(ConfigError, match=rf"key_manager\[0\]\.{setting}: found nothing at {path} .*is open"):
+        _reload(text, started.broker.notices, **{path: GONE})
+    assert _reload(text, started.broker.notices, **{path: _is(stat.S_IFREG)}) == ()
+    # Another one is made.
+    other = SMALL.replace(kind, kind + 'sqlite_db_path = "/other"\n')
+    assert _reload(other, started.broker.notices, **{path: GONE, "/other": GONE}) == ()
+
+
+@pytest.mark.parametrize(
     ("path", "found"),
     [("/s/f", _is(stat.S_IFREG, "/s/f")), ("/s/f", _is(stat.S_IFLNK, "/s/f")), ("/s", _is(stat.S_IFREG, "/s"))],
 )

@@ -54,7 +54,7 @@ FAULTS: dict[str, tuple[Callable[[TokenService], None], str]] = {
     ),
     "a folder that is closed": (closed, r"/closed.*(mode 0750 and owner 0:0, closed to uid 60715|mode 0000)"),
     "a file that others can read": (readable_pin, "/pin has mode 0644"),
-    "a key that is none": (wrong_key, "pkcs11.kek: found .* bytes or more, needed the key of exactly 32 bytes"),
+    "a key that is none": (wrong_key, "pkcs11.kek: found .* bytes, needed the key of exactly 32 bytes"),
     "a quirk that nobody knows": (lambda service: service.configure(quirks=["nonsense"]), "nonsense"),
 }
 if IS_ROOT:

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -13,7 +15,8 @@ import pytest
 from tests.harness.answers import refused
 from tests.harness.events import reload
 from tests.harness.identities import AS_ROOT
-from tests.harness.service import Service
+from tests.harness.interpreter import cofferdam
+from tests.harness.service import UNPRIVILEGED_UID, Service, ServiceFailedError
 from tests.harness.watch import wait_for
 from tests.harness.wire import Request, call
 
@@ -33,6 +36,13 @@ def wait_until(what: str, service: Service, times: int = 1) -> str:
 
 def database(service: Service) -> Path:
     return service.folder / "kim" / "kim.sqlite3"
+
+
+def _status(service: Service) -> tuple[str, int]:
+    """Return what `cofferdam status` prints, and its exit status."""
+    words = [*cofferdam(), "status", "--socket", service.status_path]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    return done.stdout, done.returncode
 
 
 def _remove(service: Service) -> None:
@@ -57,6 +67,8 @@ def test_a_lost_database_is_noticed_and_no_key_is_made(lose: Callable[[Service],
         # Nobody has to ask for it.
         line = wait_until(GONE, service)
         assert "level=error component=kim" in line
+        wait_for(lambda: service.status()["key_store"]["state"] == "down")
+        assert f"at {database(service)}; move the file" in service.status()["key_store"]["cause"]
         assert f"file={database(service)} " in line
         for _ in range(3):
             with refused(Status.KEY_INFO_MANAGER_ERROR):
@@ -66,6 +78,28 @@ def test_a_lost_database_is_noticed_and_no_key_is_made(lose: Callable[[Service],
         client.sign_hash("known", DIGEST, ecdsa())
         assert [key.name for key in client.list_keys()] == ["known"]
         assert service.log().count(GONE) == 1
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_reload_does_not_end_the_keys_of_a_removed_database(*, on_disk: bool) -> None:
+    service = Service()
+    place, kept, setting = database(service), service.folder / "kept", "sqlite_db_path"
+    if on_disk:
+        place, setting = service.folder / "mappings" / "cofferdam.sqlite3", "store_path"
+        service.configure({"key_manager": {"manager_type": "OnDisk", "store_path": str(place.parent)}})
+    with service, service.client() as client:
+        client.generate_key("known", KEY)
+        place.rename(kept)
+        wait_until(GONE, service)
+        service.signal(signal.SIGHUP)
+        line = wait_until(f"key_manager[0].{setting}: ", service)
+        assert f"found nothing at {place} " in line
+        wait_until('"the reload is refused, the old configuration goes on"', service)
+        client.sign_hash("known", DIGEST, ecdsa())
+        kept.rename(place)
+        wait_until(BACK, service)
+        reload(service)
+        client.sign_hash("known", DIGEST, ecdsa())
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can mount")
@@ -88,8 +122,16 @@ def test_a_key_store_without_room() -> None:
             for number in range(1000):
                 client.generate_key(f"filling {number}", KEY)
         assert "disk is full" in wait_until('"the key store failed"', service)
+        wait_for(lambda: service.status()["key_store"]["state"] == "down")
+        said, status = _status(service)
+        assert re.search(
+            r"^key store: down, 0:00:0[0-9], .*\n  .* the disk is full; make room on it$", said, re.MULTILINE
+        )
+        assert status == 3
         inside("rm", filler)
         client.generate_key("room again", KEY)
+        wait_for(lambda: service.status()["key_store"]["state"] == "up")
+        assert _status(service)[1] == 0
 
 
 def test_a_folder_that_comes_back_is_used_again() -> None:
@@ -194,3 +236,20 @@ def test_a_socket_of_systemd_is_not_made_again(tmp_path: Path) -> None:
         assert "systemctl restart cofferdam.socket" in line
         assert not os.path.exists(path)
         assert service.stop() == 0
+
+
+def test_a_folder_in_which_a_user_can_make_no_key_store() -> None:
+    user = UNPRIVILEGED_UID if AS_ROOT else None
+    service = Service(as_user=user)
+    closed = service.folder / "closed"
+    closed.mkdir()
+    closed.chmod(0o555)
+    service.configure({"key_manager": {"sqlite_db_path": str(closed / "kim" / "kim.sqlite3")}})
+    try:
+        with pytest.raises(ServiceFailedError) as caught:
+            service.start()
+        found = f"{closed} with mode 0555 and owner {os.geteuid()}:{os.getegid()}, closed to uid "
+        assert f"{closed}/kim: found {found}{user or os.geteuid()}" in str(caught.value)
+        assert "change its owner or mode, or correct the path of the key manager" in str(caught.value)
+    finally:
+        service.close()

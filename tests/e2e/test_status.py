@@ -114,6 +114,10 @@ def without_tokens(service: TokenService) -> None:
         shutil.move(entry, service.folder / entry.name)
 
 
+def with_a_closed_folder(service: TokenService) -> None:
+    service.token.folder.chmod(0)
+
+
 def with_an_open_pin(service: TokenService) -> None:
     (service.folder / "pin").chmod(0o644)
 
@@ -140,6 +144,7 @@ def dying(service: Service) -> None:
     [
         (without_label, reloading, ["no token fits", "label 'cofferdam'"]),
         (without_tokens, reloading, ["no token fits", "initialised tokens: none"]),
+        (with_a_closed_folder, reloading, ["change its owner or mode", "with mode 0000 and owner", "closed to uid"]),
         (with_an_open_pin, dying, ["pin has mode 0644", "chmod 0400"]),
         (without_its_key, dying, ["pkcs11.kek does not exist", "move it back"]),
     ],
@@ -249,6 +254,20 @@ def test_a_reload_returns_what_became_of_it(service: Service) -> None:
     taken = run(service, "reload")
     assert (taken.status, taken.out) == (0, f"taken over: {service.configuration_path}\n")
     assert service.status()["reload"]["problems"] == []
+
+
+def test_a_file_that_the_service_does_not_read_is_not_reloaded(service: Service, tmp_path: Path) -> None:
+    other = tmp_path / "config.toml"
+    shutil.copy(service.configuration_path, other)
+    asked = service.status()["reload"]["asked"]
+    done = subprocess.run([*cofferdam(), "reload", "-c", other], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"reads {service.configuration_path} at a reload, not {other}" in done.stderr
+    assert service.status()["reload"]["asked"] == asked
+    link = tmp_path / "link.toml"
+    link.symlink_to(service.configuration_path)
+    subprocess.run([*cofferdam(), "reload", "-c", link], check=True)
+    assert service.status()["reload"]["asked"] == asked + 1
 
 
 def test_reloads_at_one_time_all_get_their_answer(service: Service) -> None:

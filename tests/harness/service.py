@@ -82,6 +82,7 @@ class Status(TypedDict):
     phase: str
     reload: ReloadStatus
     providers: list[ProviderStatus]
+    key_store: ProviderStatus
     processes: list[ProcessStatus]
 
 

@@ -65,8 +65,8 @@ def test_there_and_back(path: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["--dry-run", "to-files", str(path), str(root)]) == 0
     assert not root.exists()
     assert main(["to-files", str(path), str(root)]) == 0
-    said = "2 keys have mapping files; 2 others, which Parsec cannot use, are in the database beside them\n"
-    assert capsys.readouterr().out == f"{said}{said}0 files to go\n{root} is ready: set manager_type and store_path\n"
+    said = "rows with mapping files: 2; others, which Parsec cannot use, in the database beside them: 2\n"
+    assert capsys.readouterr().out == f"{said}{said}files to go: 0\n{root} is ready: set manager_type and store_path\n"
     assert snapshot(path.parent) == before
     assert len(list(root.glob("*/[0-5]/*"))) == 2
     check(open_on_disk(root))
@@ -100,7 +100,9 @@ def test_a_database_of_the_reference(path: Path, tmp_path: Path, capsys: pytest.
     reference_database(path, [mapping_row(name()), mapping_row(name("k"), PKCS11, CODED)])
     before = snapshot(path.parent)
     assert main(["--dry-run", "to-files", str(path), str(root)]) == 0
-    assert capsys.readouterr().out.startswith("2 keys have mapping files; 0 others")
+    assert capsys.readouterr().out.startswith(
+        "rows with mapping files: 2; others, which Parsec cannot use, in the database beside them: 0"
+    )
     assert snapshot(path.parent) == before
     assert main(["to-files", str(path), str(root)]) == 0
     store = open_on_disk(root)

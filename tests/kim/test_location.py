@@ -160,7 +160,7 @@ def test_only_a_plain_file_is_a_database(path: Path, kind: str) -> None:
 
 def test_a_file_in_the_way_of_a_folder(path: Path) -> None:
     path.parent.write_text("")
-    with pytest.raises(StoreError, match="Not a directory"):
+    with pytest.raises(StoreError, match="found no folder at"):
         prepare(str(path))
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.harness.service import UNPRIVILEGED_UID, acting_as
 from tests.kim.support import MBED, PLANNED, RECORD, alone, create, name, open_on_disk, open_store
 
+from cofferdam_contracts.ipc.control import Condition, Record
 from cofferdam_contracts.settings import LogSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_kim.mapping_mirror import DATABASE
@@ -120,6 +121,43 @@ def test_a_lost_log_costs_no_key(path: Path) -> None:
     restored = MappingStore.open(str(copy), (MBED,))
     assert restored.lookup(MBED, name("first")) == RECORD
     restored.close()
+    store.close()
+
+
+def test_the_broker_is_told_whether_keys_can_be_made(path: Path) -> None:
+    store = open_store(path)
+    create(store, name())
+    told: list[Record] = []
+    takes = False
+
+    def send(record: Record) -> bool:
+        if takes:
+            told.append(record)
+        return takes
+
+    notices = Notices(alone(store), Log("kim"), send)
+    notices.look(1.0)
+    takes = True
+    for now in (2.0, 3.0):
+        notices.look(now)
+    assert told == [Condition(up=True, retry_ms=0, device=str(path), cause="")]
+    notices.failed(ServiceError(Status.KEY_INFO_MANAGER_ERROR, "SQLITE_FULL"), 3.0)
+    for now in (4.0, 5.0):
+        notices.look(now)
+    path.rename(path.with_name("moved"))
+    notices.look(6.0)
+    path.with_name("moved").rename(path)
+    notices.look(7.0)
+    notices.succeeded()
+    notices.look(8.0)
+    _, full, gone, full_again, well = told
+    assert (
+        full
+        == full_again
+        == Condition(up=False, retry_ms=0, device=str(path), cause="KEY_INFO_MANAGER_ERROR (14): SQLITE_FULL")
+    )
+    assert gone[-1].startswith(f"found nothing (No such file or directory) at {path}; move the file or its folder back")
+    assert well == told[0]
     store.close()
 
 

@@ -90,7 +90,7 @@ def test_pages_that_cannot_be_read(path: Path, marks: tuple[bytes, ...]) -> None
         with pytest.raises(ServiceError, match="nobody can tell which keys are missing") as caught:
             listing()
         assert caught.value.status is Status.KEY_INFO_MANAGER_ERROR
-    (warning,) = store.report.warnings()
+    warning = store.report.damaged()
     assert f"{len(served)} sound keys" in warning
     store.close()
     assert path.read_bytes() == before
@@ -234,7 +234,7 @@ def test_the_command_that_mends(path: Path, damage: Callable[[bytearray], None] 
     damaged_bytes = path.read_bytes()
     store = open_store(path)
     served = {key for key in records if status_of(store, key) is Status.SUCCESS}
-    (warning,) = store.report.warnings()
+    warning = store.report.damaged()
     store.close()
     command = warning.partition("stop the service and run: ")[2]
     done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True, timeout=30)

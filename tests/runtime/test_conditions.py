@@ -42,6 +42,14 @@ def test_every_configured_provider_has_a_row_in_order(conditions: Conditions) ->
     assert rows[2]["next_try_s"] is None
 
 
+def test_a_process_that_ends_takes_its_cause_along(conditions: Conditions) -> None:
+    conditions.note(TOKEN, WRONG_PIN, 101.0)
+    conditions.end(TOKEN, "exited with status 1", 102.0)
+    assert conditions.summary(TOKEN) == "; token down: wrong PIN; correct it"
+    assert conditions.summary((7, 0)) == ""
+    assert "software down: its process is starting; token down" in conditions.summary()
+
+
 def test_one_that_was_left_out_is_nobody_s_to_speak_for(conditions: Conditions) -> None:
     conditions.note(TPM, UP, 101.0)
     conditions.end(TPM, "killed by SIGKILL", 101.0)

@@ -44,6 +44,11 @@ def test_nothing_below_the_level_is_written(level: str, expected: list[str], cap
     assert [line.split()[0] for line in capfd.readouterr().err.splitlines()] == [f"level={name}" for name in expected]
 
 
+def test_a_line_is_a_sentence_in_the_status() -> None:
+    values = {"cause": "no room", "file": "/k", "remedy": "make room", "next_try": "in 15 s"}
+    assert Log("kim").error("it failed", **values) == "it failed: no room; file /k; make room"
+
+
 def test_details_are_shown_only_with_leave() -> None:
     assert Log("x", LogSettings(details=False)).detail(key="name") == {}
     assert Log("x", LogSettings(details=True)).detail(key="name") == {"key": "name"}

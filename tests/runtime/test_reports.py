@@ -22,6 +22,7 @@ from cofferdam_runtime.notify import Notifier
 from cofferdam_runtime.pulse import MOST, Patience, Pulse
 from cofferdam_runtime.reports import Reports
 
+STORE = ConfiguredProvider(name="key store", type="SQLite", id=0, role=2, absent="")
 TOKEN = ConfiguredProvider(name="token", type="Pkcs11", id=2, role=5, absent="")
 
 
@@ -106,7 +107,8 @@ def test_a_reload_that_was_asked_for_during_the_start_follows_it(manager: Manage
 
 def test_the_service_manager_is_told_what_is_news(manager: Manager) -> None:
     reports = manager.reports
-    reports.conditions = Conditions([TOKEN], 0.0)
+    reports.conditions = Conditions([TOKEN, STORE], 0.0)
+    reports.conditions.note((2, 0), Condition(up=True, retry_ms=0, device="", cause=""), 0.0)
     reports.conditions.note((5, 0), Condition(up=True, retry_ms=0, device="", cause=""), 0.0)
     reports.end(())
     assert manager.told() == ["READY=1\nSTATUS=Serving"]
@@ -115,6 +117,17 @@ def test_the_service_manager_is_told_what_is_news(manager: Manager) -> None:
     reports.conditions.note((5, 0), Condition(up=False, retry_ms=0, device="", cause="wrong PIN"), 0.0)
     for _ in range(2):
         reports.repeat()
+    assert manager.told() == ["STATUS=Serving; token down: wrong PIN"]
+    reports.conditions.note((2, 0), Condition(up=False, retry_ms=0, device="/k", cause="the disk is full"), 0.0)
+    reports.repeat()
+    assert manager.told() == ["STATUS=Serving; token down: wrong PIN; key store down: the disk is full"]
+    shown = msgspec.json.decode(reports.document("running", (), {}, whole=True))
+    assert [row["name"] for row in shown["providers"]] == ["token"]
+    assert [shown["key_store"][key] for key in ("name", "type", "state", "cause", "device")] == [
+        *("key store", "SQLite", "down", "the disk is full", "/k")
+    ]
+    reports.conditions.note((2, 0), Condition(up=True, retry_ms=0, device="/k", cause=""), 0.0)
+    reports.repeat()
     assert manager.told() == ["STATUS=Serving; token down: wrong PIN"]
     reports.ask()
     reports.begin()

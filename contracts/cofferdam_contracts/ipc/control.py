@@ -172,7 +172,9 @@ class Broken(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """From a worker, before it is ready and whenever it changes: whether its provider can be used. The log has it.
+    """From a worker: whether its provider can be used. From the key store: whether keys can be made and destroyed.
+
+    They say it before they are ready and whenever it changes. The log has it.
 
     The broker shows the last one in the status, and does not interpret it. The texts hold nothing that comes from a
     client, and no secret.
@@ -182,7 +184,7 @@ class Condition(NamedTuple):
     retry_ms: int
     """When a provider that is down is tried again; 0 if not before a reload."""
     device: str
-    """The token or the TPM."""
+    """The token or the TPM; of the key store its database."""
     cause: str
     """Why it is down, and what to do about it: the log's words."""
 

@@ -49,7 +49,7 @@ class DeviceProvider(Provider[HandleT], Generic[HandleT, DeviceT]):
     def _wait(self, refusal: ServiceError, *, retry: bool = True) -> None:
         """Refuse everything from now on with this error; `retry` says whether a successor may succeed."""
         self._refusal = ServiceError(refusal.status, refusal.detail)
-        next_try = f"in {RETRY_S:.0f} s" if retry else "after the configuration has changed"
+        next_try = f"in {RETRY_S:.0f} s" if retry else "after a reload"
         why = self._report_unusable(cause=refusal.detail, next_try=next_try)
         self.say_down(why, retry_s=RETRY_S if retry else 0.0)
         if retry:

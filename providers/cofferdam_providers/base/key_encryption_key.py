@@ -63,9 +63,8 @@ def read_kek(path: str, start: Start, *, create: bool, seals: bool = True, adopt
     except SecretFileError as error:
         raise CredentialError(str(error)) from error
     if len(key) != KEK_LENGTH:
-        raise CredentialError(
-            f"{path}: found {len(key)} bytes or more, needed the key of exactly {KEK_LENGTH} bytes; restore it"
-        )
+        found = f"{len(key)} bytes" if len(key) < KEK_LENGTH else f"more than {KEK_LENGTH} bytes"
+        raise CredentialError(f"{path}: found {found}, needed the key of exactly {KEK_LENGTH} bytes; restore it")
     return KeyEncryptionKey(key, path, change="reload" if create else "restart")
 
 

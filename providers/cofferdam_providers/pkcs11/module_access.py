@@ -180,8 +180,8 @@ def obstacles(access: ModuleAccess) -> Iterator[dict[str, object]]:
             os.stat(path)
         except OSError as found:
             error = found
-        named = access.origins.get(path, "")
-        yield {"file": path, "uid": os.getuid(), "found": obstacle(error, path), "named": named}
+        remedy = access.origins.get(path, "")
+        yield {"file": path, "uid": os.getuid(), "found": obstacle(error, path), "remedy": remedy}
 
 
 def _refuse_foreign(folder: str, owner: int, names: list[str]) -> None:

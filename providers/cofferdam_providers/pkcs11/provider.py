@@ -1,7 +1,7 @@
 """The PKCS#11 provider: the interface of `base.provider` on top of this package's modules."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -98,6 +98,8 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         self._access = access
         self._pin = pin
         self._token: OpenToken | None = None
+        self._troubles: list[str] = []
+        """Files that the module will miss, in sentences."""
         self.operations = {opcode: partial(self._use, work) for opcode, work in OPERATIONS.items()}
 
     def open(self) -> None:
@@ -111,14 +113,7 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         for variable in self._settings.environment:
             name, _, value = variable.partition("=")
             os.environ[name] = value
-        for obstacle in obstacles(self._access):
-            self._log.error("the worker cannot use a file of its module; change its owner or mode", **obstacle)
-        for setting, path in self._access.missing:
-            self._log.error(
-                "a file or folder of the module is missing; make it, or correct what names it",
-                file=path,
-                named_by=setting,
-            )
+        self._troubles = [*self._report_files()]
         try:
             self._token = opened = open_token(self._settings, self._pin, self._log, careful=self._careful)
             self._opened = self._learn(opened)
@@ -248,8 +243,20 @@ class Pkcs11Provider(DeviceProvider[TokenKey, TokenDevice]):
         self._log.info("the token is open", keys=len(objects), **about(opened))
         return TokenDevice(opened.cryptoki, objects, capabilities, habits, self._log, pin=opened.pin)
 
+    def _report_files(self) -> Iterator[str]:
+        """Log what the module will miss, and yield it in sentences."""
+        for obstacle in obstacles(self._access):
+            yield self._log.error("the worker cannot use a file of its module; change its owner or mode", **obstacle)
+        for setting, path in self._access.missing:
+            yield self._log.error(
+                "a file or folder of the module is missing; make it, or correct what names it",
+                file=path,
+                named_by=setting,
+            )
+
     def _report_unusable(self, **details: object) -> str:
-        return self._log.error("the token cannot be used", **details)
+        # Most modules do not say which file they miss.
+        return "; ".join([*self._troubles, self._log.error("the token cannot be used", **details)])
 
     def _check_export(self, attributes: KeyAttributes) -> None:
         if attributes.usage & Usage.EXPORT and not self._settings.allow_export:
