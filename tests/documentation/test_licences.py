@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "explanation" / "licences.md").read_text()
 MODULE = ROOT / "runtime" / "cofferdam_runtime" / "sandbox" / "prctl.py"
-ROOTS = ("broker", "cli", "client", "config", "contracts", "frontend", "kim", "providers", "runtime")
+ROOTS = ("broker", "cli", "client", "config", "contracts", "frontend", "identity", "kim", "providers", "runtime")
 
 
 def _imports(path: Path) -> set[str]:

@@ -1,0 +1,1 @@
+"""Identities by token: which application a token speaks for, and for how long."""
