@@ -342,7 +342,7 @@ def _made(make: Callable[[], _Source]) -> _Source:
         return make()
     except UnsupportedAlgorithm:
         raise _NotForUsError("its kind is not known to the library") from None
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, x509.InvalidVersion):
         raise DocumentError("a key that is none: its numbers or its encoding are wrong") from None
 
 

@@ -65,16 +65,21 @@ def signer(algorithm: str = "ES256", kid: str = "one") -> Signer:
 @functools.cache
 def private_key(algorithm: str, which: str) -> Private:
     if algorithm in CURVES:
-        return ec.generate_private_key(CURVES[algorithm]())
+        return ec.derive_private_key(int.from_bytes(_seed(algorithm, which), "big"), CURVES[algorithm]())
     if algorithm == "EdDSA":
-        return ed25519.Ed25519PrivateKey.generate()
-    # One is enough for the RSA algorithms, whatever its name; others are slow to make.
-    return _rsa_key("PS" if which == "another" else "RS")
+        return ed25519.Ed25519PrivateKey.from_private_bytes(_seed(algorithm, which))
+    # One is enough for the RSA algorithms, whatever its name: they are slow to make.
+    return _rsa_key()
 
 
 @functools.cache
-def _rsa_key(_: str) -> rsa.RSAPrivateKey:
+def _rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
+
+
+def _seed(algorithm: str, which: str) -> bytes:
+    """Return the same bytes each time, so that what a fuzzer finds can be repeated."""
+    return hashlib.sha256(f"{algorithm} {which}".encode()).digest()[:31] + b"\1"
 
 
 def signature(private: Private, algorithm: str, signed: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import ssl
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa
@@ -318,6 +319,13 @@ def test_private_keys_in_pem(private: bytes) -> None:
     assert message.startswith("keys.json:5: found a private key")
 
 
+def _certificate_of_version(number: int) -> bytes:
+    der = ssl.PEM_cert_to_DER_cert(certificate(forge.signer()).decode())
+    changed = der.replace(b"\xa0\x03\x02\x01\x02", bytes([0xA0, 3, 2, 1, number]), 1)
+    assert changed != der
+    return ssl.DER_cert_to_PEM_cert(changed).encode()
+
+
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
@@ -327,6 +335,7 @@ def test_private_keys_in_pem(private: bytes) -> None:
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "keys.json:1: found a key that is none"),
         (b"\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "keys.json:2: found a key that is none"),
         (b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "allowed: PUBLIC KEY"),
+        (_certificate_of_version(1), "keys.json:1: found a key that is none"),
         (b"x" * MAX_DOCUMENT + b"-----BEGIN PUBLIC KEY-----", "at most"),
         (_pem(PUBLICS[0]) * (MAX_KEYS + 1), "found 65 keys"),
         (_pem(rsa.RSAPublicNumbers(65537, (1 << 1024) - 105).public_key()), "1024 bits"),
@@ -384,3 +393,16 @@ def test_changed_pem_is_taken_or_refused(document: bytes, place: int, change: by
         parse_bundle(document[:place] + change + document[place + len(change) :], "test")
     except BundleError:
         return
+
+
+def test_which_key_a_token_means() -> None:
+    named, nameless = _changed(EC_JWK), _changed(RSA_JWK, kid=...)
+    both = parse_jwk_set(forge.jwk_set(named, nameless, ED_JWK | {"kid": "two"}), "test")
+    thumbprint = both.keys[1].thumbprint
+    assert [both.find(kid) for kid in ("one", thumbprint, "two")] == list(both.keys)
+    assert [both.find(kid) for kid in (None, "", "three", both.keys[0].thumbprint)] == [None] * 4
+    alone = parse_jwk_set(forge.jwk_set(named), "test")
+    assert [alone.find(kid) for kid in (None, "one", "two")] == [alone.keys[0], alone.keys[0], None]
+    anonymous = parse_jwk_set(forge.jwk_set(nameless), "test")
+    assert [anonymous.find(kid) for kid in (None, "any")] == [anonymous.keys[0]] * 2
+    assert parse_jwk_set(forge.jwk_set(), "test", may_be_empty=True).find(None) is None
