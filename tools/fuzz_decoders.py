@@ -5,6 +5,7 @@ run; libFuzzer then writes the input to .cache/fuzz. It begins with good input, 
 folder, and changes all of that. The options are libFuzzer's.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,11 @@ from tests.harness import malformed, wire
 from tests.harness.configuration import configuration
 from tests.harness.interpreter import CHECKOUT
 
-with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_config"]):
+with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_config", "cofferdam_identity"]):
+    # It imports the code under test too.
+    from tests.identity import forge
+    from tests.identity.certificates import certificate
+
     from cofferdam_config.host_facts import HostFacts
     from cofferdam_config.kinds import NotAllowedError
     from cofferdam_config.plan import read
@@ -36,6 +41,11 @@ with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_confi
     from cofferdam_contracts.wire.bodies import decode_operation, decode_result, encode_operation
     from cofferdam_contracts.wire.decoder import Limits, NeedData, RequestDecoder, WireError
     from cofferdam_contracts.wire.header import HeaderError, decode_response
+    from cofferdam_identity.keys import BundleError, parse_bundle
+    from cofferdam_identity.revocations import RevocationError
+    from cofferdam_identity.revocations import parse as parse_revocations
+    from cofferdam_identity.spiffe import SpiffeError, parse_id
+    from cofferdam_identity.tokens import TokenError, verify
 
 _LIMIT: Final = 1 << 16
 _OPCODES: Final = sorted(Opcode)
@@ -161,6 +171,44 @@ def token_uris(data: bytes) -> None:
         return
 
 
+def tokens(data: bytes) -> None:
+    """Verify a token, signed and not: with a good signature the claims are looked at too."""
+    header, _, claims = data.partition(b".")
+    for token in (data, forge.signer().token(claims, header)):
+        for rules in (forge.SVID, forge.JWT):
+            try:
+                verify(token, rules, lambda _: forge.bundle(), forge.NOW)
+            except TokenError:
+                pass
+
+
+def key_bundles(data: bytes) -> None:
+    """Read a JWK set or PEM."""
+    try:
+        parse_bundle(data, "fuzz")
+    except BundleError:
+        return
+
+
+def revocation_files(data: bytes) -> None:
+    """Read a file of revocations."""
+    try:
+        parse_revocations(data, "fuzz")
+    except RevocationError:
+        return
+
+
+def spiffe_ids(data: bytes) -> None:
+    """Read a SPIFFE ID, which has one spelling."""
+    text = data.decode(errors="replace")
+    try:
+        again = str(parse_id(text))
+    except SpiffeError:
+        return
+    if again != text:
+        raise AssertionError(f"{text!r} became {again!r}")
+
+
 def _opcode(data: bytes) -> Opcode:
     return _OPCODES[data[0] % len(_OPCODES)] if data else Opcode.PING
 
@@ -188,6 +236,10 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         stored_algorithms,
         configurations,
         token_uris,
+        tokens,
+        key_bundles,
+        revocation_files,
+        spiffe_ids,
     )
 }
 
@@ -215,6 +267,17 @@ def seeds(target: str) -> list[bytes]:
         "stored_algorithms": [encode_algorithm(operation.alg) for operation in signing],
         "configurations": [document.encode()],
         "token_uris": [b"token=a%20b;serial=1;slot-id=2;library-version=3.4?pin-source=file:/p&module-path=/m"],
+        "tokens": [
+            forge.signer().token(forge.claims()),
+            b".".join(json.dumps(part).encode() for part in (forge.header(), forge.claims())),
+            b".".join(json.dumps(part).encode() for part in (forge.header(), forge.jwt_claims())),
+        ],
+        "key_bundles": [
+            forge.jwk_set(*(forge.signer(name).jwk() for name in ("ES256", "RS256", "EdDSA"))),
+            certificate(forge.signer()),
+        ],
+        "revocation_files": [b'[[revocation]]\nsubject = "a"\nnot_before = 2026-12-01T00:00:00Z\nreason = "lost"\n'],
+        "spiffe_ids": [forge.SUBJECT.encode()],
     }
     return found.get(target, [])
 
