@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.harness.interpreter import CHECKOUT
-from tools.mutants_table import MUTANTS, Mutant
+from tools.mutant import Mutant
+from tools.mutants_table import MUTANTS
 
 SECONDS: Final = 300
 """After which tests count as failed: a change may well make them hang."""

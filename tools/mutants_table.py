@@ -1,31 +1,15 @@
 """The changes of `./dev mutants`: a line that security depends on, what becomes of it, and which tests have to fail.
 
 The kinds: what `main` and the launch path put together; what a successor is told; limits that only a running service
-has; what a client of uid 0, or of one uid, does not see; rules of the sandbox.
+has; what a client of uid 0, or of one uid, does not see; rules of the sandbox. Those of tokens are in a file of their
+own.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
-
-@dataclass(frozen=True)
-class Mutant:
-    """One change."""
-
-    name: str
-    """What is lost by it."""
-    file: str
-    edits: tuple[tuple[str, str], ...]
-    """Text that is there once, and what takes its place."""
-    tests: tuple[str, ...]
-    """Paths, as pytest takes them."""
-    root: bool = False
-    """Whether only root's tests can notice it."""
-
-
-def _mutant(name: str, file: str, old: str, new: str, *tests: str, root: bool = False) -> Mutant:
-    return Mutant(name, file, ((old, new),), tests, root)
-
+from tools.mutant import Mutant
+from tools.mutant import mutant as _mutant
+from tools.mutants_tokens import TOKENS
 
 IDENTITIES: Final = "tests/e2e/test_identities.py"
 LIMITS: Final = "tests/e2e/test_limits.py"
@@ -497,4 +481,4 @@ SANDBOX: Final = (
     ),
 )
 
-MUTANTS: Final = (*LAUNCH, *HANDED_OVER, *ONE_UID, *RUNNING_LIMITS, *SANDBOX)
+MUTANTS: Final = (*LAUNCH, *HANDED_OVER, *ONE_UID, *RUNNING_LIMITS, *SANDBOX, *TOKENS)
