@@ -24,7 +24,7 @@ _PACKAGES: Final = (
     *("cofferdam_contracts", "cofferdam_runtime", "cofferdam_broker"),
     *dict.fromkeys(role.row.package.partition(".")[0] for role in Role),
 )
-_LIBRARIES: Final = ("cryptography", "msgpack", "msgspec", "pkcs11", "prctl", "setproctitle", "tpm2_pytss")
+_LIBRARIES: Final = ("cryptography", "jwt", "msgpack", "msgspec", "pkcs11", "prctl", "setproctitle", "tpm2_pytss")
 """What the service's packages import. The broker searches its own path for them to make the path of a child."""
 
 
