@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cofferdam_identity.documents import (
     MAX_DEPTH,
     DocumentError,
+    _members,
     decode_base64url,
     encode_base64url,
     load_object,
@@ -79,3 +80,24 @@ def test_what_is_shown_is_one_short_line_of_ascii(value: object) -> None:
     assert text.isascii()
     assert text.isprintable()
     assert len(text) <= 83
+
+
+class _Compared(str):
+    """A name that counts how often it is compared."""
+
+    __slots__ = ()
+    comparisons = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        _Compared.comparisons += 1
+        return str.__eq__(self, other)
+
+
+def test_a_member_that_stands_twice_is_found_in_one_pass() -> None:
+    """However many others there are: a client chooses."""
+    pairs = [(_Compared(number), None) for number in [*range(2000), 1999]]
+    _Compared.comparisons = 0
+    with pytest.raises(DocumentError, match="the member '1999' twice"):
+        _members(pairs)
+    assert _Compared.comparisons < 100
