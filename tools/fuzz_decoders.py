@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Final
 
 import atheris
+from h2.config import H2Configuration
+from h2.connection import H2Connection
 from tests.harness import malformed, wire
 from tests.harness.configuration import configuration
 from tests.harness.interpreter import CHECKOUT
 
-with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_config", "cofferdam_identity"]):
-    # It imports the code under test too.
+_CODE = ["cofferdam_contracts", "cofferdam_config", "cofferdam_fetcher", "cofferdam_identity"]
+with atheris.instrument_imports(include=_CODE):
+    # They import the code under test too.
+    from tests.fetcher.agent import HEADERS, framed, message
     from tests.identity import forge
     from tests.identity.certificates import certificate
 
@@ -26,6 +30,7 @@ with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_confi
     from cofferdam_config.plan import read
     from cofferdam_config.source import ConfigError
     from cofferdam_config.token_uri import parse
+    from cofferdam_contracts.endpoints import EndpointError, HttpsUrl, parse_endpoint, parse_url
     from cofferdam_contracts.ipc import errors, framing, keystore, requests
     from cofferdam_contracts.ipc.control import decode
     from cofferdam_contracts.operations import CanDoCrypto, GenerateKey, SignHash
@@ -41,6 +46,12 @@ with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_confi
     from cofferdam_contracts.wire.bodies import decode_operation, decode_result, encode_operation
     from cofferdam_contracts.wire.decoder import Limits, NeedData, RequestDecoder, WireError
     from cofferdam_contracts.wire.header import HeaderError, decode_response
+    from cofferdam_fetcher.bundle_stream import BundleStream
+    from cofferdam_fetcher.bundles import decode_bundles
+    from cofferdam_fetcher.discovery import jwks_of
+    from cofferdam_fetcher.http_get import Get
+    from cofferdam_fetcher.resolver import decode_answer, encode_question
+    from cofferdam_fetcher.source import SourceError
     from cofferdam_identity.keys import BundleError, parse_bundle
     from cofferdam_identity.revocations import RevocationError
     from cofferdam_identity.revocations import parse as parse_revocations
@@ -49,6 +60,8 @@ with atheris.instrument_imports(include=["cofferdam_contracts", "cofferdam_confi
 
 _LIMIT: Final = 1 << 16
 _OPCODES: Final = sorted(Opcode)
+_URL: Final = HttpsUrl("issuer.example", 443, "/")
+_QUESTION: Final = encode_question(7, "issuer.example", 1)
 _FINDINGS: Final = CHECKOUT / ".cache" / "fuzz"
 
 
@@ -209,6 +222,50 @@ def spiffe_ids(data: bytes) -> None:
         raise AssertionError(f"{text!r} became {again!r}")
 
 
+def endpoints(data: bytes) -> None:
+    """Read the endpoint of a Workload API, and the URL of a key set."""
+    text = data.decode(errors="replace")
+    for parse in (parse_endpoint, parse_url):
+        try:
+            parse(text)
+        except EndpointError:
+            continue
+
+
+def bundle_streams(data: bytes) -> None:
+    """Take what an agent sends, in two pieces."""
+    _stop_at_refusal(BundleStream().receive, data)
+
+
+def bundles(data: bytes) -> None:
+    """Decode a message of an agent."""
+    _stop_at_refusal(decode_bundles, data)
+
+
+def key_sets(data: bytes) -> None:
+    """Take an answer with a key set, in two pieces."""
+    _stop_at_refusal(Get(_URL, _LIMIT).receive, data)
+
+
+def metadata(data: bytes) -> None:
+    """Decode the metadata of an issuer."""
+    _stop_at_refusal(lambda piece: jwks_of(piece, "https://issuer.example"), data)
+
+
+def name_servers(data: bytes) -> None:
+    """Decode the answer of a name server."""
+    _stop_at_refusal(lambda piece: decode_answer(_QUESTION[:2] + piece, _QUESTION), data)
+
+
+def _stop_at_refusal(receive: Callable[[bytes], object], data: bytes) -> None:
+    half = len(data) // 2
+    try:
+        for piece in (data[:half], data[half:]):
+            receive(piece)
+    except SourceError:
+        return
+
+
 def _opcode(data: bytes) -> Opcode:
     return _OPCODES[data[0] % len(_OPCODES)] if data else Opcode.PING
 
@@ -240,6 +297,12 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         key_bundles,
         revocation_files,
         spiffe_ids,
+        endpoints,
+        bundle_streams,
+        bundles,
+        key_sets,
+        metadata,
+        name_servers,
     )
 }
 
@@ -278,8 +341,32 @@ def seeds(target: str) -> list[bytes]:
         ],
         "revocation_files": [b'[[revocation]]\nsubject = "a"\nnot_before = 2026-12-01T00:00:00Z\nreason = "lost"\n'],
         "spiffe_ids": [forge.SUBJECT.encode()],
+        "endpoints": [b"unix:///run/agent.sock", b"tcp://127.0.0.1:8081", b"https://issuer.example:8443/keys?a=b"],
+        "bundle_streams": [_agent_bytes()],
+        "bundles": [message(("spiffe://example.org", b"{}"), ("spiffe://other.example", b"{}"))],
+        "key_sets": [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: max-age=60\r\nAge: 3\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        ],
+        "metadata": [b'{"issuer":"https://issuer.example","jwks_uri":"https://issuer.example/keys"}'],
+        "name_servers": [
+            bytes.fromhex("81800001000100000000")
+            + _QUESTION[12:-11]
+            + bytes.fromhex("c00c000100010000003c00047f000001")
+        ],
     }
     return found.get(target, [])
+
+
+def _agent_bytes() -> bytes:
+    """Return what an agent sends for one message and the end of the call."""
+    server = H2Connection(H2Configuration(client_side=False))
+    server.initiate_connection()
+    server.receive_data(BundleStream().unsent())
+    server.send_headers(1, HEADERS)
+    server.send_data(1, framed(message(("example.org", b"{}"))))
+    server.send_headers(1, [("grpc-status", "0")], end_stream=True)
+    return server.data_to_send()
 
 
 def main() -> int:

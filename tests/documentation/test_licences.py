@@ -7,7 +7,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "explanation" / "licences.md").read_text()
 MODULE = ROOT / "runtime" / "cofferdam_runtime" / "sandbox" / "prctl.py"
-ROOTS = ("broker", "cli", "client", "config", "contracts", "frontend", "identity", "kim", "providers", "runtime")
+ROOTS = (
+    "broker",
+    "cli",
+    "client",
+    "config",
+    "contracts",
+    "fetcher",
+    "frontend",
+    "identity",
+    "kim",
+    "providers",
+    "runtime",
+)
 
 
 def _imports(path: Path) -> set[str]:
@@ -32,6 +44,7 @@ def test_the_page_lists_the_functions_of_that_module() -> None:
 
 
 def test_the_page_has_every_dependency() -> None:
-    pinned = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / "runtime.txt").read_text(), re.MULTILINE)
+    texts = [(ROOT / "requirements" / name).read_text() for name in ("runtime.txt", "fetcher.txt")]
+    pinned = [name for text in texts for name in re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)]
     assert pinned
     assert [name for name in pinned if name not in PAGE] == []

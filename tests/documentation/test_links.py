@@ -16,6 +16,7 @@ SOURCES = (
     "config",
     "contracts",
     "docs",
+    "fetcher",
     "frontend",
     "kim",
     "packaging",

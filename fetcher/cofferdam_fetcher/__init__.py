@@ -1,0 +1,1 @@
+"""The process that gets trust bundles from the network."""
