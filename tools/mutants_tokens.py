@@ -60,7 +60,11 @@ TOKENS: Final = (
         "    if False:\n",
     ),
     _token("any issuer will do", "or issuer != rules.issuer", ""),
-    _token("any trust domain will do", "    if trust_domain not in rules.trust_domains:\n", "    if False:\n"),
+    _token(
+        "any trust domain will do",
+        "    if rules.trust_domains and trust_domain not in rules.trust_domains:\n",
+        "    if False:\n",
+    ),
     _token("names may have any character", " or not subject.isprintable()", ""),
     _token(
         "all keys are of one trust domain", "lookup(issuer), kid", "lookup(sorted(rules.trust_domains)[0]), kid", _GOOD

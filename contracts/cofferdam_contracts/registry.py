@@ -93,6 +93,8 @@ class AuthType(enum.IntEnum):
     JWT_SVID = 4
 
 
+TOKEN_AUTHENTICATORS: Final = frozenset({AuthType.JWT, AuthType.JWT_SVID})
+"""Authenticators whose proof is a token, which the identity process verifies."""
 INTERNAL_AUTHENTICATOR: Final = 255
 """Authenticator number of the service's own keys in the key store; these are never listed."""
 
@@ -202,6 +204,14 @@ AUTHENTICATORS: Final = {
             "identifier (UID) in the request's authentication header matches that which is found from the peer "
             "credentials."
         ),
+    ),
+    AuthType.JWT: AuthenticatorDescription(
+        id=AuthType.JWT,
+        description="Verifies a JSON Web Token of the configured issuer and takes the application identity from it.",
+    ),
+    AuthType.JWT_SVID: AuthenticatorDescription(
+        id=AuthType.JWT_SVID,
+        description="Verifies a SPIFFE JWT-SVID and takes its SPIFFE ID as the application identity.",
     ),
 }
 """Descriptions of the authenticators that this service has, by number."""

@@ -19,13 +19,12 @@ from typing import Final, NamedTuple, TypeAlias
 import jwt
 
 from cofferdam_contracts.identity import MAX_APPLICATION
+from cofferdam_contracts.ipc.limits import MAX_TOKEN
 from cofferdam_contracts.status import Status
 from cofferdam_identity.documents import DocumentError, JsonObject, decode_base64url, load_object, shown
 from cofferdam_identity.keys import ALGORITHMS, Bundle, VerificationKey
 from cofferdam_identity.spiffe import SpiffeError, parse_id
 
-MAX_TOKEN: Final = 8192
-"""Bytes of a token."""
 MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999; dates beyond are mistakes, milliseconds for instance."""
 LEEWAY_S: Final = 60.0
@@ -91,7 +90,7 @@ class Rules(NamedTuple):
     subject_claim: str
     """The claim that has the application's name: `sub` for JWT-SVIDs."""
     trust_domains: frozenset[str]
-    """Those of JWT-SVIDs; not looked at with an issuer."""
+    """Those of JWT-SVIDs that count, all if there are none here; not looked at with an issuer."""
     algorithms: frozenset[str]
     """Of `ALGORITHMS`; others have no effect."""
     leeway: float = LEEWAY_S
@@ -267,7 +266,8 @@ def _svid_names(claims: JsonObject, rules: Rules) -> tuple[str, str]:
         trust_domain = parse_id(subject).trust_domain
     except SpiffeError as error:
         raise TokenError(Check.SUBJECT, f"{error}; allowed: a SPIFFE ID") from None
-    if trust_domain not in rules.trust_domains:
+    # Without any, all count whose keys are known.
+    if rules.trust_domains and trust_domain not in rules.trust_domains:
         allowed = ", ".join(sorted(rules.trust_domains))
         raise TokenError(Check.TRUST_DOMAIN, f"found {shown(trust_domain)}, allowed: {allowed}")
     return subject, trust_domain

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cofferdam_contracts.ipc.fields import Field
 from cofferdam_contracts.ipc.framing import Common, pack
-from cofferdam_contracts.ipc.keystore import SCHEMAS, Asker, Field, KimMessage, most_bytes
+from cofferdam_contracts.ipc.keystore import SCHEMAS, Asker, KimMessage, most_bytes
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.binary(max_size=6),

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.identity import forge
 from tests.identity.forge import NOW, claims, header, jwt_claims, refused, signer
 
+from cofferdam_contracts.ipc.limits import MAX_TOKEN
 from cofferdam_identity.keys import ALGORITHMS, Bundle, parse_jwk_set
-from cofferdam_identity.tokens import LEEWAY_S, MAX_TIME, MAX_TOKEN, Check, TokenError, verify
+from cofferdam_identity.tokens import LEEWAY_S, MAX_TIME, Check, TokenError, verify
 
 CASES_OF_NONE = ["none", "None", "NONE", "nOnE", "none ", " none", "\x00none", "", "null", "N\u043eNE"]
 PUBLIC = signer().private.public_key()

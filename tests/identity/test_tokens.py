@@ -7,9 +7,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.identity import forge
 
+from cofferdam_contracts.ipc.limits import MAX_TOKEN
 from cofferdam_contracts.status import Status
 from cofferdam_identity.keys import ALGORITHMS, Bundle, parse_jwk_set, parse_pem
-from cofferdam_identity.tokens import LEEWAY_S, MAX_TOKEN, Check, TokenError, _check_signature, token_hash, verify
+from cofferdam_identity.tokens import LEEWAY_S, Check, TokenError, _check_signature, token_hash, verify
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 

@@ -9,13 +9,12 @@ Every question may be repeated when its answer was lost: the identical question 
 
 import enum
 import struct
-from collections.abc import Callable, Mapping
-from operator import call
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
 from cofferdam_contracts.identity import MAX_APPLICATION, MAX_KEY_NAME
+from cofferdam_contracts.ipc.fields import Array, Field, is_row, most_bytes_of
 from cofferdam_contracts.ipc.limits import (
-    AROUND,
     MAX_ANSWER,
     MAX_ATTRIBUTES,
     MAX_CHECK,
@@ -78,76 +77,18 @@ class PendingState(enum.IntEnum):
 PENDING_STATES: Final = frozenset(PendingState)
 
 
-Check: TypeAlias = Callable[[Any], bool]
-"""Tells whether a value may stand in a field."""
-
-
-def _is_natural(most: int) -> Check:
-    return lambda value: type(value) is int and 0 <= value <= most
-
-
-def _is_text(most: int) -> Check:
-    return lambda value: type(value) is str and len(value) <= most and (value.isascii() or _utf8_length(value) <= most)
-
-
-def _is_binary(most: int) -> Check:
-    return lambda value: type(value) is bytes and len(value) <= most
-
-
-def _utf8_length(text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:
-        return MAX_ANSWER + 1
-
-
-_CHECKS: Final[Mapping[type, Callable[[int], Check]]] = {int: _is_natural, str: _is_text, bytes: _is_binary}
-
-
-class Field:
-    """A field of a message: its exact type, and the largest number or the most bytes (of text: in UTF-8)."""
-
-    def __init__(self, kind: type, most: int) -> None:
-        self.type = kind
-        self.most = most
-        self.accepts = _CHECKS[kind](most)
-
-
-class Array:
-    """A field of an answer that is an array of values or rows; if `of` is None, its reader checks the elements."""
-
-    def __init__(self, of: Field | tuple[Field, ...] | None = None) -> None:
-        self.accepts = _is_array(of)
-
-
-def _is_array(of: Field | tuple[Field, ...] | None) -> Check:
-    if of is None:
-        return lambda value: type(value) is tuple
-    accepts = of.accepts if isinstance(of, Field) else _is_row(of)
-    return lambda value: type(value) is tuple and all(map(accepts, value))
-
-
-def _is_row(fields: tuple[Field | Array, ...]) -> Check:
-    """Return the check of an array with exactly these fields; it is made once, as every message passes three."""
-    checks = tuple(field.accepts for field in fields)
-    count = len(checks)
-    return lambda values: type(values) is tuple and len(values) == count and all(map(call, checks, values))
-
-
 class QuestionSchema:
     """Who may ask a question, its fields and those of its answer."""
 
     def __init__(self, asker: Asker, fields: tuple[Field, ...], answer: tuple[Field | Array, ...]) -> None:
         self.asker = asker
         self.fields = fields
-        self.accepts = _is_row(fields)
+        self.accepts = is_row(fields)
         """Tells whether a tuple is the fields of this question."""
-        self.accepts_answer = _is_row(answer)
+        self.accepts_answer = is_row(answer)
         """Tells whether a tuple is the fields of its answer."""
 
 
-_ENVELOPE: Final = 3
-"""Values around the fields of a question: the array itself, the number and the id."""
 _APPLICATION: Final = (Field(int, INTERNAL_AUTHENTICATOR), Field(str, MAX_APPLICATION))
 """Authenticator, application name."""
 _NEW_NAME: Final = (*_APPLICATION, Field(str, MAX_KEY_NAME))
@@ -207,8 +148,4 @@ SCHEMAS: Final[Mapping[KimMessage, QuestionSchema]] = {
 
 def most_bytes(asker: Asker) -> int:
     """Return the bytes of the largest question of a kind of peer."""
-    return max(
-        sum(AROUND + (0 if field.type is int else field.most) for field in schema.fields) + AROUND * _ENVELOPE
-        for schema in SCHEMAS.values()
-        if schema.asker is asker
-    )
+    return max(most_bytes_of(schema.fields) for schema in SCHEMAS.values() if schema.asker is asker)

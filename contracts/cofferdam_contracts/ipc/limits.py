@@ -44,6 +44,16 @@ MAX_CHECK: Final = 16
 MAX_ROW_NUMBER: Final = (1 << 63) - 1
 """Largest row number of SQLite."""
 
+# Fields of messages about tokens, see `ipc.grants`.
+MAX_TOKEN: Final = 8192
+"""Bytes of a token; nothing of a longer one is looked at."""
+MAX_HANDLE: Final = 16
+"""Bytes of what stands for a granted identity in a request."""
+MAX_BUNDLE_NAME: Final = 2048
+"""Bytes of a trust domain or issuer."""
+MAX_BUNDLE: Final = 1 << 18
+"""Bytes of a document with keys."""
+
 # Answers of the key store.
 MAX_ANSWER: Final = 16 << 20
 """Bytes of the largest answer to a worker. A longer listing is cut; the worker handles what it got and asks again."""

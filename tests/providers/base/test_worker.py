@@ -16,9 +16,10 @@ from tests.contracts.strategies import operations_of
 from tests.providers.base.device import ATTRIBUTES, ECDSA, KEK, LOG, SETTINGS, UNIX, Device, running
 
 from cofferdam_contracts.identity import MAX_APPLICATION
+from cofferdam_contracts.ipc.fields import Field
 from cofferdam_contracts.ipc.framing import Common
 from cofferdam_contracts.ipc.keystore import SCHEMAS as STORE_SCHEMAS
-from cofferdam_contracts.ipc.keystore import Field, KimMessage
+from cofferdam_contracts.ipc.keystore import KimMessage
 from cofferdam_contracts.ipc.limits import MAX_ANSWER, MAX_PARTS, PART_SIZE
 from cofferdam_contracts.ipc.requests import SCHEMAS, encode_request
 from cofferdam_contracts.operations import (
