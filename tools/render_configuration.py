@@ -130,6 +130,8 @@ def _default(setting: Setting[Any]) -> str:
         return "required"
     if isinstance(setting.default, str):
         return f'`"{setting.default}"`'
+    if isinstance(setting.default, tuple) and setting.default:
+        return f"`[{', '.join(map(show, setting.default))}]`"
     if setting.default not in (None, ()):
         return f"`{show(setting.default)}`"
     return setting.default_note or "none"

@@ -113,7 +113,7 @@ class ConfigLoader:
     def _config(self) -> LoadedConfig:
         settings = load(BrokerSettings, os.pread(self._documents[_OWN], MAX_DOCUMENT, 0))
         documents = {(Role(role), number): found for (role, number), found in self._documents.items() if role or number}
-        if documents.keys() != documents_of(worker.role for worker in settings.workers):
+        if documents.keys() != documents_of((worker.role for worker in settings.workers), settings.others):
             raise ValueError(f"documents for {sorted(documents)}")
         os.close(self._documents[_OWN])
         return LoadedConfig(settings, documents)

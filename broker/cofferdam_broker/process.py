@@ -37,7 +37,8 @@ class ChildProcess:
         """Represent a child that was just started as `uid`, None for the broker's own."""
         self.key, self.uid, self.spawned, self._log = key, uid, spawned, log
         self.role, self.number = role, number = key
-        self.title = f"{role.row.title}[{number}]" if role.row.copies is Copies.PER_PRINCIPAL else role.row.title
+        several = number or role.row.copies is Copies.PER_PRINCIPAL
+        self.title = f"{role.row.title}[{number}]" if several else role.row.title
         self.serial = next(_SERIALS)
         """Unique number of this process, unlike the number within the role, which is reused."""
         self.started = time.monotonic()

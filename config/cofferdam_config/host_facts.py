@@ -27,16 +27,18 @@ DEFAULT_FILES: Final = tuple(
     for name in (
         *("cofferdam/software.kek", "cofferdam/pkcs11.kek", "cofferdam/tpm.kek", "pkcs11"),
         *("kim-mappings/sqlite/sqlite-key-info-manager.sqlite3", f"mappings/{MAPPINGS_DATABASE}"),
+        "identity/revocations.toml",
     )
 )
-"""Files and folders of providers and key stores whose path the configuration does not set."""
+"""Files and folders of the service whose path the configuration does not set."""
 _ON_DISK: Final = b"OnDisk"
 _MAX_TABLE: Final = 1 << 20
 _USES_GROUPS: Final = (b"module_groups", b"status_group", b"Tpm")
 """What in a configuration makes groups matter; the name services may be far away."""
-_PATHS: Final = re.compile(rb"""["'=:](/[^"'\\\n?&;]+)""")
-"""What may be a path in a document that nobody has parsed yet: it starts a string, or the value of a parameter."""
-_RELATIVE: Final = re.compile(rb"""_(?:path|file|folder)["']?[ \t]*=[ \t]*["']([^/"'\\\n][^"'\\\n]*)""")
+_PATHS: Final = re.compile(rb"""(?:["'=]|:(?://)?(?!//))(/[^"'\\\n?&;]+)""")
+"""What may be a path in a document that nobody has parsed yet: it starts a string, or the value of a parameter, or
+follows `unix:` or `unix://`; what follows `https:` is none."""
+_RELATIVE: Final = re.compile(rb"""(?:_(?:path|file|folder)|revocations)["']?[ \t]*=[ \t]*["']([^/"'\\\n][^"'\\\n]*)""")
 """What may be a relative path. It is looked for after names of settings alone: a PIN must not become a file's name."""
 _MAX_PATHS: Final = 1024
 

@@ -54,7 +54,7 @@ def _who(uid: int, facts: HostFacts) -> str:
     return f"{name} (uid {uid})" if name else f"uid {uid}"
 
 
-def _flaw(found: Found, facts: HostFacts) -> tuple[str, str] | None:
+def flaw_of(found: Found, facts: HostFacts) -> tuple[str, str] | None:
     """Return how somebody else could change what is at a path, and the remedy; None if nobody can."""
     element = changeable(found, facts.owners)
     if element is None:
@@ -65,22 +65,22 @@ def _flaw(found: Found, facts: HostFacts) -> tuple[str, str] | None:
     return f"{element.path} with mode {mode}, so that others can change it", f"chmod go-w {element.path}"
 
 
-def _is_safe(case: Case, where: Path, path: str) -> None:
+def is_safe(case: Case, where: Path, path: str) -> None:
     """Refuse a path that others can change, as sshd does (sshd_config(5), StrictModes)."""
     found = case.facts.files.get(path)
-    flaw = _flaw(found, case.facts) if found else None
+    flaw = flaw_of(found, case.facts) if found else None
     if flaw is not None:
         case.report.refuse(where, flaw[0], f"what nobody but root and the service's user can change; {flaw[1]}")
 
 
 def _configuration_is_safe(case: Case) -> None:
-    _is_safe(case, (), case.report.file)
+    is_safe(case, (), case.report.file)
 
 
 def _module_is_safe(case: Case, provider: Provider) -> None:
     path = provider.find(Provider.library_path)
     if path is not None:
-        _is_safe(case, provider.at(Provider.library_path), path)
+        is_safe(case, provider.at(Provider.library_path), path)
 
 
 def _credentials_are_there(case: Case) -> None:
@@ -132,7 +132,7 @@ def _links_are_safe(case: Case) -> None:
     """Refuse links that the key store, and record those that a worker, would not follow (`real_path`)."""
     for place in places(case.document, case.facts, case.report.file):
         found = case.facts.files.get(posixpath.dirname(normal(place.named)) if place.what == DATABASE else place.named)
-        flaw = _flaw(way_to_links(found), case.facts) if found and place.follows else None
+        flaw = flaw_of(way_to_links(found), case.facts) if found and place.follows else None
         if flaw is None:
             continue
         allowed = f"links that nobody but root and the service's user can change; {flaw[1]}"
@@ -148,12 +148,12 @@ def _is_there(case: Case, where: Path, path: str, sort: Sort) -> None:
     if found is None:
         return
     if found.last is None:
-        _lack(case, where, f"nothing at {_absent(path, found)}", sort.what)
+        _lack(case, where, f"nothing at {absent(path, found)}", sort.what)
     elif not sort.test(found.last.mode):
         _lack(case, where, f"something else at {path}", sort.what)
 
 
-def _absent(path: str, found: Found) -> str:
+def absent(path: str, found: Found) -> str:
     """Return a path with the reason why nothing is found at it."""
     return f"{path} ({found.reason})" if found.missing == path else f"{path} ({found.missing}: {found.reason})"
 
@@ -177,7 +177,7 @@ def _variables_name_files(case: Case, provider: Provider) -> None:
         name, _, path = variable.partition("=")
         found = case.facts.files.get(path)
         if found is not None and found.last is None:
-            text = f"{name} names {_absent(path, found)}"
+            text = f"{name} names {absent(path, found)}"
             case.report.warn((*provider.at(Provider.module_environment), index), text)
 
 
@@ -217,7 +217,7 @@ def _key_stays(case: Case, provider: Provider) -> None:
     path = kind.kek.file(provider, case.facts)
     found = case.facts.files.get(path)
     if found is not None and (found.last is None or not stat.S_ISREG(found.last.mode)):
-        what = f"nothing at {_absent(path, found)}" if found.last is None else f"something else at {path}"
+        what = f"nothing at {absent(path, found)}" if found.last is None else f"something else at {path}"
         _lack(case, provider.at(Provider.key_encryption_key_file), what, "the key that its keys were made with")
 
 
@@ -228,7 +228,7 @@ def _store_stays(case: Case) -> None:
         found = case.facts.files.get(path)
         if setting and found and found.last is None and keeps(path) in (case.facts.known or ()):
             allowed = "the database that is open, and that a reload would close; bring it back, as the log says"
-            case.refuse(manager, setting, f"nothing at {_absent(path, found)}", allowed)
+            case.refuse(manager, setting, f"nothing at {absent(path, found)}", allowed)
 
 
 def _state_folder_can_be_used(case: Case, provider: Provider) -> None:
@@ -248,7 +248,7 @@ def _is_private(case: Case, where: Path, path: str) -> None:
     found = case.facts.files.get(path)
     if found is None:
         return
-    flaw, last = _flaw(found, case.facts), found.last
+    flaw, last = flaw_of(found, case.facts), found.last
     if flaw is not None:
         _lack(case, where, flaw[0], f"what only root and the service's user can change; {flaw[1]}")
     elif any(stat.S_ISLNK(each.mode) and each.path == normal(path) for each in found.elements):
@@ -285,7 +285,7 @@ def _socket_has_a_folder(case: Case, table: Table, setting: Setting[str]) -> Non
     found = case.facts.files.get(posixpath.dirname(normal(path))) if path else None
     if found is None:
         return
-    flaw = _flaw(found, case.facts)
+    flaw = flaw_of(found, case.facts)
     if flaw is not None:
         case.warn(table, setting, f"others can replace the socket: found {flaw[0]}; {flaw[1]}")
     elif found.last is None:

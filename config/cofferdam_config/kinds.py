@@ -68,6 +68,22 @@ def converted(allowed: str, convert: Callable[[str], T]) -> Kind[T]:
     return Kind(allowed, parse)
 
 
+def checked(allowed: str, check: Callable[[str], object]) -> Kind[str]:
+    """Return the kind of strings that a function accepts; its `ValueError` has a reason that does not quote them."""
+
+    def convert(text: str) -> str:
+        try:
+            check(text)
+        except ValueError as error:
+            reason = str(error)
+        else:
+            return text
+        # Raised out here, because the exception may hold the value.
+        raise NotAllowedError(reason)
+
+    return converted(allowed, convert)
+
+
 def parse_part(what: str, kind: Kind[T], text: str) -> T:
     """Convert a part of a value.
 
@@ -131,12 +147,14 @@ def choice(*choices: str, absent: Mapping[str, str] | None = None, any_case: boo
     return Kind(allowed, converted(allowed, convert).parse, choices, missing)
 
 
-def array(item: Kind[T]) -> Kind[tuple[T, ...]]:
+def array(item: Kind[T], *, may_be_empty: bool = True) -> Kind[tuple[T, ...]]:
     """Return the kind of arrays of one kind, in which no value stands twice."""
 
     def parse(value: object) -> tuple[T, ...]:
         if not isinstance(value, list | tuple):
             raise NotAllowedError
+        if not value and not may_be_empty:
+            raise NotAllowedError("it is empty")
         return tuple(element(index, each, value[:index]) for index, each in enumerate(value))
 
     def element(index: int, value: object, before: Sequence[object]) -> T:
@@ -149,7 +167,7 @@ def array(item: Kind[T]) -> Kind[tuple[T, ...]]:
         # Raised out here, because the exception of a converter may hold the value.
         raise ElementError(index, item.allowed, reason)
 
-    allowed = f"an array without duplicates of: {item.allowed}"
+    allowed = f"{'an' if may_be_empty else 'a non-empty'} array without duplicates of: {item.allowed}"
     return Kind(allowed, parse, item.choices, path_bytes=item.path_bytes)
 
 

@@ -8,7 +8,8 @@ from cofferdam_config.host_facts import HostFacts
 from cofferdam_config.places import BESIDE, Secret, status_path, type_of
 from cofferdam_config.schema import Document
 from cofferdam_config.source import Path
-from cofferdam_config.tables import ON_DISK, PKCS11, SOFTWARE, KeyManager, Listener, Provider, Service
+from cofferdam_config.tables import ON_DISK, PKCS11, SOFTWARE, Authenticator, KeyManager, Listener, Provider, Service
+from cofferdam_config.tokens import AGENT, AUTHORITIES, agent_socket, files, with_tokens
 from cofferdam_contracts.folders import holds, normal
 
 DATABASE: Final = "a key store"
@@ -56,6 +57,7 @@ def places(document: Document, facts: HostFacts, file: str) -> Iterator[Place]:
     ):
         if path is not None:
             yield _place(facts, where, path, what)
+    yield from _of_tokens(document, facts)
     used = {provider.find(Provider.key_info_manager) for provider in document.all(Provider)}
     # Of two with one name, or of one type, the second is refused for that.
     managers = {manager.find(KeyManager.name): manager for manager in reversed(document.all(KeyManager))}
@@ -82,6 +84,19 @@ def secret_files(provider: Provider, facts: HostFacts) -> Iterator[tuple[Path, s
         if path is not None and secret.credential not in facts.credentials:
             *_, setting = (given for given in secret.given(provider) if given is not secret.settings[0])
             yield provider.at(setting), path, secret
+
+
+def _of_tokens(document: Document, facts: HostFacts) -> Iterator[Place]:
+    # Of two of one type, the second is refused for that.
+    tables = {table.find(Authenticator.auth_type): table for table in reversed(with_tokens(document))}
+    for table in reversed(tables.values()):
+        socket, authorities = agent_socket(table), table.find(Authenticator.ca_file)
+        if socket is not None:
+            yield _place(facts, table.at(Authenticator.workload_endpoint), socket, AGENT)
+        if authorities is not None:
+            yield _place(facts, table.at(Authenticator.ca_file), authorities, AUTHORITIES)
+    for where, path, what in files(document, facts):
+        yield _place(facts, where, path, what)
 
 
 def _of_manager(manager: KeyManager, facts: HostFacts) -> Iterator[Place]:

@@ -16,18 +16,19 @@ from cofferdam_config.paths import shares_its_folder
 from cofferdam_config.places import PROVIDER_TYPES, database_of, key_managers, name_of, status_path, uri_of
 from cofferdam_config.relative import complete
 from cofferdam_config.report import Report
-from cofferdam_config.rules import RULES, apply_rules, authenticators, gid_of
+from cofferdam_config.rules import RULES, apply_rules, gid_of
 from cofferdam_config.schema import Document, check_document
 from cofferdam_config.source import parse
 from cofferdam_config.tables import TPM, Provider
+from cofferdam_config.token_rules import TOKEN_RULES
 from cofferdam_config.token_uri import NO_MATCH, unpadded
+from cofferdam_config.tokens import AUTH_TYPES, authenticators, settings_of
 from cofferdam_contracts import settings
 from cofferdam_contracts.ipc.control import Level
-from cofferdam_contracts.registry import PROVIDERS, AuthType
+from cofferdam_contracts.registry import PROVIDERS
 from cofferdam_contracts.roles import PLAIN, Role
 
 T = TypeVar("T")
-_AUTH_TYPES: Final = {"Direct": AuthType.DIRECT, "UnixPeerCredentials": AuthType.UNIX_PEER_CREDENTIALS}
 _LOG_LEVELS: Final = {"warn": "warning", "trace": "debug"}
 """Parsec's words for levels that have another name here."""
 REQUEST_TIMEOUT_MS: Final = 5000
@@ -67,7 +68,7 @@ def read(document: bytes, *, path: str, facts: HostFacts) -> Plan:
     tree, lines = parse(document, path)
     report = Report(file=path, lines=lines)
     checked = complete(check_document(tree, tables.TABLES, report), facts, report)
-    apply_rules((*RULES, *HOST_RULES), checked, facts, report)
+    apply_rules((*RULES, *TOKEN_RULES, *HOST_RULES), checked, facts, report)
     report.raise_problems()
     served = _without_absent_devices(checked, facts, report)
     report.raise_problems()
@@ -106,6 +107,8 @@ def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, 
     rows = (_configured(provider, document.all(Provider)) for provider in configured)
     values["configured"] = (*rows, _KEY_STORE._replace(type=", ".join(one.manager_type for one in managers)))
     values["notices"] = hand_on((*opened, *map(served, document.all(Provider)), *said))
+    with_tokens = settings_of(document, facts, values)
+    values["others"] = tuple(settings.ProcessEntry(role, number) for role, number, _ in with_tokens)
     workers = (_worker(provider, values, facts) for provider in document.all(Provider))
     return Plan(
         broker=_fill(settings.BrokerSettings, values),
@@ -114,6 +117,7 @@ def _plan(document: Document, configured: Sequence[Provider], facts: HostFacts, 
             (Role.FRONTEND, 0, _fill(settings.FrontendSettings, values)),
             *((role, 0, values["log"]) for role in PLAIN),
             *workers,
+            *with_tokens,
         ),
         warnings=report.warnings(),
         lacks=report.lacks(),
@@ -168,7 +172,7 @@ def _log(core: tables.CoreSettings) -> settings.LogSettings:
 
 def _authenticator(table: tables.Authenticator) -> settings.AuthenticatorSettings:
     admins = tuple(admin.name for admin in table.inner(tables.Admin))
-    return settings.AuthenticatorSettings(auth_type=_AUTH_TYPES[table.auth_type], admins=admins)
+    return settings.AuthenticatorSettings(auth_type=AUTH_TYPES[table.auth_type], admins=admins)
 
 
 def _configured(provider: Provider, served: Sequence[Provider]) -> settings.ConfiguredProvider:

@@ -13,6 +13,7 @@ from cofferdam_config.schema import Document, Setting, SomeTable, Table
 from cofferdam_config.source import Path
 from cofferdam_config.tables import PKCS11, TPM, Authenticator, Isolation, KeyManager, Listener, Provider, Service
 from cofferdam_config.token_uri import unpadded
+from cofferdam_config.tokens import authenticators, files
 from cofferdam_contracts.folders import SYSTEM_FOLDERS, holds, normal
 
 
@@ -40,11 +41,6 @@ def apply_rules(rules: Iterable[Rule], document: Document, facts: HostFacts, rep
     case = Case(document, facts, report)
     for rule in rules:
         rule(case)
-
-
-def authenticators(document: Document) -> tuple[Authenticator, ...]:
-    """Return the authenticators in order, that of Parsec first."""
-    return (document.one(Authenticator), *document.all(tables.AdditionalAuthenticator))
 
 
 def gid_of(group: str | int, facts: HostFacts) -> int | None:
@@ -236,7 +232,9 @@ def _module_stays_away(case: Case, provider: Provider) -> None:
     own = tuple(
         own_paths(case.document, case.facts, lambda path: shares_its_folder(path, case.document, case.facts, file))
     )
-    written = (*own, OwnPath("the configuration", normal(file))) if file.startswith("/") else own
+    written = (*own, *(OwnPath(what, normal(path)) for _, path, what in files(case.document, case.facts)))
+    if file.startswith("/"):
+        written += (OwnPath("the configuration", normal(file)),)
     for setting, closed in ((Provider.module_readable, own), (Provider.module_writable, written)):
         for index, path in enumerate(provider.find(setting) or ()):
             _check_path(case, normal(path), closed, (*provider.at(setting), index))

@@ -30,7 +30,7 @@ class Setting(Generic[T_co]):
     def __init__(  # noqa: PLR0913  what a key may be
         self,
         kind: Kind[T_co],
-        default: bool | int | str | tuple[()] | None = None,  # noqa: FBT001  the value of a TOML key
+        default: bool | int | str | tuple[str, ...] | None = None,  # noqa: FBT001  the value of a TOML key
         *,
         default_note: str = "",
         required: bool = False,

@@ -16,6 +16,7 @@ from cofferdam_config.kinds import (
     TEXT,
     any_path,
     array,
+    checked,
     choice,
     cut,
     exactly,
@@ -25,6 +26,7 @@ from cofferdam_config.kinds import (
 from cofferdam_config.schema import Setting, Table
 from cofferdam_config.tcti import TCTI
 from cofferdam_config.token_uri import TOKEN_URI
+from cofferdam_contracts.endpoints import MAX_URL, parse_endpoint, parse_url
 
 UID_BLOCK: Final = 256
 """Consecutive uids, from `uid_base` on, that the processes get."""
@@ -34,6 +36,16 @@ STATUS_SOCKET: Final = "cofferdam-status.sock"
 SOFTWARE: Final = "MbedCrypto"
 PKCS11: Final = "Pkcs11"
 TPM: Final = "Tpm"
+DIRECT: Final = "Direct"
+PEER: Final = "UnixPeerCredentials"
+JWT_SVID: Final = "JwtSvid"
+JWT: Final = "Jwt"
+AUDIENCE: Final = "parsec"
+"""What JWT-SVIDs are for, unless the configuration says otherwise."""
+EDDSA: Final = "EdDSA"
+"""The algorithm that JWT-SVIDs may not have."""
+SVID_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+"""Those of JWT-SVID section 2.1."""
 _LAST_BASE: Final = INT32_MAX - UID_BLOCK + 1
 _NO_BASE: Final = (65532 - UID_BLOCK + 1, 65535)
 """Bases whose block would hold 65532 or 65533 (our relay and reader), 65534 (nobody) or 65535 (the 16-bit -1)."""
@@ -56,6 +68,15 @@ _VARIABLE: Final = pattern(
     r"(?!LD_|PYTHON)[A-Za-z_][A-Za-z0-9_]*=[^\0]*",
     "a string NAME=value, whose name does not begin with LD_ or PYTHON",
 )
+_TRUST_DOMAIN: Final = pattern(
+    r"[a-z0-9._-]{1,255}", "the name of a trust domain, with at most 255 of the characters a-z, 0-9, dot, hyphen and _"
+)
+_ISSUER: Final = exactly(
+    str,
+    f"a non-empty string of at most {MAX_URL} printable characters",
+    lambda text: 0 < len(text) <= MAX_URL and text.isprintable(),
+)
+_FINGERPRINT: Final = pattern("[0-9a-f]{64}", "64 hexadecimal digits in small letters")
 _QUIRK: Final = pattern(
     r"[a-z][a-z0-9-]*(?:=[0-9]+)?", "NAME or NAME=NUMBER with lower-case letters, digits and hyphens"
 )
@@ -103,25 +124,81 @@ class Admin(Table, name="admins", is_array=True):
     """Applications with administrator rights: they may list and delete clients."""
 
     name = Setting(TEXT, required=True)
-    """The application name: a decimal uid with `UnixPeerCredentials`, the name itself with `Direct`. Compared as a
-    whole."""
+    """The application name: a decimal uid with `UnixPeerCredentials`, the name itself with `Direct`, the SPIFFE ID with
+    `JwtSvid`, the subject with `Jwt`. Compared as a whole."""
 
 
-class Authenticator(Table, name="authenticator", required=True, tag="auth_type", tables=(Admin,)):
+class _SvidAuthenticator(Table, only_for=(JWT_SVID,)):
+    workload_endpoint = Setting(
+        checked("unix:///PATH, unix:/PATH or tcp://IP-ADDRESS:PORT", parse_endpoint), required=True
+    )
+    """Where a SPIFFE agent has its Workload API, from which the trust bundles are streamed; tokens are verified here.
+    The agent has to know who asks: a workload with the uid `isolation.uid_base` + 3, or + 4 if another authenticator
+    that fetches keys comes first; or the service's own uid if it was not started as root. Whoever has this socket
+    decides whose keys a client gets."""
+    trust_domains = Setting(array(_TRUST_DOMAIN), default=(), ours=True, default_note="all that the agent has keys of")
+    """Trust domains whose workloads are clients. Without it, those of every domain that the agent federates with can
+    be: Parsec has no such key."""
+
+
+class _JwtAuthenticator(Table, only_for=(JWT,)):
+    issuer = Setting(_ISSUER, required=True, ours=True)
+    """The `iss` that tokens have to have, to the last character. With `discovery` an `https` URL without a query."""
+    subject_claim = Setting(NAME, default="sub", ours=True)
+    """The claim that is the application name, a string."""
+    discovery = Setting(FLAG, default=False, ours=True)
+    """Whether the issuer says where its keys are: `/.well-known/openid-configuration` below `issuer`. Exactly one of
+    `key_file`, `jwks_url` and this."""
+    fingerprint = Setting(_FINGERPRINT, ours=True, default_note="any keys")
+    """What the first keys have to be, so that nobody can give others in their place: the SHA-256 of the RFC 7638
+    thumbprints in base64url, each on a line of its own, sorted: what `jose jwk thp -i keys.json` prints, through
+    `LC_ALL=C sort -u` and `sha256sum`. Later keys replace the first ones as they come."""
+
+
+class _JwtPlaces(Table, only_for=(JWT,), hidden=True):
+    key_file = Setting(_PATH, ours=True)
+    """File with the issuer's keys: a JWK set, or public keys and certificates in PEM. It is read again when it changes;
+    one that is wrong is reported, and the keys from before stay. Its folder holds nothing else of the service, because
+    the process that verifies tokens may read all of it. A systemd credential `cofferdam.jwt.keys` takes its place."""
+    jwks_url = Setting(checked("an https:// URL without user and fragment", parse_url), ours=True)
+    """Where the issuer publishes its JWK set."""
+    ca_file = Setting(_PATH, ours=True, default_note="the authorities of the system")
+    """Certificates in PEM of the authorities that `jwks_url` or the issuer's server has to be certified by."""
+
+
+class _TokenAuthenticator(Table, only_for=(JWT_SVID, JWT)):
+    audience = Setting(
+        array(NAME, may_be_empty=False), ours=True, default_note=f'`["{AUDIENCE}"]`; required with `{JWT}`'
+    )
+    """Tokens have to be for one of these (`aud`). No two services that trust the same issuer should have the same, or
+    each could use the tokens that the other gets."""
+    algorithms = Setting(array(choice(*SVID_ALGORITHMS, EDDSA), may_be_empty=False), default=SVID_ALGORITHMS, ours=True)
+    """Signatures that tokens may have. Which of them a token has to have follows from the type of its key, and the
+    key's own `alg`. `EdDSA` only with `Jwt`."""
+    leeway = Setting(integer(0, 600, "seconds"), default=60, ours=True)
+    """By how much the issuer's clock may differ from this machine's. Parsec has 60."""
+    max_age = Setting(integer(0, INT32_MAX, "seconds"), default=86_400, ours=True)
+    """Keys that neither the agent nor the issuer has confirmed for this long are not used, 0: they always are. No
+    effect on those of a file."""
+
+
+class Authenticator(
+    _SvidAuthenticator,
+    _JwtAuthenticator,
+    _JwtPlaces,
+    _TokenAuthenticator,
+    name="authenticator",
+    required=True,
+    tag="auth_type",
+    tables=(Admin,),
+):
     """How clients are told apart."""
 
-    auth_type = Setting(
-        choice(
-            "Direct",
-            "UnixPeerCredentials",
-            absent={"JwtSvid": "this build has no authenticator of type JwtSvid; its clients' keys are kept"},
-        ),
-        required=True,
-    )
+    auth_type = Setting(choice(DIRECT, PEER, JWT_SVID, JWT), required=True)
     """How clients prove who they are. `UnixPeerCredentials`: by their uid, which the kernel vouches for. `Direct`: by
-    the name they give themselves, so all clients have to trust each other."""
-    workload_endpoint = Setting(TEXT, required=True, only_for=("JwtSvid",))
-    """Where the SPIFFE agent listens."""
+    the name they give themselves, so all clients have to trust each other. `JwtSvid`: by a token of a SPIFFE agent.
+    `Jwt`: by a token of any other issuer; Parsec does not have it, so a file for both services has it in an
+    `[[additional_authenticator]]`."""
 
 
 class AdditionalAuthenticator(
@@ -310,6 +387,16 @@ class Provider(
     """The provider's name in the key store; keys of a renamed provider are not found again."""
 
 
+class Identity(Table, name="identity", ours=True):
+    """How clients with tokens are told apart. Has an effect only with `JwtSvid` or `Jwt`."""
+
+    revocations = Setting(
+        _PATH, default_note="`identity/revocations.toml` in the state folder, which is `/var/lib/parsec`"
+    )
+    """File with the tokens, subjects, keys and issuers that are refused, which `cofferdam revoke` writes. It is read
+    again when it changes. Its folder holds nothing else of the service, as with `key_file`."""
+
+
 class Service(Table, name="service", ours=True):
     """How the service is observed."""
 
@@ -383,6 +470,6 @@ class Kim(Table, name="kim", ours=True):
 
 TABLES: Final[tuple[type[Table], ...]] = (
     *(CoreSettings, Listener, Authenticator, AdditionalAuthenticator, KeyManager, Provider),
-    *(Service, Isolation, Limits, Kim),
+    *(Identity, Service, Isolation, Limits, Kim),
 )
 """All tables, in the order of the reference page."""

@@ -35,6 +35,8 @@ class Role(enum.IntEnum):
     SOFTWARE_WORKER = 4
     PKCS11_WORKER = 5
     TPM_WORKER = 6
+    IDENTITY = 7
+    FETCHER = 8
 
     @property
     def row(self) -> "RoleRow":
@@ -56,6 +58,8 @@ class Copies(enum.Enum):
     """One, with the number 0, as long as the configuration is in force."""
     PER_PROVIDER = "per provider"
     """One, with the number 0, if the configuration has a provider of its type, of which it can have only one."""
+    AS_CONFIGURED = "as configured"
+    """As many as the configuration asks for, numbered from 0; none of them if it does not need the role."""
     PER_PRINCIPAL = "per principal"
     """One for each principal that is served, from a spare that is kept warm; the number is free."""
 
@@ -69,6 +73,8 @@ class Death(enum.Enum):
     PROVIDER_DOWN = "provider down"
     """One provider, whatever it died of: the service starts without it, and replaces it unless it said that this would
     not help. Only a configuration that takes a provider away which worked is not put in force (`Deployment`)."""
+    NOTHING = "nothing"
+    """What it would have told others; it is replaced."""
 
 
 class RoleRow(NamedTuple):
@@ -165,6 +171,29 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         loads_foreign_code=True,
         provider=3,
     ),
+    Role.IDENTITY: RoleRow(
+        package="cofferdam_identity",
+        title="identity",
+        uid_offset=2,
+        copies=Copies.AS_CONFIGURED,
+        says=_SERVER | {Broken},
+        failures=frozenset({Failure.SANDBOX}),
+        asks=frozenset({Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER}),
+        stage=3,
+    ),
+    Role.FETCHER: RoleRow(
+        package="cofferdam_fetcher",
+        title="fetcher",
+        # Four fit before the audit trail's and the workers'.
+        uid_offset=3,
+        copies=Copies.AS_CONFIGURED,
+        death=Death.NOTHING,
+        says=frozenset({Broken}),
+        failures=frozenset({Failure.SANDBOX, Failure.CONFIGURATION}),
+        asks=frozenset({Role.IDENTITY}),
+        stage=4,
+        oom_score=400,
+    ),
     Role.FRONTEND: RoleRow(
         package="cofferdam_frontend",
         title="frontend",
@@ -172,8 +201,8 @@ TABLE: Final[Mapping[Role, RoleRow]] = {
         copies=Copies.PER_PRINCIPAL,
         says=frozenset({Broken}),
         failures=frozenset({Failure.SANDBOX}),
-        asks=frozenset({Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER}),
-        stage=3,
+        asks=frozenset({Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER, Role.IDENTITY}),
+        stage=4,
         # It costs nobody but its principal anything when it is gone.
         oom_score=500,
     ),
@@ -187,7 +216,9 @@ def _roles(copies: Copies) -> frozenset[Role]:
 
 WORKERS: Final = _roles(Copies.PER_PROVIDER)
 """Roles that serve a provider each."""
-SERVERS: Final = WORKERS | _roles(Copies.ONE)
+AS_CONFIGURED: Final = _roles(Copies.AS_CONFIGURED)
+"""Roles of the processes beside the workers that a configuration may ask for."""
+SERVERS: Final = WORKERS | AS_CONFIGURED | _roles(Copies.ONE)
 """Roles that run as long as the configuration is in force, and are replaced when they die."""
 PLAIN: Final = _roles(Copies.ONE) - {Role.KIM}
 """Roles without settings of their own: they are told how to log."""
@@ -199,17 +230,25 @@ ALWAYS: Final[frozenset[type]] = frozenset({Pong, Said})
 """What every process may send from then on."""
 
 
-def documents_of(workers: Iterable[int]) -> set[tuple[Role, int]]:
-    """Return role and number of each settings document of a configuration whose workers have these roles.
+def documents_of(workers: Iterable[int], others: Iterable[tuple[int, int]]) -> set[tuple[Role, int]]:
+    """Return role and number of each settings document of a configuration.
+
+    Args:
+        workers: The roles of its workers.
+        others: Role and number of the other processes that it asks for.
 
     Raises:
-        ValueError: A worker has a role that serves no provider.
+        ValueError: A worker has a role that serves no provider, or another process one that is always there.
     """
     found = {(role, 0) for role in Role if role.row.copies in (Copies.ONE, Copies.PER_PRINCIPAL)}
     for role in map(Role, workers):
         if role not in WORKERS:
             raise ValueError(f"a worker of role {role.name}")
         found.add((role, 0))
+    for other, number in others:
+        if other not in AS_CONFIGURED:
+            raise ValueError(f"a process of role {other}")
+        found.add((Role(other), number))
     return found
 
 

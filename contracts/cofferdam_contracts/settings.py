@@ -53,6 +53,13 @@ class WorkerEntry(NamedTuple):
     """Supplementary groups that it keeps when the service is started as root."""
 
 
+class ProcessEntry(NamedTuple):
+    """A process besides the workers that the configuration asks for."""
+
+    role: int
+    number: int
+
+
 class ConfiguredProvider(NamedTuple):
     """A provider for the status, whether it is served or not; the last one is the key store."""
 
@@ -91,6 +98,8 @@ class BrokerSettings(NamedTuple):
     require: int
     """Lowest `Level` that every process must reach."""
     workers: tuple[WorkerEntry, ...]
+    others: tuple[ProcessEntry, ...]
+    """Besides the workers."""
     subuids: tuple[UidRange, ...]
     """Ranges whose uids count as their user's."""
     max_frontends: int

@@ -59,6 +59,7 @@ SETTINGS = BrokerSettings(
     uid_base=60706,
     require=Level.LANDLOCK,
     workers=(),
+    others=(),
     subuids=(),
     max_frontends=4,
     max_connections=100,

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -67,6 +68,51 @@ def test_what_others_can_change_is_refused_by_both() -> None:
         with pytest.raises(ServiceFailedError):
             service.start()
         assert said.splitlines()[0].removeprefix("error: ") in service.log()
+    finally:
+        service.close()
+
+
+def _tokens(folder: Path) -> str:
+    return f"""
+[[additional_authenticator]]
+auth_type = "JwtSvid"
+workload_endpoint = "unix://{folder}/identity/agent.sock"
+trust_domains = ["a.example"]
+[[additional_authenticator]]
+auth_type = "Jwt"
+issuer = "https://issuer.example"
+audience = ["parsec"]
+key_file = "{folder}/identity/keys.json"
+[identity]
+revocations = "{folder}/identity/revocations.toml"
+"""
+
+
+def test_what_tokens_need_is_said() -> None:
+    service = Service()
+    try:
+        service.configure({}, _tokens(service.folder))
+        path, folder = service.configuration_path, service.folder / "identity"
+        status, said = _check(path)
+        assert status == os.EX_OK
+        for missing in ("agent.sock", "keys.json"):
+            assert f"nothing at {folder}/{missing} ({folder}: No such file or directory)" in said
+        folder.mkdir()
+        keys, revocations = folder / "keys.json", folder / "revocations.toml"
+        for file in (keys, revocations):
+            file.touch(mode=0o644)
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.bind(str(folder / "agent.sock"))
+            status, said = _check(path)
+            assert (status, "nothing at" in said) == (os.EX_OK, False)
+        for file in (keys, revocations):
+            file.chmod(0o666)
+        status, said = _check(path)
+        assert status == os.EX_CONFIG
+        assert [line.rpartition("; ")[2] for line in said.splitlines() if line.startswith("error: ")] == [
+            f"chmod go-w {keys}",
+            f"chmod go-w {revocations}",
+        ]
     finally:
         service.close()
 

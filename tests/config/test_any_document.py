@@ -33,6 +33,22 @@ _TOKEN_LINES = (PARSEC + PKCS11.replace('"m"', '"sqlite-manager"') + _TOKEN).spl
 """One with a PIN in two places; its secrets are also where somebody may have put a PIN by mistake."""
 _TPM_LINES = (PARSEC + TPM.replace('"m"', '"sqlite-manager"') + _CHIP).splitlines()
 """One with secrets where they may be."""
+_IDENTITY_LINES = f"""\
+{PARSEC}
+[[additional_authenticator]]
+auth_type = "JwtSvid"
+workload_endpoint = "unix:///run/agent.sock"
+trust_domains = ["a.example"]
+algorithms = ["ES256"]
+[[additional_authenticator]]
+auth_type = "Jwt"
+issuer = "https://issuer.example"
+audience = ["parsec"]
+jwks_url = "https://issuer.example/keys?code={SECRET}"
+[identity]
+revocations = "/srv/identity/revocations.toml"
+""".splitlines()
+"""One with tokens; its secret is in a query."""
 
 _KEYS = sorted(
     {setting.name for table in TABLES for setting in table.settings} | {"admins", "unknown", '"x\\n"', "a.b"}
@@ -41,7 +57,7 @@ _PLAIN_VALUES = st.sampled_from(
     [
         *("0", "-1", "7", "true", "1.5", "07:32:00", f"0x{'f' * 5000}"),
         *('""', '"/x"', '"m"', '"Direct"', '"Pkcs11"', '"OnDisk"', '"""\n\n"""', '"\\u0000\\u001b"'),
-        *('"Tpm"', '"mssim"'),
+        *('"Tpm"', '"mssim"', '"Jwt"', '"JwtSvid"', '"unix:/x"', '"https://x"'),
         *("[]", "{}", "[{}]", '[{ name = "1" }]'),
     ]
 )
@@ -66,7 +82,7 @@ _STATEMENTS = st.one_of(_HEADERS, st.builds("{} = {}".format, st.sampled_from(_K
 @st.composite
 def _mutations(draw: st.DrawFn) -> str:
     """Draw a document in which some lines are removed, added, repeated or have another value."""
-    lines = list(draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES])))
+    lines = list(draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES, _IDENTITY_LINES])))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
         key, _, _ = lines[at].partition(" = ")
@@ -86,7 +102,9 @@ def _mutations(draw: st.DrawFn) -> str:
 @st.composite
 def _edits(draw: st.DrawFn) -> bytes:
     """Draw a document in which some bytes of one line are replaced."""
-    lines = [line.encode() for line in draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES]))]
+    lines = [
+        line.encode() for line in draw(st.sampled_from([_LINES, _OWN_LINES, _TOKEN_LINES, _TPM_LINES, _IDENTITY_LINES]))
+    ]
     at = draw(st.integers(0, len(lines) - 1))
     start = draw(st.integers(0, len(lines[at])))
     end = draw(st.integers(start, len(lines[at])))
@@ -136,3 +154,4 @@ def test_the_documents_to_start_from_are_a_plan_and_an_error() -> None:
     assert len(_texts("\n".join(_LINES).encode())) > 3
     assert any("pin-source besides user_pin" in text for text in _texts("\n".join(_TOKEN_LINES).encode()))
     assert any("owner_hierarchy_auth" in text for text in _texts("\n".join(_TPM_LINES).encode()))
+    assert _texts("\n".join(_IDENTITY_LINES).encode())

@@ -116,13 +116,12 @@ def _problems(text: str) -> tuple[str, ...]:
             'name = "a\\nb"',
             '8: key_manager[0].name: found "a\\nb", allowed: a non-empty string of printable characters',
         ),
-        # What Parsec has and this build lacks.
         (
             '"UnixPeerCredentials"',
-            '"JwtSvid"\nworkload_endpoint = "unix:///run/a"',
+            '"JwtSvid"\nworkload_endpoint = "unix:run/a"',
             (
-                '6: authenticator.auth_type: found "JwtSvid", allowed: "Direct", "UnixPeerCredentials" '
-                "(this build has no authenticator of type JwtSvid; its clients' keys are kept)"
+                '7: authenticator.workload_endpoint: found "unix:run/a", '
+                "allowed: unix:///PATH, unix:/PATH or tcp://IP-ADDRESS:PORT (it has no absolute path)"
             ),
         ),
         (
@@ -143,7 +142,7 @@ def _problems(text: str) -> tuple[str, ...]:
         (
             'auth_type = "UnixPeerCredentials"\n',
             "",
-            '5: authenticator.auth_type: found nothing, allowed: "Direct", "UnixPeerCredentials"',
+            '5: authenticator.auth_type: found nothing, allowed: "Direct", "UnixPeerCredentials", "JwtSvid", "Jwt"',
         ),
         (
             'provider_type = "MbedCrypto"\n',
@@ -234,10 +233,10 @@ def test_all_errors_come_at_once_and_in_the_order_of_the_file() -> None:
 
 
 def test_of_what_this_build_lacks_nothing_more_is_required() -> None:
-    assert _problems(SMALL.replace("UnixPeerCredentials", "JwtSvid")) == (
+    assert _problems(SMALL.replace("MbedCrypto", "CryptoAuthLib")) == (
         (
-            'config.toml:6: authenticator.auth_type: found "JwtSvid", allowed: "Direct", "UnixPeerCredentials" '
-            "(this build has no authenticator of type JwtSvid; its clients' keys are kept)"
+            'config.toml:11: provider[0].provider_type: found "CryptoAuthLib", allowed: "MbedCrypto", "Pkcs11", "Tpm" '
+            "(this build has no provider of type CryptoAuthLib; remove its table, its keys are kept)"
         ),
     )
 

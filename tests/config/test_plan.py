@@ -55,6 +55,7 @@ def test_the_settings_from_a_file_of_parsec() -> None:
             ConfiguredProvider(name="key store", type="SQLite", id=0, role=Role.KIM, absent=""),
         ),
         workers=(WorkerEntry(role=Role.SOFTWARE_WORKER, name="software"),),
+        others=(),
         subuids=(),
         max_frontends=64,
         max_connections=1024,

@@ -9,9 +9,11 @@ from tools.render_configuration import EXAMPLE, render_configuration
 from cofferdam_config.host_facts import STATE_FOLDER
 from cofferdam_config.places import PROVIDER_TYPES
 from cofferdam_config.plan import REQUEST_TIMEOUT_MS
-from cofferdam_config.tables import STATUS_SOCKET, TABLES, UID_BLOCK
+from cofferdam_config.tables import AUDIENCE, STATUS_SOCKET, TABLES, UID_BLOCK
 from cofferdam_config.tcti import ADDRESS, BUS_NAME, DEVICE, PORT
+from cofferdam_config.tokens import CREDENTIAL, REVOCATIONS
 from cofferdam_contracts.registry import PROVIDERS
+from cofferdam_contracts.roles import Role
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "configuration.md"
 
@@ -38,7 +40,9 @@ def test_the_page_has_the_constants_of_the_code() -> None:
     for kind in PROVIDER_TYPES.values():
         words += [PROVIDERS[kind.id].name, kind.kek.credential, kind.kek.default_file]
         words += [secret.credential for secret in kind.secrets]
-    assert [word for word in words if f"`{word}`" not in page] == []
+    words += [CREDENTIAL, REVOCATIONS, AUDIENCE]
+    assert [word for word in words if f"`{word}`" not in page and f'`["{word}"]`' not in page] == []
+    assert f"`isolation.uid_base` + {Role.FETCHER.row.uid_offset}," in page
     assert f", {PORT}, " in page
     assert f"First of the {UID_BLOCK} uids" in page
     assert f"| {REQUEST_TIMEOUT_MS}, or `listener.timeout`" in page

@@ -43,6 +43,7 @@ def test_the_most_ranges_fit_the_document_of_the_broker() -> None:
         uid_base=1,
         require=0,
         workers=(),
+        others=(),
         subuids=found,
         max_frontends=1,
         max_connections=1,

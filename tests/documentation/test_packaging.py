@@ -14,8 +14,9 @@ from cofferdam_config.places import PROVIDER_TYPES
 from cofferdam_config.plan import read
 from cofferdam_config.tables import Limits
 from cofferdam_config.tcti import DEVICE
+from cofferdam_config.tokens import CREDENTIAL
 from cofferdam_contracts.ipc.control import Level
-from cofferdam_contracts.roles import UID_COUNT, WORKERS, Role
+from cofferdam_contracts.roles import AS_CONFIGURED, UID_COUNT, WORKERS, Role
 from cofferdam_contracts.settings import KimSettings, SoftwareSettings
 from cofferdam_runtime.sandbox.broker import CAPABILITIES
 from cofferdam_runtime.sandbox.rank import BROKER_NICE
@@ -57,6 +58,7 @@ def test_what_the_sample_has_commented_out_is_accepted_as_well() -> None:
     plan = read(text.encode(), path="config.toml", facts=FACTS)
     assert plan.warnings == ()
     assert {worker.role for worker in plan.broker.workers} == WORKERS
+    assert {other.role for other in plan.broker.others} == AS_CONFIGURED
 
 
 def test_the_unit_leaves_the_broker_its_capabilities(service: configparser.RawConfigParser) -> None:
@@ -120,7 +122,7 @@ def test_the_unit_names_the_credentials_that_there_are() -> None:
     text = (PACKAGING / "systemd" / "cofferdam.service").read_text()
     kinds = PROVIDER_TYPES.values()
     credentials = {kind.kek.credential for kind in kinds} | {one.credential for kind in kinds for one in kind.secrets}
-    assert set(re.findall(r"^#LoadCredential=([^:]+):", text, re.MULTILINE)) == credentials
+    assert set(re.findall(r"^#LoadCredential=([^:]+):", text, re.MULTILINE)) == {*credentials, CREDENTIAL}
 
 
 def test_the_unit_says_how_a_tpm_is_let_in(service: configparser.RawConfigParser) -> None:

@@ -27,13 +27,13 @@ _BECOME: Final = "import sys; from cofferdam_cli.serve import become; become(sys
 _ROOTS: Final = ("broker", "config", "contracts", "frontend", "kim", "providers", "runtime")
 _CHANGES: Final = {
     "contracts/cofferdam_contracts/roles.py": (
-        ("    TPM_WORKER = 6\n", "    TPM_WORKER = 6\n    ECHO = 7\n"),
+        ("    FETCHER = 8\n", "    FETCHER = 8\n    ECHO = 9\n"),
         (
             "    Role.FRONTEND: RoleRow(\n",
             """    Role.ECHO: RoleRow(
         package="cofferdam_echo",
         title="echo",
-        uid_offset=2,
+        uid_offset=7,
         copies=Copies.ONE,
         says=frozenset(),
         failures=frozenset({Failure.SANDBOX}),
@@ -104,7 +104,7 @@ def test_a_new_role_is_started_confined_and_answers(extended: Extended) -> None:
     assert row["state"] in {"ready", "asked"}
     as_root = os.geteuid() == 0
     assert row["level"] == ("uid" if as_root else "landlock")
-    assert row["uid"] == (60708 if as_root else None)
+    assert row["uid"] == (60713 if as_root else None)
 
 
 def test_a_new_role_is_replaced_when_it_dies_and_nobody_else_is(extended: Extended) -> None:

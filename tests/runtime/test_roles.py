@@ -5,7 +5,9 @@ from cofferdam_contracts.roles import WORKERS, Role
 from cofferdam_runtime.sandbox.policies import POLICIES
 
 GRAPH = {
-    Role.FRONTEND: {Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER},
+    Role.FRONTEND: {Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER, Role.IDENTITY},
+    Role.IDENTITY: {Role.KIM, Role.SOFTWARE_WORKER, Role.PKCS11_WORKER, Role.TPM_WORKER},
+    Role.FETCHER: {Role.IDENTITY},
     Role.SOFTWARE_WORKER: {Role.KIM},
     Role.PKCS11_WORKER: {Role.KIM},
     Role.TPM_WORKER: {Role.KIM},

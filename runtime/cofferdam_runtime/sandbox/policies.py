@@ -8,6 +8,8 @@ names on x86-64 and aarch64, both are listed; libseccomp skips calls that an arc
 
 import errno
 import fcntl
+import os
+import termios
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -110,6 +112,14 @@ _MODES: Final = (
     Condition(syscall="fchmod", argument=1, mask=sum(SPECIAL_MODES), value=0),
 )
 """Opening and creating files."""
+_WRITING: Final = os.O_ACCMODE | sum(CREATING) | os.O_TRUNC
+"""Flags of open without which a file is only read."""
+_READING: Final = (
+    Condition(syscall="openat", argument=2, mask=_WRITING, value=0),
+    # The self-test of the sandbox tries it.
+    Condition(syscall="openat", argument=2, mask=os.O_WRONLY, value=os.O_WRONLY, error=errno.EPERM),
+)
+"""Opening files without writing to them."""
 _SYSTEM_BUS: Final = "/run/dbus/system_bus_socket"
 """The socket of the system D-Bus, over which the resource manager daemon hands out its connections."""
 LIBRARIES: Final = (
@@ -203,6 +213,23 @@ POLICIES: Final[Mapping[Role, Policy]] = MappingProxyType(
             refusals=REFUSALS,
             open_files=4096,
             file_size=None,
+        ),
+        # Parses tokens and documents with keys. Reads the files of the administrator that are added at run time, and
+        # hears from an inotify descriptor, which exists before, when they change. OpenSSL compares the pid.
+        Role.IDENTITY: Policy(
+            syscalls=_LIFE | _MEMORY | _CHANNELS | {"getpid", "read", "fstat", "newfstatat", "lseek"},
+            conditions=(
+                *_READING,
+                *_ABOVE_THE_LOG,
+            ),
+            refusals=REFUSALS,
+            open_files=4096,
+        ),
+        # Holds nothing. `for_agent` and `for_network` add what it talks to at run time.
+        Role.FETCHER: Policy(
+            syscalls=_LIFE | _MEMORY | _CHANNELS | {"getpid"},
+            refusals=REFUSALS,
+            open_files=256,
         ),
         # Reads untrusted input of clients.
         Role.FRONTEND: Policy(
@@ -341,6 +368,29 @@ def for_module(policy: Policy, needs: Iterable[str]) -> Policy:
             executable_memory=policy.executable_memory or need.executable_memory,
         )
     return policy
+
+
+def for_agent(policy: Policy) -> Policy:
+    """Return the policy of a fetcher that talks to an agent on this machine, over a socket of the file system."""
+    return _connecting(policy, ("AF_UNIX",))
+
+
+def for_network(policy: Policy) -> Policy:
+    """Return the policy of a fetcher that talks to servers of the network."""
+    return _connecting(policy, ("AF_INET", "AF_INET6"))
+
+
+def _connecting(policy: Policy, families: Iterable[str]) -> Policy:
+    return policy._replace(
+        syscalls=policy.syscalls | {"connect", "getpeername", "setsockopt", "shutdown"},
+        conditions=(
+            *policy.conditions,
+            *(Condition(syscall="socket", argument=0, mask=INT, value=_FAMILIES[family]) for family in families),
+            # A socket is made non-blocking.
+            Condition(syscall="ioctl", argument=1, mask=INT, value=termios.FIONBIO),
+        ),
+        sockets=True,
+    )
 
 
 def for_tpm(policy: Policy, tcti: TctiSettings) -> Policy:

@@ -1,5 +1,6 @@
 """The policies as data: complete, known to the library, and within what the service promises."""
 
+import os
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from cofferdam_runtime.sandbox.policies import (
     POLICIES,
     REFUSALS,
     RELAY,
+    for_agent,
     for_mapping_files,
     for_module,
+    for_network,
     for_tpm,
 )
 from cofferdam_runtime.sandbox.policy import FORBIDDEN, Condition, Policy
@@ -66,6 +69,8 @@ ALLOWED = {
     Role.CONFIG: LIFE_AND_MEMORY | {"close", "lseek", "memfd_create", "read", "sendmsg", "write", "fcntl"},
     Role.KIM: SERVING | FILES,
     Role.FRONTEND: SERVING | {"shutdown"},
+    Role.IDENTITY: SERVING | {"shutdown", "getpid", "read", "fstat", "newfstatat", "lseek", "openat"},
+    Role.FETCHER: SERVING | {"getpid"},
     Role.SOFTWARE_WORKER: SERVING | {"mprotect", "exit", "read", "getpid", "poll", "ppoll", "clock_nanosleep"},
     Role.PKCS11_WORKER: SERVING | FILES | MODULE | {"poll", "ppoll"},
     Role.TPM_WORKER: SERVING | {"getpid", "poll", "ppoll", "read", "clock_nanosleep"},
@@ -94,8 +99,8 @@ def test_no_role_gets_the_network_or_processes(role: Role) -> None:
     assert not POLICIES[role].allowed & (NETWORK | PROCESSES | FORBIDDEN)
 
 
-@pytest.mark.parametrize("role", [role for role in Role if role not in {Role.KIM, Role.PKCS11_WORKER}])
-def test_only_the_key_store_and_a_module_open_files(role: Role) -> None:
+@pytest.mark.parametrize("role", [role for role in Role if role not in {Role.KIM, Role.PKCS11_WORKER, Role.IDENTITY}])
+def test_only_the_key_store_a_module_and_who_reads_keys_of_issuers_open_files(role: Role) -> None:
     assert not POLICIES[role].allowed & OPENING
 
 
@@ -155,6 +160,29 @@ def test_no_file_is_made_that_runs_as_the_process(role: Role) -> None:
         "mknod",
         "mknodat",
     }
+
+
+def test_what_only_reads_cannot_write() -> None:
+    (condition,) = (each for each in POLICIES[Role.IDENTITY].conditions if each.syscall == "openat" and not each.error)
+    assert (condition.argument, condition.value, condition.error) == (2, 0, 0)
+    for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC, os.O_TMPFILE & ~os.O_DIRECTORY):
+        assert condition.mask & flag
+
+
+def test_a_fetcher_reaches_an_agent_or_the_network() -> None:
+    plain = POLICIES[Role.FETCHER]
+    agent, network = for_agent(plain), for_network(plain)
+    added = {"connect", "getpeername", "setsockopt", "shutdown", "socket", "ioctl"}
+    assert agent.allowed - plain.allowed == added
+    assert network.allowed - plain.allowed == added
+    for policy, families in ((agent, {1}), (network, {2, 10})):
+        sockets = [each for each in policy.conditions if each.syscall == "socket" and not each.error]
+        assert {(each.argument, each.mask) for each in sockets} == {(0, 0xFFFF_FFFF)}
+        assert {each.value for each in sockets} == families
+        assert (policy.sockets, policy.threads, policy.executable_memory) == (True, False, False)
+        assert not policy.allowed & (FORBIDDEN | PROCESSES | {"bind", "listen", "accept", "accept4"})
+        assert not policy.writable
+        policy.check()
 
 
 def test_what_is_closed_while_loading_is_known_to_the_library_and_leaves_the_last_filter_possible() -> None:
