@@ -219,8 +219,8 @@ ONE_UID: Final = (
     _mutant(
         "the key store takes every channel for root's",
         KIM,
-        "FrontendPeer(channel.uid)",
-        "FrontendPeer(0)",
+        "FrontendPeer(channel.uid, ",
+        "FrontendPeer(0, ",
         IDENTITIES,
         root=True,
     ),

@@ -12,7 +12,7 @@ import timeit
 from collections.abc import Callable
 from typing import Final
 
-from cofferdam_contracts.identity import KeyIdentity
+from cofferdam_contracts.identity import Application, KeyIdentity
 from cofferdam_contracts.ipc.framing import Assembler, pack
 from cofferdam_contracts.ipc.requests import decode_answer, decode_request, encode_answer, encode_request
 from cofferdam_contracts.operations import SignHash
@@ -64,7 +64,7 @@ def stages() -> dict[str, Callable[[], object]]:
     authentication = Authentication(authenticators, UID, {})
     message = pack(encode_request(operation, 1, 1 << 62, AuthType.UNIX_PEER_CREDENTIALS, ""))
     asked, answered = Assembler(LIMIT), Assembler(LIMIT)
-    principal = Principal(uid=UID, number=0, authenticators=frozenset({3}))
+    principal = Principal(uid=UID, number=0, authenticators=frozenset({3}), granted=Application)
     received = decode_request(asked.feed(message) or ())
     provider = SoftwareProvider(os.urandom(32))
     identity = KeyIdentity(AuthType.UNIX_PEER_CREDENTIALS, str(UID), "a key")
@@ -73,7 +73,7 @@ def stages() -> dict[str, Callable[[], object]]:
     answer = pack(encode_answer(operation.opcode, 1, Status.SUCCESS, (signature,)))
     return {
         "frontend: request out of the stream": take,
-        "frontend: authentication": lambda: authentication.authenticate(request.header.auth_type, request.auth),
+        "frontend: authentication": lambda: authentication.authenticate(3, request.auth, 0),
         "frontend: body to operation": lambda: decode_operation(request.header.opcode, request.body),
         "frontend: operation to message": lambda: pack(encode_request(operation, 1, 1 << 62, 3, "")),
         "worker: message to operation": lambda: decode_request(asked.feed(message) or ()),

@@ -20,6 +20,7 @@ from cofferdam_kim.service import KimService
 from cofferdam_kim.store import MappingStore
 from cofferdam_kim.stores import Stores
 from cofferdam_runtime.entry import Child, Reporter, begin, confine, give_up
+from cofferdam_runtime.grants import Grants
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.notices import ChildLog
 from cofferdam_runtime.sandbox.policies import POLICIES, for_mapping_files
@@ -50,15 +51,17 @@ def main() -> int:
         owners.changed(authenticator, name)
         counts.changed()
 
+    reporter = Reporter(start.control)
+    grants = Grants(loop, log, reporter)
     service = KimService(
         stores,
         settings.providers,
         settings.authenticators,
         on_failure=lambda error: notices.failed(error, time.monotonic()),
         on_change=changed,
+        granted=grants.application,
     )
-    reporter = Reporter(start.control)
-    server = Server(service, loop, log, reporter)
+    server = Server(service, loop, log, reporter, grants=grants)
     child = Child(start, log, loop, reporter, {DownstreamChannel: server.add_channel})
     checks, rows = _sealed(stores, settings.providers)
     notices.look(time.monotonic())

@@ -20,6 +20,7 @@ from cofferdam_contracts.status import Status
 from cofferdam_kim.service import Answer, GradualAnswer, KimService, Peer
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.entry import Reporter
+from cofferdam_runtime.grants import Grants
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import HANGUP, IDLE_S, READ, WRITE, Loop
 
@@ -46,13 +47,14 @@ class PeerChannel(Struct, eq=False):
 class Server:
     """Answers questions on every channel that it is given."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts of a server
         self,
         service: KimService,
         loop: Loop,
         log: Log,
         reporter: Reporter,
         *,
+        grants: Grants,
         clock_ns: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         """Serve on this loop, which has to call `tick`.
@@ -62,6 +64,7 @@ class Server:
             loop: Tells when a channel has a message.
             log: Of the process.
             reporter: Counts the questions and tells the broker of a peer that broke the protocol.
+            grants: Whom the channels of frontends may speak for, as the identity process says.
             clock_ns: Returns the processor time that peers are charged for.
         """
         self._service = service
@@ -72,12 +75,16 @@ class Server:
         self._ready: dict[Asker, dict[PeerChannel, None]] = {asker: {} for asker in Asker}
         """Peers with something to answer, those whose turn was longest ago first."""
         self._reporter = reporter
+        self._grants = grants
 
     def add_channel(self, record: DownstreamChannel) -> None:
         """Serve the channel of a worker or of a frontend in place of its previous one.
 
         A channel that a predecessor served is greeted with HELLO.
         """
+        if record.role == Role.IDENTITY:
+            self._grants.add_channel(record)
+            return
         peer = self._service.peer(record)
         most = MOST_ANSWERED[peer.asker]
         channel = Channel.of(record.descriptor, most_bytes(peer.asker), sends=most, adopted=record.adopted)

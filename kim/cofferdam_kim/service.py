@@ -16,7 +16,7 @@ from cofferdam_contracts.ipc.errors import ForbiddenMessageError
 from cofferdam_contracts.ipc.keystore import CODED_ROW, SCHEMAS, Asker, KimMessage
 from cofferdam_contracts.ipc.limits import AROUND, MAX_ANSWER
 from cofferdam_contracts.psa.encoding import EncodingError, decode_attributes
-from cofferdam_contracts.registry import AuthType
+from cofferdam_contracts.registry import TOKEN_AUTHENTICATORS, AuthType
 from cofferdam_contracts.roles import WORKERS, Role
 from cofferdam_contracts.settings import AuthenticatorSettings, ProviderEntry
 from cofferdam_contracts.status import ServiceError, Status
@@ -38,6 +38,8 @@ class FrontendPeer(Struct, frozen=True):
 
     asker: ClassVar[Asker] = Asker.FRONTEND
     uid: int
+    serial: int = 0
+    """Of the frontend; the identity process knows its channel by it."""
 
 
 Peer: TypeAlias = WorkerPeer | FrontendPeer
@@ -52,16 +54,23 @@ class GradualAnswer(Struct, frozen=True):
     steps: Steps[tuple[Any, ...]]
 
 
+def nobody(_serial: int, _authenticator: int, _handle: str) -> Application:
+    """Refuse every handle, where no identity process grants any."""
+    raise ServiceError(Status.AUTHENTICATION_ERROR, "no identity was granted")
+
+
 class KimService:
     """Answers questions from the stores."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a key store is asked with
         self,
         stores: Stores,
         providers: Sequence[ProviderEntry],
         authenticators: Sequence[AuthenticatorSettings],
+        *,
         on_failure: Callable[[ServiceError], object] = lambda _error: None,
         on_change: Callable[[int, str], None] = lambda _authenticator, _application: None,
+        granted: Callable[[int, int, str], Application] = nobody,
     ) -> None:
         """Serve these workers and authenticators.
 
@@ -71,12 +80,15 @@ class KimService:
             authenticators: Those that are configured.
             on_failure: Called with an error of the store itself.
             on_change: Called with authenticator and name of an application that got or lost a key.
+            granted: Returns the application that a handle stands for; it takes the serial of the frontend, the
+                authenticator and the handle.
         """
         self._stores = stores
         self._providers = {provider.id: provider for provider in providers}
         self._admins = {settings.auth_type: frozenset(settings.admins) for settings in authenticators}
         self._on_failure = on_failure
         self._on_change = on_change
+        self._granted = granted
 
     def peer(self, channel: DownstreamChannel) -> Peer:
         """Return the peer of a channel that the broker hands over.
@@ -85,7 +97,7 @@ class KimService:
             ValueError: The peer is of a role that asks no questions.
         """
         if channel.role == Role.FRONTEND:
-            return FrontendPeer(channel.uid)
+            return FrontendPeer(channel.uid, channel.serial)
         if channel.role in WORKERS and (served := self._providers.get(Role(channel.role).row.provider)):
             return WorkerPeer(served)
         raise ValueError(f"a channel to role {channel.role}, number {channel.number}")
@@ -189,9 +201,11 @@ class KimService:
 
     def _principal(self, peer: FrontendPeer, authenticator: int, application: str) -> Application:
         """Return the application that a frontend speaks for."""
+        if authenticator in TOKEN_AUTHENTICATORS and authenticator in self._admins and application:
+            return self._granted(peer.serial, authenticator, application)
         naming = _NAMING.get(authenticator)
         if authenticator not in self._admins or naming is None:
-            raise ForbiddenMessageError(f"authenticator {authenticator} is not configured")
+            raise ForbiddenMessageError(f"authenticator {authenticator} cannot vouch for this")
         return Application(authenticator, naming(peer, application))
 
     # The asker in the schema decides the type of the peer that a handler gets.
@@ -230,7 +244,7 @@ _NAMING: Final[Mapping[int, Callable[[FrontendPeer, str], str]]] = {
     AuthType.DIRECT: _claimed_name,
     AuthType.UNIX_PEER_CREDENTIALS: _uid_as_name,
 }
-"""How each authenticator derives the application name from the channel and the field."""
+"""How each authenticator without a token derives the application name from the channel and the field."""
 
 _FAILURES: Final = frozenset({Status.KEY_INFO_MANAGER_ERROR, Status.PSA_ERROR_DATA_CORRUPT})
 """Statuses that report a fault of the store, not of the question."""

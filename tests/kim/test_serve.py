@@ -22,6 +22,7 @@ from cofferdam_kim.serve import TURN_NS, TURNS, Server
 from cofferdam_kim.service import Answer, GradualAnswer, KimService, Peer
 from cofferdam_kim.store import MappingStore
 from cofferdam_runtime.channel import Channel, ChannelClosedError
+from cofferdam_runtime.grants import Grants
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.pairs import socket_pair
@@ -75,6 +76,7 @@ class Kim:
             log,
             self.broker.reporter,
             clock_ns=lambda: self.service.now_ns,
+            grants=Grants(self.loop, log, self.broker.reporter),
         )
         self.answers: dict[Channel, list[tuple[Any, ...]]] = defaultdict(list)
         self.deaf: set[Channel] = set()

@@ -30,6 +30,7 @@ requests, and when it ends, is in `upkeep`.
 import select
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, Final
 
 from cofferdam_contracts.ipc.control import DownstreamChannel
@@ -49,6 +50,7 @@ from cofferdam_providers.base.turns import Turns
 from cofferdam_providers.base.upkeep import Upkeep
 from cofferdam_runtime.channel import Channel, ChannelClosedError, MessageSizeError
 from cofferdam_runtime.entry import Reporter
+from cofferdam_runtime.grants import Grants
 from cofferdam_runtime.loop import HANGUP, READ, WRITE, Loop
 
 TURN_NS: Final = 250_000
@@ -82,13 +84,25 @@ class Worker:
         self._turns: Turns[Peer] = Turns()
         self._upkeep = Upkeep(context, lane, self._turns)
         self._answered = 0
+        self._grants = Grants(loop, context.log, reporter)
 
     def add_channel(self, record: DownstreamChannel) -> None:
-        """Add a frontend's channel in place of its previous one; on a predecessor's channel say HELLO."""
+        """Add a frontend's channel in place of its previous one; on a predecessor's channel say HELLO.
+
+        The channel of the identity process tells whom those of frontends may speak for.
+        """
+        if record.role == Role.IDENTITY:
+            self._grants.add_channel(record)
+            return
         if record.role != Role.FRONTEND:
             raise ValueError("a worker serves frontends")
         channel = Channel.of(record.descriptor, self._limit, adopted=record.adopted)
-        principal = Principal(uid=record.uid, number=record.number, authenticators=self._authenticators)
+        principal = Principal(
+            uid=record.uid,
+            number=record.number,
+            authenticators=self._authenticators,
+            granted=partial(self._grants.application, record.serial),
+        )
         peer = Peer(channel, principal, record.serial)
         for before in [other for other in self._peers if other.serial == peer.serial]:
             self._close(before)
@@ -205,9 +219,9 @@ class Worker:
             self._sync(peer, message)
             return
         request = decode_request(message)
-        application = peer.principal.application(request)
         self._reporter.count_one()
         try:
+            application = peer.principal.application(request)
             outcome = self._service.perform(application, request)
             if isinstance(outcome, Slow):
                 self._begin(peer, request, outcome)

@@ -38,6 +38,7 @@ from cofferdam_providers.base.request_log import RequestLog
 from cofferdam_providers.base.row_codes import RowCodes
 from cofferdam_providers.base.worker import Worker
 from cofferdam_runtime.channel import Channel
+from cofferdam_runtime.grants import Grants
 from cofferdam_runtime.log import Log
 from cofferdam_runtime.loop import Loop
 from cofferdam_runtime.pairs import socket_pair
@@ -132,7 +133,13 @@ def key_store(folder: Path) -> Iterator[KimClient]:
         database = MappingStore.open(path, (ENTRY,))
         loop = Loop()
         broker = BrokerEnd()
-        server = Server(KimService(Stores((database,), (ENTRY,)), (ENTRY,), (UNIX,)), loop, LOG, broker.reporter)
+        server = Server(
+            KimService(Stores((database,), (ENTRY,)), (ENTRY,), (UNIX,)),
+            loop,
+            LOG,
+            broker.reporter,
+            grants=Grants(loop, LOG, broker.reporter),
+        )
         server.add_channel(DownstreamChannel(Role.SOFTWARE_WORKER, 0, 0, 0, adopted=False, descriptor=theirs.detach()))
         stop.append(loop.stop)
         started.set()
