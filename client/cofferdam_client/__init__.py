@@ -28,6 +28,7 @@ from cofferdam_client.attributes import rsa_signing_key as rsa_signing_key
 from cofferdam_client.authentication import Auth as Auth
 from cofferdam_client.authentication import Direct as Direct
 from cofferdam_client.authentication import FirstUsable as FirstUsable
+from cofferdam_client.authentication import Jwt as Jwt
 from cofferdam_client.authentication import JwtSvid as JwtSvid
 from cofferdam_client.authentication import NoAuth as NoAuth
 from cofferdam_client.authentication import UnixPeerCredentials as UnixPeerCredentials

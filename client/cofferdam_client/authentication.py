@@ -1,7 +1,7 @@
 """The ways in which a client identifies itself (Parsec wire protocol, "authentication types")."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeAlias
 
 from msgspec import Struct
@@ -53,18 +53,28 @@ class Direct(Struct, frozen=True):
         return self.application.encode()
 
 
-class JwtSvid(Opaque, Struct, frozen=True):
-    """Send a SPIFFE token whose audience is `parsec`."""
-
-    type: ClassVar[AuthType] = AuthType.JWT_SVID
-    token: str
+class _Token(Opaque, Struct, frozen=True):
+    token: str | Callable[[], str]
+    """The token, or what returns a current one: it is called for every request, as tokens end."""
 
     def field(self) -> bytes:
         """Return the authentication field of a request."""
-        return self.token.encode()
+        return (self.token if isinstance(self.token, str) else self.token()).encode()
 
 
-Auth: TypeAlias = NoAuth | UnixPeerCredentials | Direct | JwtSvid
+class Jwt(_Token, frozen=True):
+    """Send a JSON Web Token of the issuer that the service's authenticator of type `Jwt` trusts."""
+
+    type: ClassVar[AuthType] = AuthType.JWT
+
+
+class JwtSvid(_Token, frozen=True):
+    """Send a SPIFFE token, whose audience is `parsec` unless the service has another."""
+
+    type: ClassVar[AuthType] = AuthType.JWT_SVID
+
+
+Auth: TypeAlias = NoAuth | UnixPeerCredentials | Direct | Jwt | JwtSvid
 
 
 class FirstUsable(Struct, frozen=True):

@@ -24,7 +24,7 @@ class Identity(Opaque, Struct, frozen=True):
 
     authenticator: int
     claimed: str
-    """The name to send on: empty unless the authenticator is Direct."""
+    """The name to send on: that which a Direct client claims, the handle of a token, or nothing."""
     admin: bool = False
 
 
@@ -34,31 +34,38 @@ IdentitySource: TypeAlias = Callable[[bytes, Callable[[Identity | ServiceError],
 """An authenticator that asks another process. It takes the authentication field and a function that it calls once, now
 or later, with the application or with the error that refuses the request. It returns a function that withdraws the
 question, or raises the `ServiceError` that refuses the request at once. See `identities.py`."""
-Sources: TypeAlias = Mapping[int, IdentitySource]
-"""The authenticators that ask another process, by their numbers on the wire."""
+Method: TypeAlias = Callable[[bytes, int], Identity | IdentitySource]
+"""Decides from the authentication field, and the servers that will be asked, who a request is from, or whom to ask."""
+Methods: TypeAlias = Mapping[int, Method]
+"""Methods by the number of their authenticator on the wire."""
 
 
 class Authentication:
     """The active authenticators, for one principal."""
 
-    def __init__(self, authenticators: tuple[AuthenticatorSettings, ...], uid: int, sources: Sources) -> None:
-        """Authenticate the clients that run under `uid`."""
+    def __init__(self, authenticators: tuple[AuthenticatorSettings, ...], uid: int, methods: Methods) -> None:
+        """Authenticate the clients that run under `uid`; `methods` are those of further authenticators."""
         self._admins = {entry.auth_type: frozenset(entry.admins) for entry in authenticators}
         self._uid = uid
         self._uid_field = uid.to_bytes(_UID_LENGTH, "little")
         self._unix = Identity(
             AuthType.UNIX_PEER_CREDENTIALS, "", str(uid) in self._admins.get(AuthType.UNIX_PEER_CREDENTIALS, ())
         )
-        known: dict[int, Callable[[bytes], Identity | IdentitySource]] = {
-            **{auth_type: _constantly(source) for auth_type, source in sources.items()},
+        known: Methods = {
+            **methods,
             AuthType.UNIX_PEER_CREDENTIALS: self._unix_peer,
             AuthType.DIRECT: self._direct,
         }
         self._methods = {entry.auth_type: known[entry.auth_type] for entry in authenticators}
-        self._methods[AuthType.NO_AUTH] = lambda _proof: ANONYMOUS
+        self._methods[AuthType.NO_AUTH] = lambda _proof, _servers: ANONYMOUS
 
-    def authenticate(self, auth_type: int, proof: bytes) -> Identity | IdentitySource:
+    def authenticate(self, auth_type: int, proof: bytes, servers: int) -> Identity | IdentitySource:
         """Return who the request is from, or whom to ask.
+
+        Args:
+            auth_type: The authenticator.
+            proof: The authentication field.
+            servers: The roles that will be asked, as bits: these have to know the identity.
 
         Raises:
             ServiceError: `AUTHENTICATOR_NOT_REGISTERED` or `AUTHENTICATION_ERROR`.
@@ -66,14 +73,14 @@ class Authentication:
         method = self._methods.get(auth_type)
         if method is None:
             raise ServiceError(Status.AUTHENTICATOR_NOT_REGISTERED, f"authenticator {auth_type} is not configured")
-        return method(proof)
+        return method(proof, servers)
 
-    def _unix_peer(self, proof: bytes) -> Identity:
+    def _unix_peer(self, proof: bytes, _servers: int) -> Identity:
         if proof != self._uid_field:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a client of uid {self._uid} claims to be another")
         return self._unix
 
-    def _direct(self, proof: bytes) -> Identity:
+    def _direct(self, proof: bytes, _servers: int) -> Identity:
         try:
             name = proof.decode()
         except UnicodeDecodeError as error:
@@ -81,7 +88,3 @@ class Authentication:
         if not name or len(proof) > MAX_APPLICATION:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a Direct name of {len(proof)} bytes")
         return Identity(AuthType.DIRECT, name, name in self._admins[AuthType.DIRECT])
-
-
-def _constantly(source: IdentitySource) -> Callable[[bytes], IdentitySource]:
-    return lambda _proof: source

@@ -205,6 +205,10 @@ class ClientConnection:
         """Tell whether a response with a body of this size may wait for the client to take it."""
         return self._budget.fits(size + HEADER_LENGTH)
 
+    def share(self) -> Share:
+        """Return a new share of the budget, for what is kept of a request of this connection."""
+        return Share(self._budget)
+
     def notice_hangup(self) -> None:
         """Have the loop report it if the client closes its end while the owner has the request."""
         if self._mask < 0:

@@ -31,6 +31,8 @@ class Core(Struct, kw_only=True):
     constant: Mapping[Opcode, bytes]
     store: KimUpstream
     workers: tuple[WorkerUpstream, ...]
+    servers: Mapping[int, int]
+    """The roles that an operation is passed on to, as bits; none for one that is answered here."""
     pages: PageCache = field(default_factory=PageCache)
 
     @classmethod
@@ -66,6 +68,11 @@ class Core(Struct, kw_only=True):
             },
             store=store,
             workers=workers,
+            servers={
+                Opcode.LIST_KEYS: 1 << store.role,
+                Opcode.LIST_CLIENTS: 1 << store.role,
+                Opcode.DELETE_CLIENT: sum(1 << worker.role for worker in workers),
+            },
         )
 
 

@@ -1,15 +1,18 @@
 """The frontend of one principal: takes its connections from the broker, bounds what they may do, has them served."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from cofferdam_contracts.ipc.control import Assign, NewClient, UpstreamChannel
+from cofferdam_contracts.ipc.grants import MAX_VERIFY
 from cofferdam_contracts.ipc.limits import MAX_LISTING, message_limit
+from cofferdam_contracts.registry import TOKEN_AUTHENTICATORS
 from cofferdam_contracts.roles import WORKERS, Role
 from cofferdam_contracts.settings import FrontendSettings
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.decoder import Limits, Request
-from cofferdam_frontend.auth import Authentication, Identity, Sources
+from cofferdam_frontend.auth import Authentication, Identity, Methods
 from cofferdam_frontend.budget import Budget
 from cofferdam_frontend.connection import ClientConnection, State
 from cofferdam_frontend.core import Core
@@ -17,6 +20,7 @@ from cofferdam_frontend.deadlines import Deadlines, now_us
 from cofferdam_frontend.identities import PendingIdentities
 from cofferdam_frontend.pipeline import Pipeline
 from cofferdam_frontend.responder import Responder
+from cofferdam_frontend.tokens import IdentityUpstream, Tokens
 from cofferdam_frontend.upstream import KimUpstream, Upstream, WorkerUpstream
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.entry import Reporter
@@ -27,7 +31,11 @@ VERSION: Final = (0, 1, 0)
 """Of the service, as ListProviders gives it for the core provider."""
 
 
-_UPSTREAMS: Final[Mapping[Role, type[Upstream]]] = {Role.KIM: KimUpstream, **dict.fromkeys(WORKERS, WorkerUpstream)}
+_UPSTREAMS: Final[Mapping[Role, type[Upstream]]] = {
+    Role.KIM: KimUpstream,
+    Role.IDENTITY: IdentityUpstream,
+    **dict.fromkeys(WORKERS, WorkerUpstream),
+}
 """The class for each role that a frontend asks."""
 
 
@@ -39,7 +47,7 @@ class Frontend:
     """Serves the connections of one principal."""
 
     def __init__(
-        self, settings: FrontendSettings, loop: Loop, log: Log, reporter: Reporter, sources: Sources | None = None
+        self, settings: FrontendSettings, loop: Loop, log: Log, reporter: Reporter, methods: Methods | None = None
     ) -> None:
         """Serve on this loop, from `assign` on.
 
@@ -48,18 +56,18 @@ class Frontend:
             loop: The loop of the process.
             log: Where to log.
             reporter: Tells the broker what was served and which channels are lost.
-            sources: The authenticators that ask another process, by their numbers.
+            methods: Of authenticators besides those that the identity process knows, by their numbers.
         """
         self.loop = loop
         self.budget = Budget(settings.buffer_limit)
         self._limits = Limits(body_len=settings.body_len_limit)
         self._settings = settings
         self._log = log
-        self._sources = sources or {}
+        self._methods = methods or {}
         self._pipeline: Pipeline | None = None
         self._upstreams: dict[tuple[Role, int], Upstream] = {}
         self._identities = PendingIdentities(settings, self.budget, self._resume)
-        self._waiting: list[Upstream | PendingIdentities] = [self._identities] if sources else []
+        self._waiting: list[Upstream | PendingIdentities] = [self._identities]
         """What holds requests that have a deadline."""
         self._connections: dict[ClientConnection, None] = {}
         self._deadlines = Deadlines(_patience(settings))
@@ -83,12 +91,18 @@ class Frontend:
         ):
             raise BrokenPeerError("assigned twice, or before the channels")
         by_provider = {entry.id: workers[entry.id] for entry in self._settings.providers}
+        identity = self._upstreams.get((Role.IDENTITY, 0))
+        tokens = Tokens(identity) if isinstance(identity, IdentityUpstream) else None
+        of_tokens: Methods = {
+            int(auth_type): partial(tokens.find, auth_type) for auth_type in TOKEN_AUTHENTICATORS if tokens
+        }
         self._number = record.number
         self._pipeline = Pipeline(
-            Authentication(self._settings.authenticators, record.uid, self._sources),
+            Authentication(self._settings.authenticators, record.uid, {**of_tokens, **self._methods}),
             self._identities,
             Core.of(self._settings, VERSION, store, tuple(by_provider.values())),
             by_provider,
+            tokens,
         )
 
     def add_channel(self, record: UpstreamChannel) -> None:
@@ -98,7 +112,8 @@ class Frontend:
         if upstream is None:
             upstream = self._add_upstream(role, record.number)
         limit = message_limit(self._settings.body_len_limit, self._settings.buffer_size_limit)
-        upstream.attach(Channel.of(record.descriptor, MAX_LISTING if role is Role.KIM else limit), record.before)
+        most = {Role.KIM: MAX_LISTING, Role.IDENTITY: MAX_VERIFY}.get(role, limit)
+        upstream.attach(Channel.of(record.descriptor, most), record.before)
 
     def _add_upstream(self, role: Role, number: int) -> Upstream:
         if self._pipeline is not None or role not in _UPSTREAMS:
@@ -209,6 +224,7 @@ class Frontend:
         self._last_id = responder.request_id = self._last_id + 1
         try:
             if isinstance(found, ServiceError):
+                responder.give_up()
                 raise found
             self._pipeline.serve_as(found, request, responder)
         except ServiceError as error:

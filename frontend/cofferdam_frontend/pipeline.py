@@ -14,9 +14,18 @@ numbers these are; `tests/frontend/test_pipeline.py` has the order a second time
     21      the operation itself                                `core.py`, or the worker of the provider
 """
 
+from functools import partial
+
 from msgspec import Struct
 
-from cofferdam_contracts.registry import ADMIN_OPCODES, ANONYMOUS_OPCODES, CORE_OPCODES, Opcode, ProviderId
+from cofferdam_contracts.registry import (
+    ADMIN_OPCODES,
+    ANONYMOUS_OPCODES,
+    CORE_OPCODES,
+    TOKEN_AUTHENTICATORS,
+    Opcode,
+    ProviderId,
+)
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import decode_operation
 from cofferdam_contracts.wire.decoder import Request
@@ -25,6 +34,7 @@ from cofferdam_frontend.auth import ANONYMOUS, Authentication, Identity
 from cofferdam_frontend.core import CORE_HANDLERS, Core
 from cofferdam_frontend.identities import PendingIdentities
 from cofferdam_frontend.responder import Responder
+from cofferdam_frontend.tokens import Tokens
 from cofferdam_frontend.upstream import WorkerUpstream
 
 
@@ -36,6 +46,8 @@ class Pipeline(Struct, frozen=True):
     core: Core
     workers: dict[int, WorkerUpstream]
     """The workers by the number of their provider."""
+    tokens: Tokens | None = None
+    """None where no authenticator takes tokens."""
 
     def serve(self, request: Request, responder: Responder) -> None:
         """Check a request and have it answered, now or later: checks 12 to 21.
@@ -43,11 +55,33 @@ class Pipeline(Struct, frozen=True):
         Raises:
             ServiceError: With the status of the first check that failed.
         """
-        identity = self.authentication.authenticate(request.header.auth_type, request.auth)
+        header = request.header
+        identity = self.authentication.authenticate(header.auth_type, request.auth, self._servers(header))
+        if header.auth_type in TOKEN_AUTHENTICATORS and self.tokens is not None:
+            again = partial(self._show_again, self.tokens, request, responder)
+            if not responder.hold(again, len(request.body) + len(request.auth)):
+                raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "no memory to keep a request with a token")
         if isinstance(identity, Identity):
             self.serve_as(identity, request, responder)
         else:
             self.identities.ask(identity, request, responder)
+
+    def _show_again(self, tokens: Tokens, request: Request, responder: Responder) -> None:
+        """Have a token verified anew, as a server does not know its identity."""
+        header = request.header
+        tokens.forget(header.auth_type, request.auth)
+        source = tokens.find(header.auth_type, request.auth, self._servers(header))
+        try:
+            if not isinstance(source, Identity):
+                self.identities.ask(source, request, responder)
+        except ServiceError as error:
+            responder.fail(error.status)
+
+    def _servers(self, header: RequestHeader) -> int:
+        """Return the roles that a request will be passed on to, as bits."""
+        if header.provider in self.workers:
+            return 1 << self.workers[header.provider].role
+        return self.core.servers.get(header.opcode, 0) if header.provider == ProviderId.CORE else 0
 
     def serve_as(self, identity: Identity, request: Request, responder: Responder) -> None:
         """Serve a request whose sender is known: checks 14 to 21.

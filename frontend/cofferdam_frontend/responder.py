@@ -7,19 +7,34 @@ from typing import Any
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_contracts.wire.bodies import encode_result
 from cofferdam_contracts.wire.header import RequestHeader, response_bytes
+from cofferdam_frontend.budget import Share
 from cofferdam_frontend.connection import ClientConnection
 
 
 class Responder:
     """Answers one request, once."""
 
-    __slots__ = ("_header", "connection", "request_id")
+    __slots__ = ("_again", "_header", "_share", "connection", "request_id")
 
     def __init__(self, connection: ClientConnection, header: RequestHeader, request_id: int) -> None:
         """Answer the request with this header; the id names it in every log line about it."""
         self.request_id = request_id
         self.connection = connection
         self._header = header
+        self._again: Callable[[], None] | None = None
+        self._share: Share | None = None
+
+    def hold(self, again: Callable[[], None], size: int) -> bool:
+        """Keep a request of this size until it is answered; return False if the budget has no room.
+
+        If a server does not know whom it is from, `again` has it carried out again, once.
+        """
+        self._again, self._share = again, self.connection.share()
+        return self._share.hold(size)
+
+    def give_up(self) -> None:
+        """Answer with whatever comes next: the identity has been asked for again already."""
+        self._again = None
 
     def answer(self, status: int, results: tuple[Any, ...]) -> None:
         """Answer with the status and the results of a worker."""
@@ -51,11 +66,22 @@ class Responder:
 
     def send(self, body: bytes) -> None:
         """Answer with success and an encoded result, if the budget has room for it to wait for the client."""
+        self._release()
         if self.connection.has_room(len(body)):
             self.connection.respond(response_bytes(self._header, Status.SUCCESS, body))
         else:
             self.fail(Status.PSA_ERROR_INSUFFICIENT_MEMORY)
 
     def fail(self, status: int) -> None:
-        """Answer with a status other than success."""
+        """Answer with a status other than success, or have the request carried out again, see `hold`."""
+        again, self._again = self._again, None
+        if status == Status.AUTHENTICATION_ERROR and again is not None:
+            again()
+            return
+        self._release()
         self.connection.respond(response_bytes(self._header, status))
+
+    def _release(self) -> None:
+        self._again = None
+        if self._share is not None:
+            self._share.force(0)

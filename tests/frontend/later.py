@@ -82,7 +82,9 @@ class LaterStage:
         # The row that a release with this authenticator would have.
         with patch.dict(AUTHENTICATORS, {JWT: AuthenticatorDescription(id=JWT, description="Asks another process.")}):
             self.stage = Stage(
-                changed._replace(authenticators=authenticators), loop=loop, sources={JWT: self.authenticator}
+                changed._replace(authenticators=authenticators),
+                loop=loop,
+                methods={JWT: lambda _proof, _servers: self.authenticator},
             )
 
     def __enter__(self) -> Self:

@@ -23,7 +23,7 @@ from cofferdam_contracts.ipc.limits import MAX_LISTING, message_limit
 from cofferdam_contracts.registry import PROVIDERS, AuthType, ProviderId
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.settings import AuthenticatorSettings, FrontendSettings, LogSettings, ProviderEntry
-from cofferdam_frontend.auth import Sources
+from cofferdam_frontend.auth import Methods
 from cofferdam_frontend.frontend import Frontend
 from cofferdam_runtime.channel import Channel
 from cofferdam_runtime.control import Control, release
@@ -133,7 +133,7 @@ class Stage:
         assign: bool = True,
         channels: bool = True,
         loop: Loop | None = None,
-        sources: Sources | None = None,
+        methods: Methods | None = None,
     ) -> None:
         self.settings = changed
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -151,7 +151,7 @@ class Stage:
             early=deque(),
         )
         reporter = Reporter(start.control)
-        self.frontend = Frontend(changed, self.loop, log, reporter, sources)
+        self.frontend = Frontend(changed, self.loop, log, reporter, methods)
         handlers: dict[type, Handler] = {
             UpstreamChannel: self.frontend.add_channel,
             Assign: self.frontend.assign,
@@ -175,7 +175,7 @@ class Stage:
             for server in (KIM, *WORKERS):
                 self.connect(server)
         if assign:
-            self.tell(Assign(UID, 7))
+            self.assign()
 
     def __enter__(self) -> Self:
         return self
@@ -189,6 +189,10 @@ class Stage:
             upstream._detach()
         self._cleanup.close()
         self.loop._epoll.close()
+
+    def assign(self) -> None:
+        """Make it the frontend of the one principal."""
+        self.tell(Assign(UID, 7))
 
     def tell(self, record: Record) -> None:
         """Send a record as the broker does; its descriptor is closed here."""

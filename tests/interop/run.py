@@ -15,7 +15,7 @@ from tests.harness.pkcs11.token import objects
 from tests.harness.service import Service
 from tests.harness.tpm.service import TpmService
 from tests.harness.tpm.swtpm import Swtpm
-from tests.interop import go_client, openssl, parsec_tool, take_over, tool_session
+from tests.interop import go_client, openssl, parsec_tool, spire_bundles, spire_identities, take_over, tool_session
 from tests.interop.parsec_tool import ParsecTool
 from tests.interop.report import Report
 
@@ -57,6 +57,9 @@ def main() -> int:
             go_client.run(program, service.socket_path, 1, report)
         with TokenService(values={"allow_export": True}) as harness:
             go_client.run(program, harness.service.socket_path, PROVIDER, report)
+    with report.check("SPIRE was built and ran to its end"):
+        spire_bundles.run(report)
+        spire_identities.run(report)
     if arguments.reference:
         take_over.run(report)
     print(f"\n{report.passed} passed, {report.failed} failed")
