@@ -10,10 +10,10 @@ def main() -> int:
         from cofferdam_cli.serve import main as serve  # noqa: PLC0415  the broker starts sooner
 
         return serve(words[1:])
-    from cofferdam_cli.store import CONVERT, convert  # noqa: PLC0415
+    from cofferdam_cli.modules import become, module_of  # noqa: PLC0415
 
-    if words[:2] == CONVERT:
-        convert(words[2:])
+    if found := module_of(words):
+        become(*found)
     from cofferdam_cli.cli import main as run  # noqa: PLC0415
 
     return run(words)

@@ -149,7 +149,9 @@ def _add_service_commands(commands: "Subparsers[argparse.ArgumentParser]") -> No
     start = commands.add_parser("serve", help="start the service in the foreground", allow_abbrev=False)
     add_options(start)
     _add_check(commands)
-    # `cofferdam_cli.__main__` hands its words to the key store's own command; this is for the overview.
+    # `cofferdam_cli.__main__` hands the words of these two to their own programs; this is for the overview.
+    text = "refuse tokens before they end by themselves, see `cofferdam revoke --help`"
+    commands.add_parser("revoke", help=text, allow_abbrev=False)
     store = commands.add_parser("store", help="convert a stopped service's key store", allow_abbrev=False)
     store.add_argument("action", choices=["convert"], help="see `cofferdam store convert --help`")
     status = commands.add_parser("status", help="show providers and processes of the service", allow_abbrev=False)
