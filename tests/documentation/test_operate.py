@@ -9,7 +9,7 @@ from cofferdam_contracts.status import Status
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "howto" / "operate.md").read_text()
-ROOTS = ("broker", "config", "frontend", "kim", "providers", "runtime")
+ROOTS = ("broker", "config", "fetcher", "frontend", "identity", "kim", "providers", "runtime")
 LEVELS = {"error", "warning"}
 KILL = "kill"
 """A method that logs its reason as an error."""

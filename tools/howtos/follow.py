@@ -29,6 +29,7 @@ ROUTE: Final = (
     ("docs/howto/pkcs11.md", ()),
     ("docs/howto/tpm.md", ()),
     ("docs/howto/python-client.md", ()),
+    ("docs/howto/identities.md", ()),
     ("docs/howto/operate.md", ()),
 )
 """The pages in the order in which somebody reads them; without headings: what was not run yet."""
