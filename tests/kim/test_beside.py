@@ -206,7 +206,7 @@ class TestAsRoot:
         prepared = beside(path)
         locked_out(path, lambda: _fill(path))
         run = ["python", "-m", "cofferdam_kim.convert", "--dry-run", "to-files", str(path), str(folder / "files")]
-        assert _run(*run).startswith("40 ")
+        assert _run(*run).startswith("rows with mapping files: 40;")
         run.remove("--dry-run")
         assert "is ready" in _run(*run)
         data = bytearray(path.read_bytes())
