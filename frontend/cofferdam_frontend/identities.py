@@ -73,7 +73,7 @@ class PendingIdentities:
         if len(self._pending) >= self._most:
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, f"{self._most} requests wait for an identity")
         share = Share(self._budget)
-        if not share.hold(len(request.body) + len(request.auth)):
+        if not responder.holds and not share.hold(len(request.body) + len(request.auth)):
             raise ServiceError(Status.PSA_ERROR_INSUFFICIENT_MEMORY, "no memory for a request without identity")
         pending = _Pending(request, responder, now_us() + self._timeout_us, share)
         self._pending[responder.connection] = pending
@@ -91,6 +91,7 @@ class PendingIdentities:
         if pending is not None:
             self._remove(pending)
             pending.cancel()
+            pending.responder.release()
 
     def next_deadline(self) -> int | None:
         """Return when the oldest request is overdue, in microseconds of the monotonic clock."""

@@ -66,7 +66,7 @@ class Responder:
 
     def send(self, body: bytes) -> None:
         """Answer with success and an encoded result, if the budget has room for it to wait for the client."""
-        self._release()
+        self.release()
         if self.connection.has_room(len(body)):
             self.connection.respond(response_bytes(self._header, Status.SUCCESS, body))
         else:
@@ -78,10 +78,16 @@ class Responder:
         if status == Status.AUTHENTICATION_ERROR and again is not None:
             again()
             return
-        self._release()
+        self.release()
         self.connection.respond(response_bytes(self._header, status))
 
-    def _release(self) -> None:
+    @property
+    def holds(self) -> bool:
+        """Whether the request is kept, and counted, by this responder."""
+        return self._share is not None
+
+    def release(self) -> None:
+        """Keep the request no longer: it is answered, or nobody is left to answer."""
         self._again = None
         if self._share is not None:
             self._share.force(0)

@@ -238,10 +238,12 @@ def test_a_successor_of_the_identity_process_is_asked_again(stage: Stage) -> Non
 
 def test_a_client_that_leaves_takes_its_question_along(stage: Stage) -> None:
     client = stage.client()
-    client.send(request())
+    client.send(request(token=bytes(8000)))
     ((number, _, _),) = asked(stage)
+    assert 8000 <= stage.frontend.budget.used < 12_000, "counted once"
     client.close()
     assert stage.frontend.in_flight() == 0
+    assert stage.frontend.budget.used == 0
     grant(stage, number)
     assert stage.messages(stage.worker(0)) == []
 
