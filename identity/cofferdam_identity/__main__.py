@@ -12,6 +12,7 @@ from cofferdam_contracts.ipc.control import DownstreamChannel, UpstreamChannel
 from cofferdam_contracts.roles import Role
 from cofferdam_contracts.token_settings import IdentitySettings, TokenSettings
 from cofferdam_identity.files import Files, Watched
+from cofferdam_identity.revocations import MAX_DOCUMENT
 from cofferdam_identity.server import Server
 from cofferdam_identity.trust import Trust
 from cofferdam_runtime.entry import Child, Handler, Reporter, begin, confine
@@ -34,8 +35,9 @@ def main() -> int:
     reporter = Reporter(start.control)
     trust = Trust(settings.tokens, log)
     watched = [_keys(trust, one) for one in settings.tokens if one.key_file is not None]
+    revoke = partial(_revoke, trust, settings)
     watched.append(
-        Watched(settings.revocations, "identity.revocations", partial(_revoke, trust, settings), may_be_missing=True)
+        Watched(settings.revocations, "identity.revocations", revoke, may_be_missing=True, most=MAX_DOCUMENT)
     )
     files = Files(watched, log)
     _make_folder(posixpath.dirname(settings.revocations), log)

@@ -16,6 +16,7 @@ from cofferdam_runtime.log import Log
 LOOK_S: Final = 1.0
 """Seconds between two looks at the files."""
 MAX_FILE: Final = 1 << 20
+"""Bytes of a file, unless its `Watched` says otherwise."""
 _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 Signature = tuple[int, ...]
@@ -30,6 +31,8 @@ class Watched(NamedTuple):
     take: Callable[[bytes], None]
     may_be_missing: bool = False
     """Whether it is as good as an empty one."""
+    most: int = MAX_FILE
+    """Bytes that it may have."""
     is_fixed: bool = False
     """Whether it never changes, as a systemd credential, and is out of reach once the process is confined."""
 
@@ -62,7 +65,9 @@ class Files:
         try:
             found = _signature(os.stat(file.path))
         except OSError as error:
-            if not (file.may_be_missing and isinstance(error, FileNotFoundError)):
+            # One that was there says the same until somebody puts another in its place.
+            is_new = self._seen.get(file.path) is None
+            if not (file.may_be_missing and is_new and isinstance(error, FileNotFoundError)):
                 self._say(file, explain(error, file.path, "a file that the identity process can read", file.setting))
                 return False
             found = None
@@ -71,7 +76,7 @@ class Files:
         content = b""
         if found is not None:
             try:
-                found, content = _read(file.path)
+                found, content = _read(file.path, file.most)
             except OSError as error:
                 self._say(file, explain(error, file.path, "a file that the identity process can read", file.setting))
                 return False
@@ -96,7 +101,7 @@ def _signature(state: os.stat_result) -> Signature:
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def _read(path: str) -> tuple[Signature, bytes]:
+def _read(path: str, most: int) -> tuple[Signature, bytes]:
     """Return what identifies this state of the file, and its content.
 
     Raises:
@@ -109,18 +114,18 @@ def _read(path: str) -> tuple[Signature, bytes]:
         mode, owner = stat.S_IMODE(state.st_mode), state.st_uid
         if not stat.S_ISREG(state.st_mode):
             raise ValueError(f"{path} is not a regular file")
-        if state.st_size > MAX_FILE:
-            raise ValueError(f"{path} has {state.st_size} bytes, allowed: at most {MAX_FILE}")
+        if state.st_size > most:
+            raise ValueError(f"{path} has {state.st_size} bytes, allowed: at most {most}")
         if owner not in _OWNERS or mode & _OTHERS:
             raise ValueError(
                 f"found {path} with mode {mode:04o} and owner {owner}, needed one that only root may write to; "
                 "change its owner or mode"
             )
         content = b""
-        while len(content) <= MAX_FILE and (more := os.read(descriptor, MAX_FILE + 1 - len(content))):
+        while len(content) <= most and (more := os.read(descriptor, most + 1 - len(content))):
             content += more
-        if len(content) > MAX_FILE:
-            raise ValueError(f"{path} grows beyond {MAX_FILE} bytes")
+        if len(content) > most:
+            raise ValueError(f"{path} grows beyond {most} bytes")
         return _signature(state), content
     finally:
         os.close(descriptor)

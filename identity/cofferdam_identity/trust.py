@@ -37,7 +37,8 @@ class Trust:
         self.settings: Final[Mapping[int, TokenSettings]] = {one.auth_type: one for one in settings}
         self._rules = {number: _rules(one) for number, one in self.settings.items()}
         self._held: dict[tuple[int, str], _Held] = {}
-        self._revocations: Revocations = revocations.NONE
+        self._revocations: Revocations | None = None
+        """None until they were read: whoever was revoked must not come back because a file cannot be read."""
         self._log, self._monotonic = log, monotonic
 
     def verify(self, authenticator: int, token: bytes, now: float) -> Verified:
@@ -48,6 +49,10 @@ class Trust:
             RevokedError: It is revoked.
         """
         verified = verify(token, self._rules[authenticator], lambda issuer: self._bundle(authenticator, issuer), now)
+        if self._revocations is None:
+            raise RevokedError(
+                "what is revoked could not be read, so no token is accepted; see the line about the file"
+            )
         if reason := self._revocations.covers(verified, authenticator):
             raise RevokedError(reason)
         return verified
@@ -56,7 +61,8 @@ class Trust:
         """Tell whether a token would still be accepted: its key is trusted, it has not ended nor been revoked."""
         bundle = self._bundle(authenticator, verified.issuer)
         known = bundle is not None and any(key.thumbprint == verified.thumbprint for key in bundle.keys)
-        return known and now < verified.expires_at and not self._revocations.covers(verified, authenticator)
+        revoked = self._revocations is None or self._revocations.covers(verified, authenticator)
+        return known and now < verified.expires_at and not revoked
 
     def learn(self, authenticator: int, issuer: str, document: bytes, origin: str) -> None:
         """Take a document with the keys of an issuer in place of what was known.
@@ -106,7 +112,8 @@ class Trust:
         try:
             self._revocations = revocations.parse(document, origin)
         except RevocationError as error:
-            self._log.error("the revocations cannot be used; those from before stay in force", file=origin, cause=error)
+            kept = "every token is refused" if self._revocations is None else "those from before stay in force"
+            self._log.error("the revocations cannot be used", file=origin, cause=error, consequence=kept)
             return
         self._log.info("the revocations are in force", file=origin, entries=len(self._revocations.entries))
 

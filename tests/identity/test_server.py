@@ -141,8 +141,33 @@ def test_revocations_that_cannot_be_read_leave_those_before_in_force(
     for mistake in ("nonsense", f'subjekt = "{forge.SUBJECT}"'):
         revoke(stage, mistake)
         stage.run()
-        assert "the revocations cannot be used; those from before stay in force" in capfd.readouterr().err
+        assert "the revocations cannot be used" in capfd.readouterr().err
         assert stage.verdicts(frontend, token()) == [(REFUSED,)]
+
+
+@pytest.mark.parametrize("mistake", ["nonsense", "open to others", "too long"])
+def test_after_a_start_with_revocations_that_cannot_be_read_every_token_is_refused(stage: Stage, mistake: str) -> None:
+    stage.revocations.write_text(
+        {"too long": "#" * (1 << 21)}.get(mistake, "nonsense" if mistake == "nonsense" else "")
+    )
+    stage.revocations.chmod(0o666 if mistake == "open to others" else 0o644)
+    frontend = stage.client()
+    assert stage.verdicts(frontend, token()) == [(REFUSED,)]
+    stage.revocations.write_text("")
+    stage.revocations.chmod(0o644)
+    stage.files._next = 0.0
+    assert [status for status, *_ in stage.verdicts(frontend, token())] == [0]
+
+
+def test_a_file_of_revocations_that_is_removed_lifts_none(stage: Stage) -> None:
+    frontend = stage.client()
+    revoke(stage, f'subject = "{forge.SUBJECT}"')
+    assert stage.verdicts(frontend, token()) == [(REFUSED,)]
+    stage.revocations.unlink()
+    stage.files._next = 0.0
+    assert stage.verdicts(frontend, token()) == [(REFUSED,)]
+    revoke(stage, 'subject = "spiffe://example.org/somebody"')
+    assert [status for status, *_ in stage.verdicts(frontend, token())] == [0]
 
 
 def test_a_key_that_is_rotated_out_ends_what_it_signed(stage: Stage) -> None:
