@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+import fcntl
 import os
 import re
 import sys
@@ -24,16 +25,19 @@ def main(words: Sequence[str] | None = None) -> int:
     """Revoke tokens; return the exit status: 0 done, 1 failed, 2 wrong usage."""
     options = _parser().parse_args(words)
     try:
-        before = _read(options.file)
         if options.list:
-            sys.stdout.write("".join(f"{_shown(entry)}\n" for entry in parse(before, options.file).entries))
+            before = parse(_read(options.file), options.file)
+            sys.stdout.write("".join(f"{_shown(entry)}\n" for entry in before.entries))
             return 0
         entry = _wanted(options)
-        _write(options.file, add(before, entry, options.file))
+        _add(options.file, entry)
     except (RevocationError, OSError, ValueError) as error:
         sys.stderr.write(f"cofferdam: revoke: {error}\n")
         return 1
-    sys.stdout.write(f"Revoked: {_shown(entry)}. A running service refuses it within a second, and logs that.\n")
+    sys.stdout.write(
+        f"Revoked: {_shown(entry)}. It is in {options.file}, "
+        "which a running service reads within a second, and logs that.\n"
+    )
     return 0
 
 
@@ -62,7 +66,8 @@ def _hash_of_file(path: str) -> str:
 
 def _time(text: str) -> dt.datetime:
     if text == "now":
-        return dt.datetime.now(dt.UTC).replace(microsecond=0)
+        # Tokens say the second in which they were issued; those of this one are meant, too.
+        return dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=1)
     time = dt.datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError("a time without its zone")
@@ -76,6 +81,21 @@ def _shown(entry: Revocation) -> str:
     return f"{entry.target} {entry.value}{by}{before}{why}"
 
 
+def _add(path: str, entry: Revocation) -> None:
+    """Add an entry, with whoever else revokes at this time waiting."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        os.mkdir(folder)
+        os.chmod(folder, _FOLDER_MODE)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _write(path, folder, add(_read(path), entry, path))
+        os.fsync(lock)
+    finally:
+        os.close(lock)
+
+
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
@@ -84,12 +104,8 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def _write(path: str, content: bytes) -> None:
-    """Replace the file as a whole, so that nobody sees half of it, and it survives a crash."""
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        os.mkdir(folder)
-        os.chmod(folder, _FOLDER_MODE)
+def _write(path: str, folder: str, content: bytes) -> None:
+    """Replace the file as a whole, so that nobody sees half of it."""
     descriptor, fresh = tempfile.mkstemp(dir=folder, prefix=".revocations-")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -101,11 +117,6 @@ def _write(path: str, content: bytes) -> None:
     except BaseException:
         os.unlink(fresh)
         raise
-    parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
 
 
 def _parser() -> argparse.ArgumentParser:
