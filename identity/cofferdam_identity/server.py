@@ -150,7 +150,7 @@ class Server:
     def review(self) -> None:
         """End the grants whose tokens would not be accepted any more."""
         now = self._wall_clock()
-        for client in self._clients:
+        for client in list(self._clients):
             gone = [
                 key
                 for key, grant in client.grants.items()
@@ -265,8 +265,10 @@ class Server:
         return grant
 
     def _end(self, client: Client, key: tuple[int, str]) -> None:
-        grant = client.grants.pop(key)
-        self._withdraw(client, grant.handle)
+        # A server that is lost meanwhile may end a client, and its grants with it.
+        grant = client.grants.pop(key, None)
+        if grant is not None:
+            self._withdraw(client, grant.handle)
 
     def _withdraw(self, client: Client, handle: str) -> None:
         self._servers.say(self._servers.all(), GrantMessage.WITHDRAW, (client.serial, handle), lambda: None)

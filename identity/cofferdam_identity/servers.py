@@ -65,8 +65,13 @@ class Servers:
             return done
 
         for role in sorted(left):
+            server = self._servers.get(role)
+            if server is None:
+                # It was lost while another one was told; what waited for it has been answered.
+                one(role)()
+                continue
             self._last = number = self._last + 1
-            server, whole = self._servers[role], (int(message), number, *fields)
+            whole = (int(message), number, *fields)
             server.waiting[number] = (whole, one(role))
             self._send(role, server, whole)
 

@@ -56,7 +56,10 @@ class Grants:
         self._channel, self._serial = Channel.of(record.descriptor, MAX_GRANT, adopted=record.adopted), record.serial
         self._loop.add(record.descriptor, READ, self._on_events)
         if record.adopted:
-            self._send((Common.HELLO,))
+            try:
+                self._send((Common.HELLO,))
+            except ChannelClosedError:
+                self._close()
 
     def application(self, serial: int, authenticator: int, handle: str) -> Application:
         """Return the application that a handle stands for on the channel of the frontend with this serial.
@@ -101,7 +104,7 @@ class Grants:
     def _grant(self, serial: int, handle: str, authenticator: int, application: str, until_us: int) -> None:
         if authenticator not in TOKEN_AUTHENTICATORS or not handle or not application:
             raise ForbiddenMessageError(f"an identity of authenticator {authenticator}")
-        if len(self._grants) >= MOST:
+        if len(self._grants) >= MOST and (serial, handle) not in self._grants:
             raise ForbiddenMessageError(f"more than {MOST} grants")
         self._grants[serial, handle] = _Grant(Application(authenticator, application), until_us)
 

@@ -121,6 +121,13 @@ def test_a_successor_of_this_server_greets_the_identity_process(stage: Stage) ->
     assert stage.connect(adopted=True).receive() == (Common.HELLO,)
 
 
+def test_an_adopted_channel_may_be_closed_already(stage: Stage) -> None:
+    ours, theirs = socket_pair()
+    ours.close()
+    stage.grants.add_channel(DownstreamChannel(Role.IDENTITY, 0, 0, 5, adopted=True, descriptor=theirs.detach()))
+    assert stage.name("1") is None
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -158,5 +165,6 @@ def test_there_are_only_so_many_grants(stage: Stage, monkeypatch: pytest.MonkeyP
     identity = stage.connect()
     for number in (1, 2):
         stage.say(identity, GRANT, number, FRONTEND, f"{number}", SVID, NAME, 2000)
+    assert stage.say(identity, GRANT, 2, FRONTEND, "2", SVID, NAME, 3000) == (GRANT + 1, 2)
     with pytest.raises(ChannelClosedError):
         stage.say(identity, GRANT, 3, FRONTEND, "3", SVID, NAME, 2000)
