@@ -220,14 +220,14 @@ def test_a_file_that_is_none_keeps_the_keys_from_before(issuer: Issuer) -> None:
 @pytest.mark.parametrize("role", ["identity", "worker[software]", "kim"])
 def test_identities_survive_the_death_of_any_process(issuer: Issuer, role: str) -> None:
     with issuer.client("survivor") as client:
-        if role == "identity":
-            client.generate_key("lasting", KEY)
-        assert client.sign_hash("lasting", bytes(32), SIGNING)
+        name = f"lasting {role}"
+        client.generate_key(name, KEY)
+        assert client.sign_hash(name, bytes(32), SIGNING)
         before = pid_of(issuer.service, role)
         os.kill(before, signal.SIGKILL)
         wait_for(lambda: pid_of(issuer.service, role) not in {0, before})
-        assert client.sign_hash("lasting", bytes(32), SIGNING)
-        assert [key.name for key in client.list_keys()] == ["lasting"]
+        assert client.sign_hash(name, bytes(32), SIGNING)
+        assert name in [key.name for key in client.list_keys()]
 
 
 def test_a_reload_keeps_clients_with_tokens(issuer: Issuer) -> None:
