@@ -49,15 +49,17 @@ def reload(path: str, config: str | None = None) -> tuple[str, int]:
 
 def _refuse_another(config: str, file: str, pid: int) -> None:
     """Refuse a configuration that the service does not read at a reload; nothing is said of files out of reach."""
-    try:
-        # The service may see other files than this process.
-        is_same = os.path.samefile(config, f"/proc/{pid}/root{file}")
-    except OSError:
+    # The service may see other files than this process; a normal user may not look with its eyes.
+    for seen in (f"/proc/{pid}/root{file}", file):
+        try:
+            is_same = os.path.samefile(config, seen)
+        except OSError:
+            continue
+        if not is_same:
+            raise ReloadError(
+                f"the service reads {file} at a reload, not {config}; change that file, or restart with this one"
+            )
         return
-    if not is_same:
-        raise ReloadError(
-            f"the service reads {file} at a reload, not {config}; change that file, or restart with this one"
-        )
 
 
 def _open(answer: Answer) -> int:
