@@ -35,7 +35,8 @@ def inherit(folders: Iterable[str], start: Start) -> dict[str, int]:
     """
     predecessors = set(uids_of_workers(start)) - {start.uid}
     given: dict[str, int] = {}
-    for folder in folders:
+    # Without predecessors there is nothing to give, and the worker itself says what it cannot open.
+    for folder in folders if predecessors else ():
         try:
             descriptor, _ = open_folder(real_path(folder))
             try:
