@@ -77,7 +77,7 @@ def build() -> Path:
     module.mkdir(parents=True, exist_ok=True)
     (module / "go.mod").write_text("module tools\n")
     paths = [f"{_MODULE}/{name}" for name in _PROGRAMS]
-    words = [[go, "get", "-tool", *(f"{path}@v{VERSION}" for path in paths)], [go, "install", "-p", "1", *paths]]
+    words = [[go, "get", "-tool", *(f"{path}@v{VERSION}" for path in paths)], [go, "install", *paths]]
     for each in words:
         subprocess.run(each, check=True, timeout=_BUILD_S, cwd=module, env={**os.environ, "GOBIN": str(folder)})
     return folder
