@@ -2,7 +2,9 @@
 
 from typing import Final, NamedTuple
 
-MAX_DOCUMENT: Final = 1 << 18
+from cofferdam_contracts.ipc.limits import MAX_BUNDLE
+
+MAX_DOCUMENT: Final = MAX_BUNDLE
 """A document with the keys of one trust domain or issuer; the largest seen, with 40 keys of RSA 4096, has 30,000."""
 MAX_MESSAGE: Final = 1 << 20
 """A message of the Workload API, which has the documents of all trust domains."""

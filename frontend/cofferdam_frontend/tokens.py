@@ -10,7 +10,6 @@ AUTHENTICATION_ERROR; the token is then shown once more (`Pipeline`).
 """
 
 import hashlib
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +23,7 @@ from cofferdam_contracts.ipc.limits import MAX_TOKEN
 from cofferdam_contracts.status import ServiceError, Status
 from cofferdam_frontend.auth import Identity, IdentitySource
 from cofferdam_frontend.upstream import InFlight, Upstream
+from cofferdam_runtime.grants import now_us
 
 MOST: Final = 256
 """Tokens that are remembered; the identity process keeps as many grants for a frontend."""
@@ -102,7 +102,7 @@ class Tokens:
             raise ServiceError(Status.AUTHENTICATION_ERROR, f"a token of {len(token)} bytes, the limit is {MAX_TOKEN}")
         digest = _digest(authenticator, token)
         known = self._known.get(digest)
-        if known is None or servers & ~known.servers or known.until_us <= _now_us():
+        if known is None or servers & ~known.servers or known.until_us <= now_us():
             return partial(self._ask, authenticator, servers, digest)
         self._known.move_to_end(digest)
         return known.identity
@@ -131,8 +131,3 @@ class Tokens:
 
 def _digest(authenticator: int, token: bytes) -> bytes:
     return hashlib.sha256(bytes((authenticator,)) + token).digest()
-
-
-def _now_us() -> int:
-    """Return the time of the clock by which grants end (`contracts.ipc.grants`)."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from cofferdam_contracts.ipc.limits import MAX_BUNDLE
 from cofferdam_identity.documents import (
     DocumentError,
     JsonObject,
@@ -41,7 +42,7 @@ from cofferdam_identity.documents import (
     shown,
 )
 
-MAX_DOCUMENT: Final = 256 * 1024
+MAX_DOCUMENT: Final = MAX_BUNDLE
 """Bytes of the largest bundle."""
 MAX_KEYS: Final = 64
 MAX_KID: Final = 256
